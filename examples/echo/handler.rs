@@ -1,0 +1,266 @@
+//! The echo server: one `Handler`, no heap, no operating system. It is the whole application, on a PC and
+//! on a board; what is around it only brings bytes.
+//!
+//! | path | what it does |
+//! | --- | --- |
+//! | `/` | a page to try the others with |
+//! | `/ws` | echoes every message; subprotocols `chat` and `echo` |
+//! | `/ws_partial` | echoes in fragments of 64 bytes |
+//! | `/auth` | the same as `/ws` behind `?token=valid`, and says hello |
+//!
+//! On `/ws` and `/auth` a text that begins with `Trigger async` is not echoed, but answered a little later;
+//! one that begins with `Ping` is answered with a Ping.
+
+use core::fmt::{self, Write};
+use core::time::Duration;
+
+use sansocket::handshake::{Accept, Answer, Body, Request, Response};
+use sansocket::{Cause, Data, Event, Halt, Handler, Instant, Kind, Outbox, Payload, SendError};
+
+/// The page at `/`.
+const PAGE: &[u8] = include_bytes!("page.html");
+const WELCOME: &str = "Welcome to the WebSocket Echo Server (post-handshake)!";
+const TRIGGER: &[u8] = b"Trigger async";
+const PING: &[u8] = b"Ping";
+/// How long after its trigger "Async data" comes.
+const LATER: Duration = Duration::from_millis(50);
+/// Payload of a frame on `/ws_partial`.
+const PART: usize = 64;
+
+/// The echo on one connection. `L` takes the lines of its log.
+pub(crate) struct Echo<L> {
+    log: L,
+    route: Route,
+    /// How the text at hand begins, as long as it may yet become a trigger.
+    start: [u8; TRIGGER.len()],
+    start_len: usize,
+    mode: Mode,
+    /// When "Async data" is to be sent.
+    async_at: Option<Instant>,
+    /// When a Ping is to be sent.
+    ping_at: Option<Instant>,
+    /// What `/ws_partial` has not sent yet of the message at hand.
+    part: [u8; PART],
+    part_len: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Echo,
+    Partial,
+    Auth,
+}
+
+/// What becomes of the message at hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It may be a trigger: not decided.
+    Undecided,
+    Echo,
+    /// It was a trigger.
+    Swallow,
+}
+
+impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
+    /// For a connection that has just been accepted.
+    pub(crate) fn new(log: L) -> Self {
+        Self {
+            log,
+            route: Route::Echo,
+            start: [0; TRIGGER.len()],
+            start_len: 0,
+            mode: Mode::Undecided,
+            async_at: None,
+            ping_at: None,
+            part: [0; PART],
+            part_len: 0,
+        }
+    }
+
+    /// Echoes a chunk: text in as many frames as it takes, as a Close could not stand inside of one; a
+    /// binary frame in one frame, however long it is.
+    fn echo(data: &Data<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let bytes = data.payload.bytes();
+        let mut rest = bytes;
+        if data.kind == Kind::Text {
+            return out
+                .stream(data.kind, &mut rest, data.end)
+                .map_err(|error| taken(error.into(), bytes, rest));
+        }
+        if out.left() == 0 {
+            if data.left == 0 {
+                match out.fragment(data.kind, bytes, data.fin) {
+                    Err(SendError::TooLarge) => {}
+                    done => return Ok(done?),
+                }
+            }
+            out.begin(data.kind, bytes.len() as u64 + data.left, data.fin)?;
+        }
+        match out.write(bytes)? {
+            n if n == bytes.len() => Ok(()),
+            n => Err(Halt::Blocked { taken: n }),
+        }
+    }
+
+    /// Echoes a chunk of a text which may be a trigger.
+    fn echo_text(
+        &mut self,
+        now: Instant,
+        data: &Data<Payload<'_>>,
+        out: &mut impl Outbox,
+    ) -> Result<(), Halt> {
+        if data.start {
+            self.mode = Mode::Undecided;
+            self.start_len = 0;
+        }
+        if self.mode == Mode::Undecided {
+            let bytes = data.payload.bytes();
+            let n = bytes.len().min(TRIGGER.len() - self.start_len);
+            let mut start = self.start;
+            start[self.start_len..self.start_len + n].copy_from_slice(&bytes[..n]);
+            let known = &start[..self.start_len + n];
+            if known.starts_with(TRIGGER) {
+                self.mode = Mode::Swallow;
+                self.async_at = Some(now.after(LATER));
+            } else if known.starts_with(PING) {
+                self.mode = Mode::Swallow;
+                self.ping_at = Some(now);
+            } else if !data.end && (TRIGGER.starts_with(known) || PING.starts_with(known)) {
+                self.start = start;
+                self.start_len += n;
+                return Ok(());
+            } else {
+                // What was held back goes first, as the fragment that it was.
+                if self.start_len > 0 {
+                    out.fragment(Kind::Text, &self.start[..self.start_len], false)?;
+                    self.start_len = 0;
+                }
+                self.mode = Mode::Echo;
+            }
+        }
+        if self.mode == Mode::Swallow { Ok(()) } else { Self::echo(data, out) }
+    }
+
+    /// Echoes a chunk in parts of the same size, the last of a message excepted.
+    fn echo_parts(&mut self, data: &Data<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let bytes = data.payload.bytes();
+        let mut rest = bytes;
+        loop {
+            let n = rest.len().min(PART - self.part_len);
+            self.part[self.part_len..self.part_len + n].copy_from_slice(&rest[..n]);
+            self.part_len += n;
+            rest = &rest[n..];
+            let fin = data.end && rest.is_empty();
+            if !fin && (self.part_len < PART || rest.is_empty()) {
+                return Ok(());
+            }
+            if let Err(error) = out.fragment(data.kind, &self.part[..self.part_len], fin) {
+                // What is in the part is done with, but for a byte that brings us back here.
+                let back = usize::from(n > 0);
+                self.part_len -= back;
+                return Err(taken(error.into(), bytes, &bytes[bytes.len() - rest.len() - back..]));
+            }
+            self.part_len = 0;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        self.route = match request.path() {
+            "/" if matches!(request.method(), "GET" | "HEAD") => {
+                let headers = &[("Content-Type", "text/html; charset=utf-8")];
+                return Answer::Respond(Response { status: 200, headers, body: Body::Static(PAGE) });
+            }
+            "/" => {
+                let headers = &[("Allow", "GET, HEAD")];
+                return Answer::Respond(Response {
+                    status: 405,
+                    headers,
+                    body: Body::Static(b"GET this page\n"),
+                });
+            }
+            "/ws" => Route::Echo,
+            "/ws_partial" => Route::Partial,
+            "/auth" if request.query_value("token") == Some("valid") => Route::Auth,
+            "/auth" => return Answer::Respond(Response::text(401, "the token is missing or wrong\n")),
+            _ => return Answer::Respond(Response::text(404, "try /, /ws, /ws_partial or /auth\n")),
+        };
+        let protocols: &[&str] = if self.route == Route::Echo { &["chat", "echo"] } else { &[] };
+        Answer::Accept(Accept { protocols, ..Accept::default() })
+    }
+
+    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+        if self.route == Route::Auth {
+            out.send(Kind::Text, WELCOME.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let Event::Data(data) = event else { return Ok(()) };
+        let outcome = match (self.route, data.kind) {
+            (Route::Partial, _) => self.echo_parts(&data, out),
+            (_, Kind::Text) => self.echo_text(now, &data, out),
+            (_, Kind::Binary) => Self::echo(&data, out),
+        };
+        // An event that comes again was not dealt with yet.
+        if data.offset == 0 && outcome.is_ok() {
+            let opcode = if data.start { data.kind as u8 + 1 } else { 0 };
+            (self.log)(format_args!("frame len is {}", data.payload.len() as u64 + data.left));
+            (self.log)(format_args!("Got packet with message: {}", Escaped(&data.payload)));
+            (self.log)(format_args!("Packet type: {opcode}"));
+        }
+        outcome
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.async_at.into_iter().chain(self.ping_at).min()
+    }
+
+    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        if out.left() > 0 || out.is_inside_message() {
+            // An echo is under way, and nothing may come between.
+            self.ping_at = self.ping_at.map(|_| now.after(LATER));
+            self.async_at = self.async_at.map(|_| now.after(LATER));
+            return Ok(());
+        }
+        if self.ping_at.is_some_and(|at| at <= now) {
+            out.ping(&[])?;
+            self.ping_at = None;
+        }
+        if self.async_at.is_some_and(|at| at <= now) {
+            out.send(Kind::Text, b"Async data")?;
+            self.async_at = None;
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, cause: &Cause, reason: &str) {
+        (self.log)(format_args!("Closed: {}, code {}, {reason:?}", cause.end, cause.code()));
+    }
+}
+
+/// A halt after which only `rest` is to be shown again.
+fn taken(halt: Halt, bytes: &[u8], rest: &[u8]) -> Halt {
+    match halt {
+        Halt::Blocked { .. } => Halt::Blocked { taken: bytes.len() - rest.len() },
+        other => other,
+    }
+}
+
+/// The first 128 bytes of a message, fit for a log.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(128)];
+        for byte in shown.escape_ascii() {
+            f.write_char(byte.into())?;
+        }
+        if shown.len() < self.0.len() { f.write_str("...") } else { Ok(()) }
+    }
+}

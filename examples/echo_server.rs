@@ -1,0 +1,194 @@
+//! The echo server on a PC: open the address that it prints in a browser.
+//!
+//!     cargo run --release --example echo_server --features std
+//!
+//! One thread a connection. What it does on a connection is `echo/handler.rs`, which also runs on boards.
+
+#[path = "echo/handler.rs"]
+mod handler;
+
+use std::error::Error;
+use std::fmt;
+use std::net::{TcpListener, TcpStream};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use handler::Echo;
+use sansocket::adapter::{Buffers, std::serve};
+use sansocket::{Busy, Config, MIN_BUFFER};
+
+const HELP: &str = "\
+The WebSocket echo server of sansocket.
+
+Usage: echo_server [OPTIONS]
+
+  --listen ADDR:PORT       where to listen [127.0.0.1:8080]
+  --max-message BYTES      longest message [67108864]; it streams, nothing is kept
+  --max-head BYTES         longest head of a request [8192]
+  --buffer BYTES           receive and transmit buffer of a connection, from 140 [16384]
+  --max-connections N      connections at once; beyond them 503 [256]
+  --handshake-timeout S    seconds for the opening handshake [10]
+  --idle-timeout S         seconds in which nothing is received, Pongs included [off]
+  --ping-interval S        seconds of silence before a Ping [30]
+  --close-timeout S        seconds for the closing handshake [5]
+  --allow-malformed-key    accept a Sec-WebSocket-Key that is not 16 bytes
+  --quiet                  no log of connections and frames
+  --help                   this
+
+0 switches a time-out off.
+";
+
+struct Options {
+    listen: String,
+    buffer: usize,
+    connections: usize,
+    quiet: bool,
+    config: Config,
+}
+
+fn main() {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => return print!("{HELP}"),
+        Err(error) => fail(&format!("{error}\n\n{HELP}"), 2),
+    };
+    if let Err(error) = run(options) {
+        fail(&error.to_string(), 1);
+    }
+}
+
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(&options.listen)
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let address = listener.local_addr()?;
+    println!("Starting server on port: '{}'", address.port());
+    println!("Registering URI handlers");
+    println!("listening: open http://{address}/");
+    let options = Arc::new(options);
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Out of descriptors, or gone already: others may come.
+                eprintln!("accept: {error}");
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        let (options, place) = (Arc::clone(&options), Place::take(&open));
+        let spawned = thread::Builder::new().stack_size(128 * 1024).spawn(move || {
+            if let Err(error) = connection(stream, &options, place.number)
+                && !options.quiet
+            {
+                eprintln!("connection: {error}");
+            }
+            drop(place);
+        });
+        if let Err(error) = spawned {
+            eprintln!("thread: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn connection(stream: TcpStream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
+    stream.set_nodelay(true)?;
+    let buffers = Buffers::with_capacity(options.config.limits.head, options.buffer, options.buffer)?;
+    if number > options.connections {
+        serve(stream, &mut Busy, &options.config, buffers)?;
+        return Ok(());
+    }
+    let mut echo = Echo::new(|line: fmt::Arguments<'_>| {
+        if !options.quiet {
+            println!("ws_echo_server: {line}");
+        }
+    });
+    serve(stream, &mut echo, &options.config, buffers)?;
+    Ok(())
+}
+
+/// A connection's place among those that are open: given back however its thread ends.
+struct Place {
+    open: Arc<AtomicUsize>,
+    number: usize,
+}
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Self {
+        Self { open: Arc::clone(open), number: open.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn options() -> Result<Option<Options>, lexopt::Error> {
+    use lexopt::prelude::*;
+
+    let mut config = Config::new();
+    let mut options = Options {
+        listen: "127.0.0.1:8080".into(),
+        buffer: 16 * 1024,
+        connections: 256,
+        quiet: false,
+        config: Config::new(),
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => options.listen = parser.value()?.string()?,
+            Long("max-message") => {
+                config.limits.message = number(&mut parser)?;
+                config.limits.frame = config.limits.message;
+            }
+            Long("max-head") => config.limits.head = at_least(MIN_BUFFER, number(&mut parser)?)?,
+            Long("buffer") => options.buffer = at_least(MIN_BUFFER, number(&mut parser)?)?,
+            Long("max-connections") => options.connections = number(&mut parser)?,
+            Long("handshake-timeout") => config.timeouts.handshake = seconds(&mut parser)?,
+            Long("idle-timeout") => config.timeouts.idle = seconds(&mut parser)?,
+            Long("ping-interval") => config.timeouts.ping = seconds(&mut parser)?,
+            Long("close-timeout") => config.timeouts.close = seconds(&mut parser)?,
+            Long("allow-malformed-key") => config.allow_malformed_key = true,
+            Long("quiet") => options.quiet = true,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    options.config = config;
+    Ok(Some(options))
+}
+
+fn number<T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>>(
+    parser: &mut lexopt::Parser,
+) -> Result<T, lexopt::Error> {
+    use lexopt::ValueExt;
+    parser.value()?.parse()
+}
+
+fn at_least(least: usize, value: usize) -> Result<usize, lexopt::Error> {
+    if value < least {
+        Err(format!("a buffer needs at least {least} bytes, not {value}").into())
+    } else {
+        Ok(value)
+    }
+}
+
+/// Seconds, with a fraction where wanted; 0 is off.
+fn seconds(parser: &mut lexopt::Parser) -> Result<Option<Duration>, lexopt::Error> {
+    let seconds: f64 = number(parser)?;
+    let duration = Duration::try_from_secs_f64(seconds)
+        .map_err(|_| format!("a time-out is a number of seconds, not {seconds}"))?;
+    Ok((!duration.is_zero()).then_some(duration))
+}
+
+fn fail(text: &str, code: i32) -> ! {
+    eprintln!("echo_server: {text}");
+    std::process::exit(code)
+}

@@ -1,0 +1,82 @@
+//! embassy-net's sockets, with embassy-time's clock.
+
+#![forbid(unsafe_code)]
+
+use embassy_net::tcp::{AcceptError, Error, TcpSocket};
+use embassy_time::Timer;
+
+use super::embedded_io_async::{Clock, race};
+use super::{Buffers, Transport, Turn};
+use crate::config::Config;
+use crate::handler::{Handler, Outcome};
+use crate::time::Instant;
+
+/// A connected socket as a [`Transport`].
+pub struct Tcp<'a, 's>(pub &'a mut TcpSocket<'s>);
+
+/// embassy-time's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EmbassyClock;
+
+/// Why a connection could not be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServeError {
+    /// The socket could not listen.
+    Accept(AcceptError),
+    /// The connection was reset.
+    Socket(Error),
+}
+
+/// Waits for a connection on `port`, serves it, and leaves the socket ready for the next call.
+///
+/// # Errors
+/// [`ServeError`]; the socket is ready for the next call in any case.
+///
+/// Cancel safety: dropping the future leaves the socket as it is; `abort` it before it is used again.
+pub async fn serve(
+    socket: &mut TcpSocket<'_>,
+    port: u16,
+    handler: &mut impl Handler,
+    config: &Config,
+    buffers: Buffers<'_>,
+) -> Result<Outcome, ServeError> {
+    socket.accept(port).await.map_err(ServeError::Accept)?;
+    let outcome = super::serve(&mut Tcp(socket), handler, config, buffers).await;
+    // Whatever the peer did not take by now, it never will.
+    socket.abort();
+    let _ = socket.flush().await;
+    outcome.map_err(ServeError::Socket)
+}
+
+impl Transport for Tcp<'_, '_> {
+    type Error = Error;
+
+    fn now(&mut self) -> Instant {
+        EmbassyClock.now()
+    }
+
+    async fn turn(
+        &mut self,
+        input: &mut [u8],
+        output: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Turn, Error> {
+        let (mut reader, mut writer) = self.0.split();
+        race(&mut reader, &mut writer, &mut EmbassyClock, input, output, deadline).await
+    }
+
+    async fn shutdown(&mut self) -> Result<(), Error> {
+        self.0.close();
+        Ok(())
+    }
+}
+
+impl Clock for EmbassyClock {
+    fn now(&mut self) -> Instant {
+        Instant::from_micros(embassy_time::Instant::now().as_micros())
+    }
+
+    async fn at(&mut self, moment: Instant) {
+        Timer::at(embassy_time::Instant::from_micros(moment.as_micros())).await;
+    }
+}

@@ -1,0 +1,133 @@
+//! Adapters: what feeds the machine from a transport.
+//!
+//! A [`Transport`] says what the time is and takes one turn of reading and writing. On it, and only once,
+//! stand [`serve`], which runs a [`Handler`] from the first byte to the last, and [`WebSocket`], which one
+//! reads from and sends on. The blocking adapter is the same code: its turns are ready when they return.
+//!
+//! To write an adapter, implement [`Transport`].
+
+#[cfg(feature = "embassy-net")]
+pub mod embassy_net;
+#[cfg(feature = "embedded-io-async")]
+pub mod embedded_io_async;
+#[cfg(feature = "std")]
+pub mod std;
+mod websocket;
+
+pub use websocket::{Accepted, Connected, Error, Link, WebSocket};
+
+use core::future::Future;
+
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::config::Config;
+use crate::error::BufferTooSmall;
+use crate::handler::{Handler, Outcome, Session, SessionStep};
+use crate::time::Instant;
+
+/// A stream of bytes to and from a peer, and a clock.
+pub trait Transport {
+    /// What can go wrong with it.
+    type Error;
+
+    /// The time by a monotonic clock.
+    fn now(&mut self) -> Instant;
+
+    /// Waits until some of `output` was written, or something was read into `input`, or the deadline has
+    /// passed; an empty slice is not waited for. What is ready goes before the deadline.
+    ///
+    /// Cancel safety: where the future is dropped, nothing was read and nothing written.
+    fn turn(
+        &mut self,
+        input: &mut [u8],
+        output: &[u8],
+        deadline: Option<Instant>,
+    ) -> impl Future<Output = Result<Turn, Self::Error>>;
+
+    /// Shuts the writing side down: TCP's FIN. Reading goes on.
+    fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// Bytes that were read; `Some(0)` is the end of the stream.
+    pub read: Option<usize>,
+    /// Bytes that were written.
+    pub written: usize,
+}
+
+/// The memory of a connection.
+#[derive(Debug)]
+pub struct Buffers<'b> {
+    /// The heads of request and answer; of no use after the opening handshake.
+    pub head: ReceiveBuffer<'b>,
+    /// What has arrived.
+    pub rx: ReceiveBuffer<'b>,
+    /// What is to be written.
+    pub tx: TransmitBuffer<'b>,
+}
+
+impl<'b> Buffers<'b> {
+    /// Buffers in memory that is lent.
+    ///
+    /// # Errors
+    /// Where one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+    pub fn new(head: &'b mut [u8], rx: &'b mut [u8], tx: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
+        let head = ReceiveBuffer::new(head)?;
+        Ok(Self { head, rx: ReceiveBuffer::new(rx)?, tx: TransmitBuffer::new(tx)? })
+    }
+
+    /// Buffers of their own: so many bytes for heads, for receiving, for transmitting.
+    ///
+    /// # Errors
+    /// Where one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+    #[cfg(feature = "alloc")]
+    pub fn with_capacity(head: usize, rx: usize, tx: usize) -> Result<Buffers<'static>, BufferTooSmall> {
+        let head = ReceiveBuffer::with_capacity(head)?;
+        let (rx, tx) = (ReceiveBuffer::with_capacity(rx)?, TransmitBuffer::with_capacity(tx)?);
+        Ok(Buffers { head, rx, tx })
+    }
+}
+
+/// Serves one connection: request, handler, end.
+///
+/// # Errors
+/// The transport's; the handler has been told by then that the connection is closed, if it was open.
+///
+/// Cancel safety: where the future is dropped, the connection can only be dropped with it.
+pub async fn serve<T: Transport>(
+    transport: &mut T,
+    handler: &mut impl Handler,
+    config: &Config,
+    mut buffers: Buffers<'_>,
+) -> Result<Outcome, T::Error> {
+    let Buffers { head, rx, tx } = &mut buffers;
+    let mut now = transport.now();
+    let mut session = Session::new(config, now);
+    loop {
+        let turn = match session.poll(now, handler, head, rx, tx) {
+            SessionStep::Wait { deadline } => {
+                transport.turn(session.spare(head, rx), tx.pending(), deadline).await
+            }
+            SessionStep::Shutdown => transport.shutdown().await.map(|()| Turn::default()),
+            SessionStep::Done(outcome) => return Ok(outcome),
+        };
+        now = transport.now();
+        match turn {
+            Ok(turn) => {
+                tx.consume(turn.written);
+                if let Some(n) = turn.read {
+                    session.fill(head, rx, n);
+                }
+            }
+            Err(error) => {
+                session.reset();
+                return match session.poll(now, handler, head, rx, tx) {
+                    // What ended the connection came before: the peer may reset what is over.
+                    SessionStep::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A connection to read from and to send on.
+
+#![forbid(unsafe_code)]
+
+use super::{Buffers, Transport};
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::cause::{Cause, End};
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::connection::{Connection, Step};
+use crate::error::SendError;
+use crate::event::{Event, Payload};
+use crate::frame::Kind;
+use crate::handshake::{
+    Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Request,
+    ServerHandshake,
+};
+use crate::message::{Assembler, Storage};
+use crate::outbox::{Outbox, Outgoing};
+use crate::role::{Client, MaskingKey, Role, Server};
+use crate::time::Instant;
+
+/// An open connection over a transport.
+#[derive(Debug)]
+pub struct WebSocket<'c, 'b, T, R> {
+    rx: ReceiveBuffer<'b>,
+    link: Link<'c, 'b, T, R>,
+}
+
+/// The sending side of a [`WebSocket`]: lent together with each event, so that an answer may borrow from it.
+#[derive(Debug)]
+pub struct Link<'c, 'b, T, R> {
+    transport: T,
+    connection: Connection<'c, R>,
+    tx: TransmitBuffer<'b>,
+    now: Instant,
+}
+
+/// Why an operation on a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error<E> {
+    /// The transport failed, and the connection has ended with it.
+    #[error("the transport failed")]
+    Transport(E),
+    /// The connection has ended.
+    #[error("the connection is closed: {}", .0.end)]
+    Closed(Cause),
+    /// The caller asked for what cannot be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The server's request cannot be written.
+    #[error(transparent)]
+    Head(#[from] BadHead),
+    /// No opening handshake.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The request was refused with this status; 0 where there was none.
+    #[error("the request was answered with status {0}")]
+    Refused(u16),
+    /// The message is larger than the memory for it.
+    #[error("the message is larger than the memory for it")]
+    MessageTooLarge,
+}
+
+/// What became of a transport that a server accepted.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
+pub enum Accepted<'c, 'b, T> {
+    /// A connection, with the subprotocol at this place of what was offered.
+    WebSocket(WebSocket<'c, 'b, T, Server>, Option<usize>),
+    /// [`Answer::HandOver`]: the transport, and the request with what came behind it.
+    HandOver(T, ReceiveBuffer<'b>),
+}
+
+/// What became of a transport on which a client asked for a connection.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
+pub enum Connected<'c, 'b, 'u, T, K: MaskingKey> {
+    /// A connection, with this subprotocol.
+    WebSocket(WebSocket<'c, 'b, T, Client<K>>, Option<&'u str>),
+    /// Another answer: [`Reply::parse`](crate::handshake::Reply::parse) reads it.
+    Refused(ReceiveBuffer<'b>),
+}
+
+impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
+    /// Reads a request, answers it as `decide` says, and gives the connection where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Refused`] when the answer was another one, and has been sent.
+    pub async fn accept<'s>(
+        mut transport: T,
+        config: &'c Config,
+        buffers: Buffers<'b>,
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+    ) -> Result<Accepted<'c, 'b, T>, Error<T::Error>> {
+        let Buffers { mut head, mut rx, mut tx } = buffers;
+        let mut now = transport.now();
+        let mut handshake = ServerHandshake::new(config, now);
+        let mut decide = Some(decide);
+        loop {
+            let step = handshake.poll(now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
+                Some(decide) => decide(request),
+                None => Answer::HandOver,
+            });
+            match step {
+                HandshakeStep::Wait { deadline } => {
+                    let spare = handshake.spare(&mut head, &mut rx);
+                    let turn = transport.turn(spare, tx.pending(), deadline).await;
+                    let turn = turn.map_err(Error::Transport)?;
+                    tx.consume(turn.written);
+                    if let Some(n) = turn.read {
+                        handshake.fill(&mut head, &mut rx, n);
+                    }
+                    now = transport.now();
+                }
+                HandshakeStep::Shutdown => transport.shutdown().await.map_err(Error::Transport)?,
+                HandshakeStep::Open(protocol) => {
+                    let connection = Connection::new(Server, config, now);
+                    let link = Link { transport, connection, tx, now };
+                    return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
+                }
+                HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
+                HandshakeStep::Refused(status) => return Err(Error::Refused(status)),
+            }
+        }
+    }
+}
+
+impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
+    /// Asks for a connection. The key of the handshake comes from the source of masking keys.
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Head`], [`Error::Handshake`].
+    pub async fn connect<'u>(
+        mut transport: T,
+        config: &'c Config,
+        buffers: Buffers<'b>,
+        mut keys: K,
+        connect: &Connect<'u>,
+    ) -> Result<Connected<'c, 'b, 'u, T, K>, Error<T::Error>> {
+        let Buffers { mut head, mut rx, mut tx } = buffers;
+        let mut nonce = [0; 16];
+        for part in nonce.chunks_exact_mut(4) {
+            part.copy_from_slice(&keys.masking_key());
+        }
+        let mut now = transport.now();
+        let mut handshake = ClientHandshake::new(config, now, nonce, connect, &mut head)?;
+        loop {
+            match handshake.poll(now, &mut head, &mut rx, &mut tx) {
+                ClientStep::Wait { deadline } => {
+                    let spare = handshake.spare(&mut head, &rx);
+                    let turn = transport.turn(spare, tx.pending(), deadline).await;
+                    let turn = turn.map_err(Error::Transport)?;
+                    tx.consume(turn.written);
+                    if let Some(n) = turn.read {
+                        handshake.fill(&mut head, n);
+                    }
+                    now = transport.now();
+                }
+                ClientStep::Open(protocol) => {
+                    let connection = Connection::new(Client(keys), config, now);
+                    let link = Link { transport, connection, tx, now };
+                    return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
+                }
+                ClientStep::Refused => return Ok(Connected::Refused(head)),
+                ClientStep::Failed(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
+    /// The next event, and the sending side to answer it on. What was sent before is written first.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Closed`] at the end, and for ever after.
+    ///
+    /// Cancel safety: nothing is lost; call again.
+    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Link<'c, 'b, T, R>), Error<T::Error>> {
+        loop {
+            if let Some(event) = self.next(None).await? {
+                return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
+            }
+        }
+    }
+
+    /// The same, but no longer than until `limit` by the transport's [clock](Link::now): then `None`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// Cancel safety: nothing is lost; call again.
+    pub async fn read_until(
+        &mut self,
+        limit: Instant,
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Link<'c, 'b, T, R>)>, Error<T::Error>> {
+        let event = self.next(Some(limit)).await?;
+        Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
+    }
+
+    /// The next message, put together from its fragments. Control frames are passed over.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`Error::MessageTooLarge`] where it exceeds `message`: the rest of it is
+    /// passed over by the next call.
+    ///
+    /// Cancel safety: what had arrived of the message stays in `message`; call again with the same.
+    pub async fn read_message<S: Storage>(
+        &mut self,
+        message: &mut Assembler<S>,
+    ) -> Result<Kind, Error<T::Error>> {
+        loop {
+            if let (Event::Data(data), _) = self.read().await? {
+                if let Some(kind) = message.push(&data).map_err(|_| Error::MessageTooLarge)? {
+                    return Ok(kind);
+                }
+            }
+        }
+    }
+
+    /// Closes the connection: sends a Close, passes over what the peer still sends, and waits for its end.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Send`] where a frame is open, or the reason is too long.
+    ///
+    /// Cancel safety: call again.
+    pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Cause, Error<T::Error>> {
+        match self.link.close(code, reason).await {
+            // The peer was first.
+            Ok(()) | Err(Error::Send(SendError::Closed)) => {}
+            Err(error) => return Err(error),
+        }
+        loop {
+            match self.read().await {
+                Ok(_) => {}
+                Err(Error::Closed(cause)) => return Ok(cause),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn next(&mut self, limit: Option<Instant>) -> Result<Option<Event>, Error<T::Error>> {
+        loop {
+            let Link { connection, tx, now, .. } = &mut self.link;
+            let step = match connection.poll(*now, &mut self.rx, tx) {
+                Step::Event(event) => return Ok(Some(event)),
+                Step::Wait { .. } if limit.is_some_and(|limit| *now >= limit) => return Ok(None),
+                Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
+                step => step,
+            };
+            if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
+                self.rx.fill(n);
+            }
+        }
+    }
+
+    /// The sending side.
+    pub fn link(&mut self) -> &mut Link<'c, 'b, T, R> {
+        &mut self.link
+    }
+
+    /// The reason in the peer's Close, empty where there was none.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.link.connection.reason()
+    }
+}
+
+impl<'c, 'b, T: Transport, R: Role> Link<'c, 'b, T, R> {
+    /// Sends a message of any size, in one frame, and writes it to the transport.
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
+    ///
+    /// Cancel safety: a message that fits the transmit buffer is sent whole or not at all. Of a larger one the
+    /// frame may have been begun; then [`outbox`](Self::outbox) says how much it [lacks](Outbox::left), and
+    /// nothing else can be sent before.
+    pub async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        match self.when_there_is_room(|out| out.send(kind, payload)).await {
+            Err(Error::Send(SendError::TooLarge)) => {
+                self.when_there_is_room(|out| out.begin(kind, payload.len() as u64, true)).await?;
+                let mut rest = payload;
+                while !rest.is_empty() {
+                    let n = self.outbox().write(rest)?;
+                    rest = rest.get(n..).unwrap_or_default();
+                    self.flush().await?;
+                }
+            }
+            sent => sent?,
+        }
+        self.flush().await
+    }
+
+    /// Sends a frame of a message: its first where none is open, else its next; `fin` ends the message. At
+    /// most as large as the transmit buffer.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// Cancel safety: the frame is sent whole or not at all.
+    pub async fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
+        self.when_there_is_room(|out| out.fragment(kind, payload, fin)).await?;
+        self.flush().await
+    }
+
+    /// Sends a Ping with at most 125 bytes of payload.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// Cancel safety: the frame is sent whole or not at all.
+    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        self.when_there_is_room(|out| out.ping(payload)).await?;
+        self.flush().await
+    }
+
+    /// Sends a Close, without waiting for the peer's.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// Cancel safety: the frame is sent whole or not at all.
+    pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), Error<T::Error>> {
+        self.when_there_is_room(|out| out.close(code, reason)).await?;
+        self.flush().await
+    }
+
+    /// Writes everything that was sent to the transport.
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Closed`].
+    ///
+    /// Cancel safety: nothing is lost; call again.
+    pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        while !self.tx.is_empty() {
+            self.push().await?;
+        }
+        Ok(())
+    }
+
+    /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
+    /// next [`read`](WebSocket::read), so that many small messages leave in one write.
+    pub fn outbox(&mut self) -> Outgoing<'_, 'b, 'c, R, crate::NoExtension> {
+        self.connection.outbox(&mut self.tx)
+    }
+
+    /// The time by the transport's clock.
+    pub fn now(&mut self) -> Instant {
+        self.transport.now()
+    }
+
+    async fn when_there_is_room(
+        &mut self,
+        mut send: impl FnMut(&mut Outgoing<'_, 'b, 'c, R, crate::NoExtension>) -> Result<(), SendError>,
+    ) -> Result<(), Error<T::Error>> {
+        loop {
+            match send(&mut self.outbox()) {
+                Err(SendError::Blocked) => self.push().await?,
+                sent => return sent.map_err(Error::Send),
+            }
+        }
+    }
+
+    /// One turn of writing.
+    async fn push(&mut self) -> Result<(), Error<T::Error>> {
+        let step = self.connection.tend(self.now, &mut self.tx);
+        self.turn(step, &mut []).await.map(|_| ())
+    }
+
+    /// Does what a step that is no event asks for; how many bytes were read.
+    async fn turn(&mut self, step: Step, input: &mut [u8]) -> Result<Option<usize>, Error<T::Error>> {
+        let done = match step {
+            Step::Wait { deadline } => self.transport.turn(input, self.tx.pending(), deadline).await,
+            Step::Shutdown => self.transport.shutdown().await.map(|()| super::Turn::default()),
+            Step::Closed(cause) => return Err(Error::Closed(cause)),
+            Step::Event(_) => return Ok(None),
+        };
+        self.now = self.transport.now();
+        match done {
+            Ok(turn) => {
+                self.tx.consume(turn.written);
+                Ok(turn.read)
+            }
+            Err(error) => {
+                self.connection.reset();
+                match self.connection.tend(self.now, &mut self.tx) {
+                    // What ended the connection came before: the peer may reset what is over.
+                    Step::Closed(cause) if cause.end != End::Vanished => Err(Error::Closed(cause)),
+                    _ => Err(Error::Transport(error)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The two buffers between a connection and its transport. Their memory is the caller's.
+
+#![forbid(unsafe_code)]
+
+use crate::error::BufferTooSmall;
+use crate::event::{Payload, Span};
+
+/// The least memory that a receive or a transmit buffer can have, in bytes: a control frame with its
+/// header, and one more.
+pub const MIN_BUFFER: usize = 140;
+
+/// What has arrived and is not yet understood.
+///
+/// Read the transport into [`spare`](Self::spare), then say with [`fill`](Self::fill) how much came.
+#[derive(Debug)]
+pub struct ReceiveBuffer<'b> {
+    memory: Memory<'b>,
+    /// Where an extension puts what it decodes.
+    output: Memory<'b>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    /// Bytes have arrived that no poll has seen.
+    fresh: bool,
+    /// The payload that was delivered last lies in `output`.
+    decoded: bool,
+}
+
+/// What is to be written to the transport.
+///
+/// Write [`pending`](Self::pending) to the transport, then say with [`consume`](Self::consume) how much of
+/// it was taken; a partial write resumes.
+#[derive(Debug)]
+pub struct TransmitBuffer<'b> {
+    memory: Memory<'b>,
+    start: usize,
+    end: usize,
+    moved: bool,
+}
+
+/// A receive buffer, taken apart.
+pub(crate) struct Opened<'r> {
+    pub(crate) input: &'r mut [u8],
+    pub(crate) output: &'r mut [u8],
+    pub(crate) capacity: usize,
+    pub(crate) ended: bool,
+    pub(crate) fresh: &'r mut bool,
+    start: &'r mut usize,
+    end: usize,
+    decoded: &'r mut bool,
+}
+
+/// Memory that is lent, or owned where there is a heap.
+#[derive(Debug)]
+enum Memory<'b> {
+    Lent(&'b mut [u8]),
+    #[cfg(feature = "alloc")]
+    Owned(alloc::boxed::Box<[u8]>),
+}
+
+impl<'b> ReceiveBuffer<'b> {
+    /// A buffer in memory that is lent.
+    ///
+    /// # Errors
+    /// Where it is smaller than [`MIN_BUFFER`].
+    pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
+        Self::over(Memory::Lent(memory))
+    }
+
+    /// A buffer of its own.
+    ///
+    /// # Errors
+    /// Where `capacity`, in bytes, is smaller than [`MIN_BUFFER`].
+    #[cfg(feature = "alloc")]
+    pub fn with_capacity(capacity: usize) -> Result<ReceiveBuffer<'static>, BufferTooSmall> {
+        ReceiveBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
+    }
+
+    fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
+        if memory.get().len() < MIN_BUFFER {
+            return Err(BufferTooSmall);
+        }
+        Ok(Self {
+            memory,
+            output: Memory::Lent(&mut []),
+            start: 0,
+            end: 0,
+            ended: false,
+            fresh: false,
+            decoded: false,
+        })
+    }
+
+    /// The same buffer with memory for an [`Extension`](crate::Extension) to decode into: at most so many
+    /// bytes are delivered at once.
+    #[must_use]
+    pub fn with_output(self, output: &'b mut [u8]) -> Self {
+        Self { output: Memory::Lent(output), ..self }
+    }
+
+    /// Where the transport is to be read into. Empty where the buffer is full, poll first; and at the end of
+    /// the stream.
+    ///
+    /// Ends the life of every [`Span`] that was handed out.
+    pub fn spare(&mut self) -> &mut [u8] {
+        if self.ended {
+            return &mut [];
+        }
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > 0 {
+            // What is here is less than a frame: moved at most once a read, and never a frame twice.
+            compact(self.memory.get_mut(), &mut self.start, &mut self.end);
+        }
+        self.memory.get_mut().get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    ///
+    /// More than there is room for counts as all of it.
+    pub fn fill(&mut self, n: usize) {
+        self.ended |= n == 0;
+        self.fresh |= n > 0;
+        self.end = self.end.saturating_add(n).min(self.capacity());
+    }
+
+    /// Puts `bytes` behind what is here, as [`fill`](Self::fill) would, and returns how many found room.
+    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        let n = copy(self.spare(), bytes);
+        if n > 0 {
+            self.fill(n);
+        }
+        n
+    }
+
+    /// The payload that an event names. Until the next poll; all of it may be changed.
+    ///
+    /// Empty for a span that does not lie in this buffer.
+    pub fn payload_mut(&mut self, span: Span) -> &mut [u8] {
+        let end = span.start.saturating_add(span.len);
+        let source = if span.decoded { self.output.get_mut() } else { self.memory.get_mut() };
+        source.get_mut(span.start..end).unwrap_or_default()
+    }
+
+    /// The payload that an event names, borrowed as an event bears it.
+    #[must_use]
+    pub fn payload(&self, span: Span) -> Payload<'_> {
+        let source = if span.decoded { self.output.get() } else { self.memory.get() };
+        Payload::Bytes(source.get(span.start..span.start.saturating_add(span.len)).unwrap_or_default())
+    }
+
+    /// Everything that has arrived and was not taken.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
+        self.memory.get().get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.memory.get().len()
+    }
+
+    /// Whether nothing lies here: then the memory can serve another connection.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether the stream has ended.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes `n` bytes away from the front.
+    pub fn consume(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.end);
+    }
+
+    /// Puts a payload that was just consumed back to the front, to be shown once more.
+    pub(crate) fn hold(&mut self, span: Span) {
+        if !span.decoded {
+            self.start = self.start.saturating_sub(span.len);
+        }
+    }
+
+    /// The payload that was put back, wherever it lies by now.
+    pub(crate) fn held(&self, span: Span) -> Payload<'_> {
+        let (source, start) =
+            if span.decoded { (self.output.get(), span.start) } else { (self.memory.get(), self.start) };
+        Payload::Bytes(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
+    }
+
+    /// Takes `n` bytes off the front of the payload that was put back; what remains of it.
+    pub(crate) fn release(&mut self, span: Span, n: usize) -> Span {
+        let n = n.min(span.len);
+        if !span.decoded {
+            self.consume(n);
+        }
+        Span { start: span.start.saturating_add(n), len: span.len.saturating_sub(n), ..span }
+    }
+
+    /// Replaces what lies here by what `write` puts in its place; `write` returns how many bytes that is, and
+    /// what the caller wants to know.
+    pub(crate) fn rewrite<T>(&mut self, write: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
+        let (len, result) = write(self.memory.get_mut());
+        self.start = 0;
+        self.end = len.min(self.capacity());
+        result
+    }
+
+    /// Everything that a receiver needs, taken apart: an event may borrow from it for as long as the buffer
+    /// is borrowed.
+    #[inline]
+    pub(crate) fn open(&mut self) -> Opened<'_> {
+        let capacity = self.memory.get().len();
+        Opened {
+            input: self.memory.get_mut().get_mut(self.start..self.end).unwrap_or_default(),
+            output: self.output.get_mut(),
+            capacity,
+            ended: self.ended,
+            fresh: &mut self.fresh,
+            start: &mut self.start,
+            end: self.end,
+            decoded: &mut self.decoded,
+        }
+    }
+
+    /// The place of a payload of `len` bytes, the last that a receiver delivered.
+    #[inline]
+    pub(crate) fn span(&self, len: usize) -> Span {
+        let start = if self.decoded { 0 } else { self.start.saturating_sub(len) };
+        Span { start, len, decoded: self.decoded }
+    }
+}
+
+impl<'b> TransmitBuffer<'b> {
+    /// A buffer in memory that is lent.
+    ///
+    /// # Errors
+    /// Where it is smaller than [`MIN_BUFFER`].
+    pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
+        Self::over(Memory::Lent(memory))
+    }
+
+    /// A buffer of its own.
+    ///
+    /// # Errors
+    /// Where `capacity`, in bytes, is smaller than [`MIN_BUFFER`].
+    #[cfg(feature = "alloc")]
+    pub fn with_capacity(capacity: usize) -> Result<TransmitBuffer<'static>, BufferTooSmall> {
+        TransmitBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
+    }
+
+    fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
+        if memory.get().len() < MIN_BUFFER {
+            return Err(BufferTooSmall);
+        }
+        Ok(Self { memory, start: 0, end: 0, moved: false })
+    }
+
+    /// What is to be written to the transport.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.memory.get().get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The transport took the first `n` bytes of [`pending`](Self::pending).
+    pub fn consume(&mut self, n: usize) {
+        self.moved |= n > 0;
+        self.start = self.start.saturating_add(n).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Whether nothing waits to be written: then the memory can serve another connection.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.memory.get().len()
+    }
+
+    /// Bytes that can be put in now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let behind = self.capacity().saturating_sub(self.end);
+        if self.worth_moving() { behind.saturating_add(self.start) } else { behind }
+    }
+
+    /// Puts in as much of `bytes` as there is room for, and returns how much that was.
+    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.room());
+        copy(self.reserve(n).unwrap_or_default(), bytes)
+    }
+
+    /// Whether the transport took bytes since the last call.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        core::mem::take(&mut self.moved)
+    }
+
+    /// Room for exactly `n` bytes, which count as pending from now on; `None` where there is none.
+    #[inline]
+    pub(crate) fn reserve(&mut self, n: usize) -> Option<&mut [u8]> {
+        if n > self.capacity().saturating_sub(self.end) && self.worth_moving() {
+            compact(self.memory.get_mut(), &mut self.start, &mut self.end);
+        }
+        let start = self.end;
+        let end = start.checked_add(n)?;
+        let slot = self.memory.get_mut().get_mut(start..end)?;
+        self.end = end;
+        Some(slot)
+    }
+
+    /// Gives back the last `n` bytes of a reservation.
+    pub(crate) fn shrink(&mut self, n: usize) {
+        self.end = self.end.saturating_sub(n).max(self.start);
+    }
+
+    /// Moving what is pending pays only where less is moved than was written before: otherwise a slow
+    /// reader would make every send copy the whole buffer.
+    const fn worth_moving(&self) -> bool {
+        self.start > 0 && self.end.saturating_sub(self.start) <= self.start
+    }
+}
+
+impl Opened<'_> {
+    /// Only what is left in `input` remains in the buffer; `decoded` says where the payload lies.
+    #[inline]
+    pub(crate) fn close(&mut self, decoded: bool) {
+        *self.start = self.end.saturating_sub(self.input.len());
+        *self.decoded = decoded;
+    }
+}
+
+impl Memory<'_> {
+    #[inline(always)]
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Lent(memory) => memory,
+            #[cfg(feature = "alloc")]
+            Self::Owned(memory) => memory,
+        }
+    }
+
+    #[inline(always)]
+    fn get_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Lent(memory) => memory,
+            #[cfg(feature = "alloc")]
+            Self::Owned(memory) => memory,
+        }
+    }
+}
+
+/// Moves `memory[start..end]` to the front.
+fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
+    // The comparison spares `copy_within` its panic branch.
+    if *start <= *end && *end <= memory.len() {
+        memory.copy_within(*start..*end, 0);
+        *end = end.saturating_sub(*start);
+        *start = 0;
+    }
+}
+
+/// Copies as much of `from` as finds room in `to`, and returns how much that was.
+#[inline]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> usize {
+    let n = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
+        to.copy_from_slice(from);
+    }
+    n
+}

@@ -1,0 +1,70 @@
+//! Status codes and the body of a Close frame (RFC 6455 §5.5.1, §7.4).
+
+#![forbid(unsafe_code)]
+
+use crate::error::Violation;
+
+/// A status code that may stand in a Close frame.
+///
+/// The codes that RFC 6455 §7.4 keeps off the wire (1004, 1005, 1006, 1015, and all that are unassigned
+/// below 3000) have no value of this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose of the connection has been fulfilled.
+    pub const NORMAL: Self = Self(1000);
+    /// 1001: the endpoint goes away: a server shuts down, a browser leaves the page.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// 1002: a protocol error.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// 1003: a kind of data that the endpoint cannot accept.
+    pub const UNSUPPORTED_DATA: Self = Self(1003);
+    /// 1007: data that does not fit the type of the message, as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// 1008: a message that violates the endpoint's policy.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// 1009: a message too big to process.
+    pub const MESSAGE_TOO_BIG: Self = Self(1009);
+    /// 1010: the server did not negotiate an extension that the client needs.
+    pub const MANDATORY_EXTENSION: Self = Self(1010);
+    /// 1011: the server met an unexpected condition.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// 1012: the service restarts.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// 1013: try again later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// 1014: a gateway got an invalid answer from upstream.
+    pub const BAD_GATEWAY: Self = Self(1014);
+
+    /// The code with this number, or `None` where it must not be sent.
+    #[must_use]
+    pub const fn new(code: u16) -> Option<Self> {
+        match code {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self(code)),
+            _ => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// The longest reason, in bytes: a control frame carries 125, two of them the code.
+pub const MAX_REASON: usize = 123;
+
+/// Reads the body of a Close frame.
+pub(crate) fn parse(body: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
+    let Some((code, reason)) = body.split_first_chunk::<2>() else {
+        // "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
+        return if body.is_empty() { Ok((None, "")) } else { Err(Violation::CloseBody) };
+    };
+    let number = u16::from_be_bytes(*code);
+    let code = CloseCode::new(number).ok_or(Violation::CloseCode(number))?;
+    // "the body MAY contain UTF-8-encoded data"
+    let reason = core::str::from_utf8(reason).map_err(|_| Violation::InvalidUtf8)?;
+    Ok((Some(code), reason))
+}

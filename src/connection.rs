@@ -1,0 +1,509 @@
+//! A whole connection: events, replies, the closing handshake and every deadline, driven by `poll`.
+
+#![forbid(unsafe_code)]
+
+use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
+use crate::cause::{Cause, End, Timeout};
+use crate::close::CloseCode;
+use crate::config::{Config, Control};
+use crate::error::{SendError, Violation};
+use crate::event::{Data, Event, Payload, Span};
+use crate::extension::{Extension, NoExtension};
+use crate::frame::MAX_CONTROL;
+use crate::outbox::Outgoing;
+use crate::receive::Receiver;
+use crate::role::Role;
+use crate::send::Sender;
+use crate::time::Instant;
+
+/// What [`Connection::poll`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an event that is not looked at is lost"]
+pub enum Step<P = Span> {
+    /// Something has arrived. Poll again when it is dealt with.
+    Event(Event<P>),
+    /// Nothing to do: write the transmit buffer to the transport, read the transport into the receive
+    /// buffer, or let time pass until the deadline; then poll again.
+    Wait {
+        /// The latest moment for the next poll.
+        deadline: Option<Instant>,
+    },
+    /// Everything was sent and written: shut the writing side of the transport down (TCP's FIN), then poll
+    /// again. Comes once at the most.
+    Shutdown,
+    /// The end: drop the transport. The same answer for ever after.
+    Closed(Cause),
+}
+
+/// The state of a connection (RFC 6455 §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Both sides may send.
+    Open,
+    /// The closing handshake has begun: a Close was sent, received, or is owed.
+    Closing,
+    /// Over.
+    Closed,
+}
+
+/// A WebSocket connection after its opening handshake, on either side.
+///
+/// It owns about two hundred bytes and no buffer. See the [crate's overview](crate) for how to drive it.
+#[derive(Debug)]
+pub struct Connection<'c, R, X = NoExtension> {
+    pub(crate) receiver: Receiver<'c, R>,
+    pub(crate) sender: Sender<R>,
+    pub(crate) extension: X,
+    /// When something arrived for the last time.
+    heard: Instant,
+    /// Since when we wait for the peer: for an answer to our Ping, for its Close, for the transport's end.
+    since: Instant,
+    /// When the transport last took something of what is pending.
+    wrote: Instant,
+    /// The nearest deadline: before it, time need not be looked at.
+    next: Instant,
+    /// A Pong that found no room, or the reason of the peer's Close.
+    slot: [u8; MAX_CONTROL],
+    slot_len: u8,
+    slot_use: Slot,
+    phase: Phase,
+    /// A Close that is to be sent as soon as it finds room.
+    owed: Option<Option<CloseCode>>,
+    /// Codes that were sent and received.
+    sent: Option<CloseCode>,
+    received: Option<CloseCode>,
+    pinged: bool,
+    /// `since` stands for the phase at hand.
+    stamped: bool,
+    /// Something waits in the transmit buffer since `wrote`.
+    writing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Empty,
+    Pong,
+    Reason,
+}
+
+/// How far the connection has come. It only ever moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// We have sent a Close, or the peer has.
+    Closing,
+    /// Nothing more is received; what is pending is written, then the transport is closed.
+    Ending {
+        end: End,
+        /// [`Step::Shutdown`] was given.
+        shut: bool,
+    },
+    Closed(End),
+}
+
+impl<'c, R: Role> Connection<'c, R> {
+    /// A connection whose opening handshake, by whomever, has just ended.
+    #[must_use]
+    pub fn new(role: R, config: &'c Config, now: Instant) -> Self {
+        Self::with_extension(role, NoExtension, config, now)
+    }
+}
+
+impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
+    /// The same with an extension that was negotiated.
+    #[must_use]
+    pub fn with_extension(role: R, extension: X, config: &'c Config, now: Instant) -> Self {
+        Self {
+            receiver: Receiver::new(config),
+            sender: Sender::new(role),
+            extension,
+            heard: now,
+            since: now,
+            wrote: now,
+            next: Instant::START,
+            slot: [0; MAX_CONTROL],
+            slot_len: 0,
+            slot_use: Slot::Empty,
+            phase: Phase::Open,
+            owed: None,
+            sent: None,
+            received: None,
+            pinged: false,
+            stamped: false,
+            writing: false,
+        }
+    }
+
+    /// Does what is to be done and says what comes next. Never blocks, and borrows nothing: what an event
+    /// names is [`ReceiveBuffer::payload`], until the next poll or read.
+    ///
+    /// Read the clock once for each time the transport wakes you, not for each poll.
+    #[inline]
+    pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
+        match self.receive(now, rx, tx) {
+            Step::Event(event) => {
+                let event = event.map(|payload| payload.len());
+                Step::Event(event.map(|len| rx.span(len)))
+            }
+            Step::Wait { deadline } => Step::Wait { deadline },
+            Step::Shutdown => Step::Shutdown,
+            Step::Closed(cause) => Step::Closed(cause),
+        }
+    }
+
+    /// [`poll`](Self::poll) with events that borrow the receive buffer: a text that came whole is a `&str`
+    /// from the pass that checked it.
+    #[inline]
+    pub fn receive<'r>(
+        &mut self,
+        now: Instant,
+        rx: &'r mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step<Payload<'r>> {
+        let mut view = rx.open();
+        let mut outcome = None;
+        // Nothing is owed and no deadline has passed: time and the transmit buffer need not be touched.
+        if now < self.next {
+            let received = self.take(&mut view);
+            if let Ok(Some(Event::Data(data))) = received {
+                self.heard = now;
+                self.pinged = false;
+                return Step::Event(Event::Data(data));
+            }
+            outcome = Some(received);
+        }
+        self.slow(now, &mut view, tx, outcome)
+    }
+
+    /// Does what is to be done without receiving: replies, deadlines, the closing handshake. For an
+    /// application that cannot take another event yet.
+    pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
+        match self.keep_house(now, false, tx) {
+            Some(step) => step,
+            None => Step::Wait { deadline: self.schedule(now) },
+        }
+    }
+
+    /// The sending side, together with the buffer that it sends into.
+    #[inline]
+    pub fn outbox<'a, 'b>(&'a mut self, tx: &'a mut TransmitBuffer<'b>) -> Outgoing<'a, 'b, 'c, R, X> {
+        Outgoing { connection: self, tx }
+    }
+
+    /// The transport failed: the connection has ended, whatever it was doing.
+    pub fn reset(&mut self) {
+        if !matches!(self.phase, Phase::Closed(_)) {
+            let end = if let Phase::Ending { end, .. } = self.phase { end } else { End::Vanished };
+            self.phase = Phase::Closed(end);
+            self.next = Instant::START;
+        }
+    }
+
+    /// How many bytes the transport may read straight into other memory, to be given to
+    /// [`absorb`](Self::absorb): the rest of a frame's payload of which the receive buffer holds nothing.
+    #[must_use]
+    pub fn absorbable(&self, rx: &ReceiveBuffer<'_>) -> u64 {
+        let open = matches!(self.phase, Phase::Open | Phase::Closing);
+        if open && rx.is_empty() { self.receiver.absorbable() } else { 0 }
+    }
+
+    /// Unmasks and checks `memory`, payload that the transport has read into it, and delivers it in place;
+    /// no more than [`absorbable`](Self::absorbable). `None` where the peer broke a rule: poll tells.
+    pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
+        self.heard = now;
+        self.pinged = false;
+        self.receiver.absorb(memory).unwrap_or_else(|violation| {
+            self.fail(violation);
+            None
+        })
+    }
+
+    /// How far the connection has come.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self.phase {
+            Phase::Open => State::Open,
+            Phase::Closing | Phase::Ending { .. } => State::Closing,
+            Phase::Closed(_) => State::Closed,
+        }
+    }
+
+    /// The reason in the peer's Close, empty where there was none.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self.slot_use {
+            Slot::Reason => core::str::from_utf8(self.slot()).unwrap_or_default(),
+            Slot::Empty | Slot::Pong => "",
+        }
+    }
+
+    /// The sending half: what it has open.
+    #[must_use]
+    pub const fn sender(&self) -> &Sender<R> {
+        &self.sender
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        tx: &mut TransmitBuffer<'_>,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) -> Result<(), SendError> {
+        self.sender.close(tx, code, reason)?;
+        self.close_sent(code);
+        Ok(())
+    }
+
+    /// The application has failed: closes as soon as there is room, without a reason if there is none now.
+    /// Where a frame was begun and will not be finished, nothing can follow it, and the connection ends.
+    pub(crate) fn close_anyhow(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+        match self.close(tx, Some(code), reason) {
+            Err(SendError::Blocked) if self.phase == Phase::Open => {
+                self.owed = Some(Some(code));
+                self.phase = Phase::Closing;
+                self.stamped = false;
+                self.next = Instant::START;
+            }
+            Err(SendError::FrameOpen) if matches!(self.phase, Phase::Open | Phase::Closing) => {
+                self.end(End::Abandoned);
+            }
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn take<'r>(&mut self, view: &mut Opened<'r>) -> Result<Option<Event<Payload<'r>>>, Violation> {
+        let memory = view.output.len();
+        let received =
+            self.receiver.receive_with(&mut self.extension, view.capacity, &mut view.input, &mut view.output);
+        view.close(X::ACTIVE && view.output.len() != memory);
+        received
+    }
+
+    #[inline(never)]
+    fn slow<'r>(
+        &mut self,
+        now: Instant,
+        view: &mut Opened<'r>,
+        tx: &mut TransmitBuffer<'_>,
+        mut outcome: Option<Result<Option<Event<Payload<'r>>>, Violation>>,
+    ) -> Step<Payload<'r>> {
+        if core::mem::take(view.fresh) {
+            self.heard = now;
+            self.pinged = false;
+        }
+        loop {
+            match self.keep_house(now, view.ended, tx) {
+                Some(Step::Closed(cause)) => return Step::Closed(cause),
+                Some(Step::Wait { deadline }) => {
+                    // "it SHOULD NOT continue to attempt to process data" (§7.1.7)
+                    view.input = &mut [];
+                    view.close(false);
+                    return Step::Wait { deadline };
+                }
+                Some(_) => return Step::Shutdown,
+                None => {}
+            }
+            let received = match outcome.take() {
+                Some(received) => received,
+                None => self.take(view),
+            };
+            match received {
+                Ok(Some(event)) => {
+                    if self.answer(&event, tx) {
+                        return Step::Event(event);
+                    }
+                }
+                Ok(None) if view.ended => self.end(End::Vanished),
+                Ok(None) => return Step::Wait { deadline: self.schedule(now) },
+                Err(violation) => self.fail(violation),
+            }
+        }
+    }
+
+    /// Replies to an event; whether the application is told of it.
+    fn answer(&mut self, event: &Event<Payload<'_>>, tx: &mut TransmitBuffer<'_>) -> bool {
+        let control = self.receiver.config().control;
+        match *event {
+            Event::Data(_) => return true,
+            // "an endpoint MUST send a Pong frame in response, unless it already received a Close frame"
+            Event::Ping(payload) if control != Control::Manual && self.phase == Phase::Open => {
+                // "it MAY elect to send a Pong frame for only the most recently processed Ping frame"
+                if self.slot_use == Slot::Pong || self.sender.pong(tx, &payload).is_err() {
+                    self.store(Slot::Pong, &payload);
+                }
+            }
+            Event::Ping(_) | Event::Pong(_) => {}
+            Event::Close(code, reason) => {
+                self.received = code;
+                self.store(Slot::Reason, &reason);
+                if self.sender.is_closed() {
+                    self.end(End::Clean);
+                } else {
+                    self.phase = Phase::Closing;
+                    // "the endpoint typically echos the status code it received"
+                    if control != Control::Manual && self.owed.is_none() {
+                        self.owed = Some(code);
+                    }
+                }
+            }
+        }
+        control != Control::Automatic
+    }
+
+    /// What does not depend on input. Gives a step where nothing is to be received any more.
+    fn keep_house(&mut self, now: Instant, ended: bool, tx: &mut TransmitBuffer<'_>) -> Option<Step> {
+        if tx.take_moved() || !self.writing {
+            self.wrote = now;
+        }
+        self.writing = !tx.is_empty();
+        self.reply(tx);
+        if !self.stamped && self.phase != Phase::Open {
+            self.stamped = true;
+            self.since = now;
+        }
+        self.check_time(now, tx);
+        match self.phase {
+            Phase::Open | Phase::Closing => None,
+            Phase::Ending { end, shut } => Some(self.finish(now, ended, tx, end, shut)),
+            Phase::Closed(end) => Some(Step::Closed(Cause { end, received: self.received, sent: self.sent })),
+        }
+    }
+
+    /// Sends what is owed, where it finds room; a Close goes before a Pong.
+    fn reply(&mut self, tx: &mut TransmitBuffer<'_>) {
+        if let Some(code) = self.owed {
+            if self.sender.close(tx, code, "").is_ok() {
+                self.close_sent(code);
+            }
+        } else if self.slot_use == Slot::Pong {
+            let payload = self.slot.get(..usize::from(self.slot_len)).unwrap_or_default();
+            if self.sender.pong(tx, payload).is_ok() {
+                self.slot_use = Slot::Empty;
+            }
+        }
+    }
+
+    /// Lets deadlines pass, and sends a Ping where it is time for one.
+    fn check_time(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) {
+        let times = &self.receiver.config().timeouts;
+        if self.writing && now >= self.wrote.plus(times.write) {
+            // Whatever the reason was before, it stays.
+            let timeout = End::Timeout(Timeout::Write);
+            self.phase =
+                Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
+            return;
+        }
+        match self.phase {
+            Phase::Open if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
+            Phase::Open if self.pinged => {
+                if now >= self.since.plus(times.pong) {
+                    self.give_up(Timeout::Pong);
+                }
+            }
+            Phase::Open => {
+                if now >= self.heard.plus(times.ping) && self.sender.ping(tx, &[]).is_ok() {
+                    self.pinged = true;
+                    self.since = now;
+                }
+            }
+            Phase::Closing if now >= self.since.plus(times.close) => {
+                self.owed = None;
+                self.end(End::Timeout(Timeout::Close));
+                // This was the wait; there is no other.
+                self.stamped = true;
+            }
+            Phase::Closing | Phase::Ending { .. } | Phase::Closed(_) => {}
+        }
+    }
+
+    /// Writes what is left, closes the transport, and waits until the peer has done the same.
+    fn finish(&mut self, now: Instant, ended: bool, tx: &TransmitBuffer<'_>, end: End, shut: bool) -> Step {
+        let late = now >= self.since.plus(self.receiver.config().timeouts.close);
+        let written = self.owed.is_none() && tx.is_empty();
+        // "the server MUST close the WebSocket connection immediately; a client SHOULD wait for the server to
+        // close the connection but MAY close the connection at any time" (§7.1.1, §5.5.1)
+        if written && !shut && (R::SERVER || end != End::Clean || ended || late) {
+            self.phase = Phase::Ending { end, shut: true };
+            return Step::Shutdown;
+        }
+        if late || written && ended {
+            self.phase = Phase::Closed(end);
+            return Step::Closed(Cause { end, received: self.received, sent: self.sent });
+        }
+        Step::Wait { deadline: self.deadline(now).as_deadline() }
+    }
+
+    /// The deadline for the adapter; and for us, whether `poll` may take the short way.
+    fn schedule(&mut self, now: Instant) -> Option<Instant> {
+        let deadline = self.deadline(now);
+        let quiet = self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty;
+        self.next = if quiet { deadline } else { Instant::START };
+        deadline.as_deadline()
+    }
+
+    /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping
+    /// inside an open frame).
+    fn deadline(&self, now: Instant) -> Instant {
+        let times = &self.receiver.config().timeouts;
+        let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
+        let (first, second) = match self.phase {
+            Phase::Open if self.pinged => (self.heard.plus(times.idle), self.since.plus(times.pong)),
+            Phase::Open => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
+            _ => (self.since.plus(times.close), Instant::NEVER),
+        };
+        let ahead = |moment: Instant| if moment > now { moment } else { Instant::NEVER };
+        ahead(write).min(ahead(first)).min(ahead(second))
+    }
+
+    /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code before
+    /// proceeding to _Close the WebSocket Connection_" (§7.1.7).
+    fn fail(&mut self, violation: Violation) {
+        self.owe(violation.close_code());
+        self.end(End::Violation(violation));
+    }
+
+    fn give_up(&mut self, timeout: Timeout) {
+        self.owe(CloseCode::GOING_AWAY);
+        self.end(End::Timeout(timeout));
+    }
+
+    /// A Close is to be sent, unless one was, or an open frame stands in its way for good.
+    fn owe(&mut self, code: CloseCode) {
+        self.owed = (!self.sender.is_closed() && self.sender.left() == 0).then_some(Some(code));
+    }
+
+    fn end(&mut self, end: End) {
+        self.phase = Phase::Ending { end, shut: false };
+        self.stamped = false;
+        self.next = Instant::START;
+    }
+
+    /// Our Close is in the transmit buffer.
+    fn close_sent(&mut self, code: Option<CloseCode>) {
+        self.sent = code;
+        self.owed = None;
+        self.next = Instant::START;
+        if self.slot_use == Slot::Pong {
+            self.slot_use = Slot::Empty;
+        }
+        if let Phase::Open | Phase::Closing = self.phase {
+            if self.receiver.is_closed() {
+                self.end(End::Clean);
+            } else {
+                self.phase = Phase::Closing;
+                self.stamped = false;
+            }
+        }
+    }
+
+    fn store(&mut self, slot_use: Slot, payload: &[u8]) {
+        self.slot_len = (copy(&mut self.slot, payload) & 0x7F) as u8;
+        self.slot_use = slot_use;
+        self.next = Instant::START;
+    }
+
+    fn slot(&self) -> &[u8] {
+        self.slot.get(..usize::from(self.slot_len)).unwrap_or_default()
+    }
+}

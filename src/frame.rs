@@ -1,0 +1,230 @@
+//! The frame header (RFC 6455 §5.2).
+//!
+//! ```text
+//!  byte 0              byte 1              then
+//!  F R R R o o o o     M l l l l l l l     length, 0, 2 or 8 bytes     key, 0 or 4 bytes     payload
+//!  I S S S opcode      A length: 0-125,    big endian                  where MASK is set
+//!  N V V V             S 126 = 2 bytes,
+//!    1 2 3             K 127 = 8 bytes
+//! ```
+
+#![forbid(unsafe_code)]
+
+use crate::error::Violation;
+
+/// The longest header: 2 bytes, a length of 8, a key of 4.
+pub const MAX_HEADER: usize = 14;
+/// The longest payload of a control frame.
+pub const MAX_CONTROL: usize = 125;
+
+/// What a frame is (RFC 6455 §11.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OpCode {
+    /// 0: the next fragment of a message.
+    Continuation = 0,
+    /// 1: text, or its first fragment.
+    Text = 1,
+    /// 2: binary data, or its first fragment.
+    Binary = 2,
+    /// 8: the closing handshake.
+    Close = 8,
+    /// 9: a sign of life is asked for.
+    Ping = 9,
+    /// 10: a sign of life.
+    Pong = 10,
+}
+
+impl OpCode {
+    /// The opcode with this number; `None` where it is reserved.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Continuation),
+            1 => Some(Self::Text),
+            2 => Some(Self::Binary),
+            8 => Some(Self::Close),
+            9 => Some(Self::Ping),
+            10 => Some(Self::Pong),
+            _ => None,
+        }
+    }
+
+    /// "Control frames are identified by opcodes where the most significant bit of the opcode is 1." (§5.5)
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        self as u8 & 8 != 0
+    }
+}
+
+/// What a message is made of (RFC 6455 §5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// Bytes.
+    Binary,
+}
+
+impl From<Kind> for OpCode {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text,
+            Kind::Binary => Self::Binary,
+        }
+    }
+}
+
+/// The reserved bits of a header, RSV1 to RSV3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rsv(u8);
+
+impl Rsv {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// RSV1, which permessage-deflate takes (RFC 7692 §6).
+    pub const RSV1: Self = Self(0x40);
+    /// RSV2.
+    pub const RSV2: Self = Self(0x20);
+    /// RSV3.
+    pub const RSV3: Self = Self(0x10);
+
+    /// Whether all of `bits` are set.
+    #[must_use]
+    pub const fn contains(self, bits: Self) -> bool {
+        self.0 & bits.0 == bits.0
+    }
+
+    /// The bits of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A frame header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Whether this is the last frame of its message.
+    pub fin: bool,
+    /// The reserved bits.
+    pub rsv: Rsv,
+    /// What the frame is.
+    pub opcode: OpCode,
+    /// The masking key, where the payload is masked.
+    pub key: Option<[u8; 4]>,
+    /// Bytes of payload: at most 2^63 - 1.
+    pub len: u64,
+}
+
+/// What the reader of a header takes for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether frames have to be masked (read by a server) or must not be (read by a client).
+    pub masked: bool,
+    /// The reserved bits that extensions have claimed, on data frames.
+    pub rsv: Rsv,
+    /// Accept a length in more bytes than it needs.
+    pub allow_long_length_form: bool,
+}
+
+impl Header {
+    /// Reads the header at the beginning of `input`, and how many bytes it takes; `None` where more has to
+    /// arrive.
+    ///
+    /// # Errors
+    /// The rule that was broken, at the first byte which shows it.
+    #[inline]
+    pub fn decode(input: &[u8], rules: &Rules) -> Result<Option<(Self, usize)>, Violation> {
+        let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+        let fin = first & 0x80 != 0;
+        let rsv = Rsv(first & 0x70);
+        let opcode = OpCode::new(first & 0x0F).ok_or(Violation::ReservedOpcode(first & 0x0F))?;
+        // "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
+        let claimed = if opcode.is_control() { Rsv::NONE } else { rules.rsv };
+        if !claimed.contains(rsv) {
+            return Err(Violation::ReservedBits(rsv.0 >> 4));
+        }
+        // "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
+        if opcode.is_control() && !fin {
+            return Err(Violation::FragmentedControl);
+        }
+        let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+        match (second & 0x80 != 0, rules.masked) {
+            // "The server MUST close the connection upon receiving a frame that is not masked."
+            (false, true) => return Err(Violation::NotMasked),
+            // "A client MUST close a connection if it detects a masked frame."
+            (true, false) => return Err(Violation::Masked),
+            _ => {}
+        }
+        let short = second & 0x7F;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+            return Err(Violation::LongControl);
+        }
+        let (len, rest, extended) = match short {
+            126 => {
+                let Some((bytes, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
+                (u64::from(u16::from_be_bytes(*bytes)), rest, 2)
+            }
+            127 => {
+                let Some((bytes, rest)) = rest.split_first_chunk::<8>() else {
+                    // "the most significant bit MUST be 0"
+                    let over = rest.first().is_some_and(|byte| byte & 0x80 != 0);
+                    return if over { Err(Violation::LengthBit) } else { Ok(None) };
+                };
+                (u64::from_be_bytes(*bytes), rest, 8)
+            }
+            short => (u64::from(short), rest, 0),
+        };
+        if len >> 63 != 0 {
+            return Err(Violation::LengthBit);
+        }
+        // "in all cases, the minimal number of bytes MUST be used to encode the length"
+        if !rules.allow_long_length_form && length_bytes(len) < extended {
+            return Err(Violation::LongLengthForm);
+        }
+        if !rules.masked {
+            return Ok(Some((Self { fin, rsv, opcode, key: None, len }, 2_usize.saturating_add(extended))));
+        }
+        let Some((key, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let header = Self { fin, rsv, opcode, key: Some(*key), len };
+        Ok(Some((header, 6_usize.saturating_add(extended))))
+    }
+
+    /// Writes the header and returns how many bytes of `out` it takes.
+    #[must_use = "the header takes as many bytes as are returned"]
+    pub fn encode(&self, out: &mut [u8; MAX_HEADER]) -> usize {
+        let [first, second, rest @ ..] = out;
+        *first = (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode as u8;
+        let extended = length_bytes(self.len);
+        let short = match extended {
+            0 => (self.len & 0x7F) as u8,
+            2 => 126,
+            _ => 127,
+        };
+        *second = (u8::from(self.key.is_some()) << 7) | short;
+        let big = self.len.to_be_bytes();
+        let length = big.iter().skip(8_usize.saturating_sub(extended));
+        let key = self.key.iter().flatten();
+        for (slot, byte) in rest.iter_mut().zip(length.chain(key)) {
+            *slot = *byte;
+        }
+        header_len(self.len, self.key.is_some())
+    }
+}
+
+/// Bytes of a header for a payload of `len` bytes, masked or not.
+#[must_use]
+pub(crate) const fn header_len(len: u64, masked: bool) -> usize {
+    let key = if masked { 4 } else { 0 };
+    2_usize.saturating_add(length_bytes(len)).saturating_add(key)
+}
+
+/// Bytes behind the second that the shortest form of a length takes.
+const fn length_bytes(len: u64) -> usize {
+    match len {
+        0..=125 => 0,
+        126..=0xFFFF => 2,
+        _ => 8,
+    }
+}

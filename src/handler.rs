@@ -1,0 +1,367 @@
+//! An application, one `Handler` a connection, and what drives it.
+
+#![forbid(unsafe_code)]
+
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::cause::{Cause, End};
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::connection::{Connection, Step};
+use crate::error::SendError;
+use crate::event::{Event, Payload, Span};
+use crate::extension::{Extension, NoExtension};
+use crate::handshake::{Answer, HandshakeStep, Rejection, Request, ServerHandshake};
+use crate::outbox::Outbox;
+use crate::role::{Role, Server};
+use crate::time::Instant;
+
+/// What an application does on one connection. Every adapter drives it, so it runs on every platform.
+///
+/// No method may block; each is called again when it is time.
+pub trait Handler {
+    /// A request is here; the answer may borrow from the handler, not from the request: what is wanted of
+    /// it later has to be kept.
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s>;
+
+    /// The connection is open, with the subprotocol at this place of
+    /// [`Accept::protocols`](crate::handshake::Accept::protocols).
+    ///
+    /// # Errors
+    /// [`Halt::Blocked`]: called again when there is room.
+    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let _ = (now, protocol, out);
+        Ok(())
+    }
+
+    /// Something has arrived.
+    ///
+    /// # Errors
+    /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, when there is
+    /// room; until then nothing more is received.
+    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt>;
+
+    /// All that was sent has been written to the transport: the moment to send more of something long.
+    ///
+    /// # Errors
+    /// [`Halt::Blocked`]: called again when that has been written.
+    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        let _ = (now, out);
+        Ok(())
+    }
+
+    /// When [`timer`](Self::timer) is to be called; asked for after every other call.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The deadline has passed, and has to be moved or taken away.
+    ///
+    /// # Errors
+    /// [`Halt::Blocked`]: called again when there is room, if the deadline stands.
+    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        let _ = (now, out);
+        Ok(())
+    }
+
+    /// The connection has ended, with the reason in the peer's Close. Called once for each connection that was
+    /// opened, and last.
+    fn closed(&mut self, cause: &Cause, reason: &str) {
+        let _ = (cause, reason);
+    }
+}
+
+/// What a server serves that is at capacity: 503 to every request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Busy;
+
+impl Handler for Busy {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+        Answer::Respond(Rejection::Unavailable.response())
+    }
+
+    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+/// Why a handler did not do all that it was called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// No room to send: call again when the transport has taken something. Of an event's payload the first
+    /// `taken` bytes are done with.
+    Blocked {
+        /// Bytes that are not to be shown again.
+        taken: usize,
+    },
+    /// Close the connection.
+    Close(CloseCode, &'static str),
+    /// The connection is closing already, and nothing can be sent: not worth a word.
+    Closing,
+}
+
+impl From<SendError> for Halt {
+    /// So that `?` does what is wanted: an application that misuses the sender closes with 1011.
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Blocked => Self::Blocked { taken: 0 },
+            SendError::Closed => Self::Closing,
+            _ => Self::Close(CloseCode::INTERNAL_ERROR, ""),
+        }
+    }
+}
+
+/// A connection with its handler, after the opening handshake.
+#[derive(Debug)]
+pub struct Driver<'c, R, X = NoExtension> {
+    connection: Connection<'c, R, X>,
+    /// An event that the handler could not take whole.
+    held: Option<Event<Span>>,
+    protocol: Option<usize>,
+    opened: bool,
+    /// Something was sent since the handler last heard that all is written.
+    sent: bool,
+    closed: bool,
+}
+
+impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
+    /// A connection that has just been opened.
+    #[must_use]
+    pub const fn new(connection: Connection<'c, R, X>, protocol: Option<usize>) -> Self {
+        Self { connection, held: None, protocol, opened: false, sent: true, closed: false }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection<'c, R, X> {
+        &self.connection
+    }
+
+    /// The transport failed.
+    pub fn reset(&mut self) {
+        self.connection.reset();
+    }
+
+    /// Does what is to be done, calls the handler, and says what comes next: never [`Step::Event`].
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        handler: &mut impl Handler,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step {
+        let step = self.run(now, handler, rx, tx);
+        self.sent |= !tx.is_empty();
+        match step {
+            Step::Wait { deadline } => {
+                // A deadline that stands although it has passed waits for the transport.
+                let timer = handler.deadline().filter(|moment| *moment > now);
+                Step::Wait { deadline: deadline.into_iter().chain(timer).min() }
+            }
+            Step::Closed(cause) => {
+                if !self.closed {
+                    self.closed = true;
+                    handler.closed(&cause, self.connection.reason());
+                }
+                step
+            }
+            step => step,
+        }
+    }
+
+    fn run(
+        &mut self,
+        now: Instant,
+        handler: &mut impl Handler,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step {
+        if self.closed {
+            return self.connection.tend(now, tx);
+        }
+        if !self.opened {
+            let outcome = handler.opened(now, self.protocol, &mut self.connection.outbox(tx));
+            self.opened = self.settle(outcome, tx).is_none();
+            if !self.opened {
+                return self.connection.tend(now, tx);
+            }
+        }
+        if self.sent && tx.is_empty() {
+            self.sent = false;
+            let outcome = handler.writable(now, &mut self.connection.outbox(tx));
+            self.settle(outcome, tx);
+        }
+        let mut patient = true;
+        loop {
+            if patient && handler.deadline().is_some_and(|moment| moment <= now) {
+                let outcome = handler.timer(now, &mut self.connection.outbox(tx));
+                // A deadline that stands waits for the transport.
+                let stands = handler.deadline().is_some_and(|moment| moment <= now);
+                patient = self.settle(outcome, tx).is_none() && !stands;
+            }
+            if let Some(event) = self.held {
+                let outcome =
+                    handler.event(now, event.map(|span| rx.held(span)), &mut self.connection.outbox(tx));
+                let taken = self.settle(outcome, tx);
+                let rest = event.map(|span| rx.release(span, taken.unwrap_or(span.len)));
+                self.held = taken.map(|taken| rest.advanced(taken));
+                if self.held.is_some() {
+                    return self.connection.tend(now, tx);
+                }
+            }
+            match self.connection.receive(now, rx, tx) {
+                Step::Event(event) => {
+                    let shape = event.map(|payload| payload.len());
+                    let outcome = handler.event(now, event, &mut self.connection.outbox(tx));
+                    if let Some(taken) = self.settle(outcome, tx) {
+                        let held = shape.map(|len| rx.span(len));
+                        rx.hold(held.span());
+                        self.held = Some(held.map(|span| rx.release(span, taken)).advanced(taken));
+                        return self.connection.tend(now, tx);
+                    }
+                }
+                Step::Wait { deadline } => {
+                    if !patient || handler.deadline().is_none_or(|moment| moment > now) {
+                        return Step::Wait { deadline };
+                    }
+                }
+                Step::Shutdown => return Step::Shutdown,
+                Step::Closed(cause) => return Step::Closed(cause),
+            }
+        }
+    }
+
+    /// What a handler's outcome means; the bytes that were taken where it is to be called again.
+    fn settle(&mut self, outcome: Result<(), Halt>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+        match outcome {
+            // Blocked, and nothing to wait for: it would stay so for ever.
+            Err(Halt::Blocked { .. }) if tx.is_empty() => {
+                self.connection.close_anyhow(tx, CloseCode::INTERNAL_ERROR, "");
+                None
+            }
+            Err(Halt::Blocked { taken }) => Some(taken),
+            Err(Halt::Close(code, reason)) => {
+                self.connection.close_anyhow(tx, code, reason);
+                None
+            }
+            Err(Halt::Closing) | Ok(()) => None,
+        }
+    }
+}
+
+/// A server's connection from the first byte to the last: opening handshake, handler, closing.
+///
+/// Together with its three buffers this is all that an adapter has to drive.
+#[derive(Debug)]
+pub struct Session<'c> {
+    config: &'c Config,
+    phase: Phase<'c>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
+enum Phase<'c> {
+    Handshake(ServerHandshake<'c>),
+    Open(Driver<'c, Server>),
+}
+
+/// What [`Session::poll`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum SessionStep {
+    /// Write the transmit buffer, read into [`Session::spare`], or let time pass until the deadline; then poll
+    /// again.
+    Wait {
+        /// The latest moment for the next poll.
+        deadline: Option<Instant>,
+    },
+    /// Shut the writing side of the transport down, then poll again.
+    Shutdown,
+    /// Over: drop the transport. The same answer for ever after.
+    Done(Outcome),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A connection was open, and is closed.
+    Closed(Cause),
+    /// The request was answered with this status; 0 where there was no request, or nobody to read the answer.
+    Refused(u16),
+    /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
+    HandOver,
+}
+
+impl Outcome {
+    /// Whether the peer was gone before there was an end.
+    #[must_use]
+    pub fn is_vanished(&self) -> bool {
+        match self {
+            Self::Closed(cause) => cause.end == End::Vanished,
+            Self::Refused(status) => *status == 0,
+            Self::HandOver => false,
+        }
+    }
+}
+
+impl<'c> Session<'c> {
+    /// Directly behind the accept of a transport.
+    #[must_use]
+    pub fn new(config: &'c Config, now: Instant) -> Self {
+        Self { config, phase: Phase::Handshake(ServerHandshake::new(config, now)) }
+    }
+
+    /// Does what is to be done, calls the handler, and says what comes next.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        handler: &mut impl Handler,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> SessionStep {
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            match handshake.poll(now, head, rx, tx, |request| handler.request(request)) {
+                HandshakeStep::Wait { deadline } => return SessionStep::Wait { deadline },
+                HandshakeStep::Shutdown => return SessionStep::Shutdown,
+                HandshakeStep::HandOver => return SessionStep::Done(Outcome::HandOver),
+                HandshakeStep::Refused(status) => return SessionStep::Done(Outcome::Refused(status)),
+                HandshakeStep::Open(protocol) => {
+                    let connection = Connection::new(Server, self.config, now);
+                    self.phase = Phase::Open(Driver::new(connection, protocol));
+                }
+            }
+        }
+        let Phase::Open(driver) = &mut self.phase else { return SessionStep::Wait { deadline: None } };
+        match driver.poll(now, handler, rx, tx) {
+            Step::Shutdown => SessionStep::Shutdown,
+            Step::Closed(cause) => SessionStep::Done(Outcome::Closed(cause)),
+            Step::Wait { deadline } => SessionStep::Wait { deadline },
+            Step::Event(_) => SessionStep::Wait { deadline: Some(now) },
+        }
+    }
+
+    /// Where the transport is to be read into; empty where nothing is to be read now. Say what came with
+    /// [`fill`](Self::fill).
+    pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.spare(head, rx),
+            Phase::Open(_) => rx.spare(),
+        }
+    }
+
+    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.fill(head, rx, n),
+            Phase::Open(_) => rx.fill(n),
+        }
+    }
+
+    /// The transport failed: the next poll tells the handler, where a connection was open.
+    pub fn reset(&mut self) {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => handshake.reset(),
+            Phase::Open(driver) => driver.reset(),
+        }
+    }
+}

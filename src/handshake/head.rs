@@ -1,0 +1,185 @@
+//! The head of an HTTP/1.1 message: found, looked through, written (RFC 9112 §2-5).
+
+#![forbid(unsafe_code)]
+
+use crate::buffer::copy;
+
+/// Finds the end of a head that arrives in pieces, looking at each byte once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scanner {
+    scanned: usize,
+    /// How much of CR LF CR LF stands before `scanned`.
+    matched: u8,
+}
+
+/// A byte that cannot stand where it stands in a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadByte;
+
+impl Scanner {
+    /// The length of the head at the front of `bytes`, once it is here. Shown the same bytes again, and more.
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadByte> {
+        for &byte in bytes.get(self.scanned..).unwrap_or_default() {
+            self.scanned = self.scanned.saturating_add(1);
+            self.matched = match (byte, self.matched) {
+                (b'\r', 0) => 1,
+                (b'\r', 2) => 3,
+                (b'\n', 1) => 2,
+                (b'\n', 3) => return Ok(Some(self.scanned)),
+                // RFC 9112 §2.2: a CR or an LF alone could be read in two ways.
+                (b'\r' | b'\n' | 0, _) | (_, 1 | 3) => return Err(BadByte),
+                _ => 0,
+            };
+        }
+        Ok(None)
+    }
+}
+
+/// The fields of a head that has been checked: names and values in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'h> {
+    lines: &'h [u8],
+}
+
+impl<'h> Fields<'h> {
+    /// Of a whole head: everything behind its first line.
+    pub(crate) fn of(head: &'h [u8]) -> Self {
+        let (_, lines) = split_line(head);
+        Self { lines }
+    }
+
+    /// The value of the first field with this name.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<&'h [u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all fields with this name, which is compared without case.
+    pub fn all(self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        self.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The elements of a list that may be spread over several fields (RFC 9110 §5.6.1): trimmed, the empty
+    /// ones left out.
+    pub fn list(self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        self.all(name).flat_map(|value| value.split(|&c| c == b',')).map(trim).filter(|item| !item.is_empty())
+    }
+
+    /// Whether a list has this token, compared without case.
+    #[must_use]
+    pub fn has_token(self, name: &str, token: &str) -> bool {
+        self.list(name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+impl<'h> Iterator for Fields<'h> {
+    type Item = (&'h str, &'h [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (line, rest) = split_line(self.lines);
+        self.lines = rest;
+        let colon = line.iter().position(|&c| c == b':')?;
+        let (name, value) = line.split_at_checked(colon)?;
+        Some((core::str::from_utf8(name).ok()?, trim(value.get(1..)?)))
+    }
+}
+
+/// Writes a head into memory, and says so where it does not fit or would have said something else.
+#[derive(Debug)]
+pub(crate) struct Writer<'m> {
+    memory: &'m mut [u8],
+    len: usize,
+    failed: Option<BadHead>,
+}
+
+/// Why a head was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// Capacity: the memory for the head is too small.
+    #[error("the memory for the head is too small")]
+    TooLarge,
+    /// Caller: a byte that cannot stand where it would: CR, LF or NUL in a value, a separator in a name or a
+    /// subprotocol, a space in a path.
+    #[error("a name, value or path has a byte that cannot stand there")]
+    Malformed,
+}
+
+impl<'m> Writer<'m> {
+    pub(crate) fn new(memory: &'m mut [u8]) -> Self {
+        Self { memory, len: 0, failed: None }
+    }
+
+    /// Text of ours, or text that was checked.
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        let free = self.memory.get_mut(self.len..).unwrap_or_default();
+        let n = copy(free, text.as_bytes());
+        self.len = self.len.saturating_add(n);
+        self.fail_unless(n == text.len(), BadHead::TooLarge)
+    }
+
+    /// A field. Its name has to be a token, its value free of control characters.
+    pub(crate) fn field(self, name: &str, value: &str) -> Self {
+        let good = is_token(name) && is_value(value);
+        self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
+    }
+
+    pub(crate) fn fields(self, fields: &[(&str, &str)]) -> Self {
+        fields.iter().fold(self, |writer, (name, value)| writer.field(name, value))
+    }
+
+    pub(crate) fn number(self, mut number: u64) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        for slot in digits.iter_mut().rev() {
+            *slot = b'0'.wrapping_add((number % 10) as u8);
+            start = start.wrapping_sub(1);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.text(
+            digits.get(start..).and_then(|digits| core::str::from_utf8(digits).ok()).unwrap_or_default(),
+        )
+    }
+
+    pub(crate) fn fail_unless(mut self, good: bool, otherwise: BadHead) -> Self {
+        if !good && self.failed.is_none() {
+            self.failed = Some(otherwise);
+        }
+        self
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn finish(self) -> Result<usize, BadHead> {
+        match self.failed {
+            Some(bad) => Err(bad),
+            None => Ok(self.len),
+        }
+    }
+}
+
+/// RFC 9110 §5.6.2.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+}
+
+/// RFC 9110 §5.5: no control characters but the tab.
+pub(crate) fn is_value(text: &str) -> bool {
+    text.bytes().all(|c| c >= b' ' && c != 0x7F || c == b'\t')
+}
+
+/// The first line, without its CR LF, and the rest.
+fn split_line(lines: &[u8]) -> (&[u8], &[u8]) {
+    match lines.iter().position(|&c| c == b'\n') {
+        Some(at) => {
+            let (line, rest) = lines.split_at_checked(at).unwrap_or_default();
+            (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
+        }
+        None => (&[], &[]),
+    }
+}
+
+fn trim(value: &[u8]) -> &[u8] {
+    value.trim_ascii()
+}

@@ -1,0 +1,48 @@
+//! Which pages may open a connection (RFC 6455 §10.2).
+
+#![forbid(unsafe_code)]
+
+use super::request::Request;
+
+/// Which origins are welcome. A request without an Origin comes from no browser, and is accepted: such a
+/// client could claim any.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Origin<'s> {
+    /// Only pages from this host and port: the origin's authority is the request's `Host`. The default, as
+    /// anything wider lets any page that the user visits talk to the server in the user's name.
+    #[default]
+    SameHost,
+    /// Pages from one of these origins, written as browsers do: `https://example.com:8443`.
+    List(&'s [&'s str]),
+    /// Pages from an origin of which the function approves.
+    Check(fn(&str) -> bool),
+    /// Every page.
+    Any,
+}
+
+impl Origin<'_> {
+    /// Whether the page that makes this request is welcome.
+    #[must_use]
+    pub fn allows(&self, request: &Request<'_>) -> bool {
+        let Some(value) = request.fields().get("Origin") else { return true };
+        let Ok(origin) = core::str::from_utf8(value) else { return matches!(self, Self::Any) };
+        match self {
+            Self::Any => true,
+            Self::Check(approves) => approves(origin),
+            Self::List(list) => list.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+            Self::SameHost => same_host(origin, request.header("Host").unwrap_or_default()),
+        }
+    }
+}
+
+/// Whether an origin has this authority; each side may leave the scheme's own port away.
+fn same_host(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let without = |authority| str::strip_suffix(authority, port).unwrap_or(authority);
+    !host.is_empty() && without(authority).eq_ignore_ascii_case(without(host))
+}

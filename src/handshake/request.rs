@@ -1,0 +1,164 @@
+//! A request, as a server sees it before it answers (RFC 6455 §4.2.1).
+
+#![forbid(unsafe_code)]
+
+use super::head::Fields;
+use super::key::is_well_formed;
+use super::response::{Fault, Rejection};
+use crate::config::{Config, MAX_HEADERS};
+
+/// A request whose head has been checked to be HTTP, be it an upgrade or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'h> {
+    method: &'h str,
+    target: &'h str,
+    /// The 1 of HTTP/1.1.
+    minor: u8,
+    fields: Fields<'h>,
+}
+
+impl<'h> Request<'h> {
+    /// Reads a whole head, its empty line included.
+    ///
+    /// # Errors
+    /// What it is to be answered with where it is no HTTP request, or has more fields than
+    /// [`Limits::headers`](crate::Limits::headers).
+    pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let count = config.limits.headers.min(MAX_HEADERS);
+        let mut request = httparse::Request::new(headers.get_mut(..count).unwrap_or_default());
+        match request.parse(head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::TooLarge),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(Fault::NotHttp.into()),
+        }
+        let (method, target) = request.method.zip(request.path).ok_or(Fault::NotHttp)?;
+        let minor = request.version.unwrap_or_default();
+        let fields = Fields::of(head.trim_ascii_start());
+        // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code [...] to any request
+        // message that contains more than one Host header field line".
+        single(fields, "Host", Fault::HostTwice)?;
+        Ok(Self { method, target, minor, fields })
+    }
+
+    /// The method, in capitals as it came.
+    #[must_use]
+    pub const fn method(&self) -> &'h str {
+        self.method
+    }
+
+    /// The path, without the query; not decoded.
+    #[must_use]
+    pub fn path(&self) -> &'h str {
+        let (path, _) = self.split();
+        path
+    }
+
+    /// What stands behind the `?`, empty where there is none; not decoded.
+    #[must_use]
+    pub fn query(&self) -> &'h str {
+        let (_, query) = self.split();
+        query
+    }
+
+    /// The value of a parameter in the query; not decoded.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<&'h str> {
+        self.query().split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then_some(value)
+        })
+    }
+
+    /// All fields, in order.
+    #[must_use]
+    pub const fn fields(&self) -> Fields<'h> {
+        self.fields
+    }
+
+    /// The value of the first field with this name, where it is ASCII or UTF-8.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'h str> {
+        self.fields.get(name).and_then(|value| core::str::from_utf8(value).ok())
+    }
+
+    /// Where the page comes from that opens the connection (RFC 6454); `None` where it is no browser's.
+    #[must_use]
+    pub fn origin(&self) -> Option<&'h str> {
+        self.header("Origin")
+    }
+
+    /// The subprotocols on offer, in the client's order of preference.
+    pub fn protocols(&self) -> impl Iterator<Item = &'h [u8]> {
+        self.fields.list("Sec-WebSocket-Protocol")
+    }
+
+    /// Whether the request asks for a WebSocket at all; not whether it does so rightly.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.fields.has_token("Upgrade", "websocket")
+    }
+
+    /// The key, where everything is as it has to be for an upgrade.
+    ///
+    /// # Errors
+    /// What the request is to be answered with.
+    pub fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
+        let fields = self.fields;
+        // "The method of the request MUST be GET"
+        if self.method != "GET" {
+            return Err(Rejection::MethodNotAllowed);
+        }
+        if !self.is_upgrade() {
+            return Err(Rejection::UpgradeRequired);
+        }
+        // "and the HTTP version MUST be at least 1.1"
+        if self.minor != 1 {
+            return Err(Fault::HttpVersion.into());
+        }
+        // "A |Host| header field containing the server's authority."
+        if single(fields, "Host", Fault::HostTwice)?.is_none_or(<[u8]>::is_empty) {
+            return Err(Fault::Host.into());
+        }
+        // "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
+        // case-insensitive value."
+        if !fields.has_token("Connection", "Upgrade") {
+            return Err(Fault::Connection.into());
+        }
+        // A body would be taken for frames: the way requests are smuggled.
+        let lengths = fields.all("Content-Length").any(|len| len != b"0");
+        if lengths || fields.get("Transfer-Encoding").is_some() {
+            return Err(Fault::Body.into());
+        }
+        single(fields, "Origin", Fault::OriginTwice)?;
+        // "A |Sec-WebSocket-Version| header field, with a value of 13."
+        match single(fields, "Sec-WebSocket-Version", Fault::VersionTwice)? {
+            Some(b"13") => {}
+            Some(_) => return Err(Rejection::UpgradeRequired),
+            None => return Err(Fault::Version.into()),
+        }
+        let key = single(fields, "Sec-WebSocket-Key", Fault::KeyTwice)?.ok_or(Fault::Key)?;
+        if !config.allow_malformed_key && !is_well_formed(key) {
+            return Err(Fault::Key.into());
+        }
+        Ok(key)
+    }
+
+    fn split(&self) -> (&'h str, &'h str) {
+        // The absolute form, which proxies use: the path begins behind the authority.
+        let path = match self.target.split_once("://") {
+            Some((_, rest)) if !self.target.starts_with('/') => {
+                rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+            }
+            _ => self.target,
+        };
+        path.split_once('?').unwrap_or((path, ""))
+    }
+}
+
+/// The value of a field that may come once.
+fn single<'h>(fields: Fields<'h>, name: &str, twice: Fault) -> Result<Option<&'h [u8]>, Rejection> {
+    let mut values = fields.all(name);
+    let first = values.next();
+    if values.next().is_some() { Err(twice.into()) } else { Ok(first) }
+}

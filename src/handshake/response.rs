@@ -1,0 +1,242 @@
+//! What a server answers.
+
+#![forbid(unsafe_code)]
+
+use super::head::{BadHead, Writer};
+use super::key::AcceptKey;
+use crate::buffer::copy;
+
+/// A server's own answer to a request that it cannot accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// 400: the request is wrong.
+    BadRequest(Fault),
+    /// 403: the page that asks is not welcome (RFC 6455 §4.2.2, §10.2).
+    Forbidden,
+    /// 405, with `Allow: GET`.
+    MethodNotAllowed,
+    /// 408: the request took too long.
+    Timeout,
+    /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): no upgrade, or none to version 13.
+    UpgradeRequired,
+    /// 431: the head is longer, or has more fields, than the limits allow.
+    TooLarge,
+    /// 500: what was to be answered cannot be.
+    Internal,
+    /// 503: no room for another connection.
+    Unavailable,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Not an HTTP request.
+    NotHttp,
+    /// Older than HTTP/1.1.
+    HttpVersion,
+    /// No `Host`.
+    Host,
+    /// `Connection` does not name the upgrade.
+    Connection,
+    /// A request with a body.
+    Body,
+    /// No `Sec-WebSocket-Version`.
+    Version,
+    /// No key, or not one of 16 bytes.
+    Key,
+    /// None of the subprotocols is spoken here.
+    Protocol,
+    /// Two `Host`s.
+    HostTwice,
+    /// Two `Origin`s.
+    OriginTwice,
+    /// Two `Sec-WebSocket-Version`s.
+    VersionTwice,
+    /// Two `Sec-WebSocket-Key`s.
+    KeyTwice,
+}
+
+/// An HTTP answer other than the 101. It closes the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'s> {
+    /// The status code, 200 to 599.
+    pub status: u16,
+    /// Fields beside `Content-Length` and `Connection: close`, which are always there.
+    pub headers: &'s [(&'s str, &'s str)],
+    /// The body.
+    pub body: Body<'s>,
+}
+
+/// The body of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'s> {
+    /// Of any length: sent in pieces from where it lies.
+    Static(&'static [u8]),
+    /// Copied at once: together with the head it has to fit the memory for heads.
+    Copied(&'s [u8]),
+}
+
+impl<'s> Response<'s> {
+    /// An answer of plain text.
+    #[must_use]
+    pub const fn text(status: u16, body: &'s str) -> Self {
+        const TEXT: &[(&str, &str)] = &[("Content-Type", "text/plain; charset=utf-8")];
+        Self { status, headers: TEXT, body: Body::Copied(body.as_bytes()) }
+    }
+}
+
+impl Rejection {
+    /// The status code.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Forbidden => 403,
+            Self::MethodNotAllowed => 405,
+            Self::Timeout => 408,
+            Self::UpgradeRequired => 426,
+            Self::TooLarge => 431,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// What was wrong, in words; the body of the answer.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(fault) => match fault {
+                Fault::NotHttp => "this is not an HTTP/1.1 request",
+                Fault::HttpVersion => "an upgrade needs HTTP/1.1",
+                Fault::Host => "Host is missing",
+                Fault::Connection => "Connection does not have the token Upgrade",
+                Fault::Body => "an upgrade has no body",
+                Fault::Version => "Sec-WebSocket-Version is missing",
+                Fault::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
+                Fault::Protocol => "none of the subprotocols is spoken here",
+                Fault::HostTwice => "Host came twice",
+                Fault::OriginTwice => "Origin came twice",
+                Fault::VersionTwice => "Sec-WebSocket-Version came twice",
+                Fault::KeyTwice => "Sec-WebSocket-Key came twice",
+            },
+            Self::Forbidden => "this origin is not welcome",
+            Self::MethodNotAllowed => "the method is not GET",
+            Self::Timeout => "the request took too long",
+            Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
+            Self::TooLarge => "the head of the request is too large",
+            Self::Internal => "the answer could not be written",
+            Self::Unavailable => "no room for another connection",
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub const fn response(self) -> Response<'static> {
+        let headers: &[(&str, &str)] = match self {
+            Self::MethodNotAllowed => &[("Allow", "GET")],
+            Self::UpgradeRequired => &[
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade, close"),
+                // "MUST send back |Sec-WebSocket-Version| header fields that indicate the versions it is
+                // capable of" (§4.4)
+                ("Sec-WebSocket-Version", "13"),
+            ],
+            Self::Unavailable => &[("Retry-After", "1")],
+            _ => &[],
+        };
+        Response { status: self.status(), headers, body: Body::Static(self.text().as_bytes()) }
+    }
+}
+
+impl core::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl core::error::Error for Rejection {}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        Self::BadRequest(fault)
+    }
+}
+
+impl Response<'_> {
+    /// Writes the head, and the body where that is to be copied; returns how much that is, and the body
+    /// where it is not. An answer to HEAD has none.
+    pub(crate) fn write(&self, memory: &mut [u8], to_head: bool) -> Result<(usize, &'static [u8]), BadHead> {
+        let (copied, rest): (&[u8], &'static [u8]) = match self.body {
+            Body::Static(body) => (&[], body),
+            Body::Copied(body) => (body, &[]),
+        };
+        let len = copied.len().saturating_add(rest.len());
+        let close = if has(self.headers, "Connection") { "" } else { "\r\nConnection: close" };
+        let head = Writer::new(memory)
+            .text("HTTP/1.1 ")
+            .number(self.status.into())
+            .text(" ")
+            .text(reason(self.status))
+            .text("\r\n")
+            .fields(self.headers)
+            .text("Content-Length: ")
+            .number(len as u64)
+            .text(close)
+            .text("\r\n\r\n")
+            .finish()?;
+        if to_head {
+            return Ok((head, &[]));
+        }
+        let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
+        if n < copied.len() { Err(BadHead::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
+    }
+}
+
+/// Writes the 101 (§4.2.2): the fields in the order of the RFC's example.
+pub(crate) fn write_switch(
+    memory: &mut [u8],
+    key: &AcceptKey,
+    protocol: Option<&str>,
+    headers: &[(&str, &str)],
+) -> Result<usize, BadHead> {
+    let head = Writer::new(memory)
+        .text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        .field("Sec-WebSocket-Accept", core::str::from_utf8(key).unwrap_or_default());
+    let head = match protocol {
+        Some(protocol) => head.field("Sec-WebSocket-Protocol", protocol),
+        None => head,
+    };
+    head.fields(headers).text("\r\n").finish()
+}
+
+fn has(headers: &[(&str, &str)], name: &str) -> bool {
+    headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
+}
+
+/// RFC 9110 §15, those that one meets.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        // RFC 9112 §4: "A client SHOULD ignore the reason-phrase content".
+        _ => "",
+    }
+}

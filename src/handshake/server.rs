@@ -1,0 +1,289 @@
+//! The server's side of the opening handshake (RFC 6455 §4.2).
+
+#![forbid(unsafe_code)]
+
+use super::head::Scanner;
+use super::key::{AcceptKey, accept_key};
+use super::origin::Origin;
+use super::request::Request;
+use super::response::{Fault, Rejection, Response, write_switch};
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::config::Config;
+use crate::time::Instant;
+
+/// What a server makes of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'s> {
+    /// The upgrade is welcome. Where the request is none, or a wrong one, it is refused as it deserves.
+    Accept(Accept<'s>),
+    /// Another answer, which closes the connection: a page, a 401, a 404.
+    Respond(Response<'s>),
+    /// The request is somebody else's: its bytes stay in the buffer, untouched.
+    HandOver,
+}
+
+/// How an upgrade is accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Accept<'s> {
+    /// The subprotocols that are spoken here, the best first: the first that the client offers too is agreed
+    /// upon.
+    pub protocols: &'s [&'s str],
+    /// Refuse with 400 where none is agreed upon; otherwise the connection goes on without.
+    pub protocol_required: bool,
+    /// Which pages may open a connection.
+    pub origin: Origin<'s>,
+    /// Further fields of the 101.
+    pub headers: &'s [(&'s str, &'s str)],
+}
+
+/// What [`ServerHandshake::poll`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum HandshakeStep {
+    /// Write the transmit buffer, read into [`ServerHandshake::spare`], or let time pass until the deadline;
+    /// then poll again.
+    Wait {
+        /// The latest moment for the next poll.
+        deadline: Option<Instant>,
+    },
+    /// Shut the writing side of the transport down, then poll again.
+    Shutdown,
+    /// The 101 is in the transmit buffer, and what came behind the request in the receive buffer: the
+    /// connection is open. The place, in [`Accept::protocols`], of the subprotocol that was agreed upon.
+    Open(Option<usize>),
+    /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
+    HandOver,
+    /// Over, without a connection: drop the transport. The status code of the answer, 0 where there was none
+    /// because the peer vanished or asked for nothing in time.
+    Refused(u16),
+}
+
+/// Reads a request, lets the application answer it, and sends the answer.
+///
+/// The head of the request, and after it the head of the answer, lie in a buffer of their own, which is given
+/// back when the handshake is over: its size limits both. The other two buffers are the connection's.
+#[derive(Debug)]
+pub struct ServerHandshake<'c> {
+    config: &'c Config,
+    scanner: Scanner,
+    deadline: Instant,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The request is being received.
+    Request,
+    /// The answer is on its way: its head out of the head buffer, then the rest of its body. Then an open
+    /// connection, or the end with this status.
+    Answer {
+        body: &'static [u8],
+        end: HandshakeStep,
+    },
+    /// The answer is written; the peer is to close.
+    Shut {
+        status: u16,
+    },
+    Done(HandshakeStep),
+}
+
+impl<'c> ServerHandshake<'c> {
+    /// Directly behind the accept of a transport.
+    #[must_use]
+    pub fn new(config: &'c Config, now: Instant) -> Self {
+        let deadline = now.plus(config.timeouts.handshake);
+        Self { config, scanner: Scanner::default(), deadline, phase: Phase::Request }
+    }
+
+    /// Does what is to be done and says what comes next. `decide` is called once, when the request is here
+    /// whole; what it answers may borrow anything but the request.
+    pub fn poll<'s>(
+        &mut self,
+        now: Instant,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+    ) -> HandshakeStep {
+        if let Phase::Request = self.phase {
+            self.read(now, head, rx, decide);
+        }
+        if let Phase::Answer { body, end } = self.phase {
+            head.consume(tx.feed(head.filled()));
+            let n = if head.is_empty() { tx.feed(body) } else { 0 };
+            let body = body.get(n..).unwrap_or_default();
+            let all = head.is_empty() && body.is_empty();
+            self.phase = match end {
+                HandshakeStep::Refused(status) if all && tx.is_empty() => {
+                    // What is written is gone: now the peer may learn that this was all.
+                    self.phase = Phase::Shut { status };
+                    return HandshakeStep::Shutdown;
+                }
+                HandshakeStep::Open(_) if all => Phase::Done(end),
+                _ => Phase::Answer { body, end },
+            };
+        }
+        if let Phase::Shut { status } = self.phase {
+            // Whatever follows a refused upgrade is not read as a request.
+            rx.consume(usize::MAX);
+            if rx.is_ended() {
+                self.phase = Phase::Done(HandshakeStep::Refused(status));
+            }
+        }
+        match self.phase {
+            Phase::Done(step) => step,
+            Phase::Shut { status } if now >= self.deadline => HandshakeStep::Refused(status),
+            // The peer does not read: without the whole answer there is no connection.
+            Phase::Answer { .. } if now >= self.deadline => HandshakeStep::Refused(0),
+            _ => HandshakeStep::Wait { deadline: self.deadline.as_deadline() },
+        }
+    }
+
+    /// Where the transport is to be read into: the memory, and how much of it. Say what came with
+    /// [`fill`](Self::fill).
+    ///
+    /// Never more than the receive buffer holds: so what comes behind the head finds room there.
+    pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
+        match self.phase {
+            Phase::Request => {
+                let limit = rx.capacity();
+                let room = self.config.limits.head.saturating_sub(head.filled().len());
+                let spare = head.spare();
+                let n = spare.len().min(limit).min(room);
+                spare.get_mut(..n).unwrap_or_default()
+            }
+            Phase::Shut { .. } => rx.spare(),
+            Phase::Answer { .. } | Phase::Done(_) => &mut [],
+        }
+    }
+
+    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
+        if let Phase::Request = self.phase { head.fill(n) } else { rx.fill(n) }
+    }
+
+    /// The transport failed.
+    pub fn reset(&mut self) {
+        let status = if let Phase::Shut { status } = self.phase { status } else { 0 };
+        self.phase = Phase::Done(HandshakeStep::Refused(status));
+    }
+
+    fn read<'s>(
+        &mut self,
+        now: Instant,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+    ) {
+        let filled = head.filled();
+        let decision = match self.scanner.find(filled) {
+            Ok(Some(len)) => {
+                let (request, rest) = filled.split_at_checked(len).unwrap_or((filled, &[]));
+                let decision = self.decide(request, decide);
+                if let Decision::HandOver = decision {
+                    self.phase = Phase::Done(HandshakeStep::HandOver);
+                    return;
+                }
+                if let Decision::Switch { .. } = decision {
+                    // "The bytes behind it move once": a frame may come with the request.
+                    rx.feed(rest);
+                }
+                decision
+            }
+            Ok(None) if filled.len() >= self.config.limits.head.min(head.capacity()) => {
+                Decision::from(Rejection::TooLarge)
+            }
+            Ok(None) if head.is_ended() => {
+                self.phase = Phase::Done(HandshakeStep::Refused(0));
+                return;
+            }
+            Ok(None) if now < self.deadline => return,
+            Ok(None) if filled.is_empty() => {
+                self.phase = Phase::Done(HandshakeStep::Refused(0));
+                return;
+            }
+            Ok(None) => Decision::from(Rejection::Timeout),
+            Err(_) => Decision::from(Rejection::from(Fault::NotHttp)),
+        };
+        if let Some(times) = self.config.timeouts.close {
+            // Whoever is refused does not have the rest of the handshake's time.
+            if !matches!(decision, Decision::Switch { .. }) {
+                self.deadline = now.after(times);
+            }
+        }
+        if head.is_ended() {
+            rx.fill(0);
+        }
+        let (end, body) = head.rewrite(|memory| decision.write(memory));
+        self.phase = Phase::Answer { body, end };
+    }
+
+    fn decide<'s>(&self, head: &[u8], decide: impl FnOnce(&Request<'_>) -> Answer<'s>) -> Decision<'s> {
+        let request = match Request::parse(head, self.config) {
+            Ok(request) => request,
+            Err(rejection) => return rejection.into(),
+        };
+        let to_head = request.method() == "HEAD";
+        match decide(&request) {
+            Answer::Accept(accept) => accept
+                .check(&request, self.config)
+                .unwrap_or_else(|rejection| Decision::Respond { response: rejection.response(), to_head }),
+            Answer::Respond(response) => Decision::Respond { response, to_head },
+            Answer::HandOver => Decision::HandOver,
+        }
+    }
+}
+
+/// What is to be done with a request; nothing of it borrows the request.
+enum Decision<'s> {
+    Switch { key: AcceptKey, protocol: Option<(usize, &'s str)>, headers: &'s [(&'s str, &'s str)] },
+    Respond { response: Response<'s>, to_head: bool },
+    HandOver,
+}
+
+impl<'s> Accept<'s> {
+    fn check(&self, request: &Request<'_>, config: &Config) -> Result<Decision<'s>, Rejection> {
+        let key = request.check_upgrade(config)?;
+        if !self.origin.allows(request) {
+            return Err(Rejection::Forbidden);
+        }
+        let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
+        let protocol = self.protocols.iter().copied().enumerate().find(|(_, name)| offered(name));
+        if protocol.is_none() && self.protocol_required {
+            return Err(Fault::Protocol.into());
+        }
+        Ok(Decision::Switch { key: accept_key(key), protocol, headers: self.headers })
+    }
+}
+
+impl Decision<'_> {
+    /// Writes the head of the answer: how long it is, what comes of it, and what is left of its body.
+    fn write(&self, memory: &mut [u8]) -> (usize, (HandshakeStep, &'static [u8])) {
+        let written = match self {
+            Self::Switch { key, protocol, headers } => {
+                let open = HandshakeStep::Open(protocol.map(|(place, _)| place));
+                write_switch(memory, key, protocol.map(|(_, name)| name), headers)
+                    .map(|n| (n, (open, &[][..])))
+            }
+            Self::Respond { response, to_head } => {
+                let refused = HandshakeStep::Refused(response.status);
+                response.write(memory, *to_head).map(|(n, body)| (n, (refused, body)))
+            }
+            Self::HandOver => Ok((0, (HandshakeStep::HandOver, &[][..]))),
+        };
+        // What the application wants to say cannot be said: the peer learns that much.
+        written.unwrap_or_else(|_| {
+            let refused = HandshakeStep::Refused(500);
+            match Rejection::Internal.response().write(memory, false) {
+                Ok((n, body)) => (n, (refused, body)),
+                Err(_) => (0, (refused, &[])),
+            }
+        })
+    }
+}
+
+impl From<Rejection> for Decision<'_> {
+    fn from(rejection: Rejection) -> Self {
+        Self::Respond { response: rejection.response(), to_head: false }
+    }
+}

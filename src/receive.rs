@@ -1,0 +1,455 @@
+//! Frames in: header, unmasking, fragmentation rules, limits, UTF-8 (RFC 6455 §5, §8.1).
+
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+
+use crate::close;
+use crate::config::{Config, Delivery};
+use crate::error::Violation;
+use crate::event::{Data, Event, Payload};
+use crate::extension::{Extension, NoExtension, Progress};
+use crate::frame::{Header, Kind, OpCode, Rules};
+use crate::mask::mask;
+use crate::role::Role;
+use crate::utf8::{self, Utf8};
+
+/// The receiving half of a connection, without replies of its own.
+///
+/// It keeps no payload: what is not yet understood stays in the caller's input.
+#[derive(Debug)]
+pub struct Receiver<'c, R> {
+    config: &'c Config,
+    /// Bytes of the frame's payload, and how many of them were not delivered yet.
+    len: u64,
+    left: u64,
+    /// Bytes of the message so far.
+    message: u64,
+    /// Frames of the message so far.
+    fragments: u32,
+    /// The masking key for the first byte that is still masked.
+    key: [u8; 4],
+    utf8: Utf8,
+    /// Bytes at the front of the input that are unmasked and checked, but not delivered.
+    ready: usize,
+    state: State,
+    opcode: OpCode,
+    fin: bool,
+    /// The message that is being received.
+    kind: Option<Kind>,
+    /// Something of the message was delivered.
+    begun: bool,
+    /// The frame's payload passes through the extension, which has more to give.
+    coded: bool,
+    more: bool,
+    role: PhantomData<R>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A header is expected.
+    Header,
+    /// The payload of the frame is being received.
+    Payload,
+    /// The peer's Close has been received.
+    Closed,
+    /// The peer broke a rule.
+    Failed(Violation),
+}
+
+impl<'c, R: Role> Receiver<'c, R> {
+    /// At the beginning of the stream of frames, directly behind the opening handshake.
+    #[must_use]
+    pub const fn new(config: &'c Config) -> Self {
+        Self {
+            config,
+            len: 0,
+            left: 0,
+            message: 0,
+            fragments: 0,
+            key: [0; 4],
+            utf8: Utf8::NEW,
+            ready: 0,
+            state: State::Header,
+            opcode: OpCode::Continuation,
+            fin: true,
+            kind: None,
+            begun: false,
+            coded: false,
+            more: false,
+            role: PhantomData,
+        }
+    }
+
+    /// Takes the next event off the front of `input`; `None` where more has to arrive.
+    ///
+    /// What is left in `input` must be shown again, unchanged and followed by what has arrived since.
+    /// `capacity` is the most bytes that `input` can ever hold, at least [`MIN_BUFFER`](crate::MIN_BUFFER):
+    /// a frame that fits it is delivered whole where [`Delivery::Frames`] is set. After the peer's Close all
+    /// input is discarded: "an endpoint MUST NOT process any further data" (§5.5.1 with §7.1.6).
+    ///
+    /// # Errors
+    /// The rule that the peer broke, for ever after.
+    #[inline]
+    pub fn receive<'i>(
+        &mut self,
+        capacity: usize,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        self.receive_with(&mut NoExtension, capacity, input, &mut &mut [][..])
+    }
+
+    /// The same with an extension, which decodes into `output`; that is taken where an event lies in it.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    #[inline]
+    pub fn receive_with<'i, X: Extension>(
+        &mut self,
+        extension: &mut X,
+        capacity: usize,
+        input: &mut &'i mut [u8],
+        output: &mut &'i mut [u8],
+    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        if QUICK && !X::ACTIVE && self.state == State::Header && self.kind.is_none() {
+            if let Some(event) = self.quick(input)? {
+                return Ok(Some(event));
+            }
+        }
+        self.slow(extension, capacity, input, output)
+    }
+
+    /// How many bytes of the payload at hand may be read from the transport straight into memory outside of
+    /// the receive buffer, and given to [`absorb`](Self::absorb): 0 where that is not possible. The input
+    /// must be empty.
+    #[must_use]
+    pub const fn absorbable(&self) -> u64 {
+        let data = matches!(self.state, State::Payload) && !self.opcode.is_control();
+        if data && !self.coded && self.ready == 0 { self.left } else { 0 }
+    }
+
+    /// Unmasks and checks payload that was read elsewhere, no more than [`absorbable`](Self::absorbable).
+    ///
+    /// # Errors
+    /// The rule that the peer broke, for ever after; also returned by every later call.
+    pub fn absorb<'m>(&mut self, memory: &'m mut [u8]) -> Result<Option<Data<Payload<'m>>>, Violation> {
+        if self.absorbable() == 0 || memory.is_empty() {
+            return Ok(None);
+        }
+        let mut input = memory;
+        self.check(input)
+            .and_then(|()| self.chunk(self.ready, &mut input))
+            .map(Some)
+            .map_err(|v| self.fail(v))
+    }
+
+    /// Whether a message has begun and not ended.
+    #[must_use]
+    pub const fn is_inside_message(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Whether the peer's Close was received, after which nothing is.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// The settings.
+    pub(crate) const fn config(&self) -> &'c Config {
+        self.config
+    }
+
+    fn fail(&mut self, violation: Violation) -> Violation {
+        self.state = State::Failed(violation);
+        violation
+    }
+
+    /// A whole unfragmented data frame with a length of up to 16 bits: the bulk of all traffic. Whatever
+    /// else it is, is left to [`slow`](Self::slow) as it stands.
+    #[inline]
+    fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        let Some(&[first, second, a, b]) = input.first_chunk::<4>() else { return Ok(None) };
+        let text = first == 0x81;
+        if !text && first != 0x82 || (second & 0x80 != 0) != R::SERVER {
+            return Ok(None);
+        }
+        let (len, header) = match second & 0x7F {
+            len @ 0..=125 => (usize::from(len), 2_usize),
+            126 => (usize::from(u16::from_be_bytes([a, b])), 4),
+            _ => return Ok(None),
+        };
+        let limits = &self.config.limits;
+        if header == 4 && len < 126 || len as u64 > limits.frame.min(limits.message) || limits.fragments == 0
+        {
+            return Ok(None);
+        }
+        let start = if R::SERVER { header.wrapping_add(4) } else { header };
+        let Some(rest) = input.len().checked_sub(start.wrapping_add(len)) else { return Ok(None) };
+        let key = if R::SERVER {
+            input.get(header..).and_then(<[u8]>::first_chunk::<4>).copied().unwrap_or_default()
+        } else {
+            [0; 4]
+        };
+        let frame = take(input, input.len().wrapping_sub(rest));
+        let payload = frame.get_mut(start..).unwrap_or_default();
+        if R::SERVER {
+            let _ = mask(key, payload);
+        }
+        let (kind, payload) = if text {
+            match utf8::whole(payload) {
+                Ok(text) => (Kind::Text, Payload::Text(text)),
+                Err(_) => return Err(self.fail(Violation::InvalidUtf8)),
+            }
+        } else {
+            (Kind::Binary, Payload::Bytes(payload))
+        };
+        Ok(Some(Event::Data(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })))
+    }
+
+    #[inline(never)]
+    fn slow<'i, X: Extension>(
+        &mut self,
+        extension: &mut X,
+        capacity: usize,
+        input: &mut &'i mut [u8],
+        output: &mut &'i mut [u8],
+    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        self.step(extension, capacity, input, output).map_err(|violation| self.fail(violation))
+    }
+
+    fn step<'i, X: Extension>(
+        &mut self,
+        extension: &mut X,
+        capacity: usize,
+        input: &mut &'i mut [u8],
+        output: &mut &'i mut [u8],
+    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        loop {
+            match self.state {
+                State::Header => {
+                    let rules = Rules {
+                        masked: R::SERVER,
+                        rsv: extension.rsv(),
+                        allow_long_length_form: self.config.allow_long_length_form,
+                    };
+                    let Some((header, len)) = Header::decode(input, &rules)? else { return Ok(None) };
+                    take(input, len);
+                    self.begin(extension, &header)?;
+                }
+                State::Payload => {}
+                State::Closed => {
+                    *input = &mut [];
+                    return Ok(None);
+                }
+                State::Failed(violation) => return Err(violation),
+            }
+            if self.opcode.is_control() {
+                return self.control(input);
+            }
+            if X::ACTIVE && self.coded {
+                if let Some(data) = self.decoded(extension, input, output)? {
+                    return Ok(Some(Event::Data(data)));
+                }
+                if self.state == State::Payload {
+                    return Ok(None);
+                }
+                continue;
+            }
+            return Ok(self.data(capacity, input)?.map(Event::Data));
+        }
+    }
+
+    /// A frame begins: the rules of fragmentation (§5.4), and the limits before anything is received.
+    fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), Violation> {
+        self.state = State::Payload;
+        self.opcode = header.opcode;
+        self.fin = header.fin;
+        self.len = header.len;
+        self.left = header.len;
+        self.key = header.key.unwrap_or_default();
+        self.ready = 0;
+        let kind = match header.opcode {
+            OpCode::Continuation => self.kind.ok_or(Violation::UnexpectedContinuation)?,
+            OpCode::Text => Kind::Text,
+            OpCode::Binary => Kind::Binary,
+            _ => return Ok(()),
+        };
+        if header.opcode != OpCode::Continuation {
+            if self.kind.is_some() {
+                return Err(Violation::UnfinishedMessage);
+            }
+            self.kind = Some(kind);
+            self.message = 0;
+            self.fragments = 0;
+            self.begun = false;
+            self.utf8 = Utf8::NEW;
+        }
+        let limits = &self.config.limits;
+        if header.len > limits.frame {
+            return Err(Violation::FrameTooBig);
+        }
+        self.fragments = self.fragments.saturating_add(1);
+        if self.fragments > limits.fragments {
+            return Err(Violation::TooManyFragments);
+        }
+        self.coded = X::ACTIVE && extension.receive(header.opcode, header.rsv)?;
+        self.more = false;
+        if self.coded { Ok(()) } else { self.grow(header.len) }
+    }
+
+    /// The message grows by `len` bytes.
+    fn grow(&mut self, len: u64) -> Result<(), Violation> {
+        self.message = self.message.saturating_add(len);
+        if self.message > self.config.limits.message { Err(Violation::MessageTooBig) } else { Ok(()) }
+    }
+
+    /// A control frame, once it is here whole: every receive buffer holds one.
+    fn control<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<Payload<'i>>>, Violation> {
+        let len = self.len as usize & 0x7F;
+        if input.len() < len {
+            return Ok(None);
+        }
+        let payload = take(input, len);
+        self.unmask(payload);
+        self.state = State::Header;
+        let payload = &*payload;
+        Ok(Some(match self.opcode {
+            OpCode::Ping => Event::Ping(Payload::Bytes(payload)),
+            OpCode::Pong => Event::Pong(Payload::Bytes(payload)),
+            _ => {
+                let (code, reason) = close::parse(payload)?;
+                self.state = State::Closed;
+                Event::Close(code, Payload::Text(reason))
+            }
+        }))
+    }
+
+    /// The payload of a data frame, as far as it is here.
+    fn data<'i>(
+        &mut self,
+        capacity: usize,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Data<Payload<'i>>>, Violation> {
+        self.check(input)?;
+        let complete = self.ready as u64 == self.left;
+        let n = match self.config.delivery {
+            _ if complete => self.ready,
+            Delivery::Frames if self.len <= capacity as u64 => 0,
+            // What is cut off was in an earlier fragment where it is not in this one.
+            Delivery::CodePoints => self.ready.saturating_sub(self.utf8.incomplete()),
+            Delivery::Frames | Delivery::Chunks => self.ready,
+        };
+        if n == 0 && !complete {
+            return Ok(None);
+        }
+        self.chunk(n, input).map(Some)
+    }
+
+    /// Unmasks and checks what has arrived of the frame since the last time.
+    fn check(&mut self, input: &mut [u8]) -> Result<(), Violation> {
+        let arrived = self.arrived(input.len());
+        if let Some(fresh) = input.get_mut(self.ready..arrived) {
+            self.unmask(fresh);
+            if self.kind == Some(Kind::Text) {
+                self.utf8.feed(fresh).map_err(|_| Violation::InvalidUtf8)?;
+            }
+        }
+        self.ready = arrived;
+        if self.ready as u64 == self.left && self.fin && self.utf8.incomplete() > 0 {
+            return Err(Violation::InvalidUtf8);
+        }
+        Ok(())
+    }
+
+    /// Delivers the first `n` bytes of the input, which are ready.
+    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Data<Payload<'i>>, Violation> {
+        let payload = Payload::Bytes(take(input, n));
+        Ok(self.deliver(payload, n))
+    }
+
+    /// What an extension makes of the payload, as far as it is here.
+    fn decoded<'i, X: Extension>(
+        &mut self,
+        extension: &mut X,
+        input: &mut &'i mut [u8],
+        output: &mut &'i mut [u8],
+    ) -> Result<Option<Data<Payload<'i>>>, Violation> {
+        let arrived = self.arrived(input.len());
+        if let Some(fresh) = input.get_mut(self.ready..arrived) {
+            self.unmask(fresh);
+        }
+        self.ready = arrived;
+        let last = self.fin && self.ready as u64 == self.left;
+        let source = input.get(..self.ready).unwrap_or_default();
+        let Progress { consumed, produced, more } = extension.decode(source, output, last)?;
+        // Neither side moves: the memory to decode into is missing.
+        if more && produced == 0 || !more && consumed < self.ready {
+            return Err(Violation::Extension);
+        }
+        take(input, consumed);
+        self.more = more;
+        self.grow(produced as u64)?;
+        let end = last && !more;
+        if produced == 0 && !end {
+            self.left = self.left.saturating_sub(consumed as u64);
+            self.ready = self.ready.saturating_sub(consumed);
+            if self.left == 0 {
+                self.state = State::Header;
+            }
+            return Ok(None);
+        }
+        let payload = take(output, produced);
+        if self.kind == Some(Kind::Text) {
+            self.utf8.feed(payload).map_err(|_| Violation::InvalidUtf8)?;
+            if end && self.utf8.incomplete() > 0 {
+                return Err(Violation::InvalidUtf8);
+            }
+        }
+        Ok(Some(self.deliver(Payload::Bytes(payload), consumed)))
+    }
+
+    /// Accounts for `wire` bytes of the frame that are delivered as `payload`.
+    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Data<Payload<'i>> {
+        let offset = self.len.saturating_sub(self.left);
+        self.left = self.left.saturating_sub(wire as u64);
+        self.ready = self.ready.saturating_sub(wire);
+        let kind = self.kind.unwrap_or(Kind::Binary);
+        let start = !core::mem::replace(&mut self.begun, true);
+        let done = self.left == 0 && !self.more;
+        let end = done && self.fin;
+        if done {
+            self.state = State::Header;
+        }
+        if end {
+            self.kind = None;
+        }
+        Data { kind, payload, start, end, fin: self.fin, offset, left: self.left }
+    }
+
+    /// How many bytes of the frame's payload lie in an input of `len` bytes.
+    fn arrived(&self, len: usize) -> usize {
+        if (len as u64) < self.left { len } else { self.left as usize }
+    }
+
+    fn unmask(&mut self, payload: &mut [u8]) {
+        if R::SERVER {
+            self.key = mask(self.key, payload);
+        }
+    }
+}
+
+/// The quick path costs 1 KiB of code: servers have it, microcontrollers do not.
+const QUICK: bool = cfg!(target_pointer_width = "64");
+
+/// Takes the first `n` bytes off the front of `input`.
+#[inline]
+fn take<'i>(input: &mut &'i mut [u8], n: usize) -> &'i mut [u8] {
+    match core::mem::take(input).split_at_mut_checked(n) {
+        Some((front, rest)) => {
+            *input = rest;
+            front
+        }
+        None => &mut [],
+    }
+}

@@ -1,0 +1,63 @@
+//! Time as the caller tells it: the library owns no clock.
+
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+
+/// A moment on the caller's monotonic clock, in microseconds since a beginning of the caller's choice.
+///
+/// 64 bits of microseconds last for 584,000 years, so arithmetic saturates and never wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The beginning of the clock.
+    pub const START: Self = Self(0);
+    /// Later than every moment that a clock tells: a deadline that is switched off.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// The moment that lies this many microseconds after the beginning.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The moment that lies this many milliseconds after the beginning.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    /// Microseconds since the beginning.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `duration` later; a duration beyond the end of the clock is never reached.
+    #[must_use]
+    pub const fn after(self, duration: Duration) -> Self {
+        let micros =
+            duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64);
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// How long it is until `later`; zero where that has passed.
+    #[must_use]
+    pub const fn until(self, later: Self) -> Duration {
+        Duration::from_micros(later.0.saturating_sub(self.0))
+    }
+
+    /// The moment `duration` later, or never where there is no such deadline.
+    pub(crate) const fn plus(self, duration: Option<Duration>) -> Self {
+        match duration {
+            Some(duration) => self.after(duration),
+            None => Self::NEVER,
+        }
+    }
+
+    /// As an adapter wants it: `None` where nothing is to be waited for.
+    pub(crate) fn as_deadline(self) -> Option<Self> {
+        (self != Self::NEVER).then_some(self)
+    }
+}

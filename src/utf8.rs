@@ -1,0 +1,78 @@
+//! UTF-8, checked as it arrives (RFC 6455 §8.1, RFC 3629).
+
+#![forbid(unsafe_code)]
+
+#[cfg(not(feature = "simd"))]
+use core::str::from_utf8;
+#[cfg(feature = "simd")]
+use simdutf8::compat::from_utf8;
+
+/// Checks text that comes in pieces, cut anywhere, and fails at the first byte that cannot belong to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Utf8 {
+    /// The beginning of a code point whose end has not arrived: at most three bytes of the four.
+    carry: [u8; 4],
+    len: u8,
+}
+
+/// The bytes are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is not UTF-8")]
+pub struct InvalidUtf8;
+
+impl Utf8 {
+    /// At the beginning of a text.
+    pub const NEW: Self = Self { carry: [0; 4], len: 0 };
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// [`InvalidUtf8`] as soon as no continuation could make the text valid. What follows is unspecified,
+    /// but never a panic.
+    pub fn feed(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
+        while self.len > 0 {
+            let Some((byte, rest)) = piece.split_first() else { return Ok(()) };
+            piece = rest;
+            self.complete(*byte)?;
+        }
+        match from_utf8(piece) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error_len().is_none() => {
+                let tail = piece.get(error.valid_up_to()..).unwrap_or_default();
+                for (slot, byte) in self.carry.iter_mut().zip(tail) {
+                    *slot = *byte;
+                }
+                self.len = (tail.len() & 3) as u8;
+                Ok(())
+            }
+            Err(_) => Err(InvalidUtf8),
+        }
+    }
+
+    /// How many bytes at the end of what was fed begin a code point that is not complete: 0 to 3.
+    #[must_use]
+    pub const fn incomplete(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Adds one byte to the code point that was cut.
+    fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
+        if let Some(slot) = self.carry.get_mut(usize::from(self.len)) {
+            *slot = byte;
+        }
+        let len = self.len.saturating_add(1);
+        let point = self.carry.get(..usize::from(len)).ok_or(InvalidUtf8)?;
+        match core::str::from_utf8(point) {
+            Ok(_) => self.len = 0,
+            Err(error) if error.error_len().is_none() => self.len = len,
+            Err(_) => return Err(InvalidUtf8),
+        }
+        Ok(())
+    }
+}
+
+/// The whole of a text, checked once.
+#[inline(never)]
+pub(crate) fn whole(text: &[u8]) -> Result<&str, InvalidUtf8> {
+    from_utf8(text).map_err(|_| InvalidUtf8)
+}

@@ -1,0 +1,28 @@
+// Run checks one after another: a line for each, exit code 1 if one failed or none ran.
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const SECONDS = 60; // for one check
+const checks = [];
+
+export const check = (title, run) => checks.push({ title, run });
+
+export function within(promise, seconds, what) {
+  const late = sleep(seconds * 1000, null, { ref: false }).then(() => { throw new Error(`no ${what} within ${seconds} s`); });
+  return Promise.race([promise, late]);
+}
+
+export async function run(cleanUp = () => {}) {
+  let failed = 0;
+  for (const { title, run } of checks) {
+    try {
+      await within(run(), SECONDS, 'end');
+      console.log(`ok   ${title}`);
+    } catch (e) {
+      failed += 1;
+      console.log(`FAIL ${title}: ${String(e.stack ?? e).slice(0, 600)}`);
+    }
+  }
+  await cleanUp();
+  console.log(`${checks.length - failed} passed, ${failed} failed`);
+  process.exit(failed || !checks.length ? 1 : 0);
+}
