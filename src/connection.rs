@@ -357,16 +357,23 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             self.wrote = now;
         }
         self.writing = !tx.is_empty();
-        self.reply(tx);
-        if !self.stamped && self.phase != Phase::Open {
-            self.stamped = true;
-            self.since = now;
-        }
+        self.stamp(now);
         self.check_time(now, tx);
+        // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
+        self.reply(tx);
+        self.stamp(now);
         match self.phase {
             Phase::Open | Phase::Closing => None,
             Phase::Ending { end, shut } => Some(self.finish(now, ended, tx, end, shut)),
             Phase::Closed(end) => Some(Step::Closed(Cause { end, received: self.received, sent: self.sent })),
+        }
+    }
+
+    /// The phase at hand, where it is not the open one, began now if it was not seen before.
+    fn stamp(&mut self, now: Instant) {
+        if !self.stamped && self.phase != Phase::Open {
+            self.stamped = true;
+            self.since = now;
         }
     }
 

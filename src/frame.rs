@@ -170,7 +170,13 @@ impl Header {
                 let Some((bytes, rest)) = rest.split_first_chunk::<8>() else {
                     // "the most significant bit MUST be 0"
                     let over = rest.first().is_some_and(|byte| byte & 0x80 != 0);
-                    return if over { Err(Violation::LengthBit) } else { Ok(None) };
+                    // Whatever the other two are, two would do.
+                    let long = !rules.allow_long_length_form && rest.starts_with(&[0; 6]);
+                    return match (over, long) {
+                        (true, _) => Err(Violation::LengthBit),
+                        (_, true) => Err(Violation::LongLengthForm),
+                        _ => Ok(None),
+                    };
                 };
                 (u64::from_be_bytes(*bytes), rest, 8)
             }

@@ -233,6 +233,7 @@ impl<'c, R: Role> Receiver<'c, R> {
                         rsv: extension.rsv(),
                         allow_long_length_form: self.config.allow_long_length_form,
                     };
+                    self.order(input)?;
                     let Some((header, len)) = Header::decode(input, &rules)? else { return Ok(None) };
                     take(input, len);
                     self.begin(extension, &header)?;
@@ -260,7 +261,16 @@ impl<'c, R: Role> Receiver<'c, R> {
         }
     }
 
-    /// A frame begins: the rules of fragmentation (§5.4), and the limits before anything is received.
+    /// The rules of fragmentation (§5.4), which the first byte of a frame breaks.
+    fn order(&self, input: &[u8]) -> Result<(), Violation> {
+        match (input.first().and_then(|first| OpCode::new(first & 0x0F)), self.kind) {
+            (Some(OpCode::Continuation), None) => Err(Violation::UnexpectedContinuation),
+            (Some(OpCode::Text | OpCode::Binary), Some(_)) => Err(Violation::UnfinishedMessage),
+            _ => Ok(()),
+        }
+    }
+
+    /// A frame begins: the limits, before anything is received.
     fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), Violation> {
         self.state = State::Payload;
         self.opcode = header.opcode;
@@ -276,9 +286,6 @@ impl<'c, R: Role> Receiver<'c, R> {
             _ => return Ok(()),
         };
         if header.opcode != OpCode::Continuation {
-            if self.kind.is_some() {
-                return Err(Violation::UnfinishedMessage);
-            }
             self.kind = Some(kind);
             self.message = 0;
             self.fragments = 0;

@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use embassy_net::tcp::{AcceptError, Error, TcpSocket};
+use core::future::{Future, pending};
+use core::time::Duration;
+
+use embassy_futures::select::select;
+use embassy_net::tcp::{AcceptError, Error, State, TcpSocket};
 use embassy_time::Timer;
 
 use super::embedded_io_async::{Clock, race};
@@ -42,10 +46,31 @@ pub async fn serve(
 ) -> Result<Outcome, ServeError> {
     socket.accept(port).await.map_err(ServeError::Accept)?;
     let outcome = super::serve(&mut Tcp(socket), handler, config, buffers).await;
-    // Whatever the peer did not take by now, it never will.
-    socket.abort();
-    let _ = socket.flush().await;
+    hang_up(socket, config.timeouts.close).await;
     outcome.map_err(ServeError::Socket)
+}
+
+/// Ends a connection in whatever state it is, so that the socket can listen again.
+async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
+    // Both sides are closed, and the last of what was sent is still on its way: a reset would overtake it.
+    if let State::LastAck | State::Closing = socket.state() {
+        within(limit, socket.flush()).await;
+    }
+    if !matches!(socket.state(), State::Closed | State::TimeWait) {
+        socket.abort();
+    }
+    // Until a reset has left. To a peer that is out of reach it never does.
+    within(Some(RESET), socket.flush()).await;
+}
+
+/// How long a reset may take to leave: it waits for room, and for the neighbour's address.
+const RESET: Duration = Duration::from_secs(1);
+
+/// Lets go of a future after so long.
+async fn within(limit: Option<Duration>, future: impl Future) {
+    let mut clock = EmbassyClock;
+    let end = clock.now().plus(limit);
+    select(future, clock.at(end)).await;
 }
 
 impl Transport for Tcp<'_, '_> {
@@ -77,6 +102,10 @@ impl Clock for EmbassyClock {
     }
 
     async fn at(&mut self, moment: Instant) {
-        Timer::at(embassy_time::Instant::from_micros(moment.as_micros())).await;
+        match embassy_time::Instant::try_from_micros(moment.as_micros()) {
+            Some(moment) => Timer::at(moment).await,
+            // Beyond the end of that clock.
+            None => pending().await,
+        }
     }
 }

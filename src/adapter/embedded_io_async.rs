@@ -22,10 +22,13 @@ pub trait Clock {
     fn at(&mut self, moment: Instant) -> impl Future<Output = ()>;
 }
 
+/// A writing half that can be closed.
+pub trait Close: Write {
+    /// Shuts the writing side down: TCP's FIN, in TLS a `close_notify` before it. Reading goes on.
+    fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
+}
+
 /// A reading half, a writing half and a clock, as a [`Transport`].
-///
-/// [`Transport::shutdown`] flushes: there is no trait for closing a half. Where the transport can, close its
-/// writing half when the connection has ended.
 #[derive(Debug)]
 pub struct Split<R, W, C> {
     /// Where bytes come from.
@@ -36,7 +39,7 @@ pub struct Split<R, W, C> {
     pub clock: C,
 }
 
-impl<R: Read, W: Write<Error = R::Error>, C: Clock> Transport for Split<R, W, C> {
+impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C> {
     type Error = R::Error;
 
     fn now(&mut self) -> Instant {
@@ -53,7 +56,7 @@ impl<R: Read, W: Write<Error = R::Error>, C: Clock> Transport for Split<R, W, C>
     }
 
     async fn shutdown(&mut self) -> Result<(), R::Error> {
-        self.writer.flush().await
+        self.writer.close().await
     }
 }
 

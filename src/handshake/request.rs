@@ -146,13 +146,15 @@ impl<'h> Request<'h> {
 
     fn split(&self) -> (&'h str, &'h str) {
         // The absolute form, which proxies use: the path begins behind the authority.
-        let path = match self.target.split_once("://") {
+        let target = match self.target.split_once("://") {
             Some((_, rest)) if !self.target.starts_with('/') => {
-                rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+                rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or_default()
             }
             _ => self.target,
         };
-        path.split_once('?').unwrap_or((path, ""))
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // "an empty path component is equivalent to an absolute path of "/"" (RFC 9110 §4.2.3)
+        (if path.is_empty() { "/" } else { path }, query)
     }
 }
 

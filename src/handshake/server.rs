@@ -130,11 +130,15 @@ impl<'c> ServerHandshake<'c> {
                 self.phase = Phase::Done(HandshakeStep::Refused(status));
             }
         }
+        let late = now >= self.deadline;
+        match self.phase {
+            Phase::Shut { status } if late => self.phase = Phase::Done(HandshakeStep::Refused(status)),
+            // The peer does not read: without the whole answer there is no connection.
+            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Refused(0)),
+            _ => {}
+        }
         match self.phase {
             Phase::Done(step) => step,
-            Phase::Shut { status } if now >= self.deadline => HandshakeStep::Refused(status),
-            // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer { .. } if now >= self.deadline => HandshakeStep::Refused(0),
             _ => HandshakeStep::Wait { deadline: self.deadline.as_deadline() },
         }
     }
@@ -274,7 +278,8 @@ impl Decision<'_> {
         // What the application wants to say cannot be said: the peer learns that much.
         written.unwrap_or_else(|_| {
             let refused = HandshakeStep::Refused(500);
-            match Rejection::Internal.response().write(memory, false) {
+            let to_head = matches!(self, Self::Respond { to_head: true, .. });
+            match Rejection::Internal.response().write(memory, to_head) {
                 Ok((n, body)) => (n, (refused, body)),
                 Err(_) => (0, (refused, &[])),
             }

@@ -22,12 +22,14 @@ logging.disable()  # the library's own word on connections that end early
 CLIENT = os.path.abspath(sys.argv[1])
 
 
-async def client(port, *args, lines=(), path="/ws"):
-    """Run it to its end: (exit code, what it printed on both streams)."""
+async def client(port, *args, lines=(), after=None):
+    """Run it to its end, its input given once `after` is set: (exit code, what it printed on both streams)."""
     process = await asyncio.create_subprocess_exec(
-        CLIENT, "ws://127.0.0.1:%d%s" % (port, path), *args, stdin=asyncio.subprocess.PIPE,
+        CLIENT, "ws://127.0.0.1:%d/ws" % port, *args, stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     try:
+        if after:
+            await asyncio.wait_for(after.wait(), 10)
         text = "".join(line + "\n" for line in lines).encode()
         out, _ = await asyncio.wait_for(process.communicate(text), 20)
         return process.returncode, out.decode()
@@ -45,10 +47,12 @@ class Server:
     async def handle(self, ws):
         if self.first:
             await self.first(ws)
-        async for message in ws:
-            self.got.append(message)
-            await ws.send(message)
-        self.codes.append(ws.close_code)
+        try:
+            async for message in ws:
+                self.got.append(message)
+                await ws.send(message)
+        finally:  # the client may close before it has every echo
+            self.codes.append(ws.close_code)
 
     async def __aenter__(self):
         self.server = await serve(self.handle, "127.0.0.1", 0, compression=None, max_size=1 << 25, **self.options)
@@ -86,12 +90,15 @@ async def file():
 
 @check("pings are answered, fragments put together")
 async def control():
+    done = asyncio.Event()
+
     async def first(ws):
         await asyncio.wait_for(await ws.ping(b"q" * 125), 5)
         await ws.send(["fragments ", "that make ", "one text"])
         await asyncio.wait_for(await ws.ping(b""), 5)
+        done.set()
     async with Server(first) as server:
-        code, out = await client(server.port, lines=["Hello"])
+        code, out = await client(server.port, lines=["Hello"], after=done)
     assert "fragments that make one text" in out, out
     equal((server.got, code, server.codes), (["Hello"], 0, [1000]))
 

@@ -1,6 +1,7 @@
-//! A server on bare metal: QEMU's `virt` board, rv32imc, embassy, no heap.
+//! The echo server on bare metal: QEMU's `virt` board, rv32imc, embassy, no heap.
 //!
-//! Everything about the board is in [`virt`]; this file brings the network up and serves.
+//! Everything about the board is in [`virt`], what is done on a connection in the same
+//! `../echo/handler.rs` as on a PC; this file brings the network up and serves.
 
 #![no_std]
 #![no_main]
@@ -8,11 +9,18 @@
 
 mod virt;
 
+#[path = "../../echo/handler.rs"]
+mod handler;
+
+use core::fmt;
+use core::time::Duration;
+
 use embassy_executor::Spawner;
-use embassy_net::tcp::{State, TcpSocket};
-use embassy_net::{Config, DhcpConfig, Runner, Stack, StackResources};
-use embassy_time::{Duration, with_timeout};
-use embedded_io_async::Write;
+use embassy_net::tcp::TcpSocket;
+use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
+use handler::Echo;
+use sansocket::Config;
+use sansocket::adapter::{Buffers, embassy_net::serve};
 use static_cell::ConstStaticCell;
 
 /// embassy-net has no backlog: each connection needs a socket that listens already, and a client
@@ -20,16 +28,26 @@ use static_cell::ConstStaticCell;
 const CONNECTIONS: usize = 4;
 const PORT: u16 = 80;
 
-/// Of the stack, once for each direction of each connection.
+/// Of the network, once for each direction of each connection.
 const TCP_BUFFER: usize = 2048;
-/// Of the server, once for each connection.
+/// Of the server, once for each connection: the heads of request and answer.
+const HEAD: usize = 1024;
+/// Once for each direction of each connection. A message may be much longer: it streams through.
 const BUFFER: usize = 512;
 
-/// A silent peer is asked whether it still lives, and given up if nothing at all comes back.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const VANISHED: Duration = Duration::from_secs(15);
-/// How long a peer may take to close its side.
-const LINGER: Duration = Duration::from_secs(2);
+/// There are few places, so nobody holds one for long without a sign of life.
+static CONFIG: Config = {
+    let mut config = Config::new();
+    config.timeouts.handshake = Some(Duration::from_secs(5));
+    config.timeouts.ping = Some(Duration::from_secs(20));
+    config.timeouts.pong = Some(Duration::from_secs(10));
+    config.timeouts.close = Some(Duration::from_secs(2));
+    config.timeouts.write = Some(Duration::from_secs(20));
+    config
+};
+/// TCP asks a silent peer whether it still lives, and gives it up if nothing at all comes back.
+const KEEP_ALIVE: embassy_time::Duration = embassy_time::Duration::from_secs(5);
+const VANISHED: embassy_time::Duration = embassy_time::Duration::from_secs(15);
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
@@ -37,7 +55,7 @@ async fn main(spawner: Spawner) {
         ConstStaticCell::new(StackResources::new()); // and one socket for DHCP
 
     let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = Config::dhcpv4(DhcpConfig::default());
+    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
     let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), virt::time::seed());
     virt::enable_interrupts();
 
@@ -55,7 +73,7 @@ async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
     runner.run().await
 }
 
-/// One slot of the server: it listens, serves, hangs up, and listens again. The task itself is a
+/// One place of the server: it listens, serves, hangs up, and listens again. The task itself is a
 /// static of the pool, and so are the buffers that live in it.
 #[embassy_executor::task(pool_size = CONNECTIONS)]
 async fn connection(stack: Stack<'static>) -> ! {
@@ -64,37 +82,15 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_nagle_enabled(false); // a small answer does not wait for an acknowledgement
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
+
+    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
     loop {
-        if socket.accept(PORT).await.is_ok() {
-            serve(&mut socket).await;
-        }
-        hang_up(&mut socket).await;
+        let buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+        // How it ended is in the log, and the socket is ready for the next one in any case.
+        let _ = serve(&mut socket, PORT, &mut Echo::new(log), &CONFIG, buffers).await;
     }
 }
 
-/// The one place that serves: an echo, until the peer has sent its last byte or is gone.
-async fn serve(socket: &mut TcpSocket<'_>) {
-    let (mut reader, mut writer) = socket.split();
-    let mut buffer = [0; BUFFER];
-    while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-        if writer.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Ends a connection in whatever state it is, so that the socket can listen again.
-async fn hang_up(socket: &mut TcpSocket<'_>) {
-    socket.close();
-    // What the peer still sends is read to its end: closing over unread bytes, like an abort,
-    // makes a reset that may overtake our last words. Then the peer acknowledges those.
-    let orderly = async {
-        while let Ok(1..) = socket.read(&mut [0; 64]).await {}
-        socket.flush().await
-    };
-    let _ = with_timeout(LINGER, orderly).await;
-    if !matches!(socket.state(), State::Closed | State::TimeWait) {
-        socket.abort();
-        let _ = with_timeout(LINGER, socket.flush()).await; // until the reset is on its way
-    }
+fn log(line: fmt::Arguments<'_>) {
+    println!("ws_echo_server: {line}");
 }

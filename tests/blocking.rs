@@ -1,0 +1,349 @@
+//! The blocking adapter over TCP, against itself and against tungstenite.
+#![cfg(feature = "std")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sansocket::adapter::Buffers;
+use sansocket::adapter::std::{Accepted, Connected, Error, SystemKeys, WebSocket, serve};
+use sansocket::handshake::{Accept, Address, Answer, Connect, Reply, Request, Response};
+use sansocket::{
+    Assembler, Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Outbox,
+    Outcome, Payload, SendError, Server, Timeout,
+};
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connected pair of sockets on loopback.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    (client, server)
+}
+
+fn buffers() -> Buffers<'static> {
+    Buffers::with_capacity(4096, 1024, 1024).unwrap()
+}
+
+fn accept(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Server> {
+    let accept = Accept { protocols: &["chat"], ..Accept::default() };
+    match WebSocket::accept(stream, config, buffers(), |_| Answer::Accept(accept)).unwrap() {
+        Accepted::WebSocket(socket, _) => socket,
+        Accepted::HandOver(..) => panic!("handed over"),
+    }
+}
+
+fn connect(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Client<SystemKeys>> {
+    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    match WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap() {
+        Connected::WebSocket(socket, _) => socket,
+        Connected::Refused(_) => panic!("refused"),
+    }
+}
+
+/// Echoes frames as they are, until the end.
+fn echo_until_closed<R: sansocket::Role>(mut socket: WebSocket<'_, TcpStream, R>) -> Result<Cause, Error> {
+    let mut message = Assembler::new(Vec::new());
+    loop {
+        match socket.read_message(&mut message) {
+            Ok(kind) => socket.sending().send(kind, message.bytes())?,
+            Err(Error::Closed(cause)) => return Ok(cause),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn in_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(f)
+}
+
+#[test]
+fn tungstenite_talks_to_our_server() {
+    let (theirs, ours) = pair();
+    let server = in_thread(move || echo_until_closed(accept(ours, &Config::DEFAULT)));
+    let (mut client, response) = tungstenite::client("ws://localhost/", theirs).unwrap();
+    assert_eq!(response.status(), 101);
+
+    let long = vec![0xA5; 1 << 20];
+    for message in [
+        Message::text("Grüß dich"),
+        Message::binary(vec![1, 2, 3]),
+        Message::text(""),
+        Message::binary(long),
+        Message::text("ü".repeat(100_000)),
+    ] {
+        client.send(message.clone()).unwrap();
+        assert_eq!(client.read().unwrap(), message);
+    }
+    client.send(Message::Ping("are you there".into())).unwrap();
+    assert_eq!(client.read().unwrap(), Message::Pong("are you there".into()));
+
+    let bye = CloseFrame { code: TheirCode::Normal, reason: "bye".into() };
+    client.close(Some(bye)).unwrap();
+    let echoed = client.read().unwrap();
+    assert!(matches!(echoed, Message::Close(Some(frame)) if frame.code == TheirCode::Normal));
+    assert!(matches!(client.read(), Err(tungstenite::Error::ConnectionClosed)));
+    drop(client);
+    let cause = server.join().unwrap().unwrap();
+    assert_eq!(
+        cause,
+        Cause { end: End::Clean, received: Some(CloseCode::NORMAL), sent: Some(CloseCode::NORMAL) }
+    );
+}
+
+#[test]
+fn our_client_talks_to_tungstenite() {
+    let (ours, theirs) = pair();
+    let server = in_thread(move || {
+        let mut socket = tungstenite::accept(theirs).unwrap();
+        loop {
+            match socket.read() {
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => socket.send(message).unwrap(),
+                Ok(_) => {}
+                Err(error) => return error.to_string(),
+            }
+        }
+    });
+    let mut client = connect(ours, &Config::DEFAULT);
+    let mut message = Assembler::new(Vec::new());
+    let long = vec![0x5A; 1 << 20];
+    for (kind, payload) in [(Kind::Text, "Grüß dich".as_bytes()), (Kind::Binary, &long), (Kind::Binary, b"")]
+    {
+        client.sending().send(kind, payload).unwrap();
+        assert_eq!(client.read_message(&mut message).unwrap(), kind);
+        assert_eq!(message.bytes(), payload);
+    }
+    for (part, fin) in [("three ", false), ("frag", false), ("ments", true)] {
+        client.sending().fragment(Kind::Text, part.as_bytes(), fin).unwrap();
+    }
+    client.read_message(&mut message).unwrap();
+    assert_eq!(message.text(), Some("three fragments"));
+    let cause = client.close(Some(CloseCode::NORMAL), "done").unwrap();
+    assert_eq!((cause.end, cause.code()), (End::Clean, 1000));
+    assert!(server.join().unwrap().contains("closed"), "tungstenite saw a clean end");
+}
+
+#[test]
+fn an_event_is_answered_without_a_copy() {
+    let (client, server) = pair();
+    let server = in_thread(move || {
+        let mut socket = accept(server, &Config::DEFAULT);
+        // The payload lies in the receive buffer while it is sent.
+        while let Ok((Event::Data(data), mut out)) = socket.read() {
+            out.fragment(data.kind, &data.payload, data.fin).unwrap();
+        }
+    });
+    let mut client = connect(client, &Config::DEFAULT);
+    client.sending().send(Kind::Text, b"hello").unwrap();
+    match client.read().unwrap() {
+        (Event::Data(data), _) => assert_eq!(data.payload.text(), Some("hello")),
+        other => panic!("{:?}", other.0),
+    }
+    client.close(None, "").unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn reading_can_give_up_and_go_on() {
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    let before = Instant::now();
+    assert!(client.read_timeout(Duration::from_millis(30)).unwrap().is_none());
+    assert!(before.elapsed() >= Duration::from_millis(30));
+    client.sending().send(Kind::Binary, b"now").unwrap();
+    let (event, _) = client.read_timeout(PATIENCE).unwrap().unwrap();
+    assert!(matches!(event, Event::Data(data) if *data.payload == *b"now"));
+    client.close(None, "").unwrap();
+    assert_eq!(server.join().unwrap().unwrap().code(), 1005);
+}
+
+#[test]
+fn what_is_in_the_outbox_leaves_in_one_write() {
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    let mut sending = client.sending();
+    let mut out = sending.outbox();
+    for n in 0..10 {
+        out.send(Kind::Binary, &[n]).unwrap();
+    }
+    assert_eq!(out.send(Kind::Binary, &[0; 2000]), Err(SendError::TooLarge));
+    drop(out);
+    let mut message = Assembler::new(Vec::new());
+    for n in 0..10 {
+        client.read_message(&mut message).unwrap();
+        assert_eq!(message.bytes(), [n]);
+    }
+    client.close(None, "").unwrap();
+    server.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_refusal_shows_status_headers_and_body() {
+    let (client, server) = pair();
+    let server = in_thread(move || {
+        let headers: &[(&str, &str)] = &[("WWW-Authenticate", "Basic")];
+        let response = Response { headers, ..Response::text(401, "who are you?") };
+        WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(response)).map(|_| ())
+    });
+    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    let keys = SystemKeys::new().unwrap();
+    match WebSocket::connect(client, &Config::DEFAULT, buffers(), keys, &request).unwrap() {
+        Connected::Refused(head) => {
+            let reply = Reply::parse(&head, &Config::DEFAULT).unwrap();
+            assert_eq!((reply.status, reply.body), (401, &b"who are you?"[..]));
+            assert_eq!(reply.fields.get("www-authenticate"), Some(&b"Basic"[..]));
+        }
+        Connected::WebSocket(..) => panic!("accepted"),
+    }
+    assert_eq!(server.join().unwrap().unwrap_err().to_string(), "the request was answered with status 401");
+}
+
+#[test]
+fn a_request_can_be_handed_over() {
+    let (mut client, server) = pair();
+    client.write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").unwrap();
+    let decide = |request: &Request<'_>| {
+        assert!(!request.is_upgrade());
+        Answer::HandOver
+    };
+    match WebSocket::accept(server, &Config::DEFAULT, buffers(), decide).unwrap() {
+        Accepted::HandOver(_, bytes) => {
+            assert_eq!(bytes, b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+        }
+        Accepted::WebSocket(..) => panic!("a connection"),
+    }
+}
+
+#[test]
+fn at_capacity_the_answer_is_503() {
+    let (mut client, server) = pair();
+    let server = in_thread(move || serve(server, &mut Busy, &Config::DEFAULT, buffers()).unwrap());
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"), "{answer}");
+    drop(client);
+    assert_eq!(server.join().unwrap(), Outcome::Refused(503));
+}
+
+/// Sends without end, and remembers how that ended.
+#[derive(Default)]
+struct Flood {
+    cause: Option<Cause>,
+}
+
+impl Handler for Flood {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+        Answer::Accept(Accept::default())
+    }
+
+    fn event(
+        &mut self,
+        _: sansocket::Instant,
+        _: Event<Payload<'_>>,
+        _: &mut impl Outbox,
+    ) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn writable(&mut self, _: sansocket::Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        loop {
+            out.send(Kind::Binary, &[0; 500])?;
+        }
+    }
+
+    fn closed(&mut self, cause: &Cause, _: &str) {
+        assert_eq!(self.cause, None, "closed is told once");
+        self.cause = Some(*cause);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_meets_the_write_deadline() {
+    let (mut client, server) = pair();
+    let server = in_thread(move || {
+        let mut config = Config::new();
+        config.timeouts.write = Some(Duration::from_millis(200));
+        let mut flood = Flood::default();
+        let outcome = serve(server, &mut flood, &config, buffers());
+        (outcome.unwrap(), flood.cause)
+    });
+    client
+        .write_all(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        )
+        .unwrap();
+    let (outcome, cause) = server.join().unwrap();
+    let cause = cause.unwrap();
+    assert_eq!(cause.end, End::Timeout(Timeout::Write));
+    assert_eq!(outcome, Outcome::Closed(cause));
+}
+
+#[test]
+fn a_vanished_peer_is_told_once() {
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let client = connect(client, &Config::DEFAULT);
+    drop(client);
+    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+}
+
+#[test]
+fn what_came_before_a_half_close_is_answered() {
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let raw = client.try_clone().unwrap();
+    let mut client = connect(client, &Config::DEFAULT);
+    client.sending().send(Kind::Text, b"last words").unwrap();
+    raw.shutdown(Shutdown::Write).unwrap();
+    let mut message = Assembler::new(Vec::new());
+    client.read_message(&mut message).unwrap();
+    assert_eq!(message.text(), Some("last words"));
+    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+}
+
+#[test]
+fn silence_is_met_with_a_ping_and_an_end() {
+    let (client, server) = pair();
+    let mut told = Config::new();
+    told.control = Control::Told;
+    let server = in_thread(move || {
+        let mut config = Config::new();
+        config.timeouts.ping = Some(Duration::from_millis(50));
+        config.timeouts.pong = Some(Duration::from_millis(300));
+        echo_until_closed(accept(server, &config))
+    });
+    let mut client = connect(client, &told);
+    // As long as Pings are answered, the connection stays.
+    for _ in 0..3 {
+        let (event, _) = client.read().unwrap();
+        assert!(matches!(event, Event::Ping(_)), "{event:?}");
+    }
+    // Nobody reads any more; the Close that follows is not answered either.
+    thread::sleep(Duration::from_millis(600));
+    drop(client);
+    assert_eq!(server.join().unwrap().unwrap().end, End::Timeout(Timeout::Pong));
+}
+
+#[test]
+fn keys_differ() {
+    let key = |keys: &mut SystemKeys| sansocket::MaskingKey::masking_key(keys);
+    let (mut a, mut b) = (SystemKeys::new().unwrap(), SystemKeys::new().unwrap());
+    let first: Vec<_> = (0..4).map(|_| key(&mut a)).collect();
+    let second: Vec<_> = (0..4).map(|_| key(&mut b)).collect();
+    assert_ne!(first, second);
+    assert!(first.iter().any(|key| *key != first[0]));
+}

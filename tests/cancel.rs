@@ -1,0 +1,287 @@
+//! The asynchronous adapter: its futures may be dropped at every poll, and no byte is lost or sent twice.
+#![cfg(feature = "embedded-io-async")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use embedded_io_async::{ErrorType, Read, Write};
+use proptest::prelude::*;
+use sansocket::adapter::embedded_io_async::{Clock, Close, Split};
+use sansocket::adapter::{Accepted, Buffers, Connected, Error, WebSocket, serve};
+use sansocket::handshake::{Accept, Address, Answer, Connect, Request};
+use sansocket::{
+    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant, Kind, Outbox, Outcome, Payload,
+    Server,
+};
+
+/// One direction of a connection: every call is pending once or more before it moves a few bytes, all of them
+/// in the poll that is ready.
+#[derive(Clone, Default)]
+struct Pipe(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    bytes: RefCell<VecDeque<u8>>,
+    closed: Cell<bool>,
+    /// Pseudo-random: how often to be pending, and how many bytes to move.
+    state: Cell<u32>,
+}
+
+const ROOM: usize = 50;
+
+impl Pipe {
+    fn next(&self, below: usize) -> usize {
+        let state = self.0.state.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.0.state.set(state);
+        (state >> 16) as usize % below
+    }
+}
+
+impl ErrorType for Pipe {
+    type Error = Infallible;
+}
+
+impl Read for Pipe {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        let mut delay = self.next(3);
+        poll_fn(|_| {
+            let mut bytes = self.0.bytes.borrow_mut();
+            if delay > 0 || bytes.is_empty() && !self.0.closed.get() {
+                delay = delay.saturating_sub(1);
+                return Poll::Pending;
+            }
+            let n = buf.len().min(bytes.len()).min(1 + self.next(20));
+            for (slot, byte) in buf.iter_mut().zip(bytes.drain(..n)) {
+                *slot = byte;
+            }
+            Poll::Ready(Ok(n))
+        })
+        .await
+    }
+}
+
+impl Write for Pipe {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
+        let mut delay = self.next(3);
+        poll_fn(|_| {
+            let mut bytes = self.0.bytes.borrow_mut();
+            if delay > 0 || bytes.len() >= ROOM {
+                delay = delay.saturating_sub(1);
+                return Poll::Pending;
+            }
+            let n = buf.len().min(ROOM - bytes.len()).min(1 + self.next(20));
+            bytes.extend(&buf[..n]);
+            Poll::Ready(Ok(n))
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl Close for Pipe {
+    async fn close(&mut self) -> Result<(), Infallible> {
+        self.0.closed.set(true);
+        Ok(())
+    }
+}
+
+/// Time stands still: no deadline passes.
+struct Still;
+
+impl Clock for Still {
+    fn now(&mut self) -> Instant {
+        Instant::START
+    }
+
+    async fn at(&mut self, _: Instant) {
+        std::future::pending().await
+    }
+}
+
+type Io = Split<Pipe, Pipe, Still>;
+
+fn duplex(seed: u32) -> (Io, Io) {
+    let (there, back) = (Pipe::default(), Pipe::default());
+    there.0.state.set(seed);
+    back.0.state.set(!seed);
+    let near = Split { reader: back.clone(), writer: there.clone(), clock: Still };
+    (near, Split { reader: there, writer: back, clock: Still })
+}
+
+fn buffers() -> Buffers<'static> {
+    fn leak(len: usize) -> &'static mut [u8] {
+        vec![0; len].leak()
+    }
+    Buffers::new(leak(512), leak(140), leak(140)).unwrap()
+}
+
+/// Polls once.
+fn once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Runs both to their ends, a poll each in turn.
+fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut done_a, mut done_b) = (None, None);
+    for _ in 0..1_000_000 {
+        if done_a.is_none() {
+            if let Poll::Ready(output) = once(a.as_mut()) {
+                done_a = Some(output);
+            }
+        }
+        if done_b.is_none() {
+            if let Poll::Ready(output) = once(b.as_mut()) {
+                done_b = Some(output);
+            }
+        }
+        if done_a.is_some() && done_b.is_some() {
+            return (done_a.unwrap(), done_b.unwrap());
+        }
+    }
+    panic!("no end");
+}
+
+/// Waits for a future, but drops it after `patience` polls that were not ready: `None`.
+async fn impatient<F: Future>(patience: u32, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = patience;
+    poll_fn(|_| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        once(future.as_mut()).map(Some)
+    })
+    .await
+}
+
+async fn accept(io: Io) -> WebSocket<'static, 'static, Io, Server> {
+    let decide = |_: &Request<'_>| Answer::Accept(Accept::default());
+    match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
+        Accepted::WebSocket(socket, None) => socket,
+        _ => panic!("no connection"),
+    }
+}
+
+async fn connect(io: Io) -> WebSocket<'static, 'static, Io, Client<impl sansocket::MaskingKey>> {
+    let request = Connect::new(Address::parse("ws://board/").unwrap());
+    let mut key = 0_u32;
+    let keys = move || {
+        key = key.wrapping_add(0x9E37_79B9);
+        key.to_ne_bytes()
+    };
+    match WebSocket::connect(io, &Config::DEFAULT, buffers(), keys, &request).await.unwrap() {
+        Connected::WebSocket(socket, None) => socket,
+        _ => panic!("no connection"),
+    }
+}
+
+/// Sends the messages and reads their echoes, dropping futures as `patience` says.
+async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, Cause) {
+    let mut socket = connect(io).await;
+    let mut echoes = vec![Vec::new()];
+    let mut queue = messages.iter();
+    let mut next = queue.next();
+    while echoes.len() <= messages.len() {
+        if let Some(message) = next {
+            if socket.link().outbox().send(Kind::Binary, message).is_ok() {
+                next = queue.next();
+                impatient(patience, socket.link().flush()).await.map(Result::unwrap);
+            }
+        }
+        match impatient(patience, socket.read()).await {
+            None => {}
+            Some(Ok((Event::Data(data), _))) => {
+                echoes.last_mut().unwrap().extend(data.payload.bytes());
+                if data.end {
+                    echoes.push(Vec::new());
+                }
+            }
+            Some(other) => panic!("{:?}", other.map(|(event, _)| format!("{event:?}"))),
+        }
+    }
+    echoes.pop();
+    loop {
+        if let Some(cause) = impatient(patience, socket.close(Some(CloseCode::NORMAL), "")).await {
+            return (echoes, cause.unwrap());
+        }
+    }
+}
+
+/// Echoes frames, dropping futures as `patience` says.
+async fn server(io: Io, patience: u32) -> Cause {
+    let mut socket = accept(io).await;
+    loop {
+        match impatient(patience, socket.read()).await {
+            None => {}
+            Some(Ok((Event::Data(data), link))) => {
+                // Once read, an event is the application's to finish.
+                link.fragment(data.kind, &data.payload, data.end).await.unwrap();
+            }
+            Some(Ok(_)) => {}
+            Some(Err(Error::Closed(cause))) => return cause,
+            Some(Err(error)) => panic!("{error:?}"),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn dropped_futures_lose_and_repeat_nothing(
+        seed: u32,
+        lens in prop::collection::vec(0_usize..=120, 0..12),
+        client_patience in 1_u32..6,
+        server_patience in 1_u32..6,
+    ) {
+        let messages: Vec<Vec<u8>> =
+            lens.iter().enumerate().map(|(n, len)| (0..*len).map(|i| (n + i) as u8).collect()).collect();
+        let (near, far) = duplex(seed);
+        let ((echoes, ours), theirs) =
+            both(client(near, &messages, client_patience), server(far, server_patience));
+        prop_assert_eq!(echoes, messages);
+        prop_assert_eq!(ours.end, End::Clean);
+        prop_assert_eq!(theirs.end, End::Clean);
+    }
+}
+
+struct Echo(Option<Cause>);
+
+impl Handler for Echo {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+        Answer::Accept(Accept::default())
+    }
+
+    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        if let Event::Data(data) = event {
+            out.fragment(data.kind, &data.payload, data.end)?;
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, cause: &Cause, _: &str) {
+        assert_eq!(self.0.replace(*cause), None);
+    }
+}
+
+#[test]
+fn a_handler_is_served_while_both_directions_are_slow() {
+    for seed in 0..50 {
+        let messages: Vec<Vec<u8>> = (0..20).map(|n| vec![n; usize::from(n) * 6]).collect();
+        let (near, mut far) = duplex(seed);
+        let mut echo = Echo(None);
+        let ((echoes, cause), outcome) =
+            both(client(near, &messages, 3), serve(&mut far, &mut echo, &Config::DEFAULT, buffers()));
+        assert_eq!(echoes, messages);
+        assert_eq!(cause.end, End::Clean);
+        assert_eq!(outcome.unwrap(), Outcome::Closed(echo.0.unwrap()));
+    }
+}

@@ -1,0 +1,458 @@
+//! What the tests share: frames written and read without the library, an endpoint that checks every step
+//! it takes, and a pipe between two of them.
+#![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of this")]
+
+use std::collections::VecDeque;
+
+use sansocket::{
+    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Payload,
+    ReceiveBuffer, Role, Server, Step, TransmitBuffer,
+};
+pub use sansocket::{Instant, Outbox};
+
+/// First bytes of frames: FIN and an opcode.
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const LAST: u8 = 0x80;
+pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
+pub const PONG: u8 = 0x8A;
+/// The same without FIN.
+pub const TEXT_PART: u8 = 0x01;
+pub const BINARY_PART: u8 = 0x02;
+pub const PART: u8 = 0x00;
+
+/// The key of RFC 6455 §5.7.
+pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+/// A client whose keys are of no interest.
+pub type TestClient = Client<fn() -> [u8; 4]>;
+
+pub fn client() -> TestClient {
+    Client(|| KEY)
+}
+
+/// A role that a test can make.
+pub trait TestRole: Role + Sized {
+    fn make() -> Self;
+    /// A frame as the peer of this role sends it.
+    fn incoming(first: u8, payload: &[u8]) -> Vec<u8> {
+        frame(first, Self::SERVER.then_some(KEY), payload)
+    }
+}
+
+impl TestRole for Server {
+    fn make() -> Self {
+        Self
+    }
+}
+
+impl TestRole for TestClient {
+    fn make() -> Self {
+        client()
+    }
+}
+
+/// A header with a length that need not be true.
+pub fn header(first: u8, key: Option<[u8; 4]>, len: u64) -> Vec<u8> {
+    let mask = if key.is_some() { 0x80 } else { 0 };
+    let mut out = vec![first];
+    match len {
+        0..=125 => out.push(mask | len as u8),
+        126..=0xFFFF => {
+            out.push(mask | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(mask | 127);
+            out.extend(len.to_be_bytes());
+        }
+    }
+    out.extend(key.iter().flatten());
+    out
+}
+
+/// A frame, written byte by byte from the RFC.
+pub fn frame(first: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
+    let mut out = header(first, key, payload.len() as u64);
+    out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ key.map_or(0, |key| key[i % 4])));
+    out
+}
+
+/// The body of a Close.
+pub fn close_body(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes()[..], reason.as_bytes()].concat()
+}
+
+/// A frame that was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub first: u8,
+    pub key: Option<[u8; 4]>,
+    pub payload: Vec<u8>,
+}
+
+impl Sent {
+    /// The code of a Close.
+    pub fn code(&self) -> Option<u16> {
+        self.payload.first_chunk().map(|code| u16::from_be_bytes(*code))
+    }
+}
+
+/// Reads whole frames.
+pub fn frames(mut bytes: &[u8]) -> Vec<Sent> {
+    fn take<'b>(bytes: &mut &'b [u8], n: usize) -> &'b [u8] {
+        let (front, rest) = bytes.split_at(n);
+        *bytes = rest;
+        front
+    }
+    let mut out = Vec::new();
+    while !bytes.is_empty() {
+        let [first, second] = *take(&mut bytes, 2) else { unreachable!() };
+        let extended = match second & 0x7F {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let len = match take(&mut bytes, extended) {
+            [] => usize::from(second & 0x7F),
+            long => long.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
+        };
+        let key: Option<[u8; 4]> =
+            (second & 0x80 != 0).then(|| *take(&mut bytes, 4).first_chunk().expect("four bytes"));
+        let payload = take(&mut bytes, len);
+        let payload = payload.iter().enumerate().map(|(i, b)| b ^ key.map_or(0, |key| key[i % 4])).collect();
+        out.push(Sent { first, key, payload });
+    }
+    out
+}
+
+/// An event that owns its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Got {
+    Data(Data<Vec<u8>>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<u16>, String),
+}
+
+impl Got {
+    pub fn new(event: Event<Payload<'_>>) -> Self {
+        match event.map(|payload| payload.bytes().to_vec()) {
+            Event::Data(data) => Self::Data(data),
+            Event::Ping(payload) => Self::Ping(payload),
+            Event::Pong(payload) => Self::Pong(payload),
+            Event::Close(code, reason) => {
+                Self::Close(code.map(CloseCode::get), String::from_utf8(reason).expect("a reason is UTF-8"))
+            }
+        }
+    }
+
+    /// A message in one frame.
+    pub fn message(kind: Kind, payload: &[u8]) -> Self {
+        Self::frame(kind, payload, true, true)
+    }
+
+    /// A frame of a message.
+    pub fn frame(kind: Kind, payload: &[u8], start: bool, fin: bool) -> Self {
+        Self::Data(Data { kind, payload: payload.to_vec(), start, end: fin, fin, offset: 0, left: 0 })
+    }
+}
+
+/// Joins the adjacent chunks of each frame, and leaves out a last frame that is not complete: how much of it
+/// is delivered depends on how it arrived.
+pub fn join(events: Vec<Got>) -> Vec<Got> {
+    let mut out: Vec<Got> = Vec::new();
+    for event in events {
+        match (out.last_mut(), event) {
+            (Some(Got::Data(frame)), Got::Data(chunk)) if frame.left > 0 => {
+                assert_eq!(chunk.offset, frame.offset + frame.payload.len() as u64, "no hole in a frame");
+                assert_eq!(frame.left, chunk.left + chunk.payload.len() as u64, "no byte more or less");
+                assert_eq!((frame.kind, frame.fin, false), (chunk.kind, chunk.fin, chunk.start));
+                frame.payload.extend(chunk.payload);
+                frame.end = chunk.end;
+                frame.left = chunk.left;
+            }
+            (Some(Got::Data(frame)), other) if frame.left > 0 => {
+                panic!("{other:?} inside a frame, of which {frame:?} was delivered")
+            }
+            (_, event) => out.push(event),
+        }
+    }
+    out.pop_if(|last| matches!(last, Got::Data(frame) if frame.left > 0));
+    out
+}
+
+/// The complete messages among events.
+pub fn messages(events: &[Got]) -> Vec<(Kind, Vec<u8>)> {
+    let mut out = Vec::new();
+    let mut open: Option<(Kind, Vec<u8>)> = None;
+    for event in events {
+        if let Got::Data(chunk) = event {
+            assert_eq!(chunk.start, open.is_none(), "a message starts once: {chunk:?}");
+            let (kind, payload) = open.get_or_insert_with(|| (chunk.kind, Vec::new()));
+            assert_eq!(*kind, chunk.kind);
+            payload.extend(&chunk.payload);
+            if chunk.end {
+                out.extend(open.take());
+            }
+        }
+    }
+    out
+}
+
+/// The memory of an endpoint.
+pub struct Memory {
+    rx: Vec<u8>,
+    tx: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Memory {
+    pub fn new(rx: usize, tx: usize) -> Self {
+        // Not zeros: a byte that nobody wrote shows.
+        Self { rx: vec![0xA5; rx], tx: vec![0xA5; tx], output: Vec::new() }
+    }
+
+    /// With memory for an extension to decode into.
+    pub fn with_output(self, output: usize) -> Self {
+        Self { output: vec![0xA5; output], ..self }
+    }
+}
+
+/// A connection with its buffers, which checks what holds for every step: a deadline lies ahead, Shutdown
+/// comes at most once and before Closed, nothing comes after Closed, and Closed stays the same.
+pub struct Endpoint<'m, R, X = NoExtension> {
+    pub connection: Connection<'m, R, X>,
+    pub rx: ReceiveBuffer<'m>,
+    pub tx: TransmitBuffer<'m>,
+    pub now: Instant,
+    pub events: Vec<Got>,
+    pub deadline: Option<Instant>,
+    pub shutdown: bool,
+    pub closed: Option<Cause>,
+}
+
+impl<'m, R: TestRole> Endpoint<'m, R> {
+    pub fn new(config: &'m Config, memory: &'m mut Memory) -> Self {
+        Self::with_extension(NoExtension, config, memory)
+    }
+}
+
+impl<'m, R: TestRole, X: Extension> Endpoint<'m, R, X> {
+    pub fn with_extension(extension: X, config: &'m Config, memory: &'m mut Memory) -> Self {
+        Self::of(Connection::with_extension(R::make(), extension, config, Instant::START), memory)
+    }
+}
+
+impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
+    pub fn of(connection: Connection<'m, R, X>, memory: &'m mut Memory) -> Self {
+        let Memory { rx, tx, output } = memory;
+        Self {
+            connection,
+            rx: ReceiveBuffer::new(rx).expect("140 bytes at least").with_output(output),
+            tx: TransmitBuffer::new(tx).expect("140 bytes at least"),
+            now: Instant::START,
+            events: Vec::new(),
+            deadline: None,
+            shutdown: false,
+            closed: None,
+        }
+    }
+
+    /// A frame from the peer, and all steps that follow from it.
+    pub fn frame(&mut self, first: u8, payload: &[u8]) -> Vec<&'static str> {
+        self.feed(&frame(first, R::SERVER.then_some(KEY), payload))
+    }
+
+    pub fn out(&mut self) -> impl Outbox {
+        self.connection.outbox(&mut self.tx)
+    }
+
+    /// One poll; the name of the step.
+    pub fn step(&mut self) -> &'static str {
+        let step = self.connection.poll(self.now, &mut self.rx, &mut self.tx);
+        self.note(step)
+    }
+
+    /// The same without receiving.
+    pub fn tend(&mut self) -> &'static str {
+        let step = self.connection.tend(self.now, &mut self.tx);
+        self.note(step)
+    }
+
+    fn note(&mut self, step: Step) -> &'static str {
+        if let Some(cause) = self.closed {
+            assert_eq!(step, Step::Closed(cause), "closed is closed, for the same reason");
+        }
+        match step {
+            Step::Event(event) => {
+                self.events.push(Got::new(event.map(|span| self.rx.payload(span))));
+                "Event"
+            }
+            Step::Wait { deadline } => {
+                assert!(
+                    deadline.is_none_or(|moment| moment > self.now),
+                    "a deadline in the past: a busy loop"
+                );
+                self.deadline = deadline;
+                "Wait"
+            }
+            Step::Shutdown => {
+                assert!(!self.shutdown, "Shutdown comes once");
+                assert!(self.tx.is_empty(), "all was written before");
+                self.shutdown = true;
+                "Shutdown"
+            }
+            Step::Closed(cause) => {
+                self.closed = Some(cause);
+                "Closed"
+            }
+        }
+    }
+
+    /// Polls until there is nothing to do; the steps.
+    pub fn run(&mut self) -> Vec<&'static str> {
+        let mut steps = Vec::new();
+        loop {
+            let step = self.step();
+            steps.push(step);
+            assert!(steps.len() < 100_000, "it never ends");
+            if matches!(step, "Wait" | "Closed") {
+                return steps;
+            }
+        }
+    }
+
+    /// Bytes from the peer, in as few pieces as the buffer takes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<&'static str> {
+        self.feed_in(bytes, usize::MAX)
+    }
+
+    /// The same in pieces of this size at most.
+    pub fn feed_in(&mut self, mut bytes: &[u8], piece: usize) -> Vec<&'static str> {
+        let mut steps = Vec::new();
+        while !bytes.is_empty() {
+            let n = self.rx.feed(&bytes[..bytes.len().min(piece)]);
+            bytes = &bytes[n..];
+            let more = self.run();
+            if self.closed.is_some() {
+                bytes = &[];
+            } else {
+                assert!(n > 0 || self.rx.is_empty(), "a full buffer is never waited with");
+            }
+            steps.extend(more);
+        }
+        steps
+    }
+
+    /// The transport has ended.
+    pub fn eof(&mut self) -> Vec<&'static str> {
+        self.rx.fill(0);
+        self.run()
+    }
+
+    /// Lets time pass.
+    pub fn after(&mut self, millis: u64) -> Vec<&'static str> {
+        self.now = Instant::from_micros(self.now.as_micros() + millis * 1000);
+        self.run()
+    }
+
+    /// Lets time pass until the deadline.
+    pub fn at_deadline(&mut self) -> Vec<&'static str> {
+        self.now = self.deadline.expect("a deadline");
+        self.run()
+    }
+
+    /// The transport takes everything.
+    pub fn written(&mut self) -> Vec<u8> {
+        let bytes = self.tx.pending().to_vec();
+        self.tx.consume(bytes.len());
+        bytes
+    }
+
+    /// The same as frames.
+    pub fn sent(&mut self) -> Vec<Sent> {
+        frames(&self.written())
+    }
+
+    /// Goes on to the end, with a peer that closes its side: what was sent, and the cause.
+    pub fn finish(&mut self) -> (Vec<Sent>, Cause) {
+        let mut sent = Vec::new();
+        for _ in 0..10 {
+            self.run();
+            sent.extend(self.written());
+            if self.shutdown && !self.rx.is_ended() {
+                self.rx.fill(0);
+            }
+            if let Some(cause) = self.closed {
+                assert_eq!(self.run(), ["Closed"], "for ever after");
+                return (frames(&sent), cause);
+            }
+            if !self.shutdown && self.tx.is_empty() {
+                self.eof();
+            }
+        }
+        panic!("the connection does not end")
+    }
+}
+
+/// Random numbers, the same ones for the same seed (xorshift64*).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16;
+        (number % end.max(1) as u64) as usize
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// One direction of a transport between two endpoints: it splits and delays as it likes, and holds a bounded
+/// number of bytes.
+#[derive(Default)]
+pub struct Pipe {
+    bytes: VecDeque<u8>,
+    /// The writer has shut down.
+    pub ended: bool,
+}
+
+impl Pipe {
+    const CAPACITY: usize = 1000;
+
+    /// Moves at most `n` bytes from the sender; whether any moved.
+    pub fn pull<R: Role>(&mut self, from: &mut Endpoint<'_, R>, n: usize) -> bool {
+        let n = n.min(from.tx.pending().len()).min(Self::CAPACITY - self.bytes.len());
+        self.bytes.extend(&from.tx.pending()[..n]);
+        from.tx.consume(n);
+        n > 0
+    }
+
+    /// Moves at most `n` bytes to the receiver, then the end; whether anything moved.
+    pub fn push<R: Role>(&mut self, to: &mut Endpoint<'_, R>, n: usize) -> bool {
+        let n = n.min(to.rx.spare().len()).min(self.bytes.len());
+        let piece: Vec<u8> = self.bytes.drain(..n).collect();
+        assert_eq!(to.rx.feed(&piece), n);
+        let end = self.ended && self.bytes.is_empty() && !to.rx.is_ended();
+        if end {
+            to.rx.fill(0);
+        }
+        n > 0 || end
+    }
+
+    /// The reader is gone: what is written is lost.
+    pub fn drop_all(&mut self) {
+        self.bytes.clear();
+    }
+}

@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""Measures the programs of this workspace and holds them against the budgets below.
+
+    footprint.py DIRECTORY_S DIRECTORY_Z [SIZES_OF_THE_HOST]
+
+The directories hold the ELFs for opt-level s and z; the last argument is a file with what `sizes` prints on
+the host. Needs binutils (addr2line, c++filt), as every C compiler does.
+
+Every instruction counts for the crate whose source it stems from, inlined or not: the innermost frame that
+is not the core library's. So a slice index in our code is ours, and httparse inlined into us is httparse's.
+A constant counts for the crate whose code refers to it. What remains, functions of the core library and of
+the compiler (memcpy, division), is neither ours nor free: it counts for the whole.
+"""
+
+import bisect
+import collections
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ALLOWED = HERE / "panics-allowed.txt"
+
+KIB = 1024
+# What may be in flash (.text and .rodata, less `empty`): program, opt-level, part, bytes.
+BUDGETS = [
+    ("frames", "s", "own", 4 * KIB),
+    ("server", "s", "own", 6 * KIB),
+    ("server", "s", "whole", 16 * KIB),
+    ("server", "z", "whole", 14 * KIB),
+]
+# Bytes of RAM on a 32-bit target.
+SIZES = {"Connection<Server>": 256}
+# No panic in these; in `server` those of the file.
+WITHOUT_PANIC = ["frames", "client", "key"]
+
+PARTS = ["own", "httparse", "sha1", "base64", "core"]
+# SHA-1 comes in five crates.
+CRATES = {
+    "httparse": "httparse",
+    "base64": "base64",
+    "sha1": "sha1",
+    "digest": "sha1",
+    "block-buffer": "sha1",
+    "crypto-common": "sha1",
+    "generic-array": "sha1",
+    "typenum": "sha1",
+}
+# Functions that a panic ends in, and those that only lead there.
+PANIC = re.compile(r"\bcore::panicking::|^footprint_panicked$|rust_begin_unwind|_fail(ed)?(::|$)|^core::.*_fail_rt")
+
+Symbol = collections.namedtuple("Symbol", "name start size section")
+Reference = collections.namedtuple("Reference", "address target section")
+
+
+class Image:
+    """An ELF for a 32-bit little-endian target, linked with --emit-relocs."""
+
+    def __init__(self, path):
+        self.path = path
+        self.data = data = path.read_bytes()
+        if data[:6] != b"\x7fELF\x01\x01":
+            raise SystemExit(f"{path}: not a 32-bit little-endian ELF")
+        table, = struct.unpack_from("<I", data, 32)
+        step, count, names = struct.unpack_from("<HHH", data, 46)
+        headers = [struct.unpack_from("<10I", data, table + i * step) for i in range(count)]
+        self.sections = []
+        for name, _, _, address, offset, size, *_ in headers:
+            self.sections.append((self.text_at(headers[names][4] + name), address, offset, size))
+        (symtab,) = [header for header in headers if header[1] == 2]
+        strings = headers[symtab[6]][4]
+        everything = []
+        for at in range(symtab[4], symtab[4] + symtab[5], 16):
+            name, value, size, info, _, section = struct.unpack_from("<IIIBBH", data, at)
+            inside = self.sections[section][0] if section < len(self.sections) else ""
+            everything.append((self.text_at(strings + name), value, size, info & 15, inside))
+        # Of names for the same place one counts.
+        placed = {}
+        for name, start, size, kind, section in everything:
+            if size and kind in (1, 2) and section:
+                placed.setdefault((section, start), Symbol(name, start, size, section))
+        symbols = sorted(placed.values(), key=lambda symbol: symbol.start)
+        names = demangled([symbol.name for symbol in symbols])
+        self.symbols = [symbol._replace(name=name) for symbol, name in zip(symbols, names)]
+        self.starts = [symbol.start for symbol in self.symbols]
+        self.references = []
+        for _, kind, _, _, offset, size, _, section, *_ in headers:
+            if kind == 4:
+                for at in range(offset, offset + size, 12):
+                    address, info, addend = struct.unpack_from("<IIi", data, at)
+                    target = everything[info >> 8][1] + addend
+                    self.references.append(Reference(address, target, self.sections[section][0]))
+
+    def text_at(self, at):
+        return self.data[at:self.data.index(0, at)].decode()
+
+    def size(self, *sections):
+        return sum(size for name, _, _, size in self.sections if name in sections)
+
+    def symbol_at(self, address):
+        at = bisect.bisect(self.starts, address) - 1
+        if at >= 0 and address < self.symbols[at].start + self.symbols[at].size:
+            return self.symbols[at]
+        return None
+
+    def bytes_of(self, name):
+        """The contents of a constant."""
+        (symbol,) = [symbol for symbol in self.symbols if symbol.name == name]
+        for _, address, offset, size in self.sections:
+            if address <= symbol.start < address + size:
+                return self.data[offset + symbol.start - address:][:symbol.size]
+        raise SystemExit(f"{self.path}: {name} has no contents")
+
+
+class Measured:
+    """An image with each byte of flash laid at a crate's and a function's door."""
+
+    def __init__(self, path):
+        self.image = image = Image(path)
+        _, start, _, size = next(section for section in image.sections if section[0] == ".text")
+        self.where = sources(image, range(start, start + size, 2))
+        self.parts = collections.Counter()
+        self.functions = collections.Counter()
+        for part, function in self.where.values():
+            self.parts[part] += 2
+            self.functions[part, function] += 2
+        owners = collections.defaultdict(list)
+        for address, target, section in image.references:
+            symbol = image.symbol_at(target)
+            if symbol and symbol.section == ".rodata":
+                # In a table of constants the table's owner is meant.
+                by = self.where.get(address) or image.symbol_at(address)
+                owners[symbol].append(by)
+        for symbol in image.symbols:
+            if symbol.section == ".rodata":
+                part = self.owner(symbol, owners, 3)
+                self.parts[part] += symbol.size
+                self.functions[part, f"constant {shortened(symbol.name)}"] += symbol.size
+        self.whole = image.size(".text", ".rodata")
+        self.parts["core"] += self.whole - self.parts.total()  # gaps
+
+    def owner(self, symbol, owners, depth):
+        for name, part in CRATES.items():
+            if symbol.name.startswith(name.replace("-", "_") + "::"):
+                return part
+        parts = set()
+        for by in owners[symbol]:
+            if isinstance(by, Symbol):
+                if depth:
+                    parts.add(self.owner(by, owners, depth - 1))
+            elif by:
+                parts.add(by[0])
+        # What several use counts for us.
+        return "own" if "own" in parts else min(parts, default="core")
+
+    def panics(self):
+        """Who calls a panic: (function, panic) pairs, with the path in the source of each."""
+        calls = collections.defaultdict(list)
+        for address, target, section in self.image.references:
+            symbol = self.image.symbol_at(target)
+            by = self.image.symbol_at(address)
+            if section == ".text" and symbol and PANIC.search(symbol.name):
+                if by and not PANIC.search(by.name):
+                    part, function = self.where.get(address) or self.where.get(address & ~1)
+                    calls[f"{part}: {function} -> {shortened(symbol.name)}"].append(address)
+        return calls
+
+    def panic_symbols(self):
+        return [symbol.name for symbol in self.image.symbols if PANIC.search(symbol.name)]
+
+
+def demangled(names):
+    answer = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
+    # Without the hashes that tell crates of one name apart.
+    return [re.sub(r"\[[0-9a-f]{8,16}\]", "", name) for name in answer.stdout.split("\n")[:len(names)]]
+
+
+def frames(image, addresses):
+    """For each address its frames of source, the innermost first: function and file."""
+    question = "".join(f"{address:#x}\n" for address in addresses)
+    command = ["addr2line", "-a", "-i", "-f", "-C", "-e", str(image.path)]
+    answer = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
+    found, lines = {}, iter(answer.stdout.splitlines())
+    for line in lines:
+        if line.startswith("0x"):
+            current = found.setdefault(int(line, 16), [])
+        else:
+            current.append((line, next(lines)))
+    return found
+
+
+def sources(image, addresses):
+    """For each address the part that it counts for, and the function of the source."""
+    root = str(HERE.parent.parent)
+    where = {}
+    for address, stack in frames(image, addresses).items():
+        symbol = image.symbol_at(address)
+        for function, file in stack:
+            part = crate(file, root)
+            if part:
+                # The outermost frame is told by the symbol, not by the source.
+                if function.startswith(".L") or function == "??":
+                    function = symbol.name if symbol else "?"
+                where[address] = (part, bare(function))
+                break
+        else:
+            where[address] = ("core", shortened(symbol.name) if symbol else "?")
+    return where
+
+
+def crate(file, root):
+    """The part that a source file belongs to; `None` for the libraries of the compiler."""
+    if "/library/" in file or file.startswith(("??", "library/")):
+        return None
+    if file.startswith(root + "/"):
+        return "own"
+    for name, part in CRATES.items():
+        if re.search(rf"/{name}-[0-9.]+[^/]*/", file):
+            return part
+    raise SystemExit(f"code from {file}: name its part in CRATES")
+
+
+def bare(function):
+    """A function's name without its type arguments."""
+    name = function
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
+        name = shorter
+    return name.lstrip(":") or function
+
+
+def shortened(name, length=100):
+    return name if len(name) <= length else name[:length - 3] + "..."
+
+
+def main():
+    directories = dict(zip("sz", map(pathlib.Path, sys.argv[1:3])))
+    programs = ["key", "frames", "client", "server"]
+    measured = {
+        (program, level): Measured(directory / program)
+        for level, directory in directories.items()
+        for program in ["empty", *programs]
+    }
+    breaches = []
+
+    print("flash, bytes          " + "".join(f"{part:>10}" for part in ["whole", *PARTS]))
+    figures = {}
+    for level in directories:
+        for program in programs:
+            this, empty = measured[program, level], measured["empty", level]
+            row = {"whole": this.whole - empty.whole}
+            row |= {part: this.parts[part] - empty.parts[part] for part in PARTS}
+            figures |= {(program, level, part): size for part, size in row.items()}
+            print(f"  {program:8} opt-level {level}" + "".join(f"{size:10}" for size in row.values()))
+    print()
+    for program, level, part, budget in BUDGETS:
+        size = figures[program, level, part]
+        over = size > budget
+        print(f"{program}, opt-level {level}, {part}: {size} of {budget} bytes{'  OVER' if over else ''}")
+        if over:
+            breaches.append(f"{program} at {level}: {part} is {size - budget} bytes over")
+            largest(measured[program, level], part)
+
+    print()
+    here = dict(reversed(line.split(" ", 1)) for line in map(str.strip, open(sys.argv[3]))) if sys.argv[3:] else {}
+    for bytes_, name in table(Image(directories["s"] / "sizes")):
+        budget = SIZES.get(name)
+        over = budget is not None and bytes_ > budget
+        limit = f" of {budget}" if budget else ""
+        print(f"{name:24}{bytes_:6}{limit} bytes, {here.get(name, '?'):>4} on 64 bits{'  OVER' if over else ''}")
+        if over:
+            breaches.append(f"{name} is {bytes_ - budget} bytes over")
+
+    print()
+    for program in WITHOUT_PANIC:
+        for level in directories:
+            this = measured[program, level]
+            symbols = this.panic_symbols()
+            print(f"{program}, opt-level {level}: {len(symbols)} of 0 panic symbols")
+            if symbols:
+                breaches.append(f"{program} at {level} can panic")
+                for call in sorted(this.panics()):
+                    print(f"    {call}")
+    breaches += server_panics(measured)
+
+    print()
+    for breach in breaches:
+        print(f"breach: {breach}")
+    print(f"footprint: {len(breaches)} breaches")
+    return 1 if breaches else 0
+
+
+def server_panics(measured):
+    """Those of a whole server: no other than the list's, and the list has no other than those."""
+    lines = ALLOWED.read_text().splitlines()
+    allowed = {line for line in lines if line and not line.startswith("#")}
+    breaches = [f"not httparse's, and allowed: {line}" for line in allowed if not line.startswith("httparse: ")]
+    found = collections.defaultdict(list)
+    for (program, level), this in measured.items():
+        if program == "server":
+            calls = this.panics()
+            print(f"server, opt-level {level}: {len(calls)} calls of a panic, {len(allowed)} allowed")
+            for call, addresses in calls.items():
+                found[call] += [(this, address) for address in addresses]
+    for call in sorted(found.keys() - allowed):
+        breaches.append(f"a new panic: {call}")
+        for this, address in found[call][:1]:
+            for function, file in frames(this.image, [address])[address]:
+                print(f"    {function} at {file}")
+    breaches += [f"gone, take it off the list: {call}" for call in sorted(allowed - found.keys())]
+    return breaches
+
+
+def largest(this, part, count=25):
+    print(f"    the {count} largest functions, by source:")
+    rows = [(size, *key) for key, size in this.functions.items() if part in ("whole", key[0])]
+    for size, whose, function in sorted(rows, reverse=True)[:count]:
+        print(f"    {size:6}  {whose}: {function}")
+
+
+def table(image):
+    """The table of sizes in the ELF: see `Size` in lib.rs."""
+    for bytes_, name in struct.iter_unpack("<I60s", image.bytes_of("FOOTPRINT_SIZES")):
+        yield bytes_, name.rstrip(b"\0").decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+//! A whole server: opening handshake, connection, handler.
+
+#![no_std]
+#![no_main]
+
+use footprint::{config, memory, micros, read, tell, write};
+use sansocket::handshake::{Accept, Answer, Request, Response};
+use sansocket::{
+    Event, Halt, Handler, Instant, Outbox, Outcome, Payload, ReceiveBuffer, Session, SessionStep,
+    TransmitBuffer,
+};
+
+/// Echoes on `/ws`.
+struct Echo;
+
+impl Handler for Echo {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        match request.path() {
+            "/ws" => Answer::Accept(Accept::default()),
+            _ => Answer::Respond(Response::text(404, "not here\n")),
+        }
+    }
+
+    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let Event::Data(data) = event else { return Ok(()) };
+        let mut rest = data.payload.bytes();
+        out.stream(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
+            Halt::Blocked { .. } => Halt::Blocked { taken: data.payload.len().saturating_sub(rest.len()) },
+            halt => halt,
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _start() -> ! {
+    loop {
+        tell(serve());
+    }
+}
+
+/// One connection from its accept to its end.
+fn serve() -> u32 {
+    let Ok(mut head) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
+    let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
+    let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return 1 };
+    let mut session = Session::new(config(), now());
+    loop {
+        match session.poll(now(), &mut Echo, &mut head, &mut rx, &mut tx) {
+            SessionStep::Wait { deadline } => {
+                tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
+                tx.consume(write(tx.pending()));
+                let n = read(session.spare(&mut head, &mut rx));
+                session.fill(&mut head, &mut rx, n);
+            }
+            SessionStep::Shutdown => tell(2),
+            SessionStep::Done(Outcome::Refused(status)) => return status.into(),
+            SessionStep::Done(outcome) => return outcome.is_vanished().into(),
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros(micros())
+}

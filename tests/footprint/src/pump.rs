@@ -1,0 +1,59 @@
+//! A connection without a handler: what a caller of `poll` has to write.
+
+use footprint::{config, memory, micros, read, tell, word, write};
+use sansocket::{
+    CloseCode, Connection, Event, Instant, Kind, Outbox, ReceiveBuffer, Role, SendError, Step, TransmitBuffer,
+};
+
+/// Echoes in every way that there is of sending, for ever.
+pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
+    let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return Ok(()) };
+    let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return Ok(()) };
+    let mut connection = Connection::new(role, config(), now());
+    let mut last: &[u8] = &[];
+    loop {
+        match connection.poll(now(), &mut rx, &mut tx) {
+            Step::Event(Event::Data(data)) => {
+                let payload = rx.payload(data.payload);
+                let mut out = connection.outbox(&mut tx);
+                match word() {
+                    0 => out.send(data.kind, &payload)?,
+                    1 => out.fragment(data.kind, &payload, data.fin)?,
+                    _ => {
+                        if out.left() == 0 {
+                            out.begin(data.kind, payload.len() as u64 + data.left, data.fin)?;
+                        }
+                        tell(out.write(&payload)? as u32);
+                    }
+                }
+            }
+            Step::Event(Event::Ping(payload)) => {
+                connection.outbox(&mut tx).ping(&rx.payload(payload))?;
+            }
+            Step::Event(Event::Pong(payload)) => tell(payload.len() as u32),
+            Step::Event(Event::Close(code, _)) => connection.outbox(&mut tx).close(code, "bye")?,
+            Step::Wait { deadline } => {
+                tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
+                tx.consume(write(tx.pending()));
+                let n = read(rx.spare());
+                rx.fill(n);
+                if word() == 2 {
+                    connection.outbox(&mut tx).close(Some(CloseCode::NORMAL), "")?;
+                }
+                if word() == 3 {
+                    connection.outbox(&mut tx).send(Kind::Text, last)?;
+                }
+            }
+            Step::Shutdown => last = b"shut",
+            Step::Closed(cause) => {
+                tell(cause.received.map_or(0, CloseCode::get).into());
+                write(connection.reason().as_bytes());
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros(micros())
+}

@@ -1,0 +1,822 @@
+//! Attacks on framing, by the number that each has in the list of attacks: what the peer is told, what the
+//! application is told, and that nothing was delivered or kept on the way.
+
+mod common;
+
+use std::cell::Cell;
+
+use common::*;
+use sansocket::frame::{Header, Rsv, Rules};
+use sansocket::{
+    Client, CloseCode, Config, Connection, Control, Delivery, End, Kind, MIN_BUFFER, SendError, Sender,
+    Server, State, Timeout, TransmitBuffer, Utf8, Violation,
+};
+
+/// How a connection ended that the peer ended by breaking a rule.
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    violation: Violation,
+    /// The code in the Close that went to the peer.
+    code: u16,
+    /// How many bytes it took.
+    at: usize,
+    events: Vec<Got>,
+}
+
+/// Feeds bytes that break a rule, one by one and in one piece, into buffers of the least size.
+fn fail<R: TestRole>(config: &Config, wire: &[u8]) -> Failure {
+    let run = |piece: usize| {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(config, &mut memory);
+        let mut at = 0;
+        for piece in wire.chunks(piece) {
+            if end.connection.state() != State::Open {
+                break;
+            }
+            end.feed(piece);
+            at += piece.len();
+        }
+        assert!(end.connection.state() != State::Open, "{wire:02x?} breaks no rule");
+        let (sent, cause) = end.finish();
+        let End::Violation(violation) = cause.end else { panic!("{wire:02x?} ends in {cause:?}") };
+        let [close] = &sent[..] else { panic!("{sent:?} is not one Close") };
+        assert_eq!((close.first, close.key.is_some()), (CLOSE, !R::SERVER));
+        assert_eq!((cause.sent.map(|code| code.get()), cause.received), (close.code(), None));
+        assert_eq!(cause.code(), 1006);
+        assert!(end.rx.is_empty(), "what comes behind is discarded");
+        Failure { violation, code: close.code().expect("a code"), at, events: join(end.events) }
+    };
+    let slow = run(1);
+    let fast = run(wire.len());
+    assert_eq!(slow, Failure { at: slow.at, ..fast }, "{wire:02x?} in one piece");
+    slow
+}
+
+/// The same in both roles, where the masking is no matter; at which byte of an unmasked frame it shows.
+fn fail_both(config: &Config, first: u8, payload: &[u8]) -> [Failure; 2] {
+    [
+        fail::<Server>(config, &Server::incoming(first, payload)),
+        fail::<TestClient>(config, &TestClient::incoming(first, payload)),
+    ]
+}
+
+#[test]
+fn a14_lengths_of_64_bits_are_not_cut() {
+    let native = usize::MAX as u64;
+    let huge = [(1 << 32) + 5, (1 << 32) + 65_536, (1 << 63) - 1, 1 << 63, u64::MAX, native - 1, native];
+    for len in huge.into_iter().chain(native.checked_add(1)) {
+        let over = len >> 63 != 0;
+        let (violation, code) =
+            if over { (Violation::LengthBit, 1002) } else { (Violation::FrameTooBig, 1009) };
+        let wire = [header(BINARY, Some(KEY), len), vec![0; 20]].concat();
+        let failure = fail::<Server>(&Config::DEFAULT, &wire);
+        // The bit that must be 0 is in the third byte.
+        let at = if over { 3 } else { 14 };
+        assert_eq!(failure, Failure { violation, code, at, events: vec![] }, "{len:#x}");
+        let wire = [header(BINARY, None, len), vec![0; 20]].concat();
+        let failure = fail::<TestClient>(&Config::DEFAULT, &wire);
+        assert_eq!(failure, Failure { violation, code, at: at.min(10), events: vec![] }, "{len:#x}");
+    }
+}
+
+#[test]
+fn a14_lengths_of_64_bits_that_are_allowed_are_counted() {
+    let mut config = Config::new();
+    config.limits.frame = u64::MAX;
+    config.limits.message = u64::MAX;
+    for len in [(1 << 32) + 5, (1 << 63) - 1, usize::MAX as u64 >> 1] {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.feed(&header(BINARY, Some([0; 4]), len));
+        assert_eq!(server.connection.absorbable(&server.rx), len);
+        for chunk in 0..10 {
+            server.feed(&[chunk; 100]);
+        }
+        let mut offset = 0;
+        for event in &server.events {
+            let Got::Data(data) = event else { panic!("{event:?}") };
+            assert_eq!((data.offset, data.offset + data.payload.len() as u64 + data.left), (offset, len));
+            offset += data.payload.len() as u64;
+        }
+        assert_eq!(offset, 1000);
+        assert_eq!(server.connection.state(), State::Open);
+    }
+}
+
+/// Whatever a frame begins with, each call takes something or waits, and the end comes.
+#[test]
+fn a15_no_call_runs_for_ever() {
+    let seconds = [0x00, 0x01, 0x02, 0x7D, 0x7E, 0x7F, 0x80, 0x81, 0x82, 0xFD, 0xFE, 0xFF];
+    for first in 0..=255 {
+        for second in seconds {
+            for rest in [0x00, 0xFF] {
+                let wire = [&[first, second][..], &[rest; 30]].concat();
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+                assert!(server.feed(&wire).len() < 40);
+                server.finish();
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut client = Endpoint::<TestClient>::new(&Config::DEFAULT, &mut memory);
+                assert!(client.feed(&wire).len() < 40);
+                client.finish();
+            }
+        }
+    }
+}
+
+#[test]
+fn a16_a_claim_of_a_gigabyte_costs_nothing() {
+    let mut config = Config::new();
+    config.limits.frame = 1 << 31;
+    config.limits.message = 1 << 31;
+    for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
+        config.delivery = delivery;
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        assert_eq!(server.feed(&header(TEXT, Some(KEY), 1 << 30)), ["Wait"]);
+        assert!(server.events.is_empty());
+        // Nothing lies in the buffer: its memory can serve another connection meanwhile.
+        assert!(server.rx.is_empty() && server.tx.is_empty());
+        assert_eq!(server.connection.absorbable(&server.rx), 1 << 30);
+        // Silence is answered as ever.
+        assert_eq!(server.at_deadline(), ["Wait"]);
+        assert_eq!(server.sent()[0].first, PING);
+        server.at_deadline();
+        assert_eq!(server.finish().1.end, End::Timeout(Timeout::Pong));
+    }
+}
+
+#[test]
+fn a17_the_message_limit_holds_over_fragments() {
+    let mut config = Config::new();
+    config.limits.message = 1000;
+    for delivery in [Delivery::Frames, Delivery::Chunks] {
+        config.delivery = delivery;
+        let part = |first, len| frame(first, Some(KEY), &vec![b'x'; len]);
+        let ten = [part(TEXT_PART, 100), part(PART, 100).repeat(8), part(PART, 100)].concat();
+        // As much as is allowed, and no byte more; refused with the header, before anything is received.
+        let failure = fail::<Server>(&config, &[ten.clone(), part(LAST, 1)].concat());
+        assert_eq!((failure.violation, failure.code), (Violation::MessageTooBig, 1009));
+        assert_eq!((failure.events.len(), failure.at), (10, ten.len() + 6));
+        // The limit is for each message.
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        for _ in 0..3 {
+            server.feed(&[ten.clone(), part(LAST, 0)].concat());
+            server.frame(BINARY, &[0; 1000]);
+        }
+        assert_eq!(messages(&server.events).len(), 6);
+        // In one frame.
+        for (len, at) in [(1001, 8), (70_000, 14)] {
+            let failure = fail::<Server>(&config, &part(BINARY, len));
+            let want = Failure { violation: Violation::MessageTooBig, code: 1009, at, events: vec![] };
+            assert_eq!(failure, want);
+        }
+    }
+    config.limits.frame = 99;
+    let failures = fail_both(&config, TEXT, &[b'x'; 100]);
+    assert!(
+        failures
+            .iter()
+            .all(|f| (f.violation, f.code) == (Violation::FrameTooBig, 1009) && f.events.is_empty())
+    );
+}
+
+#[test]
+fn a18_a_million_fragments() {
+    for payload in [&b""[..], b"x"] {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+        server.frame(BINARY_PART, payload);
+        let many = frame(PART, Some(KEY), payload).repeat(20);
+        let mut sent = 1;
+        while server.connection.state() == State::Open && sent < 1_000_000 {
+            server.feed(&many);
+            server.events.truncate(1);
+            sent += 20;
+        }
+        assert_eq!(sent / 20, 131_072_usize.div_ceil(20));
+        let (sent, cause) = server.finish();
+        assert_eq!(cause.end, End::Violation(Violation::TooManyFragments));
+        assert_eq!(sent[0].code(), Some(1008));
+    }
+    // Counted for each message, and exactly.
+    let mut config = Config::new();
+    config.limits.fragments = 3;
+    let part = |first| frame(first, Some(KEY), b"x");
+    let three = [part(TEXT_PART), part(PART), part(LAST)].concat();
+    let wire = [three.repeat(3), part(TEXT_PART), part(PART), part(PART), part(LAST)].concat();
+    let failure = fail::<Server>(&config, &wire);
+    assert_eq!((failure.violation, failure.events.len()), (Violation::TooManyFragments, 12));
+}
+
+#[test]
+fn a19_unmasked_frame_to_a_server() {
+    for first in [TEXT, BINARY, TEXT_PART, PING, PONG, CLOSE] {
+        for len in [0, 1, 125] {
+            let wire = frame(first, None, &vec![b'x'; len]);
+            let failure = fail::<Server>(&Config::DEFAULT, &wire);
+            let want = Failure { violation: Violation::NotMasked, code: 1002, at: 2, events: vec![] };
+            assert_eq!(failure, want);
+        }
+    }
+}
+
+#[test]
+fn a19_masked_frame_to_a_client() {
+    for first in [TEXT, BINARY, TEXT_PART, PING, PONG, CLOSE] {
+        for len in [0, 1, 125] {
+            let wire = frame(first, Some(KEY), &vec![b'x'; len]);
+            let failure = fail::<TestClient>(&Config::DEFAULT, &wire);
+            assert_eq!(failure, Failure { violation: Violation::Masked, code: 1002, at: 2, events: vec![] });
+        }
+    }
+}
+
+/// Each with the byte that shows it.
+#[test]
+fn a20_broken_headers_show_at_their_first_wrong_byte() {
+    let mut table = vec![
+        (vec![PING & 0x7F], Violation::FragmentedControl, 1),
+        (vec![PONG & 0x7F], Violation::FragmentedControl, 1),
+        (vec![CLOSE & 0x7F], Violation::FragmentedControl, 1),
+        (vec![PING, 126, 0, 126], Violation::LongControl, 2),
+        (vec![PONG, 127, 0, 0, 0, 0, 0, 1, 0, 0], Violation::LongControl, 2),
+        (vec![CLOSE, 126, 0, 5], Violation::LongControl, 2),
+        (vec![BINARY, 126, 0, 125], Violation::LongLengthForm, 4),
+        (vec![BINARY, 126, 0, 0], Violation::LongLengthForm, 4),
+        // No last two bytes make a length out of this that needs eight.
+        (vec![BINARY, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], Violation::LongLengthForm, 8),
+        (vec![BINARY, 127, 0, 0, 0, 0, 0, 0, 0, 0], Violation::LongLengthForm, 8),
+        (vec![BINARY, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], Violation::LengthBit, 3),
+        (vec![PART, 0], Violation::UnexpectedContinuation, 1),
+        (vec![LAST, 5], Violation::UnexpectedContinuation, 1),
+        (vec![LAST, 127, 1, 0, 0, 0, 0, 0, 0, 0], Violation::UnexpectedContinuation, 1),
+    ];
+    for opcode in (3..=7).chain(0xB..=0xF) {
+        table.push((vec![0x80 | opcode], Violation::ReservedOpcode(opcode), 1));
+        table.push((vec![opcode], Violation::ReservedOpcode(opcode), 1));
+    }
+    for opcode in [1, 2, 8, 9, 10] {
+        for rsv in 1..=7 {
+            table.push((vec![0x80 | rsv << 4 | opcode], Violation::ReservedBits(rsv), 1));
+        }
+    }
+    for (mut wire, violation, at) in table {
+        let want = Failure { violation, code: 1002, at, events: vec![] };
+        // Two bytes more than what is wrong, so that it would be noticed too late.
+        wire.extend([0; 16]);
+        assert_eq!(fail::<TestClient>(&Config::DEFAULT, &wire), want, "{wire:02x?}");
+        wire[1] |= 0x80;
+        assert_eq!(fail::<Server>(&Config::DEFAULT, &wire), want, "{wire:02x?}");
+    }
+}
+
+#[test]
+fn a20_broken_rules_inside_a_message_show_at_the_first_byte() {
+    let begun = frame(TEXT_PART, None, b"once upon");
+    for (first, violation) in [
+        (TEXT, Violation::UnfinishedMessage),
+        (BINARY, Violation::UnfinishedMessage),
+        (TEXT_PART, Violation::UnfinishedMessage),
+        (BINARY_PART, Violation::UnfinishedMessage),
+        (0x40 | LAST, Violation::ReservedBits(4)),
+        (0x70 | PART, Violation::ReservedBits(7)),
+    ] {
+        let wire = [begun.clone(), frame(first, None, b" a time")].concat();
+        let failure = fail::<TestClient>(&Config::DEFAULT, &wire);
+        let events = vec![Got::frame(Kind::Text, b"once upon", true, false)];
+        assert_eq!(failure, Failure { violation, code: 1002, at: begun.len() + 1, events });
+    }
+}
+
+#[test]
+fn a20_the_long_form_of_a_length_is_allowed_by_name() {
+    let mut config = Config::new();
+    config.allow_long_length_form = true;
+    for (head, len) in [
+        (vec![BINARY, 126, 0, 5], 5),
+        (vec![BINARY, 126, 0, 0], 0),
+        (vec![BINARY, 127, 0, 0, 0, 0, 0, 0, 0, 5], 5),
+        (vec![BINARY, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], 65_535),
+    ] {
+        let wire = [head, vec![7; len]].concat();
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<TestClient>::new(&config, &mut memory);
+        end.feed(&wire);
+        assert_eq!(join(end.events), [Got::message(Kind::Binary, &vec![7; len])]);
+    }
+    // This and no more.
+    let failure = fail::<TestClient>(&config, &[BINARY, 127, 0x80, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(failure.violation, Violation::LengthBit);
+    let failure = fail::<TestClient>(&config, &[PING, 126, 0, 1, 0]);
+    assert_eq!(failure.violation, Violation::LongControl);
+}
+
+#[test]
+fn a21_close_with_a_body_that_must_not_be() {
+    for failure in fail_both(&Config::DEFAULT, CLOSE, &[3]) {
+        assert_eq!((failure.violation, failure.code), (Violation::CloseBody, 1002));
+        assert!(failure.events.is_empty());
+    }
+    let allowed = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    let mut told = Config::new();
+    told.control = Control::Told;
+    // Every code there is.
+    for code in 0..=u16::MAX {
+        if allowed(code) {
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut server = Endpoint::<Server>::new(&told, &mut memory);
+            server.frame(CLOSE, &close_body(code, "why"));
+            assert_eq!(server.events, [Got::Close(Some(code), "why".into())]);
+            assert_eq!(server.connection.reason(), "why");
+            // "the endpoint typically echos the status code it received"
+            let (sent, cause) = server.finish();
+            assert_eq!((sent[0].code(), cause.code(), cause.end), (Some(code), code, End::Clean));
+        } else {
+            let wire = Server::incoming(CLOSE, &close_body(code, "why"));
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut server = Endpoint::<Server>::new(&told, &mut memory);
+            server.feed(&wire);
+            assert_eq!(server.events, []);
+            let (sent, cause) = server.finish();
+            assert_eq!((sent[0].code(), cause.end), (Some(1002), End::Violation(Violation::CloseCode(code))));
+            assert_eq!((cause.received, server.connection.reason()), (None, ""));
+        }
+    }
+}
+
+#[test]
+fn a21_close_with_a_reason_that_is_not_text() {
+    let reasons: [&[u8]; 5] = [b"\xFF", b"ok\xC3", b"\xED\xA0\x80", b"\xC0\xAF", b"\xF4\x90\x80\x80"];
+    for reason in reasons {
+        for failure in fail_both(&Config::DEFAULT, CLOSE, &[&[3, 0xE8], reason].concat()) {
+            assert_eq!((failure.violation, failure.code), (Violation::InvalidUtf8, 1007));
+        }
+    }
+}
+
+#[test]
+fn a21_what_comes_behind_a_close_is_ignored() {
+    let close = Server::incoming(CLOSE, &close_body(1001, "bye"));
+    let behind = [
+        Server::incoming(TEXT, b"more"),
+        Server::incoming(CLOSE, &close_body(4000, "again")),
+        Server::incoming(PING, b"there?"),
+        vec![0xFF; 50],
+    ];
+    for control in [Control::Automatic, Control::Told, Control::Manual] {
+        for behind in &behind {
+            let mut config = Config::new();
+            config.control = control;
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut server = Endpoint::<Server>::new(&config, &mut memory);
+            server.feed(&[&close[..], behind].concat());
+            server.feed(behind);
+            if control == Control::Manual {
+                server.out().close(None, "").expect("room");
+            }
+            let told = if control == Control::Automatic { 0 } else { 1 };
+            assert_eq!(server.events.len(), told, "the Close and nothing else");
+            let (sent, cause) = server.finish();
+            assert_eq!((sent.len(), sent[0].first), (1, CLOSE), "no Pong, no second Close");
+            assert_eq!((cause.end, cause.code(), server.connection.reason()), (End::Clean, 1001, "bye"));
+        }
+    }
+}
+
+/// The same verdict as the standard library's, at the first byte that settles it, wherever the text is cut.
+#[test]
+fn a22_utf8_fails_at_the_first_wrong_byte() {
+    let texts: [&[u8]; 24] = [
+        "κόσμε".as_bytes(),
+        "a¢€𐍈z".as_bytes(),
+        "\u{0}\u{7F}\u{80}\u{7FF}\u{800}\u{D7FF}\u{E000}\u{FFFF}\u{10000}\u{10FFFF}".as_bytes(),
+        b"",
+        // Surrogates.
+        b"a\xED\xA0\x80b",
+        b"\xED\xBF\xBF",
+        b"\xED\xA0\x80\xED\xB0\x80",
+        // Overlong.
+        b"a\xC0\x80b",
+        b"\xC1\xBF",
+        b"\xE0\x80\x80",
+        b"\xE0\x9F\xBF",
+        b"\xF0\x80\x80\x80",
+        b"\xF0\x8F\xBF\xBF",
+        // Above U+10FFFF.
+        b"ab\xF4\x90\x80\x80cd",
+        b"\xF5\x80\x80\x80",
+        b"\xFF",
+        b"\xF8\x88\x80\x80\x80",
+        // A continuation without a start, a start without its continuation.
+        b"\x80",
+        b"a\xBFb",
+        b"\xC3(",
+        b"\xE2\x82(",
+        // Cut at the end.
+        b"ok\xC3",
+        b"ok\xE2\x82",
+        b"ok\xF0\x9F\x98",
+    ];
+    for text in texts {
+        // The first byte that no continuation makes right; where only the end is missing, the end.
+        let wrong = (1..=text.len())
+            .find(|n| std::str::from_utf8(&text[..*n]).is_err_and(|error| error.error_len().is_some()));
+        for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
+            let mut config = Config::new();
+            config.delivery = delivery;
+            for cut in 0..=text.len() + 1 {
+                // In two frames, and the last time in one.
+                let wire = if cut > text.len() {
+                    frame(TEXT, Some(KEY), text)
+                } else {
+                    let (front, back) = text.split_at(cut);
+                    [frame(TEXT_PART, Some(KEY), front), frame(LAST, Some(KEY), back)].concat()
+                };
+                if std::str::from_utf8(text).is_ok() {
+                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+                    server.feed_in(&wire, 1);
+                    assert_eq!(messages(&server.events), [(Kind::Text, text.to_vec())]);
+                    continue;
+                }
+                let at = match wrong {
+                    Some(n) if n <= cut => 6 + n,
+                    Some(n) => 12 + n,
+                    None => wire.len(),
+                };
+                let failure = fail::<Server>(&config, &wire);
+                let got = (failure.violation, failure.code, failure.at);
+                assert_eq!(got, (Violation::InvalidUtf8, 1007, at), "{text:02x?} cut at {cut}");
+                assert!(failure.events.len() <= 1, "the frame that is wrong is not delivered whole");
+            }
+        }
+    }
+}
+
+/// A frame that is larger than the buffer fails long before its end.
+#[test]
+fn a22_a_long_text_fails_early() {
+    for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
+        let mut config = Config::new();
+        config.delivery = delivery;
+        for good in [0, 1, 100, 139, 140, 141, 1000] {
+            let text = ["x".repeat(good).as_bytes(), b"\xED\xA0", &vec![b'x'; 60_000]].concat();
+            let failure = fail::<Server>(&config, &frame(TEXT, Some(KEY), &text));
+            assert_eq!((failure.violation, failure.at), (Violation::InvalidUtf8, 8 + good + 2));
+        }
+    }
+}
+
+/// Everything of up to three bytes from a set with every class of byte, and every cut of it.
+#[test]
+fn a22_utf8_agrees_with_the_standard_library() {
+    let classes =
+        [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED];
+    let classes = [&classes[..], &[0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF]].concat();
+    let mut texts: Vec<Vec<u8>> = vec![vec![]];
+    let mut from = 0;
+    for _ in 0..4 {
+        let to = texts.len();
+        for i in from..to {
+            let text = texts[i].clone();
+            texts.extend(classes.iter().map(|class| [&text[..], &[*class]].concat()));
+        }
+        from = to;
+    }
+    for text in &texts {
+        for cut in 0..=text.len() {
+            let mut utf8 = Utf8::NEW;
+            let (front, back) = text.split_at(cut);
+            let fed = utf8.feed(front).and_then(|()| utf8.feed(back));
+            let verdict = std::str::from_utf8(text);
+            assert_eq!(
+                fed.is_ok(),
+                verdict.is_ok_and(|_| true) || verdict.is_err_and(|e| e.error_len().is_none())
+            );
+            if fed.is_ok() {
+                let valid = verdict.map_or_else(|error| error.valid_up_to(), str::len);
+                assert_eq!(utf8.incomplete(), text.len() - valid);
+            }
+        }
+    }
+}
+
+/// No chunk ends within a code point where that was asked for; the text is the same.
+#[test]
+fn a22_chunks_end_with_a_code_point() {
+    let text = "a¢€𐍈".repeat(100);
+    let mut config = Config::new();
+    config.delivery = Delivery::CodePoints;
+    for piece in 1..12 {
+        for cut in [text.len(), 500, 501, 502, 503, 504] {
+            let (front, back) = text.as_bytes().split_at(cut);
+            let wire = [frame(TEXT_PART, Some(KEY), front), frame(LAST, Some(KEY), back)].concat();
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut server = Endpoint::<Server>::new(&config, &mut memory);
+            server.feed_in(&wire, piece);
+            for event in &server.events {
+                let Got::Data(data) = event else { panic!("{event:?}") };
+                // A frame may end within one, and the next then begins within it.
+                if data.left > 0 && data.offset > 0 {
+                    let end = data.payload.iter().rev().take_while(|byte| **byte & 0xC0 == 0x80).count();
+                    let tail = &data.payload[data.payload.len().saturating_sub(end + 1)..];
+                    assert!(std::str::from_utf8(tail).is_ok() || end == data.payload.len(), "{tail:02x?}");
+                }
+            }
+            assert_eq!(messages(&server.events), [(Kind::Text, text.clone().into_bytes())]);
+        }
+    }
+}
+
+/// The memory is full of bytes that nobody wrote; none of them goes out.
+#[test]
+fn a23_all_bytes_that_go_out_were_written() {
+    let text = "x".repeat(3000);
+    for buffer in (MIN_BUFFER..300).step_by(7) {
+        let mut memory = Memory::new(MIN_BUFFER, buffer);
+        let mut client = Endpoint::<TestClient>::new(&Config::DEFAULT, &mut memory);
+        let mut random = Random::new(buffer as u64);
+        let mut wire = Vec::new();
+        let mut want = Vec::new();
+        for _ in 0..200 {
+            let payload = &text.as_bytes()[..random.below(buffer)];
+            let done = match random.below(4) {
+                0 => client.out().send(Kind::Text, payload).map(|()| (TEXT, payload)),
+                1 => client
+                    .out()
+                    .ping(&payload[..payload.len().min(125)])
+                    .map(|()| (PING, &payload[..payload.len().min(125)])),
+                2 => client.out().fragment(Kind::Text, payload, true).map(|()| (TEXT, payload)),
+                _ => client.out().pong(b"").map(|()| (PONG, &b""[..])),
+            };
+            match done {
+                Ok((first, payload)) => want.push(Sent { first, key: Some(KEY), payload: payload.to_vec() }),
+                Err(error) => assert!(matches!(error, SendError::Blocked | SendError::TooLarge)),
+            }
+            let n = random.below(client.tx.pending().len() + 1);
+            wire.extend(&client.tx.pending()[..n]);
+            client.tx.consume(n);
+        }
+        wire.extend(client.written());
+        assert_eq!(frames(&wire), want);
+    }
+    // What a violation, a Ping and a Close put out by themselves.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    server.frame(PING, b"ping");
+    server.feed(&[0xFF]);
+    let want = [
+        Sent { first: PONG, key: None, payload: b"ping".to_vec() },
+        Sent { first: CLOSE, key: None, payload: vec![3, 0xEA] },
+    ];
+    assert_eq!(server.sent(), want);
+}
+
+/// Between fragments, in both roles, at every split and in every mode.
+#[test]
+fn a24_control_frames_between_the_fragments_that_arrive() {
+    fn run<R: TestRole>() {
+        let text = "κόσμε".as_bytes();
+        for cut in 0..=text.len() {
+            let wire = [
+                R::incoming(TEXT_PART, &text[..cut]),
+                R::incoming(PING, b"one"),
+                R::incoming(PART, b""),
+                R::incoming(PONG, &[b'p'; 125]),
+                R::incoming(LAST, &text[cut..]),
+            ]
+            .concat();
+            for control in [Control::Automatic, Control::Told, Control::Manual] {
+                for piece in [1, 2, 3, 7, wire.len()] {
+                    let mut config = Config::new();
+                    config.control = control;
+                    config.delivery = Delivery::Chunks;
+                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut end = Endpoint::<R>::new(&config, &mut memory);
+                    end.feed_in(&wire, piece);
+                    assert_eq!(messages(&end.events), [(Kind::Text, text.to_vec())]);
+                    let controls: Vec<_> =
+                        end.events.iter().filter(|e| !matches!(e, Got::Data(_))).cloned().collect();
+                    let told = vec![Got::Ping(b"one".to_vec()), Got::Pong(vec![b'p'; 125])];
+                    assert_eq!(controls, if control == Control::Automatic { vec![] } else { told });
+                    let sent: Vec<_> = end.sent().into_iter().map(|s| (s.first, s.payload)).collect();
+                    let pong = vec![(PONG, b"one".to_vec())];
+                    assert_eq!(sent, if control == Control::Manual { vec![] } else { pong });
+                }
+            }
+        }
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn a24_control_frames_between_the_fragments_that_are_sent() {
+    fn run<R: TestRole>() {
+        let mut memory = Memory::new(MIN_BUFFER, 300);
+        let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
+        end.out().fragment(Kind::Text, b"one ", false).expect("room");
+        end.frame(PING, b"?");
+        end.out().ping(b"!").expect("room");
+        // Inside a frame nothing may come between: the answer waits for its end.
+        end.out().begin(Kind::Text, 6, false).expect("room");
+        assert_eq!(end.out().ping(b"no"), Err(SendError::FrameOpen));
+        assert_eq!(end.out().write(b"two"), Ok(3));
+        end.frame(PING, b"late");
+        assert_eq!(end.out().write(b" an"), Ok(3));
+        end.run();
+        end.out().fragment(Kind::Text, b"d three", true).expect("room");
+        let sent: Vec<_> = end.sent().into_iter().map(|s| (s.first, s.payload)).collect();
+        let want: [(u8, &[u8]); 6] = [
+            (TEXT_PART, b"one "),
+            (PONG, b"?"),
+            (PING, b"!"),
+            (PART, b"two an"),
+            (PONG, b"late"),
+            (LAST, b"d three"),
+        ];
+        assert_eq!(sent, want.map(|(first, payload)| (first, payload.to_vec())));
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn a25_ten_pings_that_fit_get_ten_pongs() {
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    let pings: Vec<u8> = (0..10).flat_map(|i| Server::incoming(PING, &[i; 10])).collect();
+    server.feed(&pings);
+    let pongs: Vec<_> = (0..10).map(|i| Sent { first: PONG, key: None, payload: vec![i; 10] }).collect();
+    assert_eq!(server.sent(), pongs);
+}
+
+#[test]
+fn a25_ping_flood_with_a_peer_that_does_not_read() {
+    fn run<R: TestRole>() {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
+        for i in 0..10_000_u32 {
+            end.frame(PING, &[&i.to_be_bytes()[..], &[0; 121]].concat());
+            assert!(end.tx.pending().len() <= MIN_BUFFER);
+        }
+        // The first found room, and of all that did not the last.
+        let number = |sent: &Sent| (sent.first, sent.payload[..4].to_vec());
+        let first = end.sent();
+        assert_eq!(first.iter().map(number).collect::<Vec<_>>(), [(PONG, vec![0, 0, 0, 0])]);
+        end.run();
+        let last = end.sent();
+        assert_eq!(last.iter().map(number).collect::<Vec<_>>(), [(PONG, 9_999_u32.to_be_bytes().to_vec())]);
+        end.run();
+        assert!(end.tx.is_empty());
+        assert_eq!(end.connection.state(), State::Open);
+        // A Close beats the Pong that waits, and what is behind it is not answered.
+        end.frame(PING, &[1; 125]);
+        end.frame(PING, &[2; 125]);
+        end.frame(CLOSE, &close_body(1000, ""));
+        assert_eq!(end.sent().iter().map(|sent| sent.first).collect::<Vec<_>>(), [PONG, CLOSE]);
+        let (sent, cause) = end.finish();
+        assert_eq!((sent, cause.end), (vec![], End::Clean));
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+/// Every frame takes one key from the caller's source, and a frame that is not sent takes none.
+#[test]
+fn a26_masking_keys_are_fresh() {
+    let count = Cell::new(0_u32);
+    let source = || {
+        count.set(count.get() + 1);
+        (0xA1B2_C300 + count.get()).to_be_bytes()
+    };
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER, 400);
+    let mut end = Endpoint::of(Connection::new(Client(source), &config, Instant::START), &mut memory);
+    end.out().send(Kind::Text, b"a").expect("room");
+    end.out().send(Kind::Text, b"a").expect("room");
+    end.out().fragment(Kind::Binary, b"b", false).expect("room");
+    end.out().begin(Kind::Binary, 7, true).expect("room");
+    for piece in [&b"be"[..], b"g", b"in", b"", b"ni"] {
+        assert_eq!(end.out().write(piece), Ok(piece.len()));
+    }
+    assert_eq!(count.get(), 4);
+    // None of these is sent.
+    assert_eq!(end.out().send(Kind::Text, &[0; 400]), Err(SendError::TooLarge));
+    assert_eq!(end.out().send(Kind::Text, &[0; 380]), Err(SendError::Blocked));
+    assert_eq!(end.out().ping(&[0; 126]), Err(SendError::ControlTooLong));
+    assert_eq!(count.get(), 4);
+    let mut rest = &[b's'; 200][..];
+    end.out().stream(Kind::Text, &mut rest, true).expect("room");
+    end.frame(PING, b"p");
+    end.frame(CLOSE, b"");
+    let sent = end.sent();
+    let keys: Vec<_> = sent.iter().map(|sent| u32::from_be_bytes(sent.key.expect("masked"))).collect();
+    assert_eq!(keys, (1..=count.get()).map(|i| 0xA1B2_C300 + i).collect::<Vec<_>>());
+    let payloads: Vec<_> = sent.iter().map(|sent| &sent.payload[..]).collect();
+    let want: [&[u8]; 7] = [b"a", b"a", b"b", b"beginni", &[b's'; 200], b"p", b""];
+    assert_eq!(payloads, want);
+}
+
+#[test]
+fn a27_a_peer_that_does_not_read() {
+    fn run<R: TestRole>() {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
+        let mut sent = 0;
+        while end.out().send(Kind::Text, b"some text").is_ok() {
+            sent += 1;
+        }
+        let before = end.tx.pending().to_vec();
+        assert_eq!(end.out().send(Kind::Text, b"some text"), Err(SendError::Blocked));
+        assert_eq!(end.out().fragment(Kind::Text, b"some text", false), Err(SendError::Blocked));
+        assert_eq!(end.out().ping(b"some text"), Err(SendError::Blocked));
+        assert_eq!(end.out().close(Some(CloseCode::NORMAL), "some text"), Err(SendError::Blocked));
+        assert_eq!(end.tx.pending(), before);
+        assert_eq!(end.connection.state(), State::Open);
+        // It still receives.
+        end.frame(TEXT, b"hello");
+        assert_eq!(end.events, [Got::message(Kind::Text, b"hello")]);
+        assert_eq!(end.sent().len(), sent);
+        end.out().send(Kind::Text, b"some text").expect("room again");
+        // And when the peer takes nothing for too long, that is the end.
+        end.run();
+        assert_eq!(end.deadline, Some(Instant::from_millis(30_000)));
+        end.after(29_999);
+        assert_eq!(end.closed, None);
+        end.after(1);
+        assert_eq!(end.closed.map(|cause| cause.end), Some(End::Timeout(Timeout::Write)));
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn a28_a_peer_that_never_answers_our_close() {
+    fn run<R: TestRole>() {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
+        end.out().close(None, "").expect("room");
+        assert_eq!(end.run(), ["Wait"]);
+        assert_eq!(end.sent().len(), 1);
+        // What it sends instead is received, and does not move the deadline.
+        for _ in 0..4 {
+            end.after(1000);
+            end.frame(TEXT, b"still here");
+        }
+        assert_eq!(end.events.len(), 4);
+        assert_eq!(end.deadline, Some(Instant::from_millis(5000)));
+        assert_eq!(end.at_deadline(), ["Shutdown", "Closed"]);
+        assert_eq!(end.closed.map(|cause| cause.end), Some(End::Timeout(Timeout::Close)));
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn a28_a_peer_that_never_closes_the_transport() {
+    fn run<R: TestRole>(first: [&str; 2], last: &[&str]) {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
+        assert_eq!(end.frame(CLOSE, b""), ["Wait"]);
+        assert_eq!(end.sent().len(), 1);
+        assert_eq!(end.run(), first.iter().filter(|step| !step.is_empty()).copied().collect::<Vec<_>>());
+        // Not even one that goes on sending.
+        end.now = Instant::from_millis(4999);
+        end.frame(TEXT, b"and another thing");
+        assert!(end.events.is_empty() && end.closed.is_none());
+        assert_eq!(end.at_deadline(), last);
+        assert_eq!(end.now, Instant::from_millis(5000));
+        assert_eq!(end.closed.map(|cause| (cause.end, cause.code())), Some((End::Clean, 1005)));
+    }
+    // "the server MUST close the WebSocket connection immediately; a client SHOULD wait for the server"
+    run::<Server>(["Shutdown", "Wait"], &["Closed"]);
+    run::<TestClient>(["", "Wait"], &["Shutdown", "Closed"]);
+}
+
+/// The low layer keeps to the same rules.
+#[test]
+fn headers_decode_what_they_encode_and_no_more() {
+    let rules = Rules { masked: false, rsv: Rsv::RSV1.union(Rsv::RSV3), allow_long_length_form: false };
+    let (header, _) = Header::decode(&[0xD1, 0], &rules).expect("claimed").expect("whole");
+    assert!(
+        header.rsv.contains(Rsv::RSV1) && header.rsv.contains(Rsv::RSV3) && !header.rsv.contains(Rsv::RSV2)
+    );
+    assert_eq!(Header::decode(&[0xA1, 0], &rules), Err(Violation::ReservedBits(2)));
+    assert_eq!(Header::decode(&[0xC9, 0], &rules), Err(Violation::ReservedBits(4)), "not on control frames");
+}
+
+/// A sender refuses 2^63 bytes, and takes one byte less.
+#[test]
+fn a14_lengths_that_are_sent() {
+    let mut memory = [0; MIN_BUFFER];
+    let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
+    let mut sender = Sender::new(Server);
+    assert_eq!(sender.begin(&mut tx, Kind::Binary, 1 << 63, true), Err(SendError::Overrun));
+    assert!(tx.is_empty() && sender.left() == 0);
+    sender.begin(&mut tx, Kind::Binary, (1 << 63) - 1, true).expect("a length that can be sent");
+    assert_eq!(tx.pending(), [&[BINARY, 127, 0x7F][..], &[0xFF; 7]].concat());
+    assert_eq!(sender.left(), (1 << 63) - 1);
+}
