@@ -97,9 +97,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
 fn connection(stream: TcpStream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
     stream.set_nodelay(true)?;
-    let buffers = Buffers::with_capacity(options.config.limits.head, options.buffer, options.buffer)?;
+    let mut buffers = Buffers::with_capacity(options.config.limits.head, options.buffer, options.buffer)?;
     if number > options.connections {
-        serve(stream, &mut Busy, &options.config, buffers)?;
+        serve(stream, &mut Busy, &options.config, &mut buffers)?;
         return Ok(());
     }
     let mut echo = Echo::new(|line: fmt::Arguments<'_>| {
@@ -107,7 +107,7 @@ fn connection(stream: TcpStream, options: &Options, number: usize) -> Result<(),
             println!("ws_echo_server: {line}");
         }
     });
-    serve(stream, &mut echo, &options.config, buffers)?;
+    serve(stream, &mut echo, &options.config, &mut buffers)?;
     Ok(())
 }
 

@@ -179,6 +179,14 @@ impl<'b> ReceiveBuffer<'b> {
         self.start = self.start.saturating_add(n).min(self.end);
     }
 
+    /// As new, for another stream.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        self.ended = false;
+        self.fresh = false;
+    }
+
     /// Puts a payload that was just consumed back to the front, to be shown once more.
     pub(crate) fn hold(&mut self, span: Span) {
         if !span.decoded {
@@ -275,6 +283,13 @@ impl<'b> TransmitBuffer<'b> {
             self.start = 0;
             self.end = 0;
         }
+    }
+
+    /// As new, for another stream.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        self.moved = false;
     }
 
     /// Whether nothing waits to be written: then the memory can serve another connection.

@@ -164,6 +164,14 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         let mut outcome = None;
         // Nothing is owed and no deadline has passed: time and the transmit buffer need not be touched.
         if now < self.next {
+            if !X::ACTIVE {
+                if let Some(data) = self.receiver.quick(&mut view.input) {
+                    view.close(false);
+                    self.heard = now;
+                    self.pinged = false;
+                    return Step::Event(Event::Data(data));
+                }
+            }
             let received = self.take(&mut view);
             if let Ok(Some(Event::Data(data))) = received {
                 self.heard = now;
@@ -178,6 +186,13 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// Does what is to be done without receiving: replies, deadlines, the closing handshake. For an
     /// application that cannot take another event yet.
     pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
+        let times = &self.receiver.config().timeouts;
+        let pong = if self.pinged { self.since.plus(times.pong) } else { Instant::NEVER };
+        // What the peer says is not received here: its silence may be our own, and is waited for anew.
+        if self.phase == Phase::Open && now >= self.heard.plus(times.idle).min(pong) {
+            self.heard = now;
+            self.pinged = false;
+        }
         match self.keep_house(now, false, tx) {
             Some(step) => step,
             None => Step::Wait { deadline: self.schedule(now) },
@@ -203,13 +218,16 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// [`absorb`](Self::absorb): the rest of a frame's payload of which the receive buffer holds nothing.
     #[must_use]
     pub fn absorbable(&self, rx: &ReceiveBuffer<'_>) -> u64 {
-        let open = matches!(self.phase, Phase::Open | Phase::Closing);
-        if open && rx.is_empty() { self.receiver.absorbable() } else { 0 }
+        if !self.is_over() && rx.is_empty() { self.receiver.absorbable() } else { 0 }
     }
 
     /// Unmasks and checks `memory`, payload that the transport has read into it, and delivers it in place;
-    /// no more than [`absorbable`](Self::absorbable). `None` where the peer broke a rule: poll tells.
+    /// no more than [`absorbable`](Self::absorbable). `None` where the peer broke a rule, or the connection has
+    /// ended meanwhile: poll tells.
     pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
+        if self.is_over() {
+            return None;
+        }
         self.heard = now;
         self.pinged = false;
         self.receiver.absorb(memory).unwrap_or_else(|violation| {
@@ -243,12 +261,21 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         &self.sender
     }
 
+    /// Whether the connection has ended, be it that a Close is still to be written: nothing is received any
+    /// more, and nothing may be sent.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. } | Phase::Closed(_))
+    }
+
     pub(crate) fn close(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
         code: Option<CloseCode>,
         reason: &str,
     ) -> Result<(), SendError> {
+        if self.is_over() {
+            return Err(SendError::Closed);
+        }
         self.sender.close(tx, code, reason)?;
         self.close_sent(code);
         Ok(())
@@ -353,6 +380,10 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
 
     /// What does not depend on input. Gives a step where nothing is to be received any more.
     fn keep_house(&mut self, now: Instant, ended: bool, tx: &mut TransmitBuffer<'_>) -> Option<Step> {
+        // Neither time nor room changes what has ended.
+        if let Phase::Closed(end) = self.phase {
+            return Some(self.closed(end));
+        }
         if tx.take_moved() || !self.writing {
             self.wrote = now;
         }
@@ -361,12 +392,17 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         self.check_time(now, tx);
         // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
         self.reply(tx);
+        self.writing = !tx.is_empty();
         self.stamp(now);
         match self.phase {
             Phase::Open | Phase::Closing => None,
             Phase::Ending { end, shut } => Some(self.finish(now, ended, tx, end, shut)),
-            Phase::Closed(end) => Some(Step::Closed(Cause { end, received: self.received, sent: self.sent })),
+            Phase::Closed(end) => Some(self.closed(end)),
         }
+    }
+
+    fn closed(&self, end: End) -> Step {
+        Step::Closed(Cause { end, received: self.received, sent: self.sent })
     }
 
     /// The phase at hand, where it is not the open one, began now if it was not seen before.
@@ -436,7 +472,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
         if late || written && ended {
             self.phase = Phase::Closed(end);
-            return Step::Closed(Cause { end, received: self.received, sent: self.sent });
+            return self.closed(end);
         }
         Step::Wait { deadline: self.deadline(now).as_deadline() }
     }

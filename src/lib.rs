@@ -1,4 +1,93 @@
-//! WebSocket.
+//! WebSocket (RFC 6455) as a pure state machine: no I/O, no clock, no heap, no panic.
+//!
+//! Bytes and time go in, bytes and events come out; the caller owns all memory. The same machine serves a
+//! microcontroller with two buffers of 140 bytes and a server with thousands of connections.
+//!
+//! # Three ways to use it
+//!
+//! | you have | take |
+//! | --- | --- |
+//! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
+//! | one connection to read from and to send on | [`adapter::WebSocket`], or the blocking `adapter::std::WebSocket` |
+//! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
+//!
+//! # Driving a connection
+//!
+//! [`Connection::poll`] does what is to be done and says what comes next. Nothing that it returns borrows the
+//! connection or the buffers.
+//!
+//! ```
+//! use sansocket::{Config, Connection, Event, Instant, Outbox, ReceiveBuffer, Server, Step, TransmitBuffer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (mut memory_in, mut memory_out) = ([0; 512], [0; 512]);
+//! let mut rx = ReceiveBuffer::new(&mut memory_in)?;
+//! let mut tx = TransmitBuffer::new(&mut memory_out)?;
+//! let now = Instant::from_millis(0);
+//! let mut connection = Connection::new(Server, &Config::DEFAULT, now);
+//!
+//! // The transport read a masked "Hello" (RFC 6455 §5.7) into rx.spare(), and said so with rx.fill(11).
+//! rx.feed(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+//! loop {
+//!     match connection.poll(now, &mut rx, &mut tx) {
+//!         Step::Event(Event::Data(data)) => {
+//!             // Echo, without a copy in between: the payload lies in rx.
+//!             connection.outbox(&mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.fin)?;
+//!         }
+//!         Step::Event(_) => {}
+//!         // Write tx.pending(), read into rx.spare(), or let time pass until the deadline; then poll again.
+//!         Step::Wait { deadline: _ } => break,
+//!         // Shut the writing side of the transport down; then poll again.
+//!         Step::Shutdown => {}
+//!         // Drop the transport.
+//!         Step::Closed(cause) => panic!("{}", cause.end),
+//!     }
+//! }
+//! assert_eq!(tx.pending(), b"\x81\x05Hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The way of a byte: transport, [`ReceiveBuffer`], header ([`frame`]), unmasking ([`mask()`]), UTF-8
+//! ([`Utf8`]), [`Event`]; and back: payload, [`Sender`], [`TransmitBuffer`], transport.
+//!
+//! # The life of a connection
+//!
+//! ```text
+//!            request            answer 101                          Close sent or received,
+//!   accept ─────────► handshake ──────────► Open ◄── data, ping ──┐ a rule broken, a deadline passed
+//!                         │                  │ └──────────────────┘           │
+//!               any other │                  └────────────────────────────────┤
+//!                  answer ▼                                                   ▼
+//!                     refused                                              Closing
+//!                                                   both sent a Close, tx written: Step::Shutdown
+//!                                                   the peer's end of stream, or a deadline
+//!                                                                             ▼
+//!                                                                  Step::Closed(Cause), once
+//! ```
+//!
+//! A violation is not an error of `poll`: the peer is owed a Close with the right status code, and the
+//! connection ends like every other, in exactly one [`Cause`]. The server closes TCP first, the client waits
+//! for it (§7.1.1), both with a deadline.
+//!
+//! # Writing an adapter
+//!
+//! Implement [`adapter::Transport`] (what time is it, take one turn of reading and writing, shut down) and
+//! you have everything in [`adapter`]. Where that does not fit, drive a [`Session`] yourself:
+//!
+//! 1. `poll` it with the time, which you read once for each wake-up.
+//! 2. On `Wait`, write the pending bytes and [`consume`](TransmitBuffer::consume) what was taken; read into
+//!    `spare` and `fill` what came, 0 for the end of the stream; return when the deadline passes. An empty
+//!    `spare` is not read into.
+//! 3. On `Shutdown`, shut the writing side down; on the end, drop the transport. When the transport fails,
+//!    say so with `reset`.
+//!
+//! # Features
+//!
+//! None is on by default; they only add. `alloc`: owned buffers, messages in `Vec` and `BytesMut`. `std`:
+//! `adapter::std`, masking keys from the system. `simd`: faster UTF-8 on hosts.
+//! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware.
+
 #![no_std]
 #![deny(
     clippy::arithmetic_side_effects,
@@ -51,3 +140,8 @@ pub use role::{Client, MaskingKey, Role, Server};
 pub use send::Sender;
 pub use time::Instant;
 pub use utf8::{InvalidUtf8, Utf8};
+
+/// The examples in the README are tests.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

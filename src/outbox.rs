@@ -84,37 +84,49 @@ pub struct Outgoing<'a, 'b, 'c, R, X> {
     pub(crate) tx: &'a mut TransmitBuffer<'b>,
 }
 
+impl<'b, 'c, R: Role, X: Extension> Outgoing<'_, 'b, 'c, R, X> {
+    /// Both, as long as anything may be sent.
+    #[inline]
+    fn open(&mut self) -> Result<(&mut Connection<'c, R, X>, &mut TransmitBuffer<'b>), SendError> {
+        if self.connection.is_over() { Err(SendError::Closed) } else { Ok((self.connection, self.tx)) }
+    }
+}
+
 impl<R: Role, X: Extension> Outbox for Outgoing<'_, '_, '_, R, X> {
     #[inline]
     fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        let Connection { sender, extension, .. } = &mut *self.connection;
-        sender.send_with(extension, self.tx, kind, payload)
+        let (Connection { sender, extension, .. }, tx) = self.open()?;
+        sender.send_with(extension, tx, kind, payload)
     }
 
     fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
-        self.connection.sender.fragment(self.tx, kind, payload, fin)
+        let (connection, tx) = self.open()?;
+        connection.sender.fragment(tx, kind, payload, fin)
     }
 
     fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
-        self.connection.sender.begin(self.tx, kind, len, fin)
+        let (connection, tx) = self.open()?;
+        connection.sender.begin(tx, kind, len, fin)
     }
 
     fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
-        self.connection.sender.write(self.tx, payload)
+        let (connection, tx) = self.open()?;
+        connection.sender.write(tx, payload)
     }
 
     fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
-        let largest = self.connection.receiver.config().fragment;
-        let Connection { sender, extension, .. } = &mut *self.connection;
-        sender.stream_with(extension, self.tx, kind, payload, fin, largest)
+        let (Connection { sender, extension, receiver, .. }, tx) = self.open()?;
+        sender.stream_with(extension, tx, kind, payload, fin, receiver.config().fragment)
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.connection.sender.ping(self.tx, payload)
+        let (connection, tx) = self.open()?;
+        connection.sender.ping(tx, payload)
     }
 
     fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.connection.sender.pong(self.tx, payload)
+        let (connection, tx) = self.open()?;
+        connection.sender.pong(tx, payload)
     }
 
     fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {

@@ -111,9 +111,9 @@ impl<'c, R: Role> Receiver<'c, R> {
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
     ) -> Result<Option<Event<Payload<'i>>>, Violation> {
-        if QUICK && !X::ACTIVE && self.state == State::Header && self.kind.is_none() {
-            if let Some(event) = self.quick(input)? {
-                return Ok(Some(event));
+        if !X::ACTIVE {
+            if let Some(data) = self.quick(input) {
+                return Ok(Some(Event::Data(data)));
             }
         }
         self.slow(extension, capacity, input, output)
@@ -166,45 +166,53 @@ impl<'c, R: Role> Receiver<'c, R> {
     }
 
     /// A whole unfragmented data frame with a length of up to 16 bits: the bulk of all traffic. Whatever
-    /// else it is, is left to [`slow`](Self::slow) as it stands.
-    #[inline]
-    fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<Payload<'i>>>, Violation> {
-        let Some(&[first, second, a, b]) = input.first_chunk::<4>() else { return Ok(None) };
-        let text = first == 0x81;
-        if !text && first != 0x82 || (second & 0x80 != 0) != R::SERVER {
-            return Ok(None);
+    /// else it is, is left to [`slow`](Self::slow) as it stands; of text that is none, the failure.
+    #[inline(always)]
+    pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Data<Payload<'i>>> {
+        if !QUICK || self.state != State::Header || self.kind.is_some() {
+            return None;
         }
-        let (len, header) = match second & 0x7F {
-            len @ 0..=125 => (usize::from(len), 2_usize),
-            126 => (usize::from(u16::from_be_bytes([a, b])), 4),
-            _ => return Ok(None),
+        // All of the header, and no more than the smallest frames worth the haste, in one load.
+        let word = if R::SERVER {
+            u64::from_le_bytes(*input.first_chunk()?)
+        } else {
+            u32::from_le_bytes(*input.first_chunk()?).into()
+        };
+        let kind = match word & 0x80FF ^ if R::SERVER { 0x8000 } else { 0 } {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
+        };
+        let (len, header, key) = match word >> 8 & 0x7F {
+            126 => (((word >> 16) as u16).swap_bytes(), 4_usize, word >> 32),
+            127 => return None,
+            len => (len as u16, 2, word >> 16),
         };
         let limits = &self.config.limits;
-        if header == 4 && len < 126 || len as u64 > limits.frame.min(limits.message) || limits.fragments == 0
-        {
-            return Ok(None);
+        let most = limits.frame.min(limits.message);
+        if header == 4 && len < 126 || u64::from(len) > most || limits.fragments == 0 {
+            return None;
         }
         let start = if R::SERVER { header.wrapping_add(4) } else { header };
-        let Some(rest) = input.len().checked_sub(start.wrapping_add(len)) else { return Ok(None) };
-        let key = if R::SERVER {
-            input.get(header..).and_then(<[u8]>::first_chunk::<4>).copied().unwrap_or_default()
-        } else {
-            [0; 4]
-        };
-        let frame = take(input, input.len().wrapping_sub(rest));
-        let payload = frame.get_mut(start..).unwrap_or_default();
-        if R::SERVER {
-            let _ = mask(key, payload);
+        let end = start.wrapping_add(usize::from(len));
+        if input.len() < end {
+            return None;
         }
-        let (kind, payload) = if text {
-            match utf8::whole(payload) {
-                Ok(text) => (Kind::Text, Payload::Text(text)),
-                Err(_) => return Err(self.fail(Violation::InvalidUtf8)),
-            }
-        } else {
-            (Kind::Binary, Payload::Bytes(payload))
+        let payload = take(input, end).get_mut(start..)?;
+        if R::SERVER {
+            let _ = mask((key as u32).to_le_bytes(), payload);
+        }
+        let payload = match kind {
+            Kind::Binary => Payload::Bytes(payload),
+            Kind::Text => match utf8::whole(payload) {
+                Ok(text) => Payload::Text(text),
+                Err(_) => {
+                    self.fail(Violation::InvalidUtf8);
+                    return None;
+                }
+            },
         };
-        Ok(Some(Event::Data(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })))
+        Some(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })
     }
 
     #[inline(never)]

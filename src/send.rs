@@ -58,10 +58,10 @@ impl<R: Role> Sender<R> {
         kind: Kind,
         payload: &[u8],
     ) -> Result<(), SendError> {
+        self.ready()?;
         if self.kind.is_some() {
             return Err(SendError::MessageOpen);
         }
-        self.ready()?;
         if X::ACTIVE {
             if let Some(bound) = extension.bound(payload.len()) {
                 let size = header_len(bound as u64, !R::SERVER).saturating_add(bound);

@@ -229,7 +229,7 @@ fn a_request_can_be_handed_over() {
 #[test]
 fn at_capacity_the_answer_is_503() {
     let (mut client, server) = pair();
-    let server = in_thread(move || serve(server, &mut Busy, &Config::DEFAULT, buffers()).unwrap());
+    let server = in_thread(move || serve(server, &mut Busy, &Config::DEFAULT, &mut buffers()).unwrap());
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -277,7 +277,7 @@ fn a_peer_that_does_not_read_meets_the_write_deadline() {
         let mut config = Config::new();
         config.timeouts.write = Some(Duration::from_millis(200));
         let mut flood = Flood::default();
-        let outcome = serve(server, &mut flood, &config, buffers());
+        let outcome = serve(server, &mut flood, &config, &mut buffers());
         (outcome.unwrap(), flood.cause)
     });
     client

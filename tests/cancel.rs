@@ -279,7 +279,7 @@ fn a_handler_is_served_while_both_directions_are_slow() {
         let (near, mut far) = duplex(seed);
         let mut echo = Echo(None);
         let ((echoes, cause), outcome) =
-            both(client(near, &messages, 3), serve(&mut far, &mut echo, &Config::DEFAULT, buffers()));
+            both(client(near, &messages, 3), serve(&mut far, &mut echo, &Config::DEFAULT, &mut buffers()));
         assert_eq!(echoes, messages);
         assert_eq!(cause.end, End::Clean);
         assert_eq!(outcome.unwrap(), Outcome::Closed(echo.0.unwrap()));

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use common::*;
 use sansocket::handshake::{Answer, Request};
-#[allow(unused_imports)]
 use sansocket::{
     Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, Halt, Handler,
     Kind, MIN_BUFFER, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout, TransmitBuffer,
@@ -130,7 +129,710 @@ fn transitions_of_a_client() {
 }
 
 const SERVER_TRANSITIONS: &str = "
+state     input        steps                    sent         end, received, sent
+open      data         Event Wait               -            Vanished - -
+open      Ping         Event Wait               Pong         Vanished - -
+open      Pong         Event Wait               -            Vanished - -
+open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
+open      violation    Wait                     Close 1002   Violation - 1002
+open      EOF          Shutdown Closed          -            Vanished - -
+open      close(4002)  Wait                     Close 4002   Vanished - 4002
+open      reset()      Closed                   -            Vanished - -
+open      deadline     Wait                     Close 1001   Idle timeout - 1001
+sent      data         Event Wait               -            Vanished - 1000
+sent      Ping         Event Wait               -            Vanished - 1000
+sent      Pong         Event Wait               -            Vanished - 1000
+sent      Close 4001   Event Shutdown Wait      -            Clean 4001 1000
+sent      violation    Shutdown Wait            -            Violation - 1000
+sent      EOF          Shutdown Closed          -            Vanished - 1000
+sent      close(4002)  refused Wait             -            Vanished - 1000
+sent      reset()      Closed                   -            Vanished - 1000
+sent      deadline     Shutdown Closed          -            Close timeout - 1000
+received  data         Wait                     -            Vanished 1001 -
+received  Ping         Wait                     -            Vanished 1001 -
+received  Pong         Wait                     -            Vanished 1001 -
+received  Close 4001   Wait                     -            Vanished 1001 -
+received  violation    Wait                     -            Vanished 1001 -
+received  EOF          Shutdown Closed          -            Vanished 1001 -
+received  close(4002)  Wait                     Close 4002   Clean 1001 4002
+received  reset()      Closed                   -            Vanished 1001 -
+received  deadline     Shutdown Closed          -            Close timeout 1001 -
+both      data         Wait                     -            Clean 1001 1000
+both      Ping         Wait                     -            Clean 1001 1000
+both      Pong         Wait                     -            Clean 1001 1000
+both      Close 4001   Wait                     -            Clean 1001 1000
+both      violation    Wait                     -            Clean 1001 1000
+both      EOF          Closed                   -            Clean 1001 1000
+both      close(4002)  refused Wait             -            Clean 1001 1000
+both      reset()      Closed                   -            Clean 1001 1000
+both      deadline     Closed                   -            Clean 1001 1000
+ended     data         Closed                   -            Clean 1001 1000
+ended     Ping         Closed                   -            Clean 1001 1000
+ended     Pong         Closed                   -            Clean 1001 1000
+ended     Close 4001   Closed                   -            Clean 1001 1000
+ended     violation    Closed                   -            Clean 1001 1000
+ended     EOF          Closed                   -            Clean 1001 1000
+ended     close(4002)  refused Closed           -            Clean 1001 1000
+ended     reset()      Closed                   -            Clean 1001 1000
+ended     deadline     Closed                   -            Clean 1001 1000
 ";
 
 const CLIENT_TRANSITIONS: &str = "
+state     input        steps                    sent         end, received, sent
+open      data         Event Wait               -            Vanished - -
+open      Ping         Event Wait               Pong         Vanished - -
+open      Pong         Event Wait               -            Vanished - -
+open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
+open      violation    Wait                     Close 1002   Violation - 1002
+open      EOF          Shutdown Closed          -            Vanished - -
+open      close(4002)  Wait                     Close 4002   Vanished - 4002
+open      reset()      Closed                   -            Vanished - -
+open      deadline     Wait                     Close 1001   Idle timeout - 1001
+sent      data         Event Wait               -            Vanished - 1000
+sent      Ping         Event Wait               -            Vanished - 1000
+sent      Pong         Event Wait               -            Vanished - 1000
+sent      Close 4001   Event Wait               -            Clean 4001 1000
+sent      violation    Shutdown Wait            -            Violation - 1000
+sent      EOF          Shutdown Closed          -            Vanished - 1000
+sent      close(4002)  refused Wait             -            Vanished - 1000
+sent      reset()      Closed                   -            Vanished - 1000
+sent      deadline     Shutdown Closed          -            Close timeout - 1000
+received  data         Wait                     -            Vanished 1001 -
+received  Ping         Wait                     -            Vanished 1001 -
+received  Pong         Wait                     -            Vanished 1001 -
+received  Close 4001   Wait                     -            Vanished 1001 -
+received  violation    Wait                     -            Vanished 1001 -
+received  EOF          Shutdown Closed          -            Vanished 1001 -
+received  close(4002)  Wait                     Close 4002   Clean 1001 4002
+received  reset()      Closed                   -            Vanished 1001 -
+received  deadline     Shutdown Closed          -            Close timeout 1001 -
+both      data         Wait                     -            Clean 1001 1000
+both      Ping         Wait                     -            Clean 1001 1000
+both      Pong         Wait                     -            Clean 1001 1000
+both      Close 4001   Wait                     -            Clean 1001 1000
+both      violation    Wait                     -            Clean 1001 1000
+both      EOF          Shutdown Closed          -            Clean 1001 1000
+both      close(4002)  refused Wait             -            Clean 1001 1000
+both      reset()      Closed                   -            Clean 1001 1000
+both      deadline     Shutdown Closed          -            Clean 1001 1000
+ended     data         Closed                   -            Clean 1001 1000
+ended     Ping         Closed                   -            Clean 1001 1000
+ended     Pong         Closed                   -            Clean 1001 1000
+ended     Close 4001   Closed                   -            Clean 1001 1000
+ended     violation    Closed                   -            Clean 1001 1000
+ended     EOF          Closed                   -            Clean 1001 1000
+ended     close(4002)  refused Closed           -            Clean 1001 1000
+ended     reset()      Closed                   -            Clean 1001 1000
+ended     deadline     Closed                   -            Clean 1001 1000
 ";
+
+/// Who is told of control frames, and who answers them.
+#[test]
+fn control_modes() {
+    let ping = Got::Ping(b"x".to_vec());
+    let pong = Got::Pong(b"x".to_vec());
+    let close = Got::Close(Some(1001), "bye".into());
+    let told = vec![ping, pong, close];
+    for (control, events, sent) in [
+        (Control::Automatic, vec![], "Pong, Close 1001"),
+        (Control::Told, told.clone(), "Pong, Close 1001"),
+        (Control::Manual, told, "-"),
+    ] {
+        let config = config(|config| config.control = control);
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.frame(PING, b"x");
+        server.frame(PONG, b"x");
+        server.frame(CLOSE, &close_body(1001, "bye"));
+        assert_eq!((server.events.clone(), &name(&server.sent())[..]), (events, sent), "{control:?}");
+        assert_eq!(server.connection.reason(), "bye");
+    }
+}
+
+/// By hand: the application answers, in its own time and with its own code.
+#[test]
+fn manual_control() {
+    let config = config(|config| config.control = Control::Manual);
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.frame(PING, b"1");
+    server.out().pong(b"1").expect("room");
+    server.frame(CLOSE, &close_body(1001, "bye"));
+    assert_eq!(server.connection.state(), State::Closing);
+    // "An endpoint MAY delay sending a Close frame until its current message is sent"
+    server.out().send(Kind::Text, b"last words").expect("room");
+    server.after(1000);
+    server.out().close(CloseCode::new(4000), "fin").expect("room");
+    let (sent, last) = server.finish();
+    assert_eq!(name(&sent), "Pong, data, Close 4000");
+    assert_eq!(sent[2].payload, close_body(4000, "fin"));
+    assert_eq!(cause(&last), "Clean 1001 4000");
+}
+
+/// The peer's Close waits for a frame of ours that is half sent.
+#[test]
+fn a_close_waits_for_the_end_of_a_frame() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
+    client.out().begin(Kind::Binary, 4, true).expect("room");
+    client.frame(CLOSE, &close_body(1000, ""));
+    assert_eq!(client.connection.state(), State::Closing);
+    assert_eq!(client.out().write(b"late"), Ok(4));
+    client.run();
+    assert_eq!(name(&client.sent()), "data, Close 1000");
+    assert_eq!(cause(&client.finish().1), "Clean 1000 1000");
+}
+
+/// The same where the application never ends it: no Close can be sent, and that is the end.
+#[test]
+fn a_frame_that_is_never_ended() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.frame(CLOSE, &close_body(1000, ""));
+    server.written();
+    assert_eq!(server.at_deadline(), ["Shutdown", "Closed"]);
+    assert_eq!(server.closed.map(|c| cause(&c)), Some("Close timeout 1000 -".into()));
+    // And where the peer breaks a rule meanwhile.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.written();
+    assert_eq!(server.feed(&[0xFF]), ["Shutdown", "Wait"]);
+    assert_eq!(server.out().write(b"late"), Err(SendError::Closed));
+    assert_eq!(cause(&server.finish().1), "Violation - -");
+    assert!(server.tx.is_empty());
+}
+
+/// Its Close finds no room at first; it is sent, and the connection ends cleanly.
+#[test]
+fn a_close_waits_for_room() {
+    fn run<R: TestRole>() {
+        let config = Config::new();
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut end = Endpoint::<R>::new(&config, &mut memory);
+        end.out().send(Kind::Text, &[b'x'; 125]).expect("room");
+        while end.out().ping(b"").is_ok() {}
+        end.frame(CLOSE, &close_body(3000, ""));
+        assert_eq!(end.connection.state(), State::Closing);
+        let before = end.sent();
+        assert!(before.iter().all(|sent| sent.first != CLOSE));
+        end.run();
+        assert_eq!(name(&end.sent()), "Close 3000");
+        assert_eq!(cause(&end.finish().1), "Clean 3000 3000");
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+/// Nothing can be sent on a connection that has ended, whatever ended it, and nothing changes any more.
+#[test]
+fn the_end_is_final() {
+    fn run<R: TestRole>(end_it: impl Fn(&mut Endpoint<R>), state: State, end: End, sent: Option<u16>) {
+        let config = Config::new();
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut it = Endpoint::<R>::new(&config, &mut memory);
+        // Something that is never written, with no room behind it for a Close.
+        it.out().send(Kind::Text, &[b'x'; 125]).expect("room");
+        while it.out().send(Kind::Text, b"").is_ok() {}
+        it.run();
+        end_it(&mut it);
+        assert_eq!(it.connection.state(), state);
+        assert_refused(&mut it);
+        while it.closed.is_none() {
+            it.at_deadline();
+        }
+        let cause = it.closed.expect("closed");
+        assert_eq!((cause.end, cause.received, cause.sent.map(CloseCode::get)), (end, None, sent));
+        // Room, time, input and calls: the endpoint asserts that the cause stays the same.
+        it.run();
+        it.written();
+        it.run();
+        assert_refused(&mut it);
+        it.after(1_000_000);
+        it.frame(CLOSE, b"");
+        it.feed(&[0xFF]);
+        it.eof();
+        it.tend();
+        it.connection.reset();
+        it.run();
+        assert!(it.connection.absorb(it.now, &mut [0xFF; 4]).is_none());
+        it.run();
+        assert!(it.tx.is_empty(), "nothing is sent any more");
+        assert_eq!(it.connection.state(), State::Closed);
+    }
+    fn assert_refused<R: TestRole>(it: &mut Endpoint<R>) {
+        let before = it.tx.pending().to_vec();
+        assert_eq!(it.out().send(Kind::Text, b""), Err(SendError::Closed));
+        assert_eq!(it.out().fragment(Kind::Text, b"", true), Err(SendError::Closed));
+        assert_eq!(it.out().begin(Kind::Text, 1, true), Err(SendError::Closed));
+        assert_eq!(it.out().stream(Kind::Text, &mut &b"x"[..], true), Err(SendError::Closed));
+        assert_eq!(it.out().ping(b""), Err(SendError::Closed));
+        assert_eq!(it.out().pong(b""), Err(SendError::Closed));
+        assert_eq!(it.out().close(None, ""), Err(SendError::Closed));
+        assert_eq!(it.tx.pending(), before);
+    }
+    fn both<R: TestRole>() {
+        let violation = End::Violation(Violation::ReservedOpcode(15));
+        run::<R>(|it| it.connection.reset(), State::Closed, End::Vanished, None);
+        run::<R>(|it| drop(it.eof()), State::Closing, End::Vanished, None);
+        run::<R>(|it| drop(it.feed(&[0xFF])), State::Closing, violation, None);
+        run::<R>(
+            |it| {
+                it.feed(&[0xFF]);
+                it.connection.reset();
+            },
+            State::Closed,
+            violation,
+            None,
+        );
+        run::<R>(|it| drop(it.after(30_000)), State::Closed, End::Timeout(Timeout::Write), None);
+    }
+    both::<Server>();
+    both::<TestClient>();
+}
+
+/// Payload that was read elsewhere for a connection that has ended meanwhile is not delivered.
+#[test]
+fn absorbing_after_the_end() {
+    let config = Config::new();
+    for failed in [true, false] {
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.feed(&header(TEXT, Some(KEY), 1000));
+        assert_eq!(server.connection.absorbable(&server.rx), 1000);
+        server.out().ping(b"").expect("room");
+        server.run();
+        if failed {
+            server.connection.reset();
+        } else {
+            // The peer takes nothing.
+            server.after(60_000);
+        }
+        assert_eq!(server.connection.absorbable(&server.rx), 0);
+        server.run();
+        let was = server.closed.expect("closed");
+        assert!(server.connection.absorb(server.now, &mut [b'x'; 100]).is_none());
+        assert!(server.connection.absorb(server.now, &mut [0xFF; 100]).is_none());
+        server.run();
+        assert_eq!(server.closed, Some(was));
+    }
+}
+
+/// A Pong that nobody asked for, and a second Close of ours.
+#[test]
+fn sending_while_closing() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
+    client.out().pong(b"alive").expect("room");
+    client.out().fragment(Kind::Text, b"never ended", false).expect("room");
+    client.out().close(None, "").expect("room");
+    for result in [
+        client.out().send(Kind::Text, b""),
+        client.out().fragment(Kind::Text, b"", true),
+        client.out().begin(Kind::Text, 0, true),
+        client.out().stream(Kind::Text, &mut &b"x"[..], true),
+        client.out().ping(b""),
+        client.out().close(None, ""),
+    ] {
+        assert_eq!(result, Err(SendError::Closed));
+    }
+    // What the peer had on its way still arrives.
+    client.frame(TEXT, b"on its way");
+    client.frame(CLOSE, b"");
+    assert_eq!(messages(&client.events).len(), 1);
+    assert_eq!(name(&client.sent()), "Pong, data, Close");
+    let (_, last) = client.finish();
+    assert_eq!((cause(&last), last.code()), ("Clean - -".into(), 1005));
+}
+
+/// A second event does not depend on the first one's payload being looked at.
+#[test]
+fn events_one_after_the_other() {
+    let config = config(|config| config.control = Control::Told);
+    let mut memory = Memory::new(500, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    let wire = [
+        Server::incoming(TEXT, b"one"),
+        Server::incoming(PING, b"two"),
+        Server::incoming(BINARY, &[3; 200]),
+        Server::incoming(CLOSE, b""),
+    ];
+    assert_eq!(server.feed(&wire.concat()), ["Event", "Event", "Event", "Event", "Wait"]);
+    let Got::Data(third) = &server.events[2] else { panic!("{:?}", server.events) };
+    assert_eq!(third.payload, [3; 200]);
+    assert_eq!(name(&server.sent()), "Pong, Close");
+    assert_eq!(server.run(), ["Shutdown", "Wait"]);
+}
+
+// ---- time ----
+
+#[test]
+fn idle() {
+    let config = config(|config| config.timeouts.idle = seconds(60));
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    assert_eq!(server.run(), ["Wait"]);
+    assert_eq!(server.deadline, Some(Instant::from_millis(60_000)));
+    // Anything that arrives is a sign of life, be it a part of a frame.
+    for piece in [&Server::incoming(PONG, b"")[..], &Server::incoming(TEXT, b"x"), &[TEXT], &[0x83]] {
+        server.after(59_999);
+        server.feed(piece);
+    }
+    assert_eq!(server.deadline, Some(Instant::from_millis(4 * 59_999 + 60_000)));
+    server.after(59_999);
+    assert!(server.tx.is_empty());
+    server.after(1);
+    assert_eq!(name(&server.sent()), "Close 1001");
+    assert_eq!(server.run(), ["Shutdown", "Wait"]);
+    assert_eq!(
+        server.deadline,
+        Some(Instant::from_millis(5 * 59_999 + 1 + 5000)),
+        "a whole wait for the end"
+    );
+    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.closed.map(|c| cause(&c)), Some("Idle timeout - 1001".into()));
+}
+
+#[test]
+fn ping_and_pong() {
+    let config = config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
+    client.run();
+    for answer in [Some((PONG, &b""[..])), Some((TEXT, b"as good")), None] {
+        let begin = client.now.as_micros() / 1000;
+        assert_eq!(client.deadline, Some(Instant::from_millis(begin + 30_000)));
+        client.after(29_999);
+        assert!(client.tx.is_empty());
+        client.after(1);
+        assert_eq!(name(&client.sent()), "Ping");
+        assert_eq!(client.deadline, Some(Instant::from_millis(begin + 50_000)));
+        // One is enough.
+        client.after(19_999);
+        assert!(client.tx.is_empty());
+        match answer {
+            Some((first, payload)) => {
+                client.frame(first, payload);
+            }
+            None => assert_eq!(client.after(1), ["Wait"]),
+        }
+    }
+    assert_eq!(name(&client.sent()), "Close 1001");
+    let at = client.now.as_micros() / 1000;
+    assert_eq!(client.run(), ["Shutdown", "Wait"]);
+    assert_eq!(client.deadline, Some(Instant::from_millis(at + 5000)));
+    assert_eq!(cause(&client.finish().1), "Pong timeout - 1001");
+}
+
+/// The Pong lies in the buffer, or data that came after the Ping does, when the time is up.
+#[test]
+fn no_false_pong_timeout() {
+    for first in [PONG, PING, TEXT] {
+        let config =
+            config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
+        let mut memory = Memory::new(500, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.run();
+        server.after(30_000);
+        assert_eq!(name(&server.sent()), "Ping");
+        server.rx.feed(&Server::incoming(first, b"x").repeat(3));
+        server.after(20_000);
+        assert_eq!((server.closed, server.connection.state()), (None, State::Open));
+        assert_eq!(server.deadline, Some(Instant::from_millis(80_000)));
+        // A late poll: long after both deadlines it is still the Ping that comes first.
+        server.written();
+        server.after(500_000);
+        assert_eq!(name(&server.sent()), "Ping");
+        assert_eq!(server.connection.state(), State::Open);
+    }
+}
+
+/// An application that takes no events for a while is not told that the peer was silent.
+#[test]
+fn no_false_timeout_while_nothing_is_received() {
+    let config = config(|config| {
+        (config.timeouts.ping, config.timeouts.pong, config.timeouts.idle) =
+            (seconds(30), seconds(20), seconds(60));
+    });
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.run();
+    // The answer, and behind it so much that the buffer is full.
+    server.rx.feed(&Server::incoming(PONG, b""));
+    server.rx.feed(&Server::incoming(TEXT, &[b'x'; 120]));
+    for second in 1..100 {
+        server.now = Instant::from_millis(second * 1000);
+        assert_eq!(server.tend(), "Wait");
+        server.written();
+    }
+    assert_eq!(server.connection.state(), State::Open);
+    assert_eq!(server.run(), ["Event", "Wait"]);
+    server.after(29_000);
+    assert_eq!(server.connection.state(), State::Open, "and its time begins anew");
+}
+
+/// A Ping cannot go inside a frame: it goes when the frame has ended, and nothing spins until then.
+#[test]
+fn a_ping_waits_for_the_end_of_a_frame() {
+    let config = config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.out().begin(Kind::Binary, 2, true).expect("room");
+    server.written();
+    server.run();
+    server.after(40_000);
+    assert!(server.tx.is_empty());
+    assert_eq!(server.out().write(&[1, 2]), Ok(2));
+    server.written();
+    server.run();
+    assert_eq!(name(&server.sent()), "Ping");
+    server.run();
+    assert_eq!(server.deadline, Some(Instant::from_millis(60_000)));
+}
+
+#[test]
+fn blocked_write() {
+    let config = config(|config| config.timeouts.write = seconds(30));
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.run();
+    assert_eq!(server.deadline, None);
+    server.after(100_000);
+    server.out().send(Kind::Text, &[b'x'; 100]).expect("room");
+    server.run();
+    assert_eq!(server.deadline, Some(Instant::from_millis(130_000)));
+    // One byte is a sign of life of its own; more to send is none.
+    server.after(29_999);
+    server.tx.consume(1);
+    server.run();
+    assert_eq!(server.deadline, Some(Instant::from_millis(159_999)));
+    server.after(29_000);
+    server.out().send(Kind::Text, b"x").expect("room");
+    server.frame(TEXT, b"receiving is no writing");
+    assert_eq!(server.deadline, Some(Instant::from_millis(159_999)));
+    // All of it, and something new: the time begins anew.
+    server.written();
+    server.out().send(Kind::Text, b"x").expect("room");
+    server.run();
+    assert_eq!(server.deadline, Some(Instant::from_millis(188_999)));
+    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.closed.map(|c| cause(&c)), Some("Write timeout - -".into()));
+}
+
+/// What the connection sends by itself has a deadline as well, in the very same poll.
+#[test]
+fn a_blocked_reply_has_a_deadline() {
+    let config = config(|config| (config.timeouts.ping, config.timeouts.write) = (seconds(10), seconds(30)));
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.run();
+    server.at_deadline();
+    assert_eq!(name(&frames(server.tx.pending())), "Ping");
+    assert_eq!(server.deadline, Some(Instant::from_millis(40_000)));
+    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.closed.map(|c| c.end), Some(End::Timeout(Timeout::Write)));
+    // The Pong that waited for room.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.frame(PING, b"");
+    assert_eq!(server.out().write(b"1234"), Ok(4));
+    server.written();
+    server.step();
+    assert_eq!(name(&frames(server.tx.pending())), "Pong");
+    assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
+    server.at_deadline();
+    assert_eq!(server.deadline, Some(Instant::from_millis(30_000)));
+}
+
+/// All deadlines off: none is given.
+#[test]
+fn no_deadlines() {
+    let config = config(|config| config.timeouts.close = None);
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
+    client.out().ping(b"").expect("room");
+    client.run();
+    assert_eq!(client.deadline, None);
+    client.out().close(None, "").expect("room");
+    client.run();
+    assert_eq!(client.deadline, None);
+    client.written();
+    client.frame(CLOSE, b"");
+    assert_eq!(client.deadline, None);
+    client.after(u64::MAX >> 20);
+    assert_eq!(client.eof(), ["Shutdown", "Closed"]);
+}
+
+/// Whatever the deadlines are and however the peer behaves: who only ever sleeps until the deadline makes
+/// progress with each, and gets to the end.
+#[test]
+fn sleeping_until_each_deadline_ends() {
+    let choices = [None, Some(Duration::ZERO), Some(Duration::from_micros(1)), seconds(7)];
+    for case in 0..choices.len().pow(4) {
+        let pick = |digit: u32| choices[case / choices.len().pow(digit) % choices.len()];
+        let config = config(|config| {
+            let times = &mut config.timeouts;
+            (times.idle, times.ping, times.pong, times.write) = (pick(0), pick(1), pick(2), pick(3));
+        });
+        for takes in [false, true] {
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut server = Endpoint::<Server>::new(&config, &mut memory);
+            let mut rounds = 0;
+            server.run();
+            while let (None, Some(deadline)) = (server.closed, server.deadline) {
+                server.now = deadline;
+                server.run();
+                if takes {
+                    server.written();
+                    server.run();
+                }
+                rounds += 1;
+                assert!(rounds < 20, "{config:?}");
+            }
+            if config.timeouts.idle.is_some() {
+                assert!(server.closed.is_some(), "{config:?}");
+            }
+        }
+    }
+}
+
+// ---- the application fails ----
+
+/// Does nothing but fail.
+struct Failing(Halt);
+
+impl Handler for Failing {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+        unreachable!("there is no handshake")
+    }
+
+    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+        Err(self.0)
+    }
+}
+
+#[test]
+fn a_handler_that_fails() {
+    fn run(open: bool, full: bool, halt: Halt) -> (String, Cause) {
+        let config = Config::new();
+        let (mut rx, mut tx) = ([0; MIN_BUFFER], [0; MIN_BUFFER]);
+        let mut rx = ReceiveBuffer::new(&mut rx).expect("enough");
+        let mut tx = TransmitBuffer::new(&mut tx).expect("enough");
+        let mut connection = Connection::new(Server, &config, Instant::START);
+        if open {
+            connection.outbox(&mut tx).begin(Kind::Binary, 9, true).expect("room");
+            tx.consume(usize::MAX);
+        }
+        if full {
+            while connection.outbox(&mut tx).ping(b"").is_ok() {}
+        }
+        let mut driver = Driver::new(connection, None);
+        rx.feed(&Server::incoming(TEXT, b"x"));
+        let mut sent = Vec::new();
+        for _ in 0..10 {
+            let step = driver.poll(Instant::START, &mut Failing(halt), &mut rx, &mut tx);
+            sent.extend(tx.pending());
+            tx.consume(usize::MAX);
+            match step {
+                Step::Closed(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
+                Step::Shutdown => rx.fill(0),
+                _ if connection_is_waiting(&driver) => {
+                    rx.feed(&Server::incoming(CLOSE, &close_body(1001, "")));
+                }
+                _ => {}
+            }
+        }
+        panic!("it does not end")
+    }
+    fn connection_is_waiting(driver: &Driver<'_, Server>) -> bool {
+        driver.connection().sender().is_closed()
+    }
+    let halt = Halt::Close(CloseCode::SERVICE_RESTART, "update");
+    let (sent, end) = run(false, false, halt);
+    assert_eq!((&sent[..], &cause(&end)[..]), ("Close 1012", "Clean 1001 1012"));
+    // No room for the reason: the code comes as soon as there is some.
+    let (sent, end) = run(false, true, halt);
+    assert_eq!((&sent[..], &cause(&end)[..]), ("Close 1012", "Clean 1001 1012"));
+    // Inside a frame no Close can follow.
+    let (sent, end) = run(true, false, halt);
+    assert_eq!((&sent[..], &cause(&end)[..]), ("-", "Abandoned - -"));
+}
+
+// ---- what must compile ----
+
+/// An event is returned out of a loop: nothing that poll gives borrows anything.
+fn read<R: Role, X: Extension>(
+    connection: &mut Connection<'_, R, X>,
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+    mut turn: impl FnMut(&mut ReceiveBuffer<'_>, &mut TransmitBuffer<'_>),
+) -> Option<Event> {
+    loop {
+        match connection.poll(Instant::START, rx, tx) {
+            Step::Event(event) => return Some(event),
+            Step::Wait { .. } | Step::Shutdown => turn(rx, tx),
+            Step::Closed(_) => return None,
+        }
+    }
+}
+
+/// The payload is borrowed from the receive buffer while it is sent.
+fn echo<R: Role, X: Extension>(
+    connection: &mut Connection<'_, R, X>,
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+) -> Result<(), SendError> {
+    while let Step::Event(event) = connection.receive(Instant::START, rx, tx) {
+        if let Event::Data(data) = event {
+            connection.outbox(tx).fragment(data.kind, &data.payload, data.end)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_looping_read_and_an_echo_without_a_copy() {
+    let config = config(|config| config.delivery = Delivery::Chunks);
+    let (mut memory, mut more) = ([0; MIN_BUFFER], [0; MIN_BUFFER]);
+    let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");
+    let mut tx = TransmitBuffer::new(&mut more).expect("enough");
+    let mut connection = Connection::new(Server, &config, Instant::START);
+    let wire = Server::incoming(TEXT, b"Hello");
+    let mut bytes = wire.chunks(1);
+    let mut text: Vec<u8> = Vec::new();
+    loop {
+        let event = read(&mut connection, &mut rx, &mut tx, |rx, _| match bytes.next() {
+            Some(byte) => drop(rx.feed(byte)),
+            None => rx.fill(0),
+        });
+        let Some(event) = event else { break };
+        if let Event::Data(data) = event {
+            rx.payload_mut(data.payload).make_ascii_uppercase();
+            text.extend(rx.payload(data.payload).bytes());
+        }
+    }
+    assert_eq!(text, b"HELLO");
+
+    let mut connection = Connection::new(Server, &config, Instant::START);
+    let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");
+    let mut client = Connection::new(client(), &config, Instant::START);
+    let wire = [Server::incoming(TEXT_PART, b"Hel"), Server::incoming(LAST, b"lo")].concat();
+    for piece in wire.chunks(5) {
+        rx.feed(piece);
+        echo(&mut connection, &mut rx, &mut tx).expect("room");
+    }
+    let mut back = [0; MIN_BUFFER];
+    let mut rx = ReceiveBuffer::new(&mut back).expect("enough");
+    rx.feed(tx.pending());
+    tx.consume(usize::MAX);
+    let mut text: Vec<u8> = Vec::new();
+    while let Some(Event::Data(data)) = read(&mut client, &mut rx, &mut tx, |rx, _| rx.fill(0)) {
+        text.extend(rx.payload(data.payload).bytes());
+    }
+    assert_eq!(text, b"Hello");
+}

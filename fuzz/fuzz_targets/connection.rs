@@ -256,7 +256,7 @@ impl<'c, R: Role> Side<'c, R> {
                     self.shut = true;
                 }
                 Step::Closed(cause) => {
-                    assert!(self.cause.is_none_or(|known| known == cause));
+                    assert_eq!(self.cause.unwrap_or(cause), cause);
                     assert_eq!(self.connection.state(), State::Closed);
                     self.cause = Some(cause);
                     return None;

@@ -79,7 +79,8 @@ fn run<R: Role>(
                     let memory = &mut memory[..now_read.len()];
                     memory.copy_from_slice(now_read);
                     if let Some(data) = connection.absorb(now, memory) {
-                        log.data(data, config.delivery);
+                        // What lies outside of the buffer cannot be held back.
+                        log.data(data, Delivery::Chunks);
                     }
                 } else if n > 0 {
                     let fed = rx.feed(&wire[..n]);

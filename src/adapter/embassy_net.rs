@@ -31,7 +31,8 @@ pub enum ServeError {
     Socket(Error),
 }
 
-/// Waits for a connection on `port`, serves it, and leaves the socket ready for the next call.
+/// Waits for a connection on `port`, serves it, and leaves the socket ready for the next call; after
+/// [`Outcome::HandOver`] it is still connected, and the request is in [`Buffers::head`].
 ///
 /// # Errors
 /// [`ServeError`]; the socket is ready for the next call in any case.
@@ -42,16 +43,23 @@ pub async fn serve(
     port: u16,
     handler: &mut impl Handler,
     config: &Config,
-    buffers: Buffers<'_>,
+    buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, ServeError> {
     socket.accept(port).await.map_err(ServeError::Accept)?;
     let outcome = super::serve(&mut Tcp(socket), handler, config, buffers).await;
-    hang_up(socket, config.timeouts.close).await;
+    if outcome != Ok(Outcome::HandOver) {
+        hang_up(socket, config.timeouts.close).await;
+    }
     outcome.map_err(ServeError::Socket)
 }
 
-/// Ends a connection in whatever state it is, so that the socket can listen again.
-async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
+/// Ends a connection in whatever state it is, so that the socket can listen again: what was sent before is given
+/// `limit` to arrive.
+///
+/// [`serve`] does so by itself; a [`WebSocket`](super::WebSocket) over [`Tcp`] wants it at its end.
+///
+/// Cancel safety: call again.
+pub async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
     // Both sides are closed, and the last of what was sent is still on its way: a reset would overtake it.
     if let State::LastAck | State::Closing = socket.state() {
         within(limit, socket.flush()).await;

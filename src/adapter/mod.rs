@@ -87,9 +87,17 @@ impl<'b> Buffers<'b> {
         let (rx, tx) = (ReceiveBuffer::with_capacity(rx)?, TransmitBuffer::with_capacity(tx)?);
         Ok(Buffers { head, rx, tx })
     }
+
+    /// Empty, for another connection.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.rx.clear();
+        self.tx.clear();
+    }
 }
 
-/// Serves one connection: request, handler, end.
+/// Serves one connection: request, handler, end. The buffers are cleared at the beginning, and can serve one
+/// connection after the other; after [`Outcome::HandOver`] the request is in [`Buffers::head`].
 ///
 /// # Errors
 /// The transport's; the handler has been told by then that the connection is closed, if it was open.
@@ -99,9 +107,10 @@ pub async fn serve<T: Transport>(
     transport: &mut T,
     handler: &mut impl Handler,
     config: &Config,
-    mut buffers: Buffers<'_>,
+    buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, T::Error> {
-    let Buffers { head, rx, tx } = &mut buffers;
+    buffers.clear();
+    let Buffers { head, rx, tx } = buffers;
     let mut now = transport.now();
     let mut session = Session::new(config, now);
     loop {

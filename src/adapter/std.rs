@@ -63,6 +63,20 @@ impl Stream for TcpStream {
     }
 }
 
+impl<S: Stream> Stream for &mut S {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        S::set_read_timeout(self, timeout)
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        S::set_write_timeout(self, timeout)
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        S::shutdown(self)
+    }
+}
+
 /// What an operation on a blocking connection fails with.
 pub type Error = super::Error<io::Error>;
 
@@ -110,7 +124,8 @@ pub type Received<'a, 'c, S, R> = (Event<Payload<'a>>, Sending<'a, 'c, S, R>);
 #[derive(Clone, Debug)]
 pub struct SystemKeys(ChaCha12Rng);
 
-/// Serves one connection: request, handler, end.
+/// Serves one connection: request, handler, end. Lend the stream where it is wanted after
+/// [`Outcome::HandOver`]; the request is in [`Buffers::head`] then.
 ///
 /// # Errors
 /// The stream's; the handler has been told by then that the connection is closed, if it was open.
@@ -118,7 +133,7 @@ pub fn serve<S: Stream>(
     stream: S,
     handler: &mut impl Handler,
     config: &Config,
-    buffers: Buffers<'_>,
+    buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {
     ready(super::serve(&mut Blocking::new(stream), handler, config, buffers))
 }

@@ -83,11 +83,11 @@ pub enum HandshakeError {
     /// The head is longer, or has more fields, than the limits and the buffer allow.
     #[error("the head of the answer is too large")]
     TooLarge,
-    /// "If the response lacks an |Upgrade| header field or [it] contains a value that is not [...]
+    /// "If the response lacks an |Upgrade| header field or the field contains a value that is not [...]
     /// "websocket"".
     #[error("the answer does not upgrade to websocket")]
     Upgrade,
-    /// "If the response lacks a |Connection| header field or [it] doesn't contain a token [...] "Upgrade"".
+    /// "If the response lacks a |Connection| header field or the field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
     /// The answer to our key is missing, wrong, or there twice.
@@ -165,7 +165,7 @@ impl<'u> Address<'u> {
             return Err(BadUrl::Path);
         }
         let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').ok_or(BadUrl::Host)?,
+            Some(rest) => rest.split_once(']').filter(|(host, _)| host.contains(':')).ok_or(BadUrl::Host)?,
             None => {
                 let end = authority.find(':').unwrap_or(authority.len());
                 authority.split_at_checked(end).unwrap_or((authority, ""))
@@ -183,6 +183,8 @@ impl<'u> Address<'u> {
                     80
                 }
             }
+            // `parse` takes a plus sign, a URL does not.
+            Some(digits) if digits.starts_with('+') => return Err(BadUrl::Port),
             Some(digits) => digits.parse().ok().filter(|port| *port != 0).ok_or(BadUrl::Port)?,
             None => return Err(BadUrl::Host),
         };
@@ -323,9 +325,9 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         let filled = head.filled();
         let limit = self.config.limits.head.min(head.capacity());
         let len = match self.scanner.find(filled) {
-            Ok(Some(len)) => len,
+            Ok(Some(len)) if len <= limit => len,
             Ok(None) if filled.len() < limit => return,
-            Ok(None) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
+            Ok(_) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
             Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
         };
         let reply = match Reply::parse(head, self.config) {
@@ -340,6 +342,9 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
                 self.done(ClientStep::Refused);
             }
             return;
+        }
+        if !filled.trim_ascii_start().starts_with(b"HTTP/1.1") {
+            return self.done(ClientStep::Failed(HandshakeError::NotHttp));
         }
         match self.check(&reply.fields) {
             Ok(protocol) => {
@@ -358,7 +363,11 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
     }
 
     fn check(&self, fields: &Fields<'_>) -> Result<Option<&'u str>, HandshakeError> {
-        if !fields.has_token("Upgrade", "websocket") {
+        // Not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
+        let mut upgrades = fields.all("Upgrade");
+        if !upgrades.next().is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+            || upgrades.next().is_some()
+        {
             return Err(HandshakeError::Upgrade);
         }
         if !fields.has_token("Connection", "Upgrade") {

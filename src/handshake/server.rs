@@ -117,11 +117,16 @@ impl<'c> ServerHandshake<'c> {
                 HandshakeStep::Refused(status) if all && tx.is_empty() => {
                     // What is written is gone: now the peer may learn that this was all.
                     self.phase = Phase::Shut { status };
+                    self.deadline = now.plus(self.config.timeouts.close);
                     return HandshakeStep::Shutdown;
                 }
                 HandshakeStep::Open(_) if all => Phase::Done(end),
                 _ => Phase::Answer { body, end },
             };
+            // A page may take its time, as long as it is taken at all.
+            if matches!(end, HandshakeStep::Refused(_)) && tx.take_moved() {
+                self.deadline = now.plus(self.config.timeouts.write);
+            }
         }
         if let Phase::Shut { status } = self.phase {
             // Whatever follows a refused upgrade is not read as a request.
@@ -209,11 +214,8 @@ impl<'c> ServerHandshake<'c> {
             Ok(None) => Decision::from(Rejection::Timeout),
             Err(_) => Decision::from(Rejection::from(Fault::NotHttp)),
         };
-        if let Some(times) = self.config.timeouts.close {
-            // Whoever is refused does not have the rest of the handshake's time.
-            if !matches!(decision, Decision::Switch { .. }) {
-                self.deadline = now.after(times);
-            }
+        if !matches!(decision, Decision::Switch { .. }) {
+            self.deadline = now.plus(self.config.timeouts.write);
         }
         if head.is_ended() {
             rx.fill(0);

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 
 use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Payload,
-    ReceiveBuffer, Role, Server, Step, TransmitBuffer,
+    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Outgoing,
+    Payload, ReceiveBuffer, Role, Server, Step, TransmitBuffer,
 };
 pub use sansocket::{Instant, Outbox};
 
@@ -179,7 +179,9 @@ pub fn join(events: Vec<Got>) -> Vec<Got> {
             (_, event) => out.push(event),
         }
     }
-    out.pop_if(|last| matches!(last, Got::Data(frame) if frame.left > 0));
+    if matches!(out.last(), Some(Got::Data(frame)) if frame.left > 0) {
+        out.pop();
+    }
     out
 }
 
@@ -265,7 +267,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
         self.feed(&frame(first, R::SERVER.then_some(KEY), payload))
     }
 
-    pub fn out(&mut self) -> impl Outbox {
+    pub fn out(&mut self) -> Outgoing<'_, 'm, 'm, R, X> {
         self.connection.outbox(&mut self.tx)
     }
 

@@ -96,8 +96,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
                 true
             }
             SessionStep::Done(outcome) => {
-                assert!(self.outcome.is_none_or(|before| before == outcome), "the end is the same for ever");
-                self.outcome = Some(outcome);
+                assert_eq!(*self.outcome.get_or_insert(outcome), outcome, "the end is the same for ever");
                 false
             }
         }

@@ -84,10 +84,10 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_timeout(Some(VANISHED));
 
     let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
+    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
     loop {
-        let buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
         // How it ended is in the log, and the socket is ready for the next one in any case.
-        let _ = serve(&mut socket, PORT, &mut Echo::new(log), &CONFIG, buffers).await;
+        let _ = serve(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
     }
 }
 

@@ -1,0 +1,622 @@
+//! The client's side of the opening handshake: URLs, the request byte for byte, and what a server may answer
+//! (`a12_` is attack 12 of the list).
+
+mod drive;
+
+use std::time::Duration;
+
+use drive::{Memory, RFC_ACCEPT, RFC_KEY, leak};
+use sansocket::handshake::{
+    Accept, Address, Answer, BadHead, BadUrl, ClientHandshake, ClientStep, Connect, HandshakeError,
+    HandshakeStep, Reply, ServerHandshake,
+};
+use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
+
+const NOW: Instant = Instant::from_millis(1_000);
+const SECOND: Duration = Duration::from_secs(1);
+/// What becomes the key of the RFC's example.
+const NONCE: [u8; 16] = *b"the sample nonce";
+
+struct Drive<'m, 'c, 'u> {
+    handshake: ClientHandshake<'c, 'u>,
+    head: ReceiveBuffer<'m>,
+    rx: ReceiveBuffer<'m>,
+    tx: TransmitBuffer<'m>,
+    now: Instant,
+    /// What the server has read.
+    out: Vec<u8>,
+    take: usize,
+    deadline: Option<Instant>,
+    done: Option<ClientStep<'u>>,
+}
+
+impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
+    fn new(memory: &'m mut Memory, config: &'c Config, connect: &Connect<'u>) -> Result<Self, BadHead> {
+        let (mut head, rx, tx) = memory.buffers();
+        let handshake = ClientHandshake::new(config, NOW, NONCE, connect, &mut head)?;
+        let (out, take, deadline, done) = (Vec::new(), usize::MAX, None, None);
+        Ok(Self { handshake, head, rx, tx, now: NOW, out, take, deadline, done })
+    }
+
+    fn pump(&mut self) {
+        loop {
+            match self.handshake.poll(self.now, &mut self.head, &mut self.rx, &mut self.tx) {
+                ClientStep::Wait { deadline } => {
+                    assert_eq!(self.done, None, "there is nothing after the end");
+                    assert!(deadline.is_none_or(|at| at > self.now));
+                    self.deadline = deadline;
+                }
+                step => {
+                    assert!(self.done.is_none_or(|before| before == step), "the end is the same for ever");
+                    self.done = Some(step);
+                    return;
+                }
+            }
+            let n = self.tx.pending().len().min(self.take);
+            self.out.extend_from_slice(&self.tx.pending()[..n]);
+            self.tx.consume(n);
+            if n == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The server sends `bytes`; what was not read of them by the handshake.
+    fn feed<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut rest = bytes;
+        self.pump();
+        while !rest.is_empty() && self.done.is_none() {
+            let spare = self.handshake.spare(&mut self.head, &self.rx);
+            let n = spare.len().min(rest.len());
+            assert!(n > 0, "waits, and reads nothing");
+            spare[..n].copy_from_slice(&rest[..n]);
+            rest = &rest[n..];
+            self.handshake.fill(&mut self.head, n);
+            self.pump();
+        }
+        rest
+    }
+
+    fn end(&mut self) {
+        self.pump();
+        self.handshake.fill(&mut self.head, 0);
+        self.pump();
+    }
+}
+
+fn connect(url: &str) -> Connect<'_> {
+    Connect::new(Address::parse(url).unwrap())
+}
+
+/// The request that a client sends.
+fn request(connect: &Connect<'_>) -> Result<String, BadHead> {
+    let config = Config::new();
+    let mut memory = Memory::new(2048, 140, 140);
+    let mut drive = Drive::new(&mut memory, &config, connect)?;
+    drive.pump();
+    Ok(String::from_utf8(drive.out).unwrap())
+}
+
+/// What a client makes of an answer, whose reading it ends at the end of the stream.
+fn outcome<'u>(connect: &Connect<'u>, answer: &[u8]) -> ClientStep<'u> {
+    let config = Config::new();
+    let mut memory = Memory::new(2048, 140, 140);
+    let mut drive = Drive::new(&mut memory, &config, connect).unwrap();
+    drive.feed(answer);
+    if drive.done.is_none() {
+        drive.end();
+    }
+    drive.done.unwrap()
+}
+
+/// A good answer with further lines.
+fn switch(more: &[&str]) -> String {
+    let mut head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {RFC_ACCEPT}\r\n"
+    );
+    more.iter().for_each(|line| head.extend([line, "\r\n"]));
+    head + "\r\n"
+}
+
+#[test]
+fn urls() {
+    for (url, secure, host, port) in [
+        ("ws://host", false, "host", 80),
+        ("wss://host", true, "host", 443),
+        ("WS://HOST", false, "HOST", 80),
+        ("Wss://host/", true, "host", 443),
+        ("ws://host:80", false, "host", 80),
+        ("ws://host:8080/path", false, "host", 8080),
+        ("wss://host:80?query", true, "host", 80),
+        ("ws://host:65535", false, "host", 65535),
+        ("ws://host:00080", false, "host", 80),
+        ("ws://192.168.4.2/ws", false, "192.168.4.2", 80),
+        ("ws://[::1]", false, "::1", 80),
+        ("wss://[2001:db8::1]:8443/ws", true, "2001:db8::1", 8443),
+        ("ws://[::ffff:192.0.2.1]:1/?x=[::2]:3", false, "::ffff:192.0.2.1", 1),
+        ("ws://esp32_2.local/a://b:c@d", false, "esp32_2.local", 80),
+        ("ws://xn--bcher-kva.example", false, "xn--bcher-kva.example", 80),
+    ] {
+        let address = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!((address.secure, address.host, address.port), (secure, host, port), "{url}");
+    }
+}
+
+#[test]
+fn urls_that_are_none() {
+    use BadUrl::*;
+    for (url, error) in [
+        ("", Scheme),
+        ("host", Scheme),
+        ("host/ws", Scheme),
+        ("//host", Scheme),
+        ("ws:host", Scheme),
+        ("ws:/host", Scheme),
+        ("://host", Scheme),
+        ("http://host", Scheme),
+        ("https://host", Scheme),
+        ("wsss://host", Scheme),
+        (" ws://host", Scheme),
+        ("ws://", Host),
+        ("ws:///path", Host),
+        ("ws://?query", Host),
+        ("ws://:80", Host),
+        ("ws://user@host", Host),
+        ("ws://@host", Host),
+        ("ws://ho st", Host),
+        ("ws://host ", Host),
+        ("ws://ho\tst", Host),
+        ("ws://ho\r\nst", Host),
+        ("ws://ho\0st", Host),
+        ("ws://host\\path", Host),
+        ("ws://ho\"st", Host),
+        ("ws://h\u{f6}st", Host),
+        ("ws://[]", Host),
+        ("ws://[::1", Host),
+        ("ws://[::1]80", Host),
+        ("ws://[::1]@host", Host),
+        ("ws://[::1\r\n]", Host),
+        ("ws://host]", Host),
+        ("ws://[not an address]", Host),
+        ("ws://[nonsense]", Host),
+        ("ws://[192.168.4.2]", Host),
+        ("ws://host:", Port),
+        ("ws://host:0", Port),
+        ("ws://host:65536", Port),
+        ("ws://host:80x", Port),
+        ("ws://host:+80", Port),
+        ("ws://host:-1", Port),
+        ("ws://host: 80", Port),
+        ("ws://host:80:80", Port),
+        ("ws://[::1]:", Port),
+        ("ws://[::1]:x", Port),
+        ("ws://::1", Host),
+        ("ws://host#", Fragment),
+        ("ws://host/path#fragment", Fragment),
+        ("ws://host/?query#fragment", Fragment),
+        ("ws://host/a b", Path),
+        ("ws://host/?a b", Path),
+        ("ws://host/ ", Path),
+        ("ws://host/\r\nX: y", Path),
+        ("ws://host/\n", Path),
+        ("ws://host/\0", Path),
+        ("ws://host/\u{7f}", Path),
+        ("ws://host/\u{fc}", Path),
+    ] {
+        let parsed = Address::parse(url);
+        // What has a user may be blamed for its password, which looks like a port.
+        assert_eq!(parsed, Err(error), "{url:?}");
+    }
+    for url in ["ws://user:password@host/", "ws://user:80@host", "ws://user:@host:80", "ws://a@b@c"] {
+        assert!(Address::parse(url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn the_request_byte_for_byte() {
+    let golden = "GET /chat?room=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    let mut ask = connect("ws://server.example.com/chat?room=1");
+    assert_eq!(request(&ask).unwrap(), format!("{golden}\r\n"));
+    ask.protocols = &["chat", "superchat"];
+    let protocols = "Sec-WebSocket-Protocol: chat, superchat\r\n";
+    assert_eq!(request(&ask).unwrap(), format!("{golden}{protocols}\r\n"));
+    ask.headers = &[("Origin", "http://example.com"), ("Authorization", "Basic eDp5"), ("X-Empty", ""), ("Cookie", "a=\u{e9}\tb")];
+    let headers = "Origin: http://example.com\r\nAuthorization: Basic eDp5\r\nX-Empty: \r\nCookie: a=\u{e9}\tb\r\n";
+    assert_eq!(request(&ask).unwrap(), format!("{golden}{protocols}{headers}\r\n"));
+    ask.protocols = &["one"];
+    let protocols = "Sec-WebSocket-Protocol: one\r\n";
+    assert_eq!(request(&ask).unwrap(), format!("{golden}{protocols}{headers}\r\n"));
+}
+
+#[test]
+fn host_and_target_as_the_url_has_them() {
+    for (url, target, host) in [
+        ("ws://host", "/", "host"),
+        ("ws://host/", "/", "host"),
+        ("ws://host?a=b", "/?a=b", "host"),
+        ("ws://host/?a=b", "/?a=b", "host"),
+        ("ws://host/a/../b//c", "/a/../b//c", "host"),
+        ("ws://host/%20%C3%A9", "/%20%C3%A9", "host"),
+        ("ws://host:8080/a", "/a", "host:8080"),
+        ("wss://host:8443?a", "/?a", "host:8443"),
+        ("wss://192.168.4.2", "/", "192.168.4.2"),
+        ("ws://[::1]/a", "/a", "[::1]"),
+        ("ws://[2001:db8::1]:8080", "/", "[2001:db8::1]:8080"),
+    ] {
+        let request = request(&connect(url)).unwrap();
+        let expected = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n");
+        assert!(request.starts_with(&expected), "{url}: {request}");
+    }
+}
+
+#[test]
+fn a07_control_characters_in_what_a_client_says() {
+    for byte in (0..=u8::MAX).filter(u8::is_ascii) {
+        let text = leak(format!("a{}b", char::from(byte)));
+        let value = byte == b'\t' || (b' '..0x7F).contains(&byte);
+        let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let good = connect("ws://host/");
+        for (ask, good) in [
+            (Connect { headers: &[("X-Name", text)], ..good }, value),
+            (Connect { headers: &[("X-First", "x"), (text, "value")], ..good }, token),
+            (Connect { protocols: &[text], ..good }, token),
+            (Connect { protocols: &["first", text], ..good }, token),
+        ] {
+            let (config, mut memory) = (Config::new(), Memory::new(2048, 140, 140));
+            let (mut head, ..) = memory.buffers();
+            let made = ClientHandshake::new(&config, NOW, NONCE, &ask, &mut head);
+            assert_eq!(made.err(), (!good).then_some(BadHead::Malformed), "{byte:#x}");
+            assert_eq!(head.filled().is_empty(), !good, "nothing is there to be sent");
+        }
+        // What stands in the URL has been looked at before.
+        if let Ok(address) = Address::parse(&format!("ws://host/{text}")) {
+            assert!((b'!'..0x7F).contains(&byte) && byte != b'#', "{byte:#x}");
+            let line = request(&Connect::new(address)).unwrap();
+            assert!(line.starts_with(&format!("GET /{text} HTTP/1.1\r\nHost: host\r\n")), "{line}");
+        }
+    }
+    let good = connect("ws://host/");
+    assert_eq!(request(&Connect { headers: &[("", "x")], ..good }), Err(BadHead::Malformed));
+    assert_eq!(request(&Connect { protocols: &[""], ..good }), Err(BadHead::Malformed));
+    assert_eq!(request(&Connect { protocols: &["a, b"], ..good }), Err(BadHead::Malformed));
+}
+
+#[test]
+fn a_request_that_fits_to_the_byte() {
+    let config = Config::new();
+    let ask = Connect { headers: &[("X-Filler", "some more, so that it is longer than the smallest buffer")], ..connect("ws://host/") };
+    let len = request(&ask).unwrap().len();
+    for (size, error) in [(len - 1, Some(BadHead::TooLarge)), (len, None)] {
+        let mut memory = Memory::new(size, 140, 140);
+        assert_eq!(Drive::new(&mut memory, &config, &ask).err(), error);
+    }
+}
+
+#[test]
+fn a11_what_comes_with_the_101_is_kept() {
+    let config = Config::new();
+    let ask = connect("ws://server.example.com/chat");
+    let answer = switch(&[]);
+    let frames: Vec<u8> = (0..5_000).map(|i| (i % 251) as u8).collect();
+    let input = [answer.as_bytes(), &frames].concat();
+    let first = (0..answer.len() + 20).map(|at| (at, usize::MAX));
+    for (head, rx) in [(512, 140), (300, 200), (8192, 140), (8192, 8192)] {
+        let mut memory = Memory::new(head, rx, 140);
+        for (first, size) in first.clone().chain([1, 3, 139, 140, 141].map(|size| (0, size))) {
+            let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+            let mut unread = Vec::new();
+            let (a, b) = input.split_at(first);
+            for piece in [a].into_iter().chain(b.chunks(size.min(input.len()))) {
+                unread.extend_from_slice(drive.feed(piece));
+            }
+            assert_eq!(drive.done, Some(ClientStep::Open(None)));
+            // What was read behind the head, and then what the transport still has: nothing lost or doubled.
+            assert!([drive.rx.filled(), &unread].concat() == frames, "{head}, {rx}, {first}, {size}");
+            assert!(drive.handshake.spare(&mut drive.head, &drive.rx).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a12_an_answer_is_checked_whole() {
+    use HandshakeError::*;
+    let ask = Connect { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
+    let good = switch(&[]);
+    let accept = format!("Sec-WebSocket-Accept: {RFC_ACCEPT}\r\n");
+    let failed = |error| ClientStep::Failed(error);
+    assert_eq!(outcome(&ask, good.as_bytes()), ClientStep::Open(None));
+    for (from, to, step) in [
+        // As §4.1 has it: these are compared without case, and Connection is a list.
+        ("Upgrade: websocket", "upgrade: WebSocket", ClientStep::Open(None)),
+        ("Connection: Upgrade", "CONNECTION: keep-alive, uPGRADE", ClientStep::Open(None)),
+        ("Switching Protocols", "Whatever You Like", ClientStep::Open(None)),
+        (" Switching Protocols", "", ClientStep::Open(None)),
+        (RFC_ACCEPT, &format!("  {RFC_ACCEPT}\t"), ClientStep::Open(None)),
+        ("Sec-WebSocket-Accept", "sec-websocket-accept", ClientStep::Open(None)),
+        ("Upgrade: websocket\r\n", "", failed(Upgrade)),
+        ("Upgrade: websocket", "Upgrade: h2c", failed(Upgrade)),
+        ("Upgrade: websocket", "Upgrade: websockets", failed(Upgrade)),
+        ("Upgrade: websocket", "Upgrade:", failed(Upgrade)),
+        // "contains a value that is not an ASCII case-insensitive match for the value "websocket"" (§4.1)
+        ("Upgrade: websocket", "Upgrade: websocket, h2c", failed(Upgrade)),
+        ("Upgrade: websocket", "Upgrade: websocket\r\nUpgrade: h2c", failed(Upgrade)),
+        ("Connection: Upgrade\r\n", "", failed(Connection)),
+        ("Connection: Upgrade", "Connection: close", failed(Connection)),
+        ("Connection: Upgrade", "Connection: Upgraded", failed(Connection)),
+        (&accept, "", failed(Accept)),
+        (RFC_ACCEPT, "", failed(Accept)),
+        (RFC_ACCEPT, "Jg/fQVRsgwdDzYeG8yNBHRajUxw=", failed(Accept)),
+        (RFC_ACCEPT, "S3PPLMBITXAQ9KYGZZHZRBK+XOO=", failed(Accept)),
+        (RFC_ACCEPT, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo", failed(Accept)),
+        (RFC_ACCEPT, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=x", failed(Accept)),
+        (RFC_ACCEPT, RFC_KEY, failed(Accept)),
+        (&accept, &format!("{accept}{accept}"), failed(Accept)),
+        (&accept, &format!("{accept}Sec-WebSocket-Accept: other\r\n"), failed(Accept)),
+        ("HTTP/1.1", "HTTP/2.0", failed(NotHttp)),
+        ("HTTP/1.1", "HTTP/1.0", failed(NotHttp)),
+        ("HTTP/1.1", "HTTP1.1", failed(NotHttp)),
+        ("HTTP/1.1", "ICY", failed(NotHttp)),
+        (" 101 ", " 1O1 ", failed(NotHttp)),
+        (" 101 ", " 1010 ", failed(NotHttp)),
+        ("\r\nUpgrade", "\nUpgrade", failed(NotHttp)),
+        ("Upgrade: web", "Upgr\u{0}ade: web", failed(NotHttp)),
+        ("Upgrade: web", "Upgrade : web", failed(NotHttp)),
+        ("Connection: ", " Connection: ", failed(NotHttp)),
+    ] {
+        assert!(good.contains(from), "{from}");
+        assert_eq!(outcome(&ask, good.replacen(from, to, 1).as_bytes()), step, "{from:?} -> {to:?}");
+    }
+}
+
+#[test]
+fn a12_nothing_is_agreed_upon_that_was_not_offered() {
+    use HandshakeError::*;
+    let offered = Connect { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
+    let none = connect("ws://server.example.com/chat");
+    for (lines, ask, step) in [
+        (&["Sec-WebSocket-Protocol: chat"][..], offered, ClientStep::Open(Some("chat"))),
+        (&["sec-websocket-protocol:\tsuperchat "], offered, ClientStep::Open(Some("superchat"))),
+        (&[], offered, ClientStep::Open(None)),
+        (&["Sec-WebSocket-Protocol: Chat"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: other"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat, superchat"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat,"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol:"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat"], offered, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat"], none, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol:"], none, ClientStep::Failed(Protocol)),
+        (&["Sec-WebSocket-Extensions: permessage-deflate"], offered, ClientStep::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions: x; y=z"], none, ClientStep::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions: ,", "Sec-WebSocket-Extensions: x"], none, ClientStep::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions:"], none, ClientStep::Open(None)),
+        (&["Set-Cookie: a=b", "X-Anything: \u{e9}"], none, ClientStep::Open(None)),
+    ] {
+        assert_eq!(outcome(&ask, switch(lines).as_bytes()), step, "{lines:?}");
+    }
+}
+
+#[test]
+fn a13_redirects_are_told_not_followed() {
+    let config = Config::new();
+    let ask = Connect { headers: &[("Authorization", "Basic c2VjcmV0")], ..connect("ws://a.example/") };
+    let body = "moved to another place";
+    for (code, location) in
+        [(301, "wss://a.example/"), (302, "ws://evil.example/"), (303, "/b"), (307, "//evil.example/"), (308, "http://x/")]
+    {
+        let answer = format!("HTTP/1.1 {code} Moved\r\nLocation: {location}\r\nContent-Length: 22\r\n\r\n{body}");
+        for size in [1, 7, answer.len()] {
+            let mut memory = Memory::new(512, 140, 140);
+            let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+            drive.pump();
+            let asked = drive.out.len();
+            answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
+            assert_eq!(drive.done, Some(ClientStep::Refused));
+            assert!(drive.out.len() == asked && drive.tx.is_empty(), "nobody is told anything more");
+            let reply = Reply::parse(&drive.head, &config).unwrap();
+            assert_eq!((reply.status, reply.body), (code, body.as_bytes()));
+            assert_eq!(reply.fields.get("location"), Some(location.as_bytes()));
+            assert!(drive.rx.is_empty(), "a body is not taken for frames");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_with_its_body() {
+    let config = Config::new();
+    let ask = connect("ws://server.example.com/");
+    let long = "x".repeat(1000);
+    for (head, body, seen, ends) in [
+        // Whole with its last byte, at the end of the stream, or as much as the memory holds.
+        ("HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\n", "token", 5, false),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "", 0, false),
+        ("HTTP/1.1 503 Busy\r\ncontent-length: 2000\r\n\r\n", "short", 5, true),
+        ("HTTP/1.1 400 Bad\r\n\r\n", "until the end", 13, true),
+        ("HTTP/1.1 400 Bad\r\nContent-Length: many\r\n\r\n", "until the end", 13, true),
+        ("HTTP/1.0 500 Old\r\n\r\n", &long, 512 - 20, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", &long, 512 - 41, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n", &long, 512 - 57, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", &long, 512 - 60, false),
+    ] {
+        let status: u16 = head[9..12].parse().unwrap();
+        for size in [1, 139, 2000] {
+            let mut memory = Memory::new(512, 140, 140);
+            let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+            let answer = [head, body].concat();
+            answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
+            if ends {
+                assert_eq!(drive.done, None);
+                drive.end();
+            }
+            assert_eq!(drive.done, Some(ClientStep::Refused));
+            let reply = Reply::parse(&drive.head, &config).unwrap();
+            assert_eq!((reply.status, reply.body.len()), (status, seen), "{head}");
+            assert!(body.as_bytes().starts_with(reply.body));
+        }
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_has_the_deadline_of_the_handshake() {
+    let config = Config::new();
+    let ask = connect("ws://server.example.com/");
+    let mut memory = Memory::new(512, 140, 140);
+    let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+    drive.feed(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno");
+    for _ in 0..9 {
+        drive.now = drive.now.after(SECOND);
+        drive.feed(b"o");
+        assert_eq!((drive.done, drive.deadline), (None, Some(NOW.after(10 * SECOND))));
+    }
+    drive.now = drive.deadline.unwrap();
+    drive.pump();
+    // The status is known, and worth more than that the body is not.
+    assert_eq!(drive.done, Some(ClientStep::Refused));
+    assert_eq!(Reply::parse(&drive.head, &config).unwrap().body, b"noooooooooo");
+}
+
+#[test]
+fn a_server_that_is_slow_or_gone() {
+    let config = Config::new();
+    let ask = connect("ws://server.example.com/");
+    let answer = switch(&[]);
+    let mut memory = Memory::new(512, 140, 140);
+    for len in [0, 1, 50, answer.len() - 1] {
+        let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+        drive.feed(&answer.as_bytes()[..len]);
+        drive.end();
+        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Vanished)));
+        let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+        drive.feed(&answer.as_bytes()[..len]);
+        drive.now = NOW.after(10 * SECOND - Duration::from_micros(1));
+        drive.pump();
+        assert_eq!(drive.done, None);
+        drive.now = drive.deadline.unwrap();
+        drive.pump();
+        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Timeout)));
+        drive.pump();
+        // What comes too late is not looked at.
+        assert_eq!(drive.feed(&answer.as_bytes()[len..]).len(), answer.len() - len);
+    }
+    // A server that does not even read.
+    let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+    drive.take = 0;
+    drive.pump();
+    assert!(drive.handshake.spare(&mut drive.head, &drive.rx).is_empty());
+    drive.now = drive.deadline.unwrap();
+    drive.pump();
+    assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Timeout)));
+}
+
+#[test]
+fn the_end_of_the_stream_with_the_answer() {
+    let config = Config::new();
+    let ask = connect("ws://server.example.com/");
+    let mut memory = Memory::new(512, 140, 140);
+    let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+    let answer = switch(&[]);
+    let (a, b) = answer.as_bytes().split_at(100);
+    drive.feed(a);
+    drive.handshake.spare(&mut drive.head, &drive.rx)[..b.len()].copy_from_slice(b);
+    drive.handshake.fill(&mut drive.head, b.len());
+    drive.handshake.fill(&mut drive.head, 0);
+    drive.pump();
+    // The connection is open, and learns at once that there is nobody.
+    assert_eq!(drive.done, Some(ClientStep::Open(None)));
+    assert!(drive.rx.is_ended());
+}
+
+#[test]
+fn an_answer_beyond_the_limits() {
+    let ask = connect("ws://server.example.com/");
+    let long = switch(&[&format!("X: {}", "x".repeat(400))]);
+    let ends = |config: &Config, memory: usize, answer: &str, size: usize| {
+        let mut memory = Memory::new(memory, 1024, 140);
+        let mut drive = Drive::new(&mut memory, config, &ask).unwrap();
+        answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
+        drive.done
+    };
+    let too_large = Some(ClientStep::Failed(HandshakeError::TooLarge));
+    let open = Some(ClientStep::Open(None));
+    for size in [1, 100, 1000] {
+        let mut config = Config::new();
+        assert_eq!(ends(&config, long.len(), &long, size), open);
+        assert_eq!(ends(&config, long.len() - 1, &long, size), too_large);
+        config.limits.head = long.len();
+        assert_eq!(ends(&config, 1024, &long, size), open, "{size}");
+        config.limits.head = long.len() - 1;
+        assert_eq!(ends(&config, 1024, &long, size), too_large, "{size}");
+        let fields: Vec<_> = (3..65).map(|i| format!("X-{i}: y")).collect();
+        let mut fields: Vec<_> = fields.iter().map(String::as_str).collect();
+        let config = Config::new();
+        assert_eq!(ends(&config, 8192, &switch(&fields), size), too_large);
+        fields.pop();
+        assert_eq!(ends(&config, 8192, &switch(&fields), size), open);
+    }
+}
+
+#[test]
+fn every_byte_of_an_answer_replaced_by_every_other() {
+    let config = Config::new();
+    let ask = Connect { protocols: &["chat"], ..connect("ws://server.example.com/") };
+    let good = switch(&["Sec-WebSocket-Protocol: chat"]);
+    let mut memory = Memory::new(512, 512, 140);
+    for at in 0..good.len() {
+        for byte in 0..=u8::MAX {
+            let mut answer = good.clone().into_bytes();
+            answer[at] = byte;
+            let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
+            drive.feed(&answer);
+            if drive.done.is_none() {
+                drive.end();
+            }
+            assert!(drive.done.is_some(), "byte {byte:#x} at {at}");
+            if let Some(ClientStep::Open(protocol)) = drive.done {
+                assert!(protocol.is_none_or(|protocol| protocol == "chat"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_and_a_server_of_ours() {
+    let config = Config::new();
+    let protocols = &["b", "a"];
+    for (offer, index, name) in [(&["a", "b"][..], Some(0), Some("b")), (&["x", "a"], Some(1), Some("a")), (&["x"], None, None), (&[], None, None)] {
+        for size in [1, 13, 140] {
+            let headers = &[("Origin", "http://[::1]:8080")];
+            let ask = Connect { protocols: offer, headers, ..connect("ws://[::1]:8080/chat?x=y") };
+            let mut memory = [Memory::new(512, 140, 140), Memory::new(512, 140, 140)];
+            let [client, server] = &mut memory;
+            let mut client = Drive::new(client, &config, &ask).unwrap();
+            let (mut head, mut rx, mut tx) = server.buffers();
+            let mut server = ServerHandshake::new(&config, NOW);
+            client.take = size;
+            let mut opened = None;
+            while client.done.is_none() || opened.is_none() {
+                client.pump();
+                let asked: Vec<u8> = client.out.drain(..).collect();
+                for piece in asked.chunks(size) {
+                    server.spare(&mut head, &mut rx)[..piece.len()].copy_from_slice(piece);
+                    server.fill(&mut head, &mut rx, piece.len());
+                    let step = server.poll(NOW, &mut head, &mut rx, &mut tx, |request| {
+                        assert_eq!((request.path(), request.query()), ("/chat", "x=y"));
+                        Answer::Accept(Accept { protocols, ..Accept::default() })
+                    });
+                    if let HandshakeStep::Open(protocol) = step {
+                        opened = Some(protocol);
+                    }
+                }
+                let n = size.min(tx.pending().len());
+                client.feed(&tx.pending()[..n]);
+                tx.consume(n);
+                let again = server.poll(NOW, &mut head, &mut rx, &mut tx, |_| panic!("asked twice"));
+                if let HandshakeStep::Open(protocol) = again {
+                    opened = Some(protocol);
+                }
+            }
+            assert_eq!((opened, client.done), (Some(index), Some(ClientStep::Open(name))));
+        }
+    }
+}
