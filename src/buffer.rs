@@ -17,11 +17,17 @@ pub struct ReceiveBuffer<'b> {
     memory: Memory<'b>,
     /// Where an extension puts what it decodes.
     output: Memory<'b>,
+    place: Place,
+}
+
+/// What a receive buffer holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
     start: usize,
     end: usize,
-    ended: bool,
+    pub(crate) ended: bool,
     /// Bytes have arrived that no poll has seen.
-    fresh: bool,
+    pub(crate) fresh: bool,
     /// The payload that was delivered last lies in `output`.
     decoded: bool,
 }
@@ -43,11 +49,7 @@ pub(crate) struct Opened<'r> {
     pub(crate) input: &'r mut [u8],
     pub(crate) output: &'r mut [u8],
     pub(crate) capacity: usize,
-    pub(crate) ended: bool,
-    pub(crate) fresh: &'r mut bool,
-    start: &'r mut usize,
-    end: usize,
-    decoded: &'r mut bool,
+    pub(crate) place: &'r mut Place,
 }
 
 /// Memory that is lent, or owned where there is a heap.
@@ -80,15 +82,7 @@ impl<'b> ReceiveBuffer<'b> {
         if memory.get().len() < MIN_BUFFER {
             return Err(BufferTooSmall);
         }
-        Ok(Self {
-            memory,
-            output: Memory::Lent(&mut []),
-            start: 0,
-            end: 0,
-            ended: false,
-            fresh: false,
-            decoded: false,
-        })
+        Ok(Self { memory, output: Memory::Lent(&mut []), place: Place::default() })
     }
 
     /// The same buffer with memory for an [`Extension`](crate::Extension) to decode into: at most so many
@@ -103,26 +97,26 @@ impl<'b> ReceiveBuffer<'b> {
     ///
     /// Ends the life of every [`Span`] that was handed out.
     pub fn spare(&mut self) -> &mut [u8] {
-        if self.ended {
+        if self.place.ended {
             return &mut [];
         }
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-        } else if self.start > 0 {
+        if self.place.start == self.place.end {
+            self.place.start = 0;
+            self.place.end = 0;
+        } else if self.place.start > 0 {
             // What is here is less than a frame: moved at most once a read, and never a frame twice.
-            compact(self.memory.get_mut(), &mut self.start, &mut self.end);
+            compact(self.memory.get_mut(), &mut self.place.start, &mut self.place.end);
         }
-        self.memory.get_mut().get_mut(self.end..).unwrap_or_default()
+        self.memory.get_mut().get_mut(self.place.end..).unwrap_or_default()
     }
 
     /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
     ///
     /// More than there is room for counts as all of it.
     pub fn fill(&mut self, n: usize) {
-        self.ended |= n == 0;
-        self.fresh |= n > 0;
-        self.end = self.end.saturating_add(n).min(self.capacity());
+        self.place.ended |= n == 0;
+        self.place.fresh |= n > 0;
+        self.place.end = self.place.end.saturating_add(n).min(self.capacity());
     }
 
     /// Puts `bytes` behind what is here, as [`fill`](Self::fill) would, and returns how many found room.
@@ -153,7 +147,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// Everything that has arrived and was not taken.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        self.memory.get().get(self.start..self.end).unwrap_or_default()
+        self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
     }
 
     /// Bytes of memory.
@@ -165,39 +159,38 @@ impl<'b> ReceiveBuffer<'b> {
     /// Whether nothing lies here: then the memory can serve another connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.place.start == self.place.end
     }
 
     /// Whether the stream has ended.
     #[must_use]
     pub const fn is_ended(&self) -> bool {
-        self.ended
+        self.place.ended
     }
 
     /// Takes `n` bytes away from the front.
     pub fn consume(&mut self, n: usize) {
-        self.start = self.start.saturating_add(n).min(self.end);
+        self.place.start = self.place.start.saturating_add(n).min(self.place.end);
     }
 
     /// As new, for another stream.
     pub fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
-        self.ended = false;
-        self.fresh = false;
+        self.place = Place::default();
     }
 
     /// Puts a payload that was just consumed back to the front, to be shown once more.
     pub(crate) fn hold(&mut self, span: Span) {
         if !span.decoded {
-            self.start = self.start.saturating_sub(span.len);
+            self.place.start = self.place.start.saturating_sub(span.len);
         }
     }
 
     /// The payload that was put back, wherever it lies by now.
     pub(crate) fn held(&self, span: Span) -> Payload<'_> {
-        let (source, start) =
-            if span.decoded { (self.output.get(), span.start) } else { (self.memory.get(), self.start) };
+        let (source, start) = match span.decoded {
+            true => (self.output.get(), span.start),
+            false => (self.memory.get(), self.place.start),
+        };
         Payload::Bytes(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
     }
 
@@ -214,8 +207,8 @@ impl<'b> ReceiveBuffer<'b> {
     /// what the caller wants to know.
     pub(crate) fn rewrite<T>(&mut self, write: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
         let (len, result) = write(self.memory.get_mut());
-        self.start = 0;
-        self.end = len.min(self.capacity());
+        self.place.start = 0;
+        self.place.end = len.min(self.capacity());
         result
     }
 
@@ -223,24 +216,18 @@ impl<'b> ReceiveBuffer<'b> {
     /// is borrowed.
     #[inline]
     pub(crate) fn open(&mut self) -> Opened<'_> {
-        let capacity = self.memory.get().len();
-        Opened {
-            input: self.memory.get_mut().get_mut(self.start..self.end).unwrap_or_default(),
-            output: self.output.get_mut(),
-            capacity,
-            ended: self.ended,
-            fresh: &mut self.fresh,
-            start: &mut self.start,
-            end: self.end,
-            decoded: &mut self.decoded,
-        }
+        let Self { memory, output, place } = self;
+        let memory = memory.get_mut();
+        let capacity = memory.len();
+        let input = memory.get_mut(place.start..place.end).unwrap_or_default();
+        Opened { input, output: output.get_mut(), capacity, place }
     }
 
     /// The place of a payload of `len` bytes, the last that a receiver delivered.
     #[inline]
     pub(crate) fn span(&self, len: usize) -> Span {
-        let start = if self.decoded { 0 } else { self.start.saturating_sub(len) };
-        Span { start, len, decoded: self.decoded }
+        let start = if self.place.decoded { 0 } else { self.place.start.saturating_sub(len) };
+        Span { start, len, decoded: self.place.decoded }
     }
 }
 
@@ -325,14 +312,19 @@ impl<'b> TransmitBuffer<'b> {
     /// Room for exactly `n` bytes, which count as pending from now on; `None` where there is none.
     #[inline]
     pub(crate) fn reserve(&mut self, n: usize) -> Option<&mut [u8]> {
-        if n > self.capacity().saturating_sub(self.end) && self.worth_moving() {
+        if n > self.capacity().saturating_sub(self.end) {
+            self.make_room();
+        }
+        let slot = self.memory.get_mut().get_mut(self.end..)?.get_mut(..n)?;
+        self.end = self.end.saturating_add(n);
+        Some(slot)
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        if self.worth_moving() {
             compact(self.memory.get_mut(), &mut self.start, &mut self.end);
         }
-        let start = self.end;
-        let end = start.checked_add(n)?;
-        let slot = self.memory.get_mut().get_mut(start..end)?;
-        self.end = end;
-        Some(slot)
     }
 
     /// Gives back the last `n` bytes of a reservation.
@@ -351,8 +343,8 @@ impl Opened<'_> {
     /// Only what is left in `input` remains in the buffer; `decoded` says where the payload lies.
     #[inline]
     pub(crate) fn close(&mut self, decoded: bool) {
-        *self.start = self.end.saturating_sub(self.input.len());
-        *self.decoded = decoded;
+        self.place.start = self.place.end.saturating_sub(self.input.len());
+        self.place.decoded = decoded;
     }
 }
 

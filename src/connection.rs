@@ -4,7 +4,7 @@
 
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
 use crate::cause::{Cause, End, Timeout};
-use crate::close::CloseCode;
+use crate::close::{CloseCode, MAX_REASON};
 use crate::config::{Config, Control};
 use crate::error::{SendError, Violation};
 use crate::event::{Data, Event, Payload, Span};
@@ -138,7 +138,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// names is [`ReceiveBuffer::payload`], until the next poll or read.
     ///
     /// Read the clock once for each time the transport wakes you, not for each poll.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
         match self.receive(now, rx, tx) {
             Step::Event(event) => {
@@ -153,7 +153,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
 
     /// [`poll`](Self::poll) with events that borrow the receive buffer: a text that came whole is a `&str`
     /// from the pass that checked it.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn receive<'r>(
         &mut self,
         now: Instant,
@@ -161,26 +161,15 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Payload<'r>> {
         let mut view = rx.open();
-        let mut outcome = None;
         // Nothing is owed and no deadline has passed: time and the transmit buffer need not be touched.
-        if now < self.next {
-            if !X::ACTIVE {
-                if let Some(data) = self.receiver.quick(&mut view.input) {
-                    view.close(false);
-                    self.heard = now;
-                    self.pinged = false;
-                    return Step::Event(Event::Data(data));
-                }
+        if now < self.next && !X::ACTIVE {
+            if let Some(data) = self.receiver.quick(&mut view.input) {
+                view.close(false);
+                return self.heard_data(now, data);
             }
-            let received = self.take(&mut view);
-            if let Ok(Some(Event::Data(data))) = received {
-                self.heard = now;
-                self.pinged = false;
-                return Step::Event(Event::Data(data));
-            }
-            outcome = Some(received);
         }
-        self.slow(now, &mut view, tx, outcome)
+        // By value, as otherwise it lay on the stack before the quick path as well.
+        self.slow(now, view, tx)
     }
 
     /// Does what is to be done without receiving: replies, deadlines, the closing handshake. For an
@@ -284,6 +273,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// The application has failed: closes as soon as there is room, without a reason if there is none now.
     /// Where a frame was begun and will not be finished, nothing can follow it, and the connection ends.
     pub(crate) fn close_anyhow(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+        // Too long a reason is no reason to stay open.
+        let reason = if reason.len() > MAX_REASON { "" } else { reason };
         match self.close(tx, Some(code), reason) {
             Err(SendError::Blocked) if self.phase == Phase::Open => {
                 self.owed = Some(Some(code));
@@ -307,20 +298,33 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         received
     }
 
+    #[inline]
+    fn heard_data<'r>(&mut self, now: Instant, data: Data<Payload<'r>>) -> Step<Payload<'r>> {
+        self.heard = now;
+        self.pinged = false;
+        Step::Event(Event::Data(data))
+    }
+
     #[inline(never)]
     fn slow<'r>(
         &mut self,
         now: Instant,
-        view: &mut Opened<'r>,
+        mut view: Opened<'r>,
         tx: &mut TransmitBuffer<'_>,
-        mut outcome: Option<Result<Option<Event<Payload<'r>>>, Violation>>,
     ) -> Step<Payload<'r>> {
-        if core::mem::take(view.fresh) {
+        let mut outcome = None;
+        if now < self.next {
+            match self.take(&mut view) {
+                Ok(Some(Event::Data(data))) => return self.heard_data(now, data),
+                received => outcome = Some(received),
+            }
+        }
+        if core::mem::take(&mut view.place.fresh) {
             self.heard = now;
             self.pinged = false;
         }
         loop {
-            match self.keep_house(now, view.ended, tx) {
+            match self.keep_house(now, view.place.ended, tx) {
                 Some(Step::Closed(cause)) => return Step::Closed(cause),
                 Some(Step::Wait { deadline }) => {
                     // "it SHOULD NOT continue to attempt to process data" (§7.1.7)
@@ -333,7 +337,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             }
             let received = match outcome.take() {
                 Some(received) => received,
-                None => self.take(view),
+                None => self.take(&mut view),
             };
             match received {
                 Ok(Some(event)) => {
@@ -341,7 +345,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                         return Step::Event(event);
                     }
                 }
-                Ok(None) if view.ended => self.end(End::Vanished),
+                Ok(None) if view.place.ended => self.end(End::Vanished),
                 Ok(None) => return Step::Wait { deadline: self.schedule(now) },
                 Err(violation) => self.fail(violation),
             }

@@ -201,7 +201,7 @@ impl Header {
     #[must_use = "the header takes as many bytes as are returned"]
     pub fn encode(&self, out: &mut [u8; MAX_HEADER]) -> usize {
         let [first, second, rest @ ..] = out;
-        *first = (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode as u8;
+        *first = self.first();
         let extended = length_bytes(self.len);
         let short = match extended {
             0 => (self.len & 0x7F) as u8,
@@ -216,6 +216,12 @@ impl Header {
             *slot = *byte;
         }
         header_len(self.len, self.key.is_some())
+    }
+
+    /// The first byte.
+    #[inline]
+    pub(crate) fn first(&self) -> u8 {
+        (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode as u8
     }
 }
 

@@ -12,16 +12,8 @@
 #[inline]
 #[must_use = "the next piece of this payload needs the key that is returned"]
 pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
-    let len = payload.len();
-    let word = u32::from_ne_bytes(key);
-    let mut words = payload.chunks_exact_mut(WORD);
-    for chunk in &mut words {
-        xor(chunk, word);
-    }
-    for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
-        *byte ^= key;
-    }
-    rotate(key, len)
+    apply(key, payload);
+    rotate(key, payload.len())
 }
 
 /// The key as it stands `len` bytes further on.
@@ -36,22 +28,51 @@ pub(crate) fn rotate(key: [u8; 4], len: usize) -> [u8; 4] {
     }
 }
 
-/// Bytes masked at a step: a multiple of four, so that every step begins with the key's first byte.
-const WORD: usize = if cfg!(target_pointer_width = "64") { 8 } else { 4 };
-
+/// In words, of which the last overlaps the one before it: no byte is alone but those of 1 to 3.
 #[cfg(target_pointer_width = "64")]
-#[inline(always)]
-fn xor(chunk: &mut [u8], key: u32) {
-    if let Ok(bytes) = <&mut [u8; WORD]>::try_from(chunk) {
-        let key = u64::from(key) | (u64::from(key) << 32);
-        *bytes = (u64::from_ne_bytes(*bytes) ^ key).to_ne_bytes();
+#[inline]
+fn apply(key: [u8; 4], payload: &mut [u8]) {
+    let narrow = u32::from_le_bytes(key);
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
+    // The key as it stands where the last word begins, a multiple of four bytes before the end.
+    let turn = (payload.len() as u32 & 3) << 3;
+    if let Some(&last) = payload.last_chunk() {
+        let last = u64::from_le_bytes(last) ^ wide.rotate_right(turn);
+        for chunk in payload.chunks_exact_mut(8) {
+            if let Some(word) = chunk.first_chunk_mut() {
+                *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
+            }
+        }
+        if let Some(word) = payload.last_chunk_mut() {
+            *word = last.to_le_bytes();
+        }
+    } else if let (Some(&first), Some(&last)) = (payload.first_chunk(), payload.last_chunk()) {
+        let last = u32::from_le_bytes(last) ^ narrow.rotate_right(turn);
+        if let Some(word) = payload.first_chunk_mut() {
+            *word = (u32::from_le_bytes(first) ^ narrow).to_le_bytes();
+        }
+        if let Some(word) = payload.last_chunk_mut() {
+            *word = last.to_le_bytes();
+        }
+    } else {
+        for (byte, key) in payload.iter_mut().zip(key) {
+            *byte ^= key;
+        }
     }
 }
 
+/// Flash is dearer than time: the simplest that goes by words.
 #[cfg(not(target_pointer_width = "64"))]
-#[inline(always)]
-fn xor(chunk: &mut [u8], key: u32) {
-    if let Ok(bytes) = <&mut [u8; WORD]>::try_from(chunk) {
-        *bytes = (u32::from_ne_bytes(*bytes) ^ key).to_ne_bytes();
+#[inline]
+fn apply(key: [u8; 4], payload: &mut [u8]) {
+    let word = u32::from_ne_bytes(key);
+    let mut words = payload.chunks_exact_mut(4);
+    for chunk in &mut words {
+        if let Some(bytes) = chunk.first_chunk_mut() {
+            *bytes = (u32::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+        }
+    }
+    for (byte, key) in words.into_remainder().iter_mut().zip(key) {
+        *byte ^= key;
     }
 }

@@ -76,7 +76,7 @@ impl<S: Storage> Assembler<S> {
     /// The same as text: `None` where the message is binary, or not complete.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        let whole = self.complete && self.kind == Kind::Text;
+        let whole = self.complete && !self.overflow && self.kind == Kind::Text;
         if whole { core::str::from_utf8(self.bytes()).ok() } else { None }
     }
 

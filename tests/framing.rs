@@ -8,8 +8,8 @@ use std::cell::Cell;
 use common::*;
 use sansocket::frame::{Header, Rsv, Rules};
 use sansocket::{
-    Client, CloseCode, Config, Connection, Control, Delivery, End, Kind, MIN_BUFFER, SendError, Sender,
-    Server, State, Timeout, TransmitBuffer, Utf8, Violation,
+    Assembler, Client, CloseCode, Config, Connection, Control, Data, Delivery, End, Fixed, Full, Kind,
+    MIN_BUFFER, Payload, SendError, Sender, Server, State, Storage, Timeout, TransmitBuffer, Utf8, Violation,
 };
 
 /// How a connection ended that the peer ended by breaking a rule.
@@ -819,4 +819,194 @@ fn a14_lengths_that_are_sent() {
     sender.begin(&mut tx, Kind::Binary, (1 << 63) - 1, true).expect("a length that can be sent");
     assert_eq!(tx.pending(), [&[BINARY, 127, 0x7F][..], &[0xFF; 7]].concat());
     assert_eq!(sender.left(), (1 << 63) - 1);
+}
+
+// ---- payload that is read past the buffer ----
+
+/// A frame larger than the receive buffer, most of which the transport reads straight into other memory.
+#[test]
+fn absorb() {
+    fn run<R: TestRole>() {
+        let text = "κόσμε".repeat(200);
+        for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
+            let mut config = Config::new();
+            config.delivery = delivery;
+            for front in [0, 1, 2, 3, 50, 139] {
+                for piece in [1, 2, 3, 5, 64, 3000] {
+                    let wire = R::incoming(TEXT, text.as_bytes());
+                    let start = wire.len() - text.len();
+                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut end = Endpoint::<R>::new(&config, &mut memory);
+                    // What came with the header goes through the buffer.
+                    end.feed(&wire[..start + front]);
+                    let mut rest = wire[start + front..].to_vec();
+                    let mut rest = &mut rest[..];
+                    // In between, and at the end of a code point, it may go through the buffer again.
+                    let mut turn = 0;
+                    while !rest.is_empty() {
+                        let left = end.connection.absorbable(&end.rx);
+                        turn += 1;
+                        let n = piece.min(rest.len());
+                        let (now, later) = rest.split_at_mut(n);
+                        if left == 0 || turn % 5 == 0 {
+                            end.feed(now);
+                        } else {
+                            assert_eq!(left, n as u64 + later.len() as u64);
+                            let data = end.connection.absorb(end.now, now).expect("payload");
+                            end.events.push(Got::Data(data.map(|payload| payload.bytes().to_vec())));
+                        }
+                        rest = later;
+                    }
+                    assert_eq!(end.connection.absorbable(&end.rx), 0);
+                    assert_eq!(join(end.events.clone()), [Got::message(Kind::Text, text.as_bytes())]);
+                    end.events.clear();
+                    end.frame(TEXT, b"and on");
+                    assert_eq!(end.events, [Got::message(Kind::Text, b"and on")]);
+                }
+            }
+        }
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn absorb_checks_text_and_limits() {
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    server.feed(&header(TEXT, Some([0; 4]), 1000));
+    let good = server
+        .connection
+        .absorb(server.now, &mut b"good \xE2".to_owned())
+        .map(|data| (data.start, data.left));
+    assert_eq!(good, Some((true, 994)));
+    // It fails at the first wrong byte, long before the frame's end.
+    assert_eq!(server.connection.absorb(server.now, &mut b"(".to_owned()), None);
+    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(server.connection.absorb(server.now, &mut b"more".to_owned()), None);
+    let (sent, cause) = server.finish();
+    assert_eq!((sent[0].code(), cause.end), (Some(1007), End::Violation(Violation::InvalidUtf8)));
+
+    // Cut at the end of the message.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    server.feed(&header(TEXT, Some([0; 4]), 2));
+    assert_eq!(server.connection.absorb(server.now, &mut b"a\xE2".to_owned()), None);
+    assert_eq!(server.finish().1.end, End::Violation(Violation::InvalidUtf8));
+
+    // Nothing to absorb: between frames, inside a control frame, where the buffer holds payload.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    let mut memory = *b"bytes";
+    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(server.connection.absorb(server.now, &mut memory), None);
+    server.feed(&header(PING, Some([0; 4]), 3));
+    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(server.connection.absorb(server.now, &mut memory), None);
+    server.feed(b"abc");
+    server.feed(&header(BINARY, Some([0; 4]), 100));
+    assert_eq!(server.connection.absorbable(&server.rx), 100);
+    server.feed(b"x");
+    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(&memory, b"bytes", "and nothing was unmasked");
+    // A sign of life as any other.
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
+    server.feed(&header(BINARY, Some([0; 4]), 100));
+    server.after(29_999);
+    assert!(server.connection.absorb(server.now, &mut [0; 50]).is_some());
+    server.after(29_999);
+    assert!(server.tx.is_empty(), "no Ping");
+}
+
+// ---- messages put together ----
+
+/// Pushes what a wire delivers; what came of it.
+fn assemble<S: Storage>(assembler: &mut Assembler<S>, wire: &[u8]) -> Vec<Result<(Kind, Vec<u8>), Full>> {
+    let mut config = Config::new();
+    config.delivery = Delivery::Chunks;
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
+    client.feed_in(wire, 7);
+    let mut out = Vec::new();
+    for event in &client.events {
+        let Got::Data(data) = event else { continue };
+        match assembler.push(&data.clone().map(|_| Payload::Bytes(&data.payload))) {
+            Ok(None) => assert_eq!(assembler.text(), None, "not complete"),
+            Ok(Some(kind)) => {
+                let text =
+                    (kind == Kind::Text).then(|| std::str::from_utf8(assembler.bytes()).expect("text"));
+                assert_eq!(assembler.text(), text);
+                out.push(Ok((kind, assembler.bytes().to_vec())));
+            }
+            Err(full) => {
+                assert_eq!((assembler.bytes(), assembler.text()), (&[][..], None));
+                out.push(Err(full));
+            }
+        }
+    }
+    out
+}
+
+/// Messages of these lengths, in fragments of 10 with a Ping between them.
+fn fragmented(lens: &[usize]) -> (Vec<u8>, Vec<(Kind, Vec<u8>)>) {
+    let (mut wire, mut want) = (Vec::new(), Vec::new());
+    for (i, len) in lens.iter().enumerate() {
+        let kind = if i % 2 == 0 { Kind::Text } else { Kind::Binary };
+        let payload: Vec<u8> = (0..*len).map(|j| b'a' + ((i + j) % 26) as u8).collect();
+        let mut first = if kind == Kind::Text { TEXT_PART } else { BINARY_PART };
+        for piece in payload.chunks(10) {
+            wire.extend(frame(first, None, piece));
+            wire.extend(frame(PING, None, b"between"));
+            first = PART;
+        }
+        wire.extend(frame(first | 0x80, None, b""));
+        want.push((kind, payload));
+    }
+    (wire, want)
+}
+
+/// What does not fit is refused once for each message, and what comes after it is right.
+#[test]
+fn assembler_over_a_slice() {
+    let (wire, want) = fragmented(&[5, 64, 65, 0, 300, 64, 66, 67, 1]);
+    let mut memory = [0; 64];
+    let mut assembler = Assembler::new(Fixed::new(&mut memory));
+    assert_eq!((assembler.bytes(), assembler.text()), (&[][..], None));
+    let got = assemble(&mut assembler, &wire);
+    let want: Vec<_> = want.into_iter().map(|m| if m.1.len() > 64 { Err(Full) } else { Ok(m) }).collect();
+    assert_eq!(got, want);
+    assert_eq!(assembler.into_inner().bytes(), b"i");
+}
+
+/// A message that did not fit is none, when its end comes.
+#[test]
+fn assembler_does_not_take_an_overflow_for_a_text() {
+    let mut memory = [0; 4];
+    let mut assembler = Assembler::new(Fixed::new(&mut memory));
+    for (payload, end) in [("much too long", false), ("and its end", true)] {
+        let data = Data {
+            kind: Kind::Text,
+            payload: Payload::Text(payload),
+            start: !end,
+            end,
+            fin: end,
+            offset: 0,
+            left: 0,
+        };
+        assert_eq!(assembler.push(&data), if end { Ok(None) } else { Err(Full) });
+        assert_eq!((assembler.text(), assembler.bytes()), (None, &[][..]));
+    }
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn assembler_over_memory_that_grows() {
+    let (wire, want) = fragmented(&[5, 64, 0, 3000, 1]);
+    let want: Vec<_> = want.into_iter().map(Ok).collect();
+    let mut assembler = Assembler::new(Vec::new());
+    assert_eq!(assemble(&mut assembler, &wire), want);
+    assert_eq!(assembler.into_inner(), b"e");
+    let mut assembler = Assembler::new(bytes::BytesMut::new());
+    assert_eq!(assemble(&mut assembler, &wire), want);
 }

@@ -222,8 +222,14 @@ fn the_request_byte_for_byte() {
     ask.protocols = &["chat", "superchat"];
     let protocols = "Sec-WebSocket-Protocol: chat, superchat\r\n";
     assert_eq!(request(&ask).unwrap(), format!("{golden}{protocols}\r\n"));
-    ask.headers = &[("Origin", "http://example.com"), ("Authorization", "Basic eDp5"), ("X-Empty", ""), ("Cookie", "a=\u{e9}\tb")];
-    let headers = "Origin: http://example.com\r\nAuthorization: Basic eDp5\r\nX-Empty: \r\nCookie: a=\u{e9}\tb\r\n";
+    ask.headers = &[
+        ("Origin", "http://example.com"),
+        ("Authorization", "Basic eDp5"),
+        ("X-Empty", ""),
+        ("Cookie", "a=\u{e9}\tb"),
+    ];
+    let headers =
+        "Origin: http://example.com\r\nAuthorization: Basic eDp5\r\nX-Empty: \r\nCookie: a=\u{e9}\tb\r\n";
     assert_eq!(request(&ask).unwrap(), format!("{golden}{protocols}{headers}\r\n"));
     ask.protocols = &["one"];
     let protocols = "Sec-WebSocket-Protocol: one\r\n";
@@ -286,7 +292,10 @@ fn a07_control_characters_in_what_a_client_says() {
 #[test]
 fn a_request_that_fits_to_the_byte() {
     let config = Config::new();
-    let ask = Connect { headers: &[("X-Filler", "some more, so that it is longer than the smallest buffer")], ..connect("ws://host/") };
+    let ask = Connect {
+        headers: &[("X-Filler", "some more, so that it is longer than the smallest buffer")],
+        ..connect("ws://host/")
+    };
     let len = request(&ask).unwrap().len();
     for (size, error) in [(len - 1, Some(BadHead::TooLarge)), (len, None)] {
         let mut memory = Memory::new(size, 140, 140);
@@ -384,12 +393,20 @@ fn a12_nothing_is_agreed_upon_that_was_not_offered() {
         (&["Sec-WebSocket-Protocol: chat, superchat"], offered, ClientStep::Failed(Protocol)),
         (&["Sec-WebSocket-Protocol: chat,"], offered, ClientStep::Failed(Protocol)),
         (&["Sec-WebSocket-Protocol:"], offered, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat"], offered, ClientStep::Failed(Protocol)),
+        (
+            &["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat"],
+            offered,
+            ClientStep::Failed(Protocol),
+        ),
         (&["Sec-WebSocket-Protocol: chat"], none, ClientStep::Failed(Protocol)),
         (&["Sec-WebSocket-Protocol:"], none, ClientStep::Failed(Protocol)),
         (&["Sec-WebSocket-Extensions: permessage-deflate"], offered, ClientStep::Failed(Extension)),
         (&["Sec-WebSocket-Extensions: x; y=z"], none, ClientStep::Failed(Extension)),
-        (&["Sec-WebSocket-Extensions: ,", "Sec-WebSocket-Extensions: x"], none, ClientStep::Failed(Extension)),
+        (
+            &["Sec-WebSocket-Extensions: ,", "Sec-WebSocket-Extensions: x"],
+            none,
+            ClientStep::Failed(Extension),
+        ),
         (&["Sec-WebSocket-Extensions:"], none, ClientStep::Open(None)),
         (&["Set-Cookie: a=b", "X-Anything: \u{e9}"], none, ClientStep::Open(None)),
     ] {
@@ -402,10 +419,15 @@ fn a13_redirects_are_told_not_followed() {
     let config = Config::new();
     let ask = Connect { headers: &[("Authorization", "Basic c2VjcmV0")], ..connect("ws://a.example/") };
     let body = "moved to another place";
-    for (code, location) in
-        [(301, "wss://a.example/"), (302, "ws://evil.example/"), (303, "/b"), (307, "//evil.example/"), (308, "http://x/")]
-    {
-        let answer = format!("HTTP/1.1 {code} Moved\r\nLocation: {location}\r\nContent-Length: 22\r\n\r\n{body}");
+    for (code, location) in [
+        (301, "wss://a.example/"),
+        (302, "ws://evil.example/"),
+        (303, "/b"),
+        (307, "//evil.example/"),
+        (308, "http://x/"),
+    ] {
+        let answer =
+            format!("HTTP/1.1 {code} Moved\r\nLocation: {location}\r\nContent-Length: 22\r\n\r\n{body}");
         for size in [1, 7, answer.len()] {
             let mut memory = Memory::new(512, 140, 140);
             let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
@@ -583,7 +605,12 @@ fn every_byte_of_an_answer_replaced_by_every_other() {
 fn a_client_and_a_server_of_ours() {
     let config = Config::new();
     let protocols = &["b", "a"];
-    for (offer, index, name) in [(&["a", "b"][..], Some(0), Some("b")), (&["x", "a"], Some(1), Some("a")), (&["x"], None, None), (&[], None, None)] {
+    for (offer, index, name) in [
+        (&["a", "b"][..], Some(0), Some("b")),
+        (&["x", "a"], Some(1), Some("a")),
+        (&["x"], None, None),
+        (&[], None, None),
+    ] {
         for size in [1, 13, 140] {
             let headers = &[("Origin", "http://[::1]:8080")];
             let ask = Connect { protocols: offer, headers, ..connect("ws://[::1]:8080/chat?x=y") };

@@ -14,6 +14,9 @@ use sansocket::{Busy, Config, Handler, Instant, Outcome};
 const NOW: Instant = Instant::from_millis(1_000);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What an application makes of a request.
+type Decide<'a> = &'a dyn Fn(&Request<'_>) -> Answer<'static>;
+
 /// Larger than every buffer of these tests.
 static PAGE: [u8; 40_000] = {
     let mut page = [0; 40_000];
@@ -53,7 +56,9 @@ fn flood(len: usize) -> (usize, usize, u16) {
     let (mut head, mut rx, mut tx) = memory.buffers();
     let mut handshake = ServerHandshake::new(&config, NOW);
     let (mut polls, mut read) = (0, 0);
-    let mut endless = b"GET / HTTP/1.1\r\n".iter().chain(b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".iter().cycle());
+    let mut endless = b"GET / HTTP/1.1\r\n"
+        .iter()
+        .chain(b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".iter().cycle());
     loop {
         let step = handshake.poll(NOW, &mut head, &mut rx, &mut tx, |_| panic!("a whole request"));
         polls += 1;
@@ -115,7 +120,11 @@ fn a02_long_lists_of_separators_are_linear() {
             drive.send(&request);
             let answer = Http::parse(&drive.out);
             assert_eq!(answer.status, 101);
-            assert_eq!(answer.field("Sec-WebSocket-Protocol"), (name == "Protocol").then_some("chat"), "{filler:?}");
+            assert_eq!(
+                answer.field("Sec-WebSocket-Protocol"),
+                (name == "Protocol").then_some("chat"),
+                "{filler:?}"
+            );
         }
     }
 }
@@ -186,7 +195,13 @@ fn a04_odd_beginnings() {
         assert_eq!(answer.status, status, "{front:?}");
     }
     // A line end that is none: no end of a head may hide from one reader and be seen by another.
-    for (from, to) in [("\r\n\r\n", "\n\n"), ("\r\nHost", "\nHost"), ("\r\nHost", "\rHost"), ("\r\n\r\n", "\r\n\r\r\n"), ("\r\n\r\n", "\r\n\n")] {
+    for (from, to) in [
+        ("\r\n\r\n", "\n\n"),
+        ("\r\nHost", "\nHost"),
+        ("\r\nHost", "\rHost"),
+        ("\r\n\r\n", "\r\n\r\r\n"),
+        ("\r\n\r\n", "\r\n\n"),
+    ] {
         let answer = answer(&Config::new(), 4096, App::new(accept), upgrade.replacen(from, to, 1).as_bytes());
         assert_eq!(answer.status, 400, "{to:?}");
     }
@@ -326,7 +341,11 @@ fn a06_lists_are_compared_whole() {
         ("", 403),
     ] {
         let request = upgrade("/", &[&format!("Origin: {line}")]);
-        assert_eq!(ask(&Config::new(), Accept { origin, ..Accept::default() }, &request).status, status, "{line}");
+        assert_eq!(
+            ask(&Config::new(), Accept { origin, ..Accept::default() }, &request).status,
+            status,
+            "{line}"
+        );
     }
 }
 
@@ -339,7 +358,9 @@ fn a07_control_characters_in_what_the_application_answers() {
         let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         for (fields, good) in [([("X-Name", text)], value), ([(text, "value")], token)] {
             let headers: &'static [_] = Box::leak(Box::new(fields));
-            let respond = |_: &Request<'_>| Answer::Respond(Response { status: 200, headers, body: Body::Copied(b"ok") });
+            let respond = |_: &Request<'_>| {
+                Answer::Respond(Response { status: 200, headers, body: Body::Copied(b"ok") })
+            };
             let accepts = |_: &Request<'_>| Answer::Accept(Accept { headers, ..Accept::default() });
             let request = upgrade("/", &[]);
             let plain = answer(&config, 1024, App::new(respond), &request);
@@ -358,7 +379,8 @@ fn a07_control_characters_in_what_the_application_answers() {
         // A subprotocol is agreed upon only where the client has offered the same: no byte slips in there.
         let protocols: &'static [&str] = Box::leak(Box::new([text, leak(format!("x\r\nX-Evil: {text}"))]));
         let accepts = |_: &Request<'_>| Answer::Accept(Accept { protocols, ..Accept::default() });
-        let answer = answer(&config, 1024, App::new(accepts), &upgrade("/", &["Sec-WebSocket-Protocol: x, a, b"]));
+        let answer =
+            answer(&config, 1024, App::new(accepts), &upgrade("/", &["Sec-WebSocket-Protocol: x, a, b"]));
         assert_eq!((answer.status, answer.field("X-Evil")), (101, None));
     }
 }
@@ -506,7 +528,9 @@ fn a10_a_peer_that_does_not_read_its_101_or_its_page() {
                 drive.pass_deadline();
             }
         }
-        assert!(drive.outcome.is_some_and(|outcome| outcome.is_vanished() || outcome != Outcome::Refused(200)));
+        assert!(
+            drive.outcome.is_some_and(|outcome| outcome.is_vanished() || outcome != Outcome::Refused(200))
+        );
         // Over is over, also where the peer reads after all.
         for _ in 0..1000 {
             drive.tx.consume(usize::MAX);
@@ -534,7 +558,11 @@ fn a11_what_comes_with_the_request_is_kept() {
             let sent = messages(&frames(&drive.taken()));
             assert_eq!(sent.len(), 201);
             let texts = sent.iter().enumerate().take(200);
-            assert!(texts.into_iter().all(|(i, (kind, text))| *kind == 1 && *text == format!("message {i}").as_bytes()));
+            assert!(
+                texts
+                    .into_iter()
+                    .all(|(i, (kind, text))| *kind == 1 && *text == format!("message {i}").as_bytes())
+            );
             assert_eq!(sent[200], (2, text.clone()));
             drive.finish();
         }
@@ -569,35 +597,41 @@ fn every_refusal_says_its_length_and_closes() {
     let cr = |_: &Request<'_>| {
         Answer::Respond(Response { status: 200, headers: &[("X", "a\r\nY: b")], body: Body::Copied(b"ok") })
     };
-    let large = |_: &Request<'_>| {
-        Answer::Respond(Response { status: 200, headers: &[], body: Body::Copied(&PAGE) })
-    };
+    let large =
+        |_: &Request<'_>| Answer::Respond(Response { status: 200, headers: &[], body: Body::Copied(&PAGE) });
     let missing = |_: &Request<'_>| Answer::Respond(Response::text(404, "nothing here"));
     let odd = |_: &Request<'_>| Answer::Respond(Response::text(418, "short and stout"));
-    let empty = |_: &Request<'_>| Answer::Respond(Response { status: 200, headers: &[], body: Body::Static(b"") });
+    let empty =
+        |_: &Request<'_>| Answer::Respond(Response { status: 200, headers: &[], body: Body::Static(b"") });
     let good = upgrade("/", &[]);
     let origin = upgrade("/", &["Origin: http://evil.com"]);
     let post = request("POST", "/", &["Host: a", "Upgrade: websocket"]);
     let plain = request("GET", "/", &["Host: a"]);
     let long = upgrade("/", &[&format!("X: {}", "x".repeat(2000))]);
-    let cases: [(Box<dyn Fn(&Request<'_>) -> Answer<'static>>, &[u8], &str, &[(&str, &str)]); 11] = [
-        (Box::new(accept), b"nonsense\r\n\r\n", "400 Bad Request", &[]),
-        (Box::new(accept), &origin, "403 Forbidden", &[]),
-        (Box::new(missing), &good, "404 Not Found", &[("Content-Type", "text/plain; charset=utf-8")]),
-        (Box::new(accept), &post, "405 Method Not Allowed", &[("Allow", "GET")]),
-        (Box::new(odd), &good, "418 ", &[("Content-Type", "text/plain; charset=utf-8")]),
-        (Box::new(accept), &plain, "426 Upgrade Required", &[("Upgrade", "websocket"), ("Connection", "Upgrade, close"), ("Sec-WebSocket-Version", "13")]),
-        (Box::new(accept), &long, "431 Request Header Fields Too Large", &[]),
-        (Box::new(cr), &good, "500 Internal Server Error", &[]),
-        (Box::new(large), &good, "500 Internal Server Error", &[]),
-        (Box::new(empty), &good, "200 OK", &[]),
-        (Box::new(page), &good, "200 OK", &[("Content-Type", "text/html")]),
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Decide<'_>, &[u8], &str, Lines<'_>); 11] = [
+        (&accept, b"nonsense\r\n\r\n", "400 Bad Request", &[]),
+        (&accept, &origin, "403 Forbidden", &[]),
+        (&missing, &good, "404 Not Found", &[("Content-Type", "text/plain; charset=utf-8")]),
+        (&accept, &post, "405 Method Not Allowed", &[("Allow", "GET")]),
+        (&odd, &good, "418 ", &[("Content-Type", "text/plain; charset=utf-8")]),
+        (
+            &accept,
+            &plain,
+            "426 Upgrade Required",
+            &[("Upgrade", "websocket"), ("Connection", "Upgrade, close"), ("Sec-WebSocket-Version", "13")],
+        ),
+        (&accept, &long, "431 Request Header Fields Too Large", &[]),
+        (&cr, &good, "500 Internal Server Error", &[]),
+        (&large, &good, "500 Internal Server Error", &[]),
+        (&empty, &good, "200 OK", &[]),
+        (&page, &good, "200 OK", &[("Content-Type", "text/html")]),
     ];
     for (decide, request, line, fields) in cases {
         for (rx, tx) in [(140, 140), (16384, 16384)] {
             for take in [1, 139, usize::MAX] {
                 let mut memory = Memory::new(1024, rx, tx);
-                let mut drive = Drive::new(&mut memory, &config, App::new(&decide));
+                let mut drive = Drive::new(&mut memory, &config, App::new(decide));
                 drive.take = take;
                 drive.feed(request);
                 let answer = Http::parse(&drive.out);
@@ -675,9 +709,11 @@ fn a_transport_that_fails_in_the_handshake() {
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let cr = |_: &Request<'_>| Answer::Respond(Response { status: 200, headers: &[("X", "\r")], body: Body::Copied(b"ok") });
+    let cr = |_: &Request<'_>| {
+        Answer::Respond(Response { status: 200, headers: &[("X", "\r")], body: Body::Copied(b"ok") })
+    };
     let copied = |_: &Request<'_>| Answer::Respond(Response::text(404, "nothing here"));
-    let cases: [(&dyn Fn(&Request<'_>) -> Answer<'static>, u16, usize); 4] = [
+    let cases: [(Decide<'_>, u16, usize); 4] = [
         (&page, 200, PAGE.len()),
         (&copied, 404, 12),
         (&accept, 405, Rejection::MethodNotAllowed.text().len()),
@@ -706,6 +742,36 @@ fn a_page_larger_than_all_buffers_streams() {
         assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(200)), 1));
         // One poll for each piece that was written, and a few around them.
         assert!(drive.polls <= PAGE.len() / take + PAGE.len() / 140 + 10, "{}", drive.polls);
+    }
+}
+
+#[test]
+fn a_page_may_be_read_slowly_but_has_to_be_read() {
+    let config = Config::new();
+    let mut memory = Memory::new(140, 140, 140);
+    for stops in [false, true] {
+        let mut drive = Drive::new(&mut memory, &config, App::new(page));
+        drive.take = 0;
+        drive.send(&request("GET", "/", &["Host: a"]));
+        while drive.shutdowns == 0 && drive.outcome.is_none() {
+            // Longer in all than every deadline, but never so long without a byte (`Timeouts::write`).
+            drive.pass(29 * SECOND);
+            if stops && drive.out.len() > 1_000 {
+                drive.pass(SECOND);
+            } else {
+                let n = drive.tx.pending().len().min(100);
+                drive.out.extend_from_slice(&drive.tx.pending()[..n]);
+                drive.tx.consume(n);
+                drive.pump();
+            }
+        }
+        if stops {
+            assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(0)), 0));
+        } else {
+            assert!(Http::parse(&drive.out).body == PAGE);
+            drive.end();
+            assert_eq!(drive.outcome, Some(Outcome::Refused(200)));
+        }
     }
 }
 
@@ -790,9 +856,15 @@ fn parameters_of_the_query() {
     let config = Config::new();
     let head = request("GET", "/?a=1&b&=x&c==&a=2&d=%20", &["Host: host"]);
     let request = Request::parse(&head, &config).unwrap();
-    for (name, value) in
-        [("a", Some("1")), ("b", Some("")), ("", Some("x")), ("c", Some("=")), ("d", Some("%20")), ("A", None), ("e", None)]
-    {
+    for (name, value) in [
+        ("a", Some("1")),
+        ("b", Some("")),
+        ("", Some("x")),
+        ("c", Some("=")),
+        ("d", Some("%20")),
+        ("A", None),
+        ("e", None),
+    ] {
         assert_eq!(request.query_value(name), value, "{name}");
     }
 }

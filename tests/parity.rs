@@ -14,10 +14,12 @@ use sansocket::handshake::{Accept, Answer, Body, Origin, Request, Response, acce
 use sansocket::{Busy, Config, Outcome};
 
 /// The request in the log of ESP-IDF's example; its key is not 16 bytes in base64.
-const GOLDEN: &[u8] = b"GET /ws HTTP/1.1\r\nHost: 192.168.4.2\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const GOLDEN: &[u8] =
+    b"GET /ws HTTP/1.1\r\nHost: 192.168.4.2\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: gfhjgfhjfj\r\nSec-WebSocket-Protocol: echo\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
-const GOLDEN_101: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const GOLDEN_101: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: Jg/fQVRsgwdDzYeG8yNBHRajUxw=\r\nSec-WebSocket-Protocol: echo\r\n\r\n";
 
 /// Sizes of the head, receive and transmit buffers.
@@ -256,7 +258,8 @@ fn h06_strict_about_version_host_and_key() {
 #[test]
 fn h09_subprotocols_in_the_servers_order() {
     // ESP-IDF truncates the client's list near 49 characters.
-    let long = format!("Sec-WebSocket-Protocol: {}, echo", vec!["something-that-is-not-spoken-here"; 20].join(","));
+    let long =
+        format!("Sec-WebSocket-Protocol: {}, echo", vec!["something-that-is-not-spoken-here"; 20].join(","));
     for (lines, agreed) in [
         (vec!["Sec-WebSocket-Protocol: chat, echo"], Some("echo")),
         (vec!["Sec-WebSocket-Protocol: echo,chat"], Some("echo")),
@@ -384,7 +387,8 @@ fn h13_the_hook_after_the_handshake_may_send() {
             let mut memory = Memory::new(1024, 140, tx);
             let mut app = App::new(accept);
             // Together with the 101 this does not fit the smallest buffer.
-            app.hello = Some("a greeting that does not fit behind the 101, and has to wait until that is written");
+            app.hello =
+                Some("a greeting that does not fit behind the 101, and has to wait until that is written");
             let mut drive = Drive::new(&mut memory, &config, app);
             drive.take = take;
             drive.open(&upgrade("/", &[]));
@@ -399,7 +403,8 @@ fn h13_the_hook_after_the_handshake_may_send() {
 #[test]
 fn h15_duplicates_are_refused_and_lists_joined() {
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
-    let once = [&*key, "Sec-WebSocket-Version: 13", "Host: server.example.com", "Origin: http://server.example.com"];
+    let once =
+        [&*key, "Sec-WebSocket-Version: 13", "Host: server.example.com", "Origin: http://server.example.com"];
     for line in once {
         for twice in [line.to_owned(), line.to_uppercase(), format!("{}:", line.split(':').next().unwrap())] {
             let (first, rest) = ("Origin: http://server.example.com", [&*twice]);
@@ -409,7 +414,15 @@ fn h15_duplicates_are_refused_and_lists_joined() {
             assert!(String::from_utf8_lossy(&answer.body).contains("twice"), "{answer:?}");
         }
     }
-    let joined = upgrade("/", &["Upgrade: h2c", "Connection: close", "Sec-WebSocket-Extensions: a, b", "Sec-WebSocket-Extensions: c"]);
+    let joined = upgrade(
+        "/",
+        &[
+            "Upgrade: h2c",
+            "Connection: close",
+            "Sec-WebSocket-Extensions: a, b",
+            "Sec-WebSocket-Extensions: c",
+        ],
+    );
     assert_eq!(ask(&Config::new(), Accept::default(), &joined).status, 101);
 }
 
@@ -473,7 +486,8 @@ fn h19_what_is_handed_over_is_untouched() {
     let mut memory = Memory::new(1024, 140, 140);
     let post = request("POST", "/upload", &["Host: a", "Content-Length: 11", "X-Odd:  spaces \t"]);
     let input = [&post[..], b"hello world"].concat();
-    let decide = |request: &Request<'_>| if request.is_upgrade() { accept(request) } else { Answer::HandOver };
+    let decide =
+        |request: &Request<'_>| if request.is_upgrade() { accept(request) } else { Answer::HandOver };
     for pieces in cuts(&input) {
         let mut drive = Drive::new(&mut memory, &config, App::new(decide));
         let read: usize = pieces.iter().map(|piece| drive.feed(piece)).sum();

@@ -76,7 +76,7 @@ fn received_at_every_split_in_every_delivery() {
             for buffer in [140, 141, 255, 256, 270, 65_550] {
                 assert_eq!(receive(&wire, &config, buffer, &[&wire]), want, "{delivery:?} in {buffer}");
                 // The longest one is cut at all places near its ends, and at some between.
-                let near = |at: &usize| *at < 160 || at % 7919 == 0 || at + 20 > wire.len();
+                let near = |at: &usize| *at < 30 || at % 16_381 == 0 || at + 5 > wire.len();
                 for at in (1..wire.len()).filter(|at| wire.len() < 300 || near(at)) {
                     let (front, back) = wire.split_at(at);
                     let got = receive(&wire, &config, buffer, &[front, back]);

@@ -35,10 +35,13 @@ pub(crate) struct Echo<L> {
     start: [u8; TRIGGER.len()],
     start_len: usize,
     mode: Mode,
-    /// When "Async data" is to be sent.
+    /// When "Async data" is to be sent, and how many times.
     async_at: Option<Instant>,
+    async_left: usize,
     /// When a Ping is to be sent.
     ping_at: Option<Instant>,
+    /// The event at hand stands in the log; it may come again.
+    logged: bool,
     /// What `/ws_partial` has not sent yet of the message at hand.
     part: [u8; PART],
     part_len: usize,
@@ -71,7 +74,9 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
             start_len: 0,
             mode: Mode::Undecided,
             async_at: None,
+            async_left: 0,
             ping_at: None,
+            logged: false,
             part: [0; PART],
             part_len: 0,
         }
@@ -121,7 +126,8 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
             let known = &start[..self.start_len + n];
             if known.starts_with(TRIGGER) {
                 self.mode = Mode::Swallow;
-                self.async_at = Some(now.after(LATER));
+                self.async_left += 1;
+                self.async_at.get_or_insert(now.after(LATER));
             } else if known.starts_with(PING) {
                 self.mode = Mode::Swallow;
                 self.ping_at = Some(now);
@@ -202,18 +208,18 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
 
     fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
-        let outcome = match (self.route, data.kind) {
-            (Route::Partial, _) => self.echo_parts(&data, out),
-            (_, Kind::Text) => self.echo_text(now, &data, out),
-            (_, Kind::Binary) => Self::echo(&data, out),
-        };
-        // An event that comes again was not dealt with yet.
-        if data.offset == 0 && outcome.is_ok() {
+        if data.offset == 0 && !self.logged {
             let opcode = if data.start { data.kind as u8 + 1 } else { 0 };
             (self.log)(format_args!("frame len is {}", data.payload.len() as u64 + data.left));
             (self.log)(format_args!("Got packet with message: {}", Escaped(&data.payload)));
             (self.log)(format_args!("Packet type: {opcode}"));
         }
+        let outcome = match (self.route, data.kind) {
+            (Route::Partial, _) => self.echo_parts(&data, out),
+            (_, Kind::Text) => self.echo_text(now, &data, out),
+            (_, Kind::Binary) => Self::echo(&data, out),
+        };
+        self.logged = matches!(outcome, Err(Halt::Blocked { .. }));
         outcome
     }
 
@@ -233,7 +239,10 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
             self.ping_at = None;
         }
         if self.async_at.is_some_and(|at| at <= now) {
-            out.send(Kind::Text, b"Async data")?;
+            while self.async_left > 0 {
+                out.send(Kind::Text, b"Async data")?;
+                self.async_left -= 1;
+            }
             self.async_at = None;
         }
         Ok(())

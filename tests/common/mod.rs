@@ -453,6 +453,11 @@ impl Pipe {
         n > 0 || end
     }
 
+    /// Whether nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The reader is gone: what is written is lost.
     pub fn drop_all(&mut self) {
         self.bytes.clear();

@@ -29,11 +29,7 @@ impl Memory {
 
     pub(crate) fn buffers(&mut self) -> (ReceiveBuffer<'_>, ReceiveBuffer<'_>, TransmitBuffer<'_>) {
         let Self { head, rx, tx } = self;
-        (
-            ReceiveBuffer::new(head).unwrap(),
-            ReceiveBuffer::new(rx).unwrap(),
-            TransmitBuffer::new(tx).unwrap(),
-        )
+        (ReceiveBuffer::new(head).unwrap(), ReceiveBuffer::new(rx).unwrap(), TransmitBuffer::new(tx).unwrap())
     }
 }
 
@@ -82,7 +78,10 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         match step {
             SessionStep::Wait { deadline } => {
                 assert_eq!(self.outcome, None, "there is nothing after the end");
-                assert!(deadline.is_none_or(|at| at > self.now), "a deadline that has passed makes adapters spin");
+                assert!(
+                    deadline.is_none_or(|at| at > self.now),
+                    "a deadline that has passed makes adapters spin"
+                );
                 self.deadline = deadline;
                 let n = self.tx.pending().len().min(self.take);
                 self.out.extend_from_slice(&self.tx.pending()[..n]);
@@ -199,7 +198,8 @@ pub(crate) fn cuts(bytes: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
 pub(crate) fn upgrade(path: &str, more: &[&str]) -> Vec<u8> {
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
     let lines = ["Host: server.example.com", "Upgrade: websocket", "Connection: Upgrade", &key];
-    let lines: Vec<_> = lines.into_iter().chain(["Sec-WebSocket-Version: 13"]).chain(more.iter().copied()).collect();
+    let lines: Vec<_> =
+        lines.into_iter().chain(["Sec-WebSocket-Version: 13"]).chain(more.iter().copied()).collect();
     request("GET", path, &lines)
 }
 
@@ -239,7 +239,8 @@ impl Http {
         let mut lines = head[..end].split("\r\n");
         let line = lines.next().unwrap().to_owned();
         let status = line.strip_prefix("HTTP/1.1 ").unwrap().split(' ').next().unwrap().parse().unwrap();
-        let fields = lines.map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let fields =
+            lines.map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned()));
         Self { status, line, fields: fields.collect(), body: Vec::new() }
     }
 
@@ -283,7 +284,10 @@ pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Frame> {
             _ => panic!("a server does not mask"),
         };
         let shortest = [0..=125, 126..=0xFFFF, 0x1_0000..=u64::MAX];
-        assert!(shortest[usize::from(second.saturating_sub(125))].contains(&len), "a length of {len} in {second}");
+        assert!(
+            shortest[usize::from(second.saturating_sub(125))].contains(&len),
+            "a length of {len} in {second}"
+        );
         let (payload, rest) = rest.split_at(usize::try_from(len).unwrap());
         frames.push(frame(first & 0x80 != 0, first & 0xF, payload));
         bytes = rest;
