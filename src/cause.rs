@@ -41,9 +41,6 @@ pub enum End {
 /// Which deadline passed; see [`Timeouts`](crate::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Timeout {
-    /// The opening handshake.
-    #[error("the opening handshake took too long")]
-    Handshake,
     /// Nothing was received.
     #[error("nothing was received")]
     Idle,

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::Violation;
-
 /// A status code that may stand in a Close frame.
 ///
 /// The codes that RFC 6455 §7.4 keeps off the wire (1004, 1005, 1006, 1015, and all that are unassigned
@@ -55,16 +53,3 @@ impl CloseCode {
 
 /// The longest reason, in bytes: a control frame carries 125, two of them the code.
 pub const MAX_REASON: usize = 123;
-
-/// Reads the body of a Close frame.
-pub(crate) fn parse(body: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
-    let Some((code, reason)) = body.split_first_chunk::<2>() else {
-        // "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
-        return if body.is_empty() { Ok((None, "")) } else { Err(Violation::CloseBody) };
-    };
-    let number = u16::from_be_bytes(*code);
-    let code = CloseCode::new(number).ok_or(Violation::CloseCode(number))?;
-    // "the body MAY contain UTF-8-encoded data"
-    let reason = core::str::from_utf8(reason).map_err(|_| Violation::InvalidUtf8)?;
-    Ok((Some(code), reason))
-}

@@ -29,7 +29,7 @@ pub struct Config {
     pub delivery: Delivery,
     /// The largest payload, in bytes, of the frames that [`Sender::stream`](crate::Sender::stream) cuts a
     /// message into. Default: as much as the transmit buffer takes.
-    pub fragment: usize,
+    pub largest_fragment: usize,
     /// Leniency, off by default: read a length that takes more bytes than it needs (RFC 6455 §5.2 forbids
     /// it; ESP-IDF's server sends 65535 in the 10-byte form).
     pub allow_long_length_form: bool,
@@ -123,7 +123,7 @@ impl Config {
             },
             control: Control::Automatic,
             delivery: Delivery::Frames,
-            fragment: usize::MAX,
+            largest_fragment: usize::MAX,
             allow_long_length_form: false,
             allow_malformed_key: false,
         }

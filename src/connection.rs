@@ -10,7 +10,6 @@ use crate::error::{SendError, Violation};
 use crate::event::{Data, Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::frame::MAX_CONTROL;
-use crate::outbox::Outgoing;
 use crate::receive::Receiver;
 use crate::role::Role;
 use crate::send::Sender;
@@ -188,12 +187,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
     }
 
-    /// The sending side, together with the buffer that it sends into.
-    #[inline]
-    pub fn outbox<'a, 'b>(&'a mut self, tx: &'a mut TransmitBuffer<'b>) -> Outgoing<'a, 'b, 'c, R, X> {
-        Outgoing { connection: self, tx }
-    }
-
     /// The transport failed: the connection has ended, whatever it was doing.
     pub fn reset(&mut self) {
         if !matches!(self.phase, Phase::Closed(_)) {
@@ -327,7 +320,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             match self.keep_house(now, view.place.ended, tx) {
                 Some(Step::Closed(cause)) => return Step::Closed(cause),
                 Some(Step::Wait { deadline }) => {
-                    // "it SHOULD NOT continue to attempt to process data" (§7.1.7)
+                    // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
+                    // being instructed to _Fail the WebSocket Connection_." (§7.1.7)
                     view.input = &mut [];
                     view.close(false);
                     return Step::Wait { deadline };
@@ -359,7 +353,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             Event::Data(_) => return true,
             // "an endpoint MUST send a Pong frame in response, unless it already received a Close frame"
             Event::Ping(payload) if control != Control::Manual && self.phase == Phase::Open => {
-                // "it MAY elect to send a Pong frame for only the most recently processed Ping frame"
+                // "the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
                 if self.slot_use == Slot::Pong || self.sender.pong(tx, &payload).is_err() {
                     self.store(Slot::Pong, &payload);
                 }
@@ -468,8 +462,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     fn finish(&mut self, now: Instant, ended: bool, tx: &TransmitBuffer<'_>, end: End, shut: bool) -> Step {
         let late = now >= self.since.plus(self.receiver.config().timeouts.close);
         let written = self.owed.is_none() && tx.is_empty();
-        // "the server MUST close the WebSocket connection immediately; a client SHOULD wait for the server to
-        // close the connection but MAY close the connection at any time" (§7.1.1, §5.5.1)
+        // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
+        // server to close the connection but MAY close the connection at any time" (§5.5.1)
         if written && !shut && (R::SERVER || end != End::Clean || ended || late) {
             self.phase = Phase::Ending { end, shut: true };
             return Step::Shutdown;
@@ -503,8 +497,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         ahead(write).min(ahead(first)).min(ahead(second))
     }
 
-    /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code before
-    /// proceeding to _Close the WebSocket Connection_" (§7.1.7).
+    /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
+    /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     fn fail(&mut self, violation: Violation) {
         self.owe(violation.close_code());
         self.end(End::Violation(violation));

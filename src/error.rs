@@ -103,6 +103,20 @@ pub enum SendError {
     Closed,
 }
 
+impl SendError {
+    /// The error in a Close's reason, where an application that misuses the sender closes with 1011.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Blocked | Self::Closed => "",
+            Self::TooLarge => "frame too large to send",
+            Self::FrameOpen => "frame not finished",
+            Self::MessageOpen => "message not finished",
+            Self::Overrun => "frame overrun",
+            Self::ControlTooLong => "control frame too long",
+        }
+    }
+}
+
 /// Caller: the memory is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a buffer needs at least 140 bytes")]

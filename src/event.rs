@@ -34,7 +34,8 @@ pub struct Data<P = Span> {
     pub start: bool,
     /// The message ends with this chunk.
     pub end: bool,
-    /// The FIN bit of the frame: no other frame of this message follows.
+    /// The FIN bit of the frame: no other frame of this message follows. True of every chunk of such a frame:
+    /// to pass a chunk on, use [`end`](Self::end).
     pub fin: bool,
     /// Bytes of the frame's payload, as received, that came before this chunk.
     pub offset: u64,
@@ -51,12 +52,14 @@ pub struct Span {
     pub(crate) decoded: bool,
 }
 
-/// A payload, borrowed from the memory in which it lies.
+/// A payload, borrowed from the memory in which it lies: dereferences to its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload<'i> {
-    /// Bytes, or a chunk of text.
-    Bytes(&'i [u8]),
-    /// A text that came whole, in one frame, and was checked in one pass.
+pub struct Payload<'i>(Bytes<'i>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes<'i> {
+    Any(&'i [u8]),
+    /// A whole text that was checked in one pass.
     Text(&'i str),
 }
 
@@ -79,20 +82,39 @@ impl<'i> Payload<'i> {
     #[inline]
     #[must_use]
     pub const fn bytes(self) -> &'i [u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Text(text) => text.as_bytes(),
+        match self.0 {
+            Bytes::Any(bytes) => bytes,
+            Bytes::Text(text) => text.as_bytes(),
         }
     }
 
-    /// The payload as text, where it is UTF-8 by itself. Free of charge for [`Payload::Text`]; bytes are
-    /// looked through.
+    /// The payload as text, where it is UTF-8 by itself: a whole text always is, a chunk of one may begin or
+    /// end inside a code point. Free of charge where the pass that checked the text has just been made; looked
+    /// through once more otherwise.
     #[must_use]
     pub fn text(self) -> Option<&'i str> {
-        match self {
-            Self::Bytes(bytes) => core::str::from_utf8(bytes).ok(),
-            Self::Text(text) => Some(text),
+        match self.0 {
+            Bytes::Any(bytes) => core::str::from_utf8(bytes).ok(),
+            Bytes::Text(text) => Some(text),
         }
+    }
+}
+
+impl<'i> From<&'i [u8]> for Payload<'i> {
+    fn from(bytes: &'i [u8]) -> Self {
+        Self(Bytes::Any(bytes))
+    }
+}
+
+impl<'i> From<&'i mut [u8]> for Payload<'i> {
+    fn from(bytes: &'i mut [u8]) -> Self {
+        Self(Bytes::Any(bytes))
+    }
+}
+
+impl<'i> From<&'i str> for Payload<'i> {
+    fn from(text: &'i str) -> Self {
+        Self(Bytes::Text(text))
     }
 }
 

@@ -7,11 +7,10 @@ use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::connection::{Connection, Step};
-use crate::error::SendError;
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
-use crate::handshake::{Answer, HandshakeStep, Rejection, Request, ServerHandshake};
-use crate::outbox::Outbox;
+use crate::handshake::{Accept, Answer, HandshakeStep, Rejection, Request, ServerHandshake};
+use crate::outbox::{Halt, Outbox};
 use crate::role::{Role, Server};
 use crate::time::Instant;
 
@@ -19,9 +18,12 @@ use crate::time::Instant;
 ///
 /// No method may block; each is called again when it is time.
 pub trait Handler {
-    /// A request is here; the answer may borrow from the handler, not from the request: what is wanted of
-    /// it later has to be kept.
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s>;
+    /// A server's request is here; the answer may borrow from the handler, not from the request: what is wanted
+    /// of it later has to be kept. By default every upgrade is welcome that comes from the same host.
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        let _ = request;
+        Answer::Accept(Accept::default())
+    }
 
     /// The connection is open, with the subprotocol at this place of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
@@ -81,32 +83,6 @@ impl Handler for Busy {
 
     fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
         Ok(())
-    }
-}
-
-/// Why a handler did not do all that it was called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// No room to send: call again when the transport has taken something. Of an event's payload the first
-    /// `taken` bytes are done with.
-    Blocked {
-        /// Bytes that are not to be shown again.
-        taken: usize,
-    },
-    /// Close the connection.
-    Close(CloseCode, &'static str),
-    /// The connection is closing already, and nothing can be sent: not worth a word.
-    Closing,
-}
-
-impl From<SendError> for Halt {
-    /// So that `?` does what is wanted: an application that misuses the sender closes with 1011.
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Blocked => Self::Blocked { taken: 0 },
-            SendError::Closed => Self::Closing,
-            _ => Self::Close(CloseCode::INTERNAL_ERROR, ""),
-        }
     }
 }
 

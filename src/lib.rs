@@ -32,7 +32,7 @@
 //!     match connection.poll(now, &mut rx, &mut tx) {
 //!         Step::Event(Event::Data(data)) => {
 //!             // Echo, without a copy in between: the payload lies in rx.
-//!             connection.outbox(&mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.fin)?;
+//!             connection.outbox(&mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.end)?;
 //!         }
 //!         Step::Event(_) => {}
 //!         // Write tx.pending(), read into rx.spare(), or let time pass until the deadline; then poll again.
@@ -131,10 +131,10 @@ pub use error::{BufferTooSmall, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};
 pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;
-pub use handler::{Busy, Driver, Halt, Handler, Outcome, Session, SessionStep};
+pub use handler::{Busy, Driver, Handler, Outcome, Session, SessionStep};
 pub use mask::mask;
 pub use message::{Assembler, Fixed, Full, Storage};
-pub use outbox::{Outbox, Outgoing};
+pub use outbox::{Halt, Outbox, Outgoing};
 pub use receive::Receiver;
 pub use role::{Client, MaskingKey, Role, Server};
 pub use send::Sender;

@@ -30,41 +30,48 @@ pub struct Full;
 pub struct Assembler<S> {
     storage: S,
     kind: Kind,
-    /// The message at hand did not fit: its rest is passed over.
-    overflow: bool,
-    /// What is here is complete, and goes when the next message begins.
-    complete: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The message at hand did not fit, or its beginning was not seen: the rest of it is passed over.
+    Passed,
+    Open,
+    Complete,
 }
 
 impl<S: Storage> Assembler<S> {
     /// An assembler over memory for one message.
     #[must_use]
     pub const fn new(storage: S) -> Self {
-        Self { storage, kind: Kind::Binary, overflow: false, complete: true }
+        Self { storage, kind: Kind::Binary, state: State::Passed }
     }
 
     /// Takes the next chunk; the kind of the message where it is complete, and [`bytes`](Self::bytes) are all
-    /// of it.
+    /// of it. They stay until the next message begins: a chunk that is shown again with nothing left in it, as
+    /// a [`Handler`](crate::Handler) may be that said it is blocked, gives the same answer.
     ///
     /// # Errors
     /// [`Full`], once for each message that does not fit; the rest of that message is passed over, and the
     /// stream stays in step.
     pub fn push(&mut self, data: &Data<Payload<'_>>) -> Result<Option<Kind>, Full> {
-        if data.start || self.complete {
+        if data.start {
             self.storage.clear();
             self.kind = data.kind;
-            self.overflow = false;
+            self.state = State::Open;
         }
-        self.complete = data.end;
-        if self.overflow {
-            return Ok(None);
+        if self.state == State::Open {
+            if let Err(full) = self.storage.push(&data.payload) {
+                self.storage.clear();
+                self.state = State::Passed;
+                return Err(full);
+            }
+            if data.end {
+                self.state = State::Complete;
+            }
         }
-        if let Err(full) = self.storage.push(&data.payload) {
-            self.overflow = true;
-            self.storage.clear();
-            return Err(full);
-        }
-        Ok(data.end.then_some(self.kind))
+        Ok((self.state == State::Complete).then_some(self.kind))
     }
 
     /// What has been put together.
@@ -76,7 +83,7 @@ impl<S: Storage> Assembler<S> {
     /// The same as text: `None` where the message is binary, or not complete.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        let whole = self.complete && !self.overflow && self.kind == Kind::Text;
+        let whole = self.state == State::Complete && self.kind == Kind::Text;
         if whole { core::str::from_utf8(self.bytes()).ok() } else { None }
     }
 
@@ -137,7 +144,7 @@ impl Storage for alloc::vec::Vec<u8> {
     }
 }
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "bytes")]
 impl Storage for bytes::BytesMut {
     fn push(&mut self, piece: &[u8]) -> Result<(), Full> {
         self.extend_from_slice(piece);

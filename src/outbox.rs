@@ -6,9 +6,10 @@ use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
 use crate::connection::Connection;
 use crate::error::SendError;
+use crate::event::{Data, Payload};
 use crate::extension::Extension;
 use crate::frame::Kind;
-use crate::role::Role;
+use crate::role::{Client, MaskingKey, Role, Server};
 
 /// The sending side of a connection, together with its transmit buffer.
 ///
@@ -65,6 +66,46 @@ pub trait Outbox {
     /// See [`Sender::close`](crate::Sender::close).
     fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError>;
 
+    /// Sends a chunk on as it came: text in as many frames as it takes, as a Close cannot stand inside of one
+    /// should the rest be no text; binary frame by frame, a long one of known length in pieces. An echo is
+    /// nothing but this.
+    ///
+    /// # Errors
+    /// [`Halt::Blocked`] with what was taken of the chunk: pass it on, and the rest is shown again. Others as
+    /// [`stream`](Self::stream) and [`begin`](Self::begin).
+    fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
+        let bytes = data.payload.bytes();
+        let mut rest = bytes;
+        let sent = if data.kind == Kind::Text {
+            self.stream(data.kind, &mut rest, data.end)
+        } else if self.left() > 0 {
+            self.write_all(&mut rest)
+        } else {
+            let whole = if data.left == 0 {
+                self.fragment(data.kind, bytes, data.fin)
+            } else {
+                Err(SendError::TooLarge)
+            };
+            match whole {
+                Err(SendError::TooLarge) => self
+                    .begin(data.kind, data.left.saturating_add(bytes.len() as u64), data.fin)
+                    .and_then(|()| self.write_all(&mut rest)),
+                sent => sent,
+            }
+        };
+        sent.map_err(|error| Halt::after(error, bytes.len().saturating_sub(rest.len())))
+    }
+
+    /// Copies `payload` into the open frame, and advances it past what found room.
+    ///
+    /// # Errors
+    /// [`SendError::Blocked`] where that was not all. See [`Sender::write`](crate::Sender::write).
+    fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
+        let n = self.write(payload)?;
+        *payload = payload.get(n..).unwrap_or_default();
+        if payload.is_empty() { Ok(()) } else { Err(SendError::Blocked) }
+    }
+
     /// Payload that the open frame still lacks.
     fn left(&self) -> u64;
 
@@ -78,6 +119,43 @@ pub trait Outbox {
     fn is_empty(&self) -> bool;
 }
 
+/// Why a handler did not do all that it was called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// No room to send: call again when the transport has taken something. Of an event's payload the first
+    /// `taken` bytes are done with.
+    Blocked {
+        /// Bytes that are not to be shown again.
+        taken: usize,
+    },
+    /// Close the connection.
+    Close(CloseCode, &'static str),
+    /// The connection is closing already, and nothing can be sent: not worth a word.
+    Closing,
+}
+
+impl Halt {
+    /// What an error means after `taken` bytes of an event's payload were dealt with.
+    #[must_use]
+    pub fn after(error: SendError, taken: usize) -> Self {
+        match error {
+            SendError::Blocked => Self::Blocked { taken },
+            error => error.into(),
+        }
+    }
+}
+
+impl From<SendError> for Halt {
+    /// So that `?` does what is wanted: an application that misuses the sender closes with 1011.
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Blocked => Self::Blocked { taken: 0 },
+            SendError::Closed => Self::Closing,
+            error => Self::Close(CloseCode::INTERNAL_ERROR, error.reason()),
+        }
+    }
+}
+
 /// A connection and its transmit buffer, for as long as something is sent.
 pub struct Outgoing<'a, 'b, 'c, R, X> {
     pub(crate) connection: &'a mut Connection<'c, R, X>,
@@ -89,6 +167,35 @@ impl<'b, 'c, R: Role, X: Extension> Outgoing<'_, 'b, 'c, R, X> {
     #[inline]
     fn open(&mut self) -> Result<(&mut Connection<'c, R, X>, &mut TransmitBuffer<'b>), SendError> {
         if self.connection.is_over() { Err(SendError::Closed) } else { Ok((self.connection, self.tx)) }
+    }
+}
+
+impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
+    /// The sending side, together with the buffer that it sends into.
+    #[inline]
+    pub fn outbox<'a, 'b>(&'a mut self, tx: &'a mut TransmitBuffer<'b>) -> Outgoing<'a, 'b, 'c, R, X> {
+        Outgoing { connection: self, tx }
+    }
+}
+
+impl<X: Extension> Outgoing<'_, '_, '_, Server, X> {
+    /// Counts `payload` as sent in the open frame without a copy: see [`Sender::direct`](crate::Sender::direct).
+    ///
+    /// # Errors
+    /// [`SendError::Overrun`].
+    pub fn direct<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
+        self.connection.sender.direct(payload)
+    }
+}
+
+impl<K: MaskingKey, X: Extension> Outgoing<'_, '_, '_, Client<K>, X> {
+    /// Masks `payload` and counts it as sent in the open frame without a copy: see
+    /// [`Sender::direct`](crate::Sender::direct).
+    ///
+    /// # Errors
+    /// [`SendError::Overrun`].
+    pub fn direct<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
+        self.connection.sender.direct(payload)
     }
 }
 
@@ -116,7 +223,7 @@ impl<R: Role, X: Extension> Outbox for Outgoing<'_, '_, '_, R, X> {
 
     fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
         let (Connection { sender, extension, receiver, .. }, tx) = self.open()?;
-        sender.stream_with(extension, tx, kind, payload, fin, receiver.config().fragment)
+        sender.stream_with(extension, tx, kind, payload, fin, receiver.config().largest_fragment)
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {

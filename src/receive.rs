@@ -4,7 +4,7 @@
 
 use core::marker::PhantomData;
 
-use crate::close;
+use crate::close::CloseCode;
 use crate::config::{Config, Delivery};
 use crate::error::Violation;
 use crate::event::{Data, Event, Payload};
@@ -86,7 +86,7 @@ impl<'c, R: Role> Receiver<'c, R> {
     /// What is left in `input` must be shown again, unchanged and followed by what has arrived since.
     /// `capacity` is the most bytes that `input` can ever hold, at least [`MIN_BUFFER`](crate::MIN_BUFFER):
     /// a frame that fits it is delivered whole where [`Delivery::Frames`] is set. After the peer's Close all
-    /// input is discarded: "an endpoint MUST NOT process any further data" (§5.5.1 with §7.1.6).
+    /// input is discarded: "a peer discards any further data received" (§1.4).
     ///
     /// # Errors
     /// The rule that the peer broke, for ever after.
@@ -203,9 +203,9 @@ impl<'c, R: Role> Receiver<'c, R> {
             let _ = mask((key as u32).to_le_bytes(), payload);
         }
         let payload = match kind {
-            Kind::Binary => Payload::Bytes(payload),
+            Kind::Binary => Payload::from(payload),
             Kind::Text => match utf8::whole(payload) {
-                Ok(text) => Payload::Text(text),
+                Ok(text) => Payload::from(text),
                 Err(_) => {
                     self.fail(Violation::InvalidUtf8);
                     return None;
@@ -330,12 +330,12 @@ impl<'c, R: Role> Receiver<'c, R> {
         self.state = State::Header;
         let payload = &*payload;
         Ok(Some(match self.opcode {
-            OpCode::Ping => Event::Ping(Payload::Bytes(payload)),
-            OpCode::Pong => Event::Pong(Payload::Bytes(payload)),
+            OpCode::Ping => Event::Ping(Payload::from(payload)),
+            OpCode::Pong => Event::Pong(Payload::from(payload)),
             _ => {
-                let (code, reason) = close::parse(payload)?;
+                let (code, reason) = parse_close(payload)?;
                 self.state = State::Closed;
-                Event::Close(code, Payload::Text(reason))
+                Event::Close(code, Payload::from(reason))
             }
         }))
     }
@@ -379,7 +379,7 @@ impl<'c, R: Role> Receiver<'c, R> {
 
     /// Delivers the first `n` bytes of the input, which are ready.
     fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Data<Payload<'i>>, Violation> {
-        let payload = Payload::Bytes(take(input, n));
+        let payload = Payload::from(take(input, n));
         Ok(self.deliver(payload, n))
     }
 
@@ -421,7 +421,7 @@ impl<'c, R: Role> Receiver<'c, R> {
                 return Err(Violation::InvalidUtf8);
             }
         }
-        Ok(Some(self.deliver(Payload::Bytes(payload), consumed)))
+        Ok(Some(self.deliver(Payload::from(payload), consumed)))
     }
 
     /// Accounts for `wire` bytes of the frame that are delivered as `payload`.
@@ -467,4 +467,17 @@ fn take<'i>(input: &mut &'i mut [u8], n: usize) -> &'i mut [u8] {
         }
         None => &mut [],
     }
+}
+
+/// Reads the body of a Close frame (§5.5.1).
+fn parse_close(body: &[u8]) -> Result<(Option<CloseCode>, &str), Violation> {
+    let Some((code, reason)) = body.split_first_chunk::<2>() else {
+        // "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
+        return if body.is_empty() { Ok((None, "")) } else { Err(Violation::CloseBody) };
+    };
+    let number = u16::from_be_bytes(*code);
+    let code = CloseCode::new(number).ok_or(Violation::CloseCode(number))?;
+    // "the body MAY contain UTF-8-encoded data"
+    let reason = core::str::from_utf8(reason).map_err(|_| Violation::InvalidUtf8)?;
+    Ok((Some(code), reason))
 }

@@ -143,7 +143,7 @@ impl<R: Role> Sender<R> {
     }
 
     /// Sends a message, or with `fin` unset the next part of one, in as many frames as the room and
-    /// [`Config::fragment`](crate::Config::fragment) ask for.
+    /// [`Config::largest_fragment`](crate::Config::largest_fragment) ask for.
     ///
     /// # Errors
     /// [`SendError::Blocked`] where `payload` did not find room; it has been advanced past what did, so write

@@ -143,8 +143,9 @@ fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) 
                 done_b = Some(output);
             }
         }
-        if done_a.is_some() && done_b.is_some() {
-            return (done_a.unwrap(), done_b.unwrap());
+        match (done_a.take(), done_b.take()) {
+            (Some(a), Some(b)) => return (a, b),
+            (a, b) => (done_a, done_b) = (a, b),
         }
     }
     panic!("no end");
@@ -193,9 +194,9 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, C
     let mut next = queue.next();
     while echoes.len() <= messages.len() {
         if let Some(message) = next {
-            if socket.link().outbox().send(Kind::Binary, message).is_ok() {
+            if socket.sending().outbox().send(Kind::Binary, message).is_ok() {
                 next = queue.next();
-                impatient(patience, socket.link().flush()).await.map(Result::unwrap);
+                impatient(patience, socket.sending().flush()).await.map(Result::unwrap);
             }
         }
         match impatient(patience, socket.read()).await {

@@ -931,7 +931,7 @@ fn assemble<S: Storage>(assembler: &mut Assembler<S>, wire: &[u8]) -> Vec<Result
     let mut out = Vec::new();
     for event in &client.events {
         let Got::Data(data) = event else { continue };
-        match assembler.push(&data.clone().map(|_| Payload::Bytes(&data.payload))) {
+        match assembler.push(&data.clone().map(|_| Payload::from(&data.payload[..]))) {
             Ok(None) => assert_eq!(assembler.text(), None, "not complete"),
             Ok(Some(kind)) => {
                 let text =
@@ -987,7 +987,7 @@ fn assembler_does_not_take_an_overflow_for_a_text() {
     for (payload, end) in [("much too long", false), ("and its end", true)] {
         let data = Data {
             kind: Kind::Text,
-            payload: Payload::Text(payload),
+            payload: Payload::from(payload),
             start: !end,
             end,
             fin: end,
@@ -999,7 +999,7 @@ fn assembler_does_not_take_an_overflow_for_a_text() {
     }
 }
 
-#[cfg(feature = "alloc")]
+#[cfg(feature = "bytes")]
 #[test]
 fn assembler_over_memory_that_grows() {
     let (wire, want) = fragmented(&[5, 64, 0, 3000, 1]);

@@ -349,18 +349,18 @@ fn a_misused_sender_closes_with_1011() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     type Mistake = fn(&mut dyn Outbox) -> Result<(), Halt>;
-    let mistakes: [Mistake; 5] = [
-        |out| Ok(out.send(Kind::Text, &[b'x'; 139])?),
-        |out| Ok(out.ping(&[0; 126])?),
-        |out| Ok(out.close(Some(CloseCode::NORMAL), &"r".repeat(124))?),
-        |out| Ok(out.write(b"nothing was begun").map(drop)?),
-        |out| Ok(out.begin(Kind::Binary, 1 << 63, true)?),
+    let mistakes: [(&str, Mistake); 5] = [
+        ("frame too large to send", |out| Ok(out.send(Kind::Text, &[b'x'; 139])?)),
+        ("control frame too long", |out| Ok(out.ping(&[0; 126])?)),
+        ("control frame too long", |out| Ok(out.close(Some(CloseCode::NORMAL), &"r".repeat(124))?)),
+        ("frame overrun", |out| Ok(out.write(b"nothing was begun").map(drop)?)),
+        ("frame overrun", |out| Ok(out.begin(Kind::Binary, 1 << 63, true)?)),
     ];
-    for mistake in mistakes {
+    for (reason, mistake) in mistakes {
         let mut drive = Drive::new(&mut memory, &config, halting("event", mistake));
         drive.open(&upgrade("/", &[]));
         drive.send(&masked(0x81, b"Hello"));
-        assert_eq!(frames(&drive.taken()), [close(1011, "")]);
+        assert_eq!(frames(&drive.taken()), [close(1011, reason)]);
         drive.end();
         assert_eq!(drive.handler.closed.len(), 1);
     }
@@ -372,7 +372,7 @@ fn a_misused_sender_closes_with_1011() {
     let mut drive = Drive::new(&mut memory, &config, halting("event", open));
     drive.open(&upgrade("/", &[]));
     drive.send(&masked(0x81, b"Hello"));
-    assert_eq!(frames(&drive.taken()), [frame(false, 1, b"begun"), close(1011, "")]);
+    assert_eq!(frames(&drive.taken()), [frame(false, 1, b"begun"), close(1011, "message not finished")]);
 }
 
 #[test]

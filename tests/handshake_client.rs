@@ -647,3 +647,18 @@ fn a_client_and_a_server_of_ours() {
         }
     }
 }
+
+#[test]
+fn fields_of_the_handshake_are_not_the_callers() {
+    for name in
+        ["host", "Upgrade", "Connection", "SEC-WEBSOCKET-KEY", "Sec-WebSocket-Extensions", "Content-Length"]
+    {
+        let headers = [(name, "x")];
+        let connect = Connect { headers: &headers, ..Connect::new(Address::parse("ws://a/").unwrap()) };
+        let mut memory = [0; 1024];
+        let mut head = ReceiveBuffer::new(&mut memory).unwrap();
+        let config = Config::new();
+        let made = ClientHandshake::new(&config, Instant::START, [0; 16], &connect, &mut head);
+        assert_eq!(made.err(), Some(BadHead::Malformed), "{name}");
+    }
+}

@@ -619,7 +619,7 @@ fn every_refusal_says_its_length_and_closes() {
             &accept,
             &plain,
             "426 Upgrade Required",
-            &[("Upgrade", "websocket"), ("Connection", "Upgrade, close"), ("Sec-WebSocket-Version", "13")],
+            &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
         ),
         (&accept, &long, "431 Request Header Fields Too Large", &[]),
         (&cr, &good, "500 Internal Server Error", &[]),
@@ -640,9 +640,8 @@ fn every_refusal_says_its_length_and_closes() {
                 let mut expected: Vec<_> = fields.to_vec();
                 let len = answer.body.len().to_string();
                 expected.push(("Content-Length", &len));
-                if answer.field("Connection") == Some("close") {
-                    expected.push(("Connection", "close"));
-                }
+                let upgrade = line.starts_with("426");
+                expected.push(("Connection", if upgrade { "Upgrade, close" } else { "close" }));
                 let got: Vec<_> = answer.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
                 assert_eq!(got, expected);
                 // Shutdown once, later bytes ignored, the end at the end of the stream.
@@ -866,5 +865,49 @@ fn parameters_of_the_query() {
         ("e", None),
     ] {
         assert_eq!(request.query_value(name), value, "{name}");
+    }
+}
+
+#[test]
+fn fields_that_are_written_anyway_and_statuses_that_are_none_end_in_500() {
+    const TWICE: [(&str, &str); 3] =
+        [("content-length", "7"), ("Transfer-Encoding", "chunked"), ("Connection", "keep-alive")];
+    let config = Config::new();
+    let status = |response: Response<'static>| {
+        answer(&config, 1024, App::new(|_| Answer::Respond(response)), &upgrade("/", &[])).status
+    };
+    for code in [0, 100, 101, 199, 600, 1000] {
+        assert_eq!(status(Response::text(code, "")), 500, "{code}");
+    }
+    for headers in TWICE.chunks(1) {
+        let headers: &'static [_] = Box::leak(headers.to_vec().into());
+        assert_eq!(status(Response { headers, ..Response::text(200, "") }), 500, "{headers:?}");
+    }
+}
+
+#[test]
+fn some_answers_have_no_body() {
+    let config = Config::new();
+    for code in [204, 304] {
+        let mut memory = Memory::new(1024, 140, 140);
+        let decide = move |_: &Request<'_>| Answer::Respond(Response::text(code, ""));
+        let mut drive = Drive::new(&mut memory, &config, App::new(decide));
+        drive.feed(&upgrade("/", &[]));
+        let text = String::from_utf8(drive.out.clone()).unwrap();
+        assert!(text.ends_with("\r\n\r\n"), "{text}");
+        assert!(!text.contains("Content-Length"), "{text}");
+    }
+}
+
+#[test]
+fn a_host_that_is_none_is_400() {
+    let config = Config::new();
+    let good = "Host: server.example.com";
+    for (host, status) in
+        [("a b", 400), ("a/b", 400), ("user@a", 400), ("a?", 400), ("", 400), ("[::1]:80", 101), ("a:8", 101)]
+    {
+        let request = String::from_utf8(upgrade("/", &[])).unwrap().replace(good, &format!("Host: {host}"));
+        let accept = App::new(|_| Answer::Accept(Accept::default()));
+        assert_eq!(answer(&config, 1024, accept, request.as_bytes()).status, status, "{host}");
     }
 }

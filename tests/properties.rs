@@ -671,7 +671,7 @@ fn pair(seed: u64, cuts: bool) {
     for config in &mut configs {
         config.delivery = [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][random.below(3)];
         config.control = [Control::Automatic, Control::Told][random.below(2)];
-        config.fragment = [usize::MAX, 1 + random.below(300)][random.below(2)];
+        config.largest_fragment = [usize::MAX, 1 + random.below(300)][random.below(2)];
     }
     let size = |random: &mut Random| {
         MIN_BUFFER + if random.one_in(2) { random.below(8) } else { random.below(1000) }

@@ -390,7 +390,7 @@ fn stream_takes_a_message_in_parts() {
 #[test]
 fn the_setting_for_fragments() {
     let mut config = Config::new();
-    config.fragment = 3;
+    config.largest_fragment = 3;
     let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.out().stream(Kind::Text, &mut &b"abcdefgh"[..], true).expect("room");

@@ -15,7 +15,7 @@ use core::fmt::{self, Write};
 use core::time::Duration;
 
 use sansocket::handshake::{Accept, Answer, Body, Request, Response};
-use sansocket::{Cause, Data, Event, Halt, Handler, Instant, Kind, Outbox, Payload, SendError};
+use sansocket::{Cause, Data, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -82,31 +82,6 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
         }
     }
 
-    /// Echoes a chunk: text in as many frames as it takes, as a Close could not stand inside of one; a
-    /// binary frame in one frame, however long it is.
-    fn echo(data: &Data<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
-        let bytes = data.payload.bytes();
-        let mut rest = bytes;
-        if data.kind == Kind::Text {
-            return out
-                .stream(data.kind, &mut rest, data.end)
-                .map_err(|error| taken(error.into(), bytes, rest));
-        }
-        if out.left() == 0 {
-            if data.left == 0 {
-                match out.fragment(data.kind, bytes, data.fin) {
-                    Err(SendError::TooLarge) => {}
-                    done => return Ok(done?),
-                }
-            }
-            out.begin(data.kind, bytes.len() as u64 + data.left, data.fin)?;
-        }
-        match out.write(bytes)? {
-            n if n == bytes.len() => Ok(()),
-            n => Err(Halt::Blocked { taken: n }),
-        }
-    }
-
     /// Echoes a chunk of a text which may be a trigger.
     fn echo_text(
         &mut self,
@@ -144,7 +119,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
                 self.mode = Mode::Echo;
             }
         }
-        if self.mode == Mode::Swallow { Ok(()) } else { Self::echo(data, out) }
+        if self.mode == Mode::Swallow { Ok(()) } else { out.relay(data) }
     }
 
     /// Echoes a chunk in parts of the same size, the last of a message excepted.
@@ -164,7 +139,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
                 // What is in the part is done with, but for a byte that brings us back here.
                 let back = usize::from(n > 0);
                 self.part_len -= back;
-                return Err(taken(error.into(), bytes, &bytes[bytes.len() - rest.len() - back..]));
+                return Err(Halt::after(error, bytes.len() - rest.len() - back));
             }
             self.part_len = 0;
             if rest.is_empty() {
@@ -217,7 +192,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         let outcome = match (self.route, data.kind) {
             (Route::Partial, _) => self.echo_parts(&data, out),
             (_, Kind::Text) => self.echo_text(now, &data, out),
-            (_, Kind::Binary) => Self::echo(&data, out),
+            (_, Kind::Binary) => out.relay(&data),
         };
         self.logged = matches!(outcome, Err(Halt::Blocked { .. }));
         outcome
@@ -250,14 +225,6 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
 
     fn closed(&mut self, cause: &Cause, reason: &str) {
         (self.log)(format_args!("Closed: {}, code {}, {reason:?}", cause.end, cause.code()));
-    }
-}
-
-/// A halt after which only `rest` is to be shown again.
-fn taken(halt: Halt, bytes: &[u8], rest: &[u8]) -> Halt {
-    match halt {
-        Halt::Blocked { .. } => Halt::Blocked { taken: bytes.len() - rest.len() },
-        other => other,
     }
 }
 

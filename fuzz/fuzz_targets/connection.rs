@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     config.control = if flags & 4 == 0 { Control::Automatic } else { Control::Told };
     config.timeouts.idle = Some(Duration::from_secs(100));
     if flags & 8 != 0 {
-        config.fragment = 20;
+        config.largest_fragment = 20;
     }
     let mut key = 0_u32;
     let keys = move || {

@@ -14,14 +14,18 @@ pub mod embedded_io_async;
 pub mod std;
 mod websocket;
 
-pub use websocket::{Accepted, Connected, Error, Link, WebSocket};
+pub use websocket::{Accepted, Connected, Error, Sending, WebSocket};
 
 use core::future::Future;
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::cause::{Cause, End};
 use crate::config::Config;
+use crate::connection::Step;
 use crate::error::BufferTooSmall;
-use crate::handler::{Handler, Outcome, Session, SessionStep};
+use crate::extension::Extension;
+use crate::handler::{Driver, Handler, Outcome, Session, SessionStep};
+use crate::role::Role;
 use crate::time::Instant;
 
 /// A stream of bytes to and from a peer, and a clock.
@@ -44,6 +48,8 @@ pub trait Transport {
     ) -> impl Future<Output = Result<Turn, Self::Error>>;
 
     /// Shuts the writing side down: TCP's FIN. Reading goes on.
+    ///
+    /// Cancel safety: called again.
     fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
@@ -100,7 +106,8 @@ impl<'b> Buffers<'b> {
 /// connection after the other; after [`Outcome::HandOver`] the request is in [`Buffers::head`].
 ///
 /// # Errors
-/// The transport's; the handler has been told by then that the connection is closed, if it was open.
+/// The transport's; the handler has been told by then that the connection is closed, if it was open. A transport
+/// that fails when all is over is no error.
 ///
 /// Cancel safety: where the future is dropped, the connection can only be dropped with it.
 pub async fn serve<T: Transport>(
@@ -132,8 +139,47 @@ pub async fn serve<T: Transport>(
             Err(error) => {
                 session.reset();
                 return match session.poll(now, handler, head, rx, tx) {
-                    // What ended the connection came before: the peer may reset what is over.
                     SessionStep::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
+}
+
+/// Runs a handler on a connection that is open already, a client's or one after a foreign handshake: hand over
+/// what came behind the handshake in `rx`.
+///
+/// # Errors
+/// As [`serve`].
+///
+/// Cancel safety: as [`serve`].
+pub async fn drive<T: Transport, R: Role, X: Extension>(
+    transport: &mut T,
+    driver: &mut Driver<'_, R, X>,
+    handler: &mut impl Handler,
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+) -> Result<Cause, T::Error> {
+    loop {
+        let now = transport.now();
+        let turn = match driver.poll(now, handler, rx, tx) {
+            Step::Wait { deadline } => transport.turn(rx.spare(), tx.pending(), deadline).await,
+            Step::Shutdown => transport.shutdown().await.map(|()| Turn::default()),
+            Step::Closed(cause) => return Ok(cause),
+            Step::Event(_) => Ok(Turn::default()),
+        };
+        match turn {
+            Ok(turn) => {
+                tx.consume(turn.written);
+                if let Some(n) = turn.read {
+                    rx.fill(n);
+                }
+            }
+            Err(error) => {
+                driver.reset();
+                return match driver.poll(now, handler, rx, tx) {
+                    Step::Closed(cause) if cause.end != End::Vanished => Ok(cause),
                     _ => Err(error),
                 };
             }

@@ -15,7 +15,7 @@ use std::net::{Shutdown, TcpStream};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::{Buffers, Link, Transport, Turn};
+use super::{Buffers, Transport, Turn};
 use crate::cause::Cause;
 use crate::close::CloseCode;
 use crate::config::Config;
@@ -28,6 +28,10 @@ use crate::role::{Client, MaskingKey, Role, Server};
 use crate::time::Instant;
 
 /// A blocking stream whose reads and writes can be given a time-out: a `TcpStream`, or TLS over one.
+///
+/// For TLS, wrap the library's stream (rustls' `StreamOwned<ServerConnection, TcpStream>`) in a type of your own:
+/// `Read` and `Write` go to it, the time-outs to the `TcpStream` in it, and `shutdown` sends the `close_notify`
+/// before the `TcpStream`'s.
 pub trait Stream: Read + Write {
     /// Reads fail with [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`] after this time; never where it
     /// is `None`. It is not zero.
@@ -93,7 +97,8 @@ pub struct Blocking<S> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 pub enum Accepted<'c, S> {
-    /// A connection, with the subprotocol at this place of what was offered.
+    /// A connection, with the subprotocol at this place of
+    /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     WebSocket(WebSocket<'c, S, Server>, Option<usize>),
     /// [`Answer::HandOver`]: the stream, and the bytes that were read of it.
     HandOver(S, std::vec::Vec<u8>),
@@ -115,7 +120,7 @@ pub struct WebSocket<'c, S, R = Server>(super::WebSocket<'c, 'static, Blocking<S
 
 /// The sending side of a [`WebSocket`].
 #[derive(Debug)]
-pub struct Sending<'a, 'c, S, R>(&'a mut Link<'c, 'static, Blocking<S>, R>);
+pub struct Sending<'a, 'c, S, R>(&'a mut super::Sending<'c, 'static, Blocking<S>, R>);
 
 /// An event, and the sending side to answer it on.
 pub type Received<'a, 'c, S, R> = (Event<Payload<'a>>, Sending<'a, 'c, S, R>);
@@ -193,7 +198,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, 'c, S, R>>, Error> {
-        let limit = self.0.link().now().after(timeout);
+        let limit = self.0.sending().now().after(timeout);
         Ok(ready(self.0.read_until(limit))?.map(|(event, link)| (event, Sending(link))))
     }
 
@@ -205,9 +210,14 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         ready(self.0.read_message(message))
     }
 
+    /// The stream: its peer's address, its options. What is read or written past the connection breaks it.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.0.sending().transport().stream
+    }
+
     /// The sending side.
     pub fn sending(&mut self) -> Sending<'_, 'c, S, R> {
-        Sending(self.0.link())
+        Sending(self.0.sending())
     }
 
     /// Closes the connection: sends a Close, passes over what the peer still sends, and waits for its end.
@@ -226,7 +236,10 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
 }
 
 impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
-    /// Sends a message of any size in one frame, and writes it to the stream.
+    /// Sends a message of any size in one frame, and writes it to the stream. Nothing is received meanwhile:
+    /// where the peer answers as it reads, as an echo does, and both sides' memory is full, it stands still until
+    /// the write deadline. Send large messages in pieces then, and read in between, as `examples/echo_client.rs`
+    /// does.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
@@ -241,6 +254,23 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
     /// As [`send`](Self::send).
     pub fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error> {
         ready(self.0.fragment(kind, payload, fin))
+    }
+
+    /// Sends a message, or with `fin` unset the next part of one, of any size, in as many frames as the buffer
+    /// and [`Config::largest_fragment`] ask for, and writes it to the stream.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn stream(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error> {
+        ready(self.0.stream(kind, payload, fin))
+    }
+
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn pong(&mut self, payload: &[u8]) -> Result<(), Error> {
+        ready(self.0.pong(payload))
     }
 
     /// Sends a Ping with at most 125 bytes of payload.

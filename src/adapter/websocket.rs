@@ -24,12 +24,12 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct WebSocket<'c, 'b, T, R> {
     rx: ReceiveBuffer<'b>,
-    link: Link<'c, 'b, T, R>,
+    link: Sending<'c, 'b, T, R>,
 }
 
 /// The sending side of a [`WebSocket`]: lent together with each event, so that an answer may borrow from it.
 #[derive(Debug)]
-pub struct Link<'c, 'b, T, R> {
+pub struct Sending<'c, 'b, T, R> {
     transport: T,
     connection: Connection<'c, R>,
     tx: TransmitBuffer<'b>,
@@ -41,20 +41,20 @@ pub struct Link<'c, 'b, T, R> {
 pub enum Error<E> {
     /// The transport failed, and the connection has ended with it.
     #[error("the transport failed")]
-    Transport(E),
+    Transport(#[source] E),
     /// The connection has ended.
     #[error("the connection is closed: {}", .0.end)]
     Closed(Cause),
     /// The caller asked for what cannot be sent.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// The server's request cannot be written.
+    /// The request cannot be written as it was asked for.
     #[error(transparent)]
     Head(#[from] BadHead),
     /// No opening handshake.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The request was refused with this status; 0 where there was none.
+    /// The request was answered with this status.
     #[error("the request was answered with status {0}")]
     Refused(u16),
     /// The message is larger than the memory for it.
@@ -66,7 +66,8 @@ pub enum Error<E> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 pub enum Accepted<'c, 'b, T> {
-    /// A connection, with the subprotocol at this place of what was offered.
+    /// A connection, with the subprotocol at this place of
+    /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     WebSocket(WebSocket<'c, 'b, T, Server>, Option<usize>),
     /// [`Answer::HandOver`]: the transport, and the request with what came behind it.
     HandOver(T, ReceiveBuffer<'b>),
@@ -86,7 +87,10 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
     /// Reads a request, answers it as `decide` says, and gives the connection where there is one.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Refused`] when the answer was another one, and has been sent.
+    /// [`Error::Transport`]; [`Error::Refused`] when the answer was another one, and has been sent;
+    /// [`HandshakeError::Vanished`] where there was no request.
+    ///
+    /// Cancel safety: where the future is dropped, the transport is dropped with it.
     pub async fn accept<'s>(
         mut transport: T,
         config: &'c Config,
@@ -116,10 +120,11 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                 HandshakeStep::Shutdown => transport.shutdown().await.map_err(Error::Transport)?,
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, config, now);
-                    let link = Link { transport, connection, tx, now };
+                    let link = Sending { transport, connection, tx, now };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
+                HandshakeStep::Refused(0) => return Err(HandshakeError::Vanished.into()),
                 HandshakeStep::Refused(status) => return Err(Error::Refused(status)),
             }
         }
@@ -131,6 +136,8 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Head`], [`Error::Handshake`].
+    ///
+    /// Cancel safety: where the future is dropped, the transport is dropped with it.
     pub async fn connect<'u>(
         mut transport: T,
         config: &'c Config,
@@ -159,7 +166,7 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
                 }
                 ClientStep::Open(protocol) => {
                     let connection = Connection::new(Client(keys), config, now);
-                    let link = Link { transport, connection, tx, now };
+                    let link = Sending { transport, connection, tx, now };
                     return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 ClientStep::Refused => return Ok(Connected::Refused(head)),
@@ -170,13 +177,34 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
 }
 
 impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
+    /// A connection that is open already: after a foreign handshake, what came behind it lies in `rx`.
+    #[must_use]
+    pub fn new(
+        mut transport: T,
+        connection: Connection<'c, R>,
+        rx: ReceiveBuffer<'b>,
+        tx: TransmitBuffer<'b>,
+    ) -> Self {
+        let now = transport.now();
+        Self { rx, link: Sending { transport, connection, tx, now } }
+    }
+
+    /// The transport, the connection and its buffers: for [`drive`](super::drive), or to go on by hand.
+    #[must_use]
+    pub fn into_parts(self) -> (T, Connection<'c, R>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
+        let Sending { transport, connection, tx, .. } = self.link;
+        (transport, connection, self.rx, tx)
+    }
+
     /// The next event, and the sending side to answer it on. What was sent before is written first.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Closed`] at the end, and for ever after.
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Link<'c, 'b, T, R>), Error<T::Error>> {
+    pub async fn read(
+        &mut self,
+    ) -> Result<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>), Error<T::Error>> {
         loop {
             if let Some(event) = self.next(None).await? {
                 return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
@@ -184,7 +212,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         }
     }
 
-    /// The same, but no longer than until `limit` by the transport's [clock](Link::now): then `None`.
+    /// The same, but no longer than until `limit` by the transport's [clock](Sending::now): then `None`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -193,7 +221,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     pub async fn read_until(
         &mut self,
         limit: Instant,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Link<'c, 'b, T, R>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>)>, Error<T::Error>> {
         let event = self.next(Some(limit)).await?;
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
@@ -241,7 +269,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
 
     async fn next(&mut self, limit: Option<Instant>) -> Result<Option<Event>, Error<T::Error>> {
         loop {
-            let Link { connection, tx, now, .. } = &mut self.link;
+            let Sending { connection, tx, now, .. } = &mut self.link;
             let step = match connection.poll(*now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
                 Step::Wait { .. } if limit.is_some_and(|limit| *now >= limit) => return Ok(None),
@@ -255,7 +283,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     }
 
     /// The sending side.
-    pub fn link(&mut self) -> &mut Link<'c, 'b, T, R> {
+    pub fn sending(&mut self) -> &mut Sending<'c, 'b, T, R> {
         &mut self.link
     }
 
@@ -266,8 +294,10 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     }
 }
 
-impl<'c, 'b, T: Transport, R: Role> Link<'c, 'b, T, R> {
-    /// Sends a message of any size, in one frame, and writes it to the transport.
+impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
+    /// Sends a message of any size, in one frame, and writes it to the transport. Nothing is received
+    /// meanwhile: where the peer answers as it reads, as an echo does, and both sides' memory is full, it stands
+    /// still until the write deadline. Send large messages in pieces then, and read in between.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
@@ -300,6 +330,30 @@ impl<'c, 'b, T: Transport, R: Role> Link<'c, 'b, T, R> {
     /// Cancel safety: the frame is sent whole or not at all.
     pub async fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
         self.when_there_is_room(|out| out.fragment(kind, payload, fin)).await?;
+        self.flush().await
+    }
+
+    /// Sends a message, or with `fin` unset the next part of one, of any size, in as many frames as the buffer
+    /// and [`Config::largest_fragment`] ask for, and writes it to the transport.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// Cancel safety: part of the payload may have been sent.
+    pub async fn stream(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
+        let mut rest = payload;
+        self.when_there_is_room(|out| out.stream(kind, &mut rest, fin)).await?;
+        self.flush().await
+    }
+
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// Cancel safety: the frame is sent whole or not at all.
+    pub async fn pong(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        self.when_there_is_room(|out| out.pong(payload)).await?;
         self.flush().await
     }
 
@@ -342,6 +396,11 @@ impl<'c, 'b, T: Transport, R: Role> Link<'c, 'b, T, R> {
     /// next [`read`](WebSocket::read), so that many small messages leave in one write.
     pub fn outbox(&mut self) -> Outgoing<'_, 'b, 'c, R, crate::NoExtension> {
         self.connection.outbox(&mut self.tx)
+    }
+
+    /// The transport. What is written to it past the connection breaks the stream.
+    pub fn transport(&mut self) -> &mut T {
+        &mut self.transport
     }
 
     /// The time by the transport's clock.

@@ -50,7 +50,7 @@ pub struct Connect<'u> {
     pub address: Address<'u>,
     /// The subprotocols on offer, the best first.
     pub protocols: &'u [&'u str],
-    /// Further fields: authorization, cookies, an origin.
+    /// Further fields: authorization, cookies, an origin. Not those of the handshake itself.
     pub headers: &'u [(&'u str, &'u str)],
 }
 
@@ -83,11 +83,11 @@ pub enum HandshakeError {
     /// The head is longer, or has more fields, than the limits and the buffer allow.
     #[error("the head of the answer is too large")]
     TooLarge,
-    /// "If the response lacks an |Upgrade| header field or the field contains a value that is not [...]
+    /// "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is not [...]
     /// "websocket"".
     #[error("the answer does not upgrade to websocket")]
     Upgrade,
-    /// "If the response lacks a |Connection| header field or the field doesn't contain a token [...] "Upgrade"".
+    /// "If the response lacks a |Connection| header field or the |Connection| header field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
     /// The answer to our key is missing, wrong, or there twice.
@@ -219,7 +219,18 @@ impl<'u> Connect<'u> {
             }
             None => head,
         };
-        head.fields(self.headers).text("\r\n").finish()
+        const OURS: &[&str] = &[
+            "Host",
+            "Upgrade",
+            "Connection",
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Protocol",
+            "Sec-WebSocket-Extensions",
+            "Content-Length",
+            "Transfer-Encoding",
+        ];
+        head.fields(self.headers, OURS).text("\r\n").finish()
     }
 }
 
@@ -335,6 +346,13 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
             Err(error) => return self.done(ClientStep::Failed(error)),
         };
         // "If the status code received from the server is not 101, the client handles the response per HTTP"
+        if reply.status != 101 && reply.status < 200 {
+            // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
+            // final response".
+            head.consume(len);
+            self.scanner = Scanner::default();
+            return self.read(head, rx);
+        }
         if reply.status != 101 {
             let until = len.saturating_add(reply.body_len()).min(head.capacity());
             self.phase = Phase::Body { until };

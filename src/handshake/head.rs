@@ -98,9 +98,9 @@ pub enum BadHead {
     /// Capacity: the memory for the head is too small.
     #[error("the memory for the head is too small")]
     TooLarge,
-    /// Caller: a byte that cannot stand where it would: CR, LF or NUL in a value, a separator in a name or a
-    /// subprotocol, a space in a path.
-    #[error("a name, value or path has a byte that cannot stand there")]
+    /// Caller: CR, LF or NUL in a value, a separator in a name or a subprotocol, a field that is written
+    /// anyway, a status that is none.
+    #[error("a name, a value or a status that cannot be written")]
     Malformed,
 }
 
@@ -123,8 +123,12 @@ impl<'m> Writer<'m> {
         self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
     }
 
-    pub(crate) fn fields(self, fields: &[(&str, &str)]) -> Self {
-        fields.iter().fold(self, |writer, (name, value)| writer.field(name, value))
+    /// Fields of the caller's, none of them one of `ours`: a second one could be read in the place of the first.
+    pub(crate) fn fields(self, fields: &[(&str, &str)], ours: &[&str]) -> Self {
+        fields.iter().fold(self, |writer, (name, value)| {
+            let free = !ours.iter().any(|known| known.eq_ignore_ascii_case(name));
+            writer.fail_unless(free, BadHead::Malformed).field(name, value)
+        })
     }
 
     pub(crate) fn number(self, mut number: u64) -> Self {

@@ -13,7 +13,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The value of `Sec-WebSocket-Accept` for a key.
 ///
-/// > this value is obtained by concatenating the value of |Sec-WebSocket-Key| [...] with the string
+/// > The value of this header field is constructed by concatenating /key/, [...] with the string
 /// > "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value [...] and
 /// > base64-encoding
 #[must_use]

@@ -117,7 +117,7 @@ impl<'h> Request<'h> {
             return Err(Fault::HttpVersion.into());
         }
         // "A |Host| header field containing the server's authority."
-        if single(fields, "Host", Fault::HostTwice)?.is_none_or(<[u8]>::is_empty) {
+        if !single(fields, "Host", Fault::HostTwice)?.is_some_and(is_authority) {
             return Err(Fault::Host.into());
         }
         // "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
@@ -163,4 +163,9 @@ fn single<'h>(fields: Fields<'h>, name: &str, twice: Fault) -> Result<Option<&'h
     let mut values = fields.all(name);
     let first = values.next();
     if values.next().is_some() { Err(twice.into()) } else { Ok(first) }
+}
+
+/// Whether the value of `Host` may be one (RFC 3986 §3.2, without a user): not empty, and no separator in it.
+fn is_authority(host: &[u8]) -> bool {
+    !host.is_empty() && host.iter().all(|c| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(c))
 }

@@ -36,7 +36,7 @@ pub enum Fault {
     NotHttp,
     /// Older than HTTP/1.1.
     HttpVersion,
-    /// No `Host`.
+    /// No `Host`, or one that names no host.
     Host,
     /// `Connection` does not name the upgrade.
     Connection,
@@ -61,9 +61,9 @@ pub enum Fault {
 /// An HTTP answer other than the 101. It closes the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'s> {
-    /// The status code, 200 to 599.
+    /// The status code, 200 to 599; with another, or with a field that cannot be written, the answer is 500.
     pub status: u16,
-    /// Fields beside `Content-Length` and `Connection: close`, which are always there.
+    /// Fields beside `Content-Length` and `Connection`, which are written anyway.
     pub headers: &'s [(&'s str, &'s str)],
     /// The body.
     pub body: Body<'s>,
@@ -110,7 +110,7 @@ impl Rejection {
             Self::BadRequest(fault) => match fault {
                 Fault::NotHttp => "this is not an HTTP/1.1 request",
                 Fault::HttpVersion => "an upgrade needs HTTP/1.1",
-                Fault::Host => "Host is missing",
+                Fault::Host => "Host is missing or malformed",
                 Fault::Connection => "Connection does not have the token Upgrade",
                 Fault::Body => "an upgrade has no body",
                 Fault::Version => "Sec-WebSocket-Version is missing",
@@ -138,9 +138,8 @@ impl Rejection {
             Self::MethodNotAllowed => &[("Allow", "GET")],
             Self::UpgradeRequired => &[
                 ("Upgrade", "websocket"),
-                ("Connection", "Upgrade, close"),
-                // "MUST send back |Sec-WebSocket-Version| header fields that indicate the versions it is
-                // capable of" (§4.4)
+                // "it MUST respond with a |Sec-WebSocket-Version| header field (or multiple
+                // |Sec-WebSocket-Version| header fields) containing all versions it is willing to use." (§4.4)
                 ("Sec-WebSocket-Version", "13"),
             ],
             Self::Unavailable => &[("Retry-After", "1")],
@@ -173,20 +172,23 @@ impl Response<'_> {
             Body::Copied(body) => (body, &[]),
         };
         let len = copied.len().saturating_add(rest.len());
-        let close = if has(self.headers, "Connection") { "" } else { "\r\nConnection: close" };
         let head = Writer::new(memory)
             .text("HTTP/1.1 ")
             .number(self.status.into())
             .text(" ")
             .text(reason(self.status))
             .text("\r\n")
-            .fields(self.headers)
-            .text("Content-Length: ")
-            .number(len as u64)
-            .text(close)
-            .text("\r\n\r\n")
-            .finish()?;
-        if to_head {
+            .fail_unless((200..600).contains(&self.status), BadHead::Malformed)
+            .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
+        // RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
+        let bodiless = matches!(self.status, 204 | 304);
+        let head =
+            if bodiless { head } else { head.text("Content-Length: ").number(len as u64).text("\r\n") };
+        // RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option".
+        let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
+        let head = head.text(if upgrade { "Connection: Upgrade, close" } else { "Connection: close" });
+        let head = head.text("\r\n\r\n").finish()?;
+        if to_head || bodiless {
             return Ok((head, &[]));
         }
         let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
@@ -208,11 +210,15 @@ pub(crate) fn write_switch(
         Some(protocol) => head.field("Sec-WebSocket-Protocol", protocol),
         None => head,
     };
-    head.fields(headers).text("\r\n").finish()
-}
-
-fn has(headers: &[(&str, &str)], name: &str) -> bool {
-    headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
+    const OURS: &[&str] = &[
+        "Upgrade",
+        "Connection",
+        "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Protocol",
+        "Content-Length",
+        "Transfer-Encoding",
+    ];
+    head.fields(headers, OURS).text("\r\n").finish()
 }
 
 /// RFC 9110 §15, those that one meets.

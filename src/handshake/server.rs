@@ -194,7 +194,7 @@ impl<'c> ServerHandshake<'c> {
                     return;
                 }
                 if let Decision::Switch { .. } = decision {
-                    // "The bytes behind it move once": a frame may come with the request.
+                    // A frame may come with the request.
                     rx.feed(rest);
                 }
                 decision
