@@ -310,7 +310,8 @@ impl<'b> TransmitBuffer<'b> {
     }
 
     /// Room for exactly `n` bytes, which count as pending from now on; `None` where there is none.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) fn reserve(&mut self, n: usize) -> Option<&mut [u8]> {
         if n > self.capacity().saturating_sub(self.end) {
             self.make_room();
@@ -379,7 +380,8 @@ fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
 }
 
 /// Copies as much of `from` as finds room in `to`, and returns how much that was.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
+#[cfg_attr(not(target_pointer_width = "64"), inline(never))]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> usize {
     // The compiler makes a `memcpy` of it. `copy_from_slice` leaves a panic branch where it is not inlined.
     for (to, from) in to.iter_mut().zip(from) {

@@ -141,8 +141,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
         match self.receive(now, rx, tx) {
             Step::Event(event) => {
-                let event = event.map(|payload| payload.len());
-                Step::Event(event.map(|len| rx.span(len)))
+                let (shape, len) = (event.with(()), event.payload().len());
+                Step::Event(shape.with(rx.span(len)))
             }
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,

@@ -98,6 +98,9 @@ pub enum SendError {
     /// Caller: a control frame carries 125 bytes at most, a reason 123.
     #[error("a control frame carries 125 bytes, a reason 123")]
     ControlTooLong,
+    /// Caller: the reason of a Close without a status code has no place in the frame.
+    #[error("a reason needs a status code")]
+    ReasonWithoutCode,
     /// State: a Close was sent or the connection has ended; no frame may follow.
     #[error("the connection is closing: no frame may follow")]
     Closed,
@@ -113,6 +116,7 @@ impl SendError {
             Self::MessageOpen => "message not finished",
             Self::Overrun => "frame overrun",
             Self::ControlTooLong => "control frame too long",
+            Self::ReasonWithoutCode => "reason without a code",
         }
     }
 }

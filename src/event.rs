@@ -139,22 +139,34 @@ impl<P> Event<P> {
     }
 }
 
-impl Event<Span> {
-    /// Where the payload lies.
-    pub(crate) fn span(&self) -> Span {
+impl<P: Copy> Event<P> {
+    /// The payload, whatever it is part of.
+    #[inline]
+    pub(crate) const fn payload(&self) -> P {
         match self {
             Self::Data(data) => data.payload,
-            Self::Ping(span) | Self::Pong(span) | Self::Close(_, span) => *span,
+            Self::Ping(payload) | Self::Pong(payload) | Self::Close(_, payload) => *payload,
         }
     }
 
-    /// The same event after `n` bytes of its payload are done with.
-    pub(crate) fn advanced(mut self, n: usize) -> Self {
-        if let Self::Data(data) = &mut self {
-            data.start &= n == 0;
-            data.offset = data.offset.saturating_add(n as u64);
+    /// The same event with this payload: `map` would repeat what finds it in every arm.
+    #[inline]
+    pub(crate) fn with<Q>(&self, payload: Q) -> Event<Q> {
+        self.map(|_| payload)
+    }
+}
+
+impl Event<Span> {
+    /// `n` bytes of the payload are done with, and `rest` is left of it.
+    pub(crate) fn advance(&mut self, n: usize, rest: Span) {
+        match self {
+            Self::Data(data) => {
+                data.payload = rest;
+                data.start &= n == 0;
+                data.offset = data.offset.saturating_add(n as u64);
+            }
+            Self::Ping(span) | Self::Pong(span) | Self::Close(_, span) => *span = rest,
         }
-        self
     }
 }
 

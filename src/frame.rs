@@ -203,17 +203,19 @@ impl Header {
         let [first, second, rest @ ..] = out;
         *first = self.first();
         let extended = length_bytes(self.len);
-        let short = match extended {
-            0 => (self.len & 0x7F) as u8,
-            2 => 126,
-            _ => 127,
+        let (length, key) = rest.split_at_mut_checked(extended).unwrap_or_default();
+        let short = if let Ok(slot) = <&mut [u8; 8]>::try_from(&mut *length) {
+            *slot = self.len.to_be_bytes();
+            127
+        } else if let Ok(slot) = <&mut [u8; 2]>::try_from(length) {
+            *slot = (self.len as u16).to_be_bytes();
+            126
+        } else {
+            (self.len & 0x7F) as u8
         };
         *second = (u8::from(self.key.is_some()) << 7) | short;
-        let big = self.len.to_be_bytes();
-        let length = big.iter().skip(8_usize.saturating_sub(extended));
-        let key = self.key.iter().flatten();
-        for (slot, byte) in rest.iter_mut().zip(length.chain(key)) {
-            *slot = *byte;
+        if let (Some(bytes), Some(slot)) = (self.key, key.first_chunk_mut::<4>()) {
+            *slot = bytes;
         }
         header_len(self.len, self.key.is_some())
     }

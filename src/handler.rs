@@ -175,23 +175,25 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
                 patient = self.settle(outcome, tx).is_none() && !stands;
             }
             if let Some(event) = self.held {
-                let outcome =
-                    handler.event(now, event.map(|span| rx.held(span)), &mut self.connection.outbox(tx));
+                let span = event.payload();
+                let shown = event.with(rx.held(span));
+                let outcome = handler.event(now, shown, &mut self.connection.outbox(tx));
                 let taken = self.settle(outcome, tx);
-                let rest = event.map(|span| rx.release(span, taken.unwrap_or(span.len)));
-                self.held = taken.map(|taken| rest.advanced(taken));
-                if self.held.is_some() {
+                if let Some(taken) = taken {
+                    self.hold(event, taken, rx);
                     return self.connection.tend(now, tx);
                 }
+                rx.release(span, span.len);
+                self.held = None;
             }
             match self.connection.receive(now, rx, tx) {
                 Step::Event(event) => {
-                    let shape = event.map(|payload| payload.len());
+                    let (shape, len) = (event.with(()), event.payload().len());
                     let outcome = handler.event(now, event, &mut self.connection.outbox(tx));
                     if let Some(taken) = self.settle(outcome, tx) {
-                        let held = shape.map(|len| rx.span(len));
-                        rx.hold(held.span());
-                        self.held = Some(held.map(|span| rx.release(span, taken)).advanced(taken));
+                        let span = rx.span(len);
+                        rx.hold(span);
+                        self.hold(shape.with(span), taken, rx);
                         return self.connection.tend(now, tx);
                     }
                 }
@@ -204,6 +206,13 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
                 Step::Closed(cause) => return Step::Closed(cause),
             }
         }
+    }
+
+    /// Keeps what the handler did not take of an event whose payload was put back.
+    fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
+        let rest = rx.release(event.payload(), taken);
+        event.advance(taken, rest);
+        self.held = Some(event);
     }
 
     /// What a handler's outcome means; the bytes that were taken where it is to be called again.

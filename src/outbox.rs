@@ -182,9 +182,9 @@ impl<X: Extension> Outgoing<'_, '_, '_, Server, X> {
     /// Counts `payload` as sent in the open frame without a copy: see [`Sender::direct`](crate::Sender::direct).
     ///
     /// # Errors
-    /// [`SendError::Overrun`].
+    /// [`SendError::Overrun`], [`SendError::Closed`].
     pub fn direct<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
-        self.connection.sender.direct(payload)
+        self.open()?.0.sender.direct(payload)
     }
 }
 
@@ -193,9 +193,9 @@ impl<K: MaskingKey, X: Extension> Outgoing<'_, '_, '_, Client<K>, X> {
     /// [`Sender::direct`](crate::Sender::direct).
     ///
     /// # Errors
-    /// [`SendError::Overrun`].
+    /// [`SendError::Overrun`], [`SendError::Closed`].
     pub fn direct<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
-        self.connection.sender.direct(payload)
+        self.open()?.0.sender.direct(payload)
     }
 }
 

@@ -233,6 +233,9 @@ impl<R: Role> Sender<R> {
         if reason.len() > MAX_REASON {
             return Err(SendError::ControlTooLong);
         }
+        if code.is_none() && !reason.is_empty() {
+            return Err(SendError::ReasonWithoutCode);
+        }
         let mut body = [0; MAX_CONTROL];
         let len = match code {
             Some(code) => {
@@ -302,7 +305,8 @@ impl<R: Role> Sender<R> {
     }
 
     /// A whole frame, or nothing.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn put(
         &mut self,
         tx: &mut TransmitBuffer<'_>,

@@ -36,6 +36,7 @@ impl Instant {
 
     /// The moment `duration` later; a duration beyond the end of the clock is never reached.
     #[must_use]
+    #[inline(never)] // 64-bit arithmetic is long where registers have 32 bits, and time is not on the fast path
     pub const fn after(self, duration: Duration) -> Self {
         let micros =
             duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64);
@@ -49,6 +50,7 @@ impl Instant {
     }
 
     /// The moment `duration` later, or never where there is no such deadline.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) const fn plus(self, duration: Option<Duration>) -> Self {
         match duration {
             Some(duration) => self.after(duration),

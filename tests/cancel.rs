@@ -1,5 +1,5 @@
 //! The asynchronous adapter: its futures may be dropped at every poll, and no byte is lost or sent twice.
-#![cfg(feature = "embedded-io-async")]
+#![cfg(all(feature = "embedded-io-async", feature = "alloc"))]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use embedded_io_async::{ErrorType, Read, Write};
 use proptest::prelude::*;
 use sansocket::adapter::embedded_io_async::{Clock, Close, Split};
-use sansocket::adapter::{Accepted, Buffers, Connected, Error, WebSocket, serve};
+use sansocket::adapter::{Accepted, Buffers, Connected, Error, WebSocket, drive, serve};
 use sansocket::handshake::{Accept, Address, Answer, Connect, Request};
 use sansocket::{
-    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant, Kind, Outbox, Outcome, Payload,
-    Server,
+    Assembler, Cause, Client, CloseCode, Config, Driver, End, Event, Halt, Handler, Instant, Kind, Outbox,
+    Outcome, Payload, Server,
 };
 
 /// One direction of a connection: every call is pending once or more before it moves a few bytes, all of them
@@ -285,4 +285,63 @@ fn a_handler_is_served_while_both_directions_are_slow() {
         assert_eq!(cause.end, End::Clean);
         assert_eq!(outcome.unwrap(), Outcome::Closed(echo.0.unwrap()));
     }
+}
+
+/// Says hello, and closes when it comes back.
+#[derive(Default)]
+struct Hello {
+    heard: Vec<u8>,
+    closed: Option<(Cause, String)>,
+}
+
+impl Handler for Hello {
+    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+        Ok(out.send(Kind::Text, b"hello")?)
+    }
+
+    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+        if let Event::Data(data) = event {
+            self.heard.extend(data.payload.bytes());
+            if data.end {
+                return Err(Halt::Close(CloseCode::GOING_AWAY, "heard"));
+            }
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, cause: &Cause, reason: &str) {
+        assert!(self.closed.replace((*cause, reason.into())).is_none());
+    }
+}
+
+#[test]
+fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
+    let (near, far) = duplex(7);
+    let mut hello = Hello::default();
+    let client = async {
+        let (mut transport, connection, mut rx, mut tx) = connect(near).await.into_parts();
+        let mut driver = Driver::new(connection, None);
+        drive(&mut transport, &mut driver, &mut hello, &mut rx, &mut tx).await.unwrap()
+    };
+    let server = async {
+        let (transport, connection, rx, tx) = accept(far).await.into_parts();
+        let mut socket = WebSocket::new(transport, connection, rx, tx);
+        let mut text = Assembler::new(Vec::new());
+        socket.read_message(&mut text).await.unwrap();
+        // In frames of two bytes at the most, with a Pong that nobody asked for before them.
+        socket.sending().pong(b"unasked").await.unwrap();
+        for part in text.bytes().chunks(2) {
+            socket.sending().stream(Kind::Text, part, false).await.unwrap();
+        }
+        socket.sending().stream(Kind::Text, b"", true).await.unwrap();
+        match socket.read().await {
+            Err(Error::Closed(cause)) => (cause, socket.reason().to_owned()),
+            other => panic!("{:?}", other.map(|(event, _)| format!("{event:?}"))),
+        }
+    };
+    let (ours, (theirs, reason)) = both(client, server);
+    assert_eq!((ours.end, ours.code()), (End::Clean, 1001));
+    assert_eq!((theirs.end, theirs.code(), &reason[..]), (End::Clean, 1001, "heard"));
+    assert_eq!(hello.heard, b"hello");
+    assert_eq!(hello.closed, Some((ours, String::new())));
 }

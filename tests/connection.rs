@@ -302,6 +302,7 @@ fn a_frame_that_is_never_ended() {
     server.written();
     assert_eq!(server.feed(&[0xFF]), ["Shutdown", "Wait"]);
     assert_eq!(server.out().write(b"late"), Err(SendError::Closed));
+    assert_eq!(server.out().direct(b"late"), Err(SendError::Closed));
     assert_eq!(cause(&server.finish().1), "Violation - -");
     assert!(server.tx.is_empty());
 }

@@ -493,3 +493,14 @@ fn buffers_of_their_own() {
     let mut rx = ReceiveBuffer::with_capacity(1000).expect("enough");
     assert_eq!(rx.feed(tx.pending()), 904);
 }
+
+#[test]
+fn a_reason_needs_a_code() {
+    let mut memory = [0; 140];
+    let mut tx = TransmitBuffer::new(&mut memory).unwrap();
+    let mut sender = Sender::new(Server);
+    assert_eq!(sender.close(&mut tx, None, "why"), Err(SendError::ReasonWithoutCode));
+    assert!(tx.is_empty() && !sender.is_closed());
+    assert_eq!(sender.close(&mut tx, None, ""), Ok(()));
+    assert_eq!(tx.pending(), [0x88, 0]);
+}

@@ -43,7 +43,8 @@ fuzz_target!(|data: &[u8]| {
     while client.cause.is_none() || server.cause.is_none() {
         client.finish();
         server.finish();
-        let moved = client.deliver(usize::MAX, &mut server.pipe) | server.deliver(usize::MAX, &mut client.pipe);
+        let moved =
+            client.deliver(usize::MAX, &mut server.pipe) | server.deliver(usize::MAX, &mut client.pipe);
         let deadlines = [client.poll(now), server.poll(now)];
         if !moved && client.tx.is_empty() && server.tx.is_empty() {
             now = deadlines.into_iter().flatten().min().unwrap_or(now);
@@ -173,7 +174,9 @@ impl<'c, R: Role> Side<'c, R> {
                 outcome
             }
             5 => self.connection.outbox(&mut self.tx).ping(&PATTERN[..usize::from(op >> 4 & 7)]),
-            6 => self.connection.outbox(&mut self.tx).pong(&[b'.'; 126][..usize::from(script.byte()).min(126)]),
+            6 => {
+                self.connection.outbox(&mut self.tx).pong(&[b'.'; 126][..usize::from(script.byte()).min(126)])
+            }
             7 => {
                 let code = CloseCode::new(1000 + u16::from(script.byte()));
                 self.connection.outbox(&mut self.tx).close(code, if fin { "bye" } else { "" })

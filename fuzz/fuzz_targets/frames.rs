@@ -2,8 +2,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sansocket::{
-    Cause, Client, Config, Connection, Control, Delivery, Instant, MIN_BUFFER, ReceiveBuffer, Role, Server, Step,
-    TransmitBuffer,
+    Cause, Client, Config, Connection, Control, Delivery, Instant, MIN_BUFFER, ReceiveBuffer, Role, Server,
+    Step, TransmitBuffer,
 };
 use sansocket_fuzz::{Log, Script};
 
@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
     let (flags, more, size) = (script.byte(), script.byte(), script.byte());
     let pieces = script.pieces();
     let mut config = Config::new();
-    config.delivery = [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][usize::from(flags >> 1 & 3) % 3];
+    config.delivery =
+        [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][usize::from(flags >> 1 & 3) % 3];
     config.control = if flags & 8 == 0 { Control::Automatic } else { Control::Told };
     config.allow_long_length_form = flags & 16 != 0;
     if flags & 32 != 0 {

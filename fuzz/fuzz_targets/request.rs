@@ -1,7 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::handshake::{Accept, Answer, HandshakeStep, Origin, Request, Response, ServerHandshake, accept_key};
+use sansocket::handshake::{
+    Accept, Answer, HandshakeStep, Origin, Request, Response, ServerHandshake, accept_key,
+};
 use sansocket::{Config, Instant, MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
 use sansocket_fuzz::Script;
 

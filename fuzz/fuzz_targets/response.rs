@@ -1,7 +1,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, Reply};
+use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, HandshakeError, Reply};
 use sansocket::{Config, Instant, MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
 use sansocket_fuzz::Script;
 
@@ -22,7 +22,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let one = run(&config, std::iter::repeat(usize::MAX), script.0);
     let other = run(&config, pieces, script.0);
-    assert_eq!(one, other);
+    // A head that is both is called either, by how much of it was read at once.
+    let vague = [HandshakeError::NotHttp, HandshakeError::TooLarge].map(ClientStep::Failed);
+    assert!(one == other || vague.contains(&one.0) && vague.contains(&other.0), "{one:?}\n{other:?}");
     if let (ClientStep::Open(_), _, behind) = &one {
         let end = script.0.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(behind, &script.0[end..]);
@@ -65,7 +67,8 @@ fn run(
             }
             step => {
                 assert_eq!(handshake.poll(now, &mut head, &mut rx, &mut tx), step);
-                let status = (step == ClientStep::Refused).then(|| Reply::parse(&head, config).unwrap().status);
+                let status =
+                    (step == ClientStep::Refused).then(|| Reply::parse(&head, config).unwrap().status);
                 let open = matches!(step, ClientStep::Open(_));
                 let behind = if open { [rx.filled(), wire].concat() } else { vec![] };
                 return (step, status, behind);

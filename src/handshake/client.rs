@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Fields, Scanner, Writer, is_token};
+use super::head::{BadHead, Fields, Scanner, Writer, is_token, split_scheme};
 use super::key::{AcceptKey, accept_key, encode_nonce};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::{Config, MAX_HEADERS};
@@ -151,7 +151,7 @@ impl<'u> Address<'u> {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
-        let (scheme, rest) = url.split_once("://").ok_or(BadUrl::Scheme)?;
+        let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
         let secure = scheme.eq_ignore_ascii_case("wss");
         if !secure && !scheme.eq_ignore_ascii_case("ws") {
             return Err(BadUrl::Scheme);
@@ -201,8 +201,8 @@ impl<'u> Connect<'u> {
 
     fn write(&self, memory: &mut [u8], key: &[u8; 24]) -> Result<usize, BadHead> {
         let Address { authority, target, .. } = self.address;
-        let head = Writer::new(memory)
-            .text("GET ")
+        let mut head = Writer::new(memory);
+        head.text("GET ")
             .text(if target.starts_with('/') { "" } else { "/" })
             .text(target)
             .text(" HTTP/1.1\r\n")
@@ -210,15 +210,12 @@ impl<'u> Connect<'u> {
             .text("Upgrade: websocket\r\nConnection: Upgrade\r\n")
             .field("Sec-WebSocket-Key", core::str::from_utf8(key).unwrap_or_default())
             .text("Sec-WebSocket-Version: 13\r\n");
-        let head = match self.protocols.split_first() {
-            Some((first, others)) => {
-                let head = head.text("Sec-WebSocket-Protocol: ").text(first);
-                let head = others.iter().fold(head, |head, name| head.text(", ").text(name)).text("\r\n");
-                let tokens = self.protocols.iter().all(|name| is_token(name));
-                head.fail_unless(tokens, BadHead::Malformed)
-            }
-            None => head,
-        };
+        if let Some((first, others)) = self.protocols.split_first() {
+            head.text("Sec-WebSocket-Protocol: ").text(first);
+            others.iter().fold(&mut head, |head, name| head.text(", ").text(name)).text("\r\n");
+            let tokens = self.protocols.iter().all(|name| is_token(name));
+            head.fail_unless(tokens, BadHead::Malformed);
+        }
         const OURS: &[&str] = &[
             "Host",
             "Upgrade",

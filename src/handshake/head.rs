@@ -55,8 +55,8 @@ impl<'h> Fields<'h> {
     }
 
     /// The values of all fields with this name, which is compared without case.
-    pub fn all(self, name: &str) -> impl Iterator<Item = &'h [u8]> {
-        self.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    pub fn all(mut self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        core::iter::from_fn(move || self.next_of(name))
     }
 
     /// The elements of a list that may be spread over several fields (RFC 9110 §5.6.1): trimmed, the empty
@@ -68,7 +68,14 @@ impl<'h> Fields<'h> {
     /// Whether a list has this token, compared without case.
     #[must_use]
     pub fn has_token(self, name: &str, token: &str) -> bool {
-        self.list(name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+        let is_token = |item: &[u8]| trim(item).eq_ignore_ascii_case(token.as_bytes());
+        self.all(name).any(|value| value.split(|&c| c == b',').any(is_token))
+    }
+
+    /// The value of the next field with this name.
+    #[inline(never)]
+    fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
+        self.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
@@ -110,7 +117,8 @@ impl<'m> Writer<'m> {
     }
 
     /// Text of ours, or text that was checked.
-    pub(crate) fn text(mut self, text: &str) -> Self {
+    #[inline(never)]
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         let free = self.memory.get_mut(self.len..).unwrap_or_default();
         let n = copy(free, text.as_bytes());
         self.len = self.len.saturating_add(n);
@@ -118,20 +126,21 @@ impl<'m> Writer<'m> {
     }
 
     /// A field. Its name has to be a token, its value free of control characters.
-    pub(crate) fn field(self, name: &str, value: &str) -> Self {
+    #[inline(never)]
+    pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
         let good = is_token(name) && is_value(value);
         self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
     }
 
     /// Fields of the caller's, none of them one of `ours`: a second one could be read in the place of the first.
-    pub(crate) fn fields(self, fields: &[(&str, &str)], ours: &[&str]) -> Self {
+    pub(crate) fn fields(&mut self, fields: &[(&str, &str)], ours: &[&str]) -> &mut Self {
         fields.iter().fold(self, |writer, (name, value)| {
             let free = !ours.iter().any(|known| known.eq_ignore_ascii_case(name));
             writer.fail_unless(free, BadHead::Malformed).field(name, value)
         })
     }
 
-    pub(crate) fn number(self, mut number: u64) -> Self {
+    pub(crate) fn number(&mut self, mut number: usize) -> &mut Self {
         let mut digits = [b'0'; 20];
         let mut start = digits.len();
         for slot in digits.iter_mut().rev() {
@@ -147,7 +156,7 @@ impl<'m> Writer<'m> {
         )
     }
 
-    pub(crate) fn fail_unless(mut self, good: bool, otherwise: BadHead) -> Self {
+    pub(crate) fn fail_unless(&mut self, good: bool, otherwise: BadHead) -> &mut Self {
         if !good && self.failed.is_none() {
             self.failed = Some(otherwise);
         }
@@ -155,7 +164,7 @@ impl<'m> Writer<'m> {
     }
 
     /// How many bytes were written.
-    pub(crate) fn finish(self) -> Result<usize, BadHead> {
+    pub(crate) fn finish(&self) -> Result<usize, BadHead> {
         match self.failed {
             Some(bad) => Err(bad),
             None => Ok(self.len),
@@ -182,6 +191,21 @@ fn split_line(lines: &[u8]) -> (&[u8], &[u8]) {
         }
         None => (&[], &[]),
     }
+}
+
+/// The text before the first `mark`, which is ASCII, and the text behind it.
+///
+/// As `split_once`, whose search would leave panic branches and much code in the image.
+pub(crate) fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let (before, behind) = text.split_at_checked(text.bytes().position(|c| c == mark)?)?;
+    Some((before, behind.get(1..)?))
+}
+
+/// The scheme of a URL, and what stands behind its `://`. In two steps: to look for a string takes a kilobyte of
+/// code.
+pub(crate) fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = cut(url, b':')?;
+    Some((scheme, rest.strip_prefix("//")?))
 }
 
 fn trim(value: &[u8]) -> &[u8] {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::head::split_scheme;
 use super::request::Request;
 
 /// Which origins are welcome. A request without an Origin comes from no browser, and is accepted: such a
@@ -37,7 +38,7 @@ impl Origin<'_> {
 
 /// Whether an origin has this authority; each side may leave the scheme's own port away.
 fn same_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some((scheme, authority)) = split_scheme(origin) else { return false };
     let port = match scheme {
         "http" => ":80",
         "https" => ":443",

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::Fields;
+use super::head::{Fields, cut, split_scheme};
 use super::key::is_well_formed;
 use super::response::{Fault, Rejection};
 use crate::config::{Config, MAX_HEADERS};
@@ -65,7 +65,7 @@ impl<'h> Request<'h> {
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<&'h str> {
         self.query().split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (key, value) = cut(pair, b'=').unwrap_or((pair, ""));
             (key == name).then_some(value)
         })
     }
@@ -146,13 +146,15 @@ impl<'h> Request<'h> {
 
     fn split(&self) -> (&'h str, &'h str) {
         // The absolute form, which proxies use: the path begins behind the authority.
-        let target = match self.target.split_once("://") {
-            Some((_, rest)) if !self.target.starts_with('/') => {
-                rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or_default()
-            }
+        let target = match split_scheme(self.target) {
+            Some((_, rest)) if !self.target.starts_with('/') => rest
+                .bytes()
+                .position(|c| matches!(c, b'/' | b'?'))
+                .and_then(|at| rest.get(at..))
+                .unwrap_or_default(),
             _ => self.target,
         };
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (path, query) = cut(target, b'?').unwrap_or((target, ""));
         // "an empty path component is equivalent to an absolute path of "/"" (RFC 9110 §4.2.3)
         (if path.is_empty() { "/" } else { path }, query)
     }

@@ -172,7 +172,8 @@ impl Response<'_> {
             Body::Copied(body) => (body, &[]),
         };
         let len = copied.len().saturating_add(rest.len());
-        let head = Writer::new(memory)
+        let mut writer = Writer::new(memory);
+        writer
             .text("HTTP/1.1 ")
             .number(self.status.into())
             .text(" ")
@@ -182,12 +183,13 @@ impl Response<'_> {
             .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
         // RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
         let bodiless = matches!(self.status, 204 | 304);
-        let head =
-            if bodiless { head } else { head.text("Content-Length: ").number(len as u64).text("\r\n") };
+        if !bodiless {
+            writer.text("Content-Length: ").number(len).text("\r\n");
+        }
         // RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option".
         let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
-        let head = head.text(if upgrade { "Connection: Upgrade, close" } else { "Connection: close" });
-        let head = head.text("\r\n\r\n").finish()?;
+        let close = if upgrade { "Connection: Upgrade, close" } else { "Connection: close" };
+        let head = writer.text(close).text("\r\n\r\n").finish()?;
         if to_head || bodiless {
             return Ok((head, &[]));
         }
@@ -203,13 +205,12 @@ pub(crate) fn write_switch(
     protocol: Option<&str>,
     headers: &[(&str, &str)],
 ) -> Result<usize, BadHead> {
-    let head = Writer::new(memory)
-        .text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+    let mut head = Writer::new(memory);
+    head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
         .field("Sec-WebSocket-Accept", core::str::from_utf8(key).unwrap_or_default());
-    let head = match protocol {
-        Some(protocol) => head.field("Sec-WebSocket-Protocol", protocol),
-        None => head,
-    };
+    if let Some(protocol) = protocol {
+        head.field("Sec-WebSocket-Protocol", protocol);
+    }
     const OURS: &[&str] = &[
         "Upgrade",
         "Connection",

@@ -9,7 +9,7 @@ use sansocket::handshake::accept_key;
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
     let memory = memory!(64);
-    tell(config().fragment as u32);
+    tell(config().largest_fragment as u32);
     loop {
         let n = read(memory).wrapping_add(write(memory));
         tell((n as u32).wrapping_add(micros() as u32));
