@@ -71,18 +71,34 @@ pub struct Connection<'c, R, X = NoExtension> {
     /// Codes that were sent and received.
     sent: Option<CloseCode>,
     received: Option<CloseCode>,
-    pinged: bool,
+    probe: Probe,
     /// `since` stands for the phase at hand.
     stamped: bool,
     /// Something waits in the transmit buffer since `wrote`.
     writing: bool,
 }
 
+/// A microcontroller has one of these for each connection: what it may take there.
+const _: () = assert!(
+    usize::BITS > 32 || size_of::<Connection<'static, crate::role::Server>>() <= 256,
+    "above 256 bytes"
+);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     Empty,
     Pong,
     Reason,
+}
+
+/// Whether the peer is asked for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    None,
+    /// It is to be, but a frame is open.
+    Stalled,
+    /// A Ping was sent.
+    Sent,
 }
 
 /// How far the connection has come. It only ever moves down this list.
@@ -127,7 +143,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             owed: None,
             sent: None,
             received: None,
-            pinged: false,
+            probe: Probe::None,
             stamped: false,
             writing: false,
         }
@@ -141,8 +157,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
         match self.receive(now, rx, tx) {
             Step::Event(event) => {
-                let (shape, len) = (event.with(()), event.payload().len());
-                Step::Event(shape.with(rx.span(len)))
+                let event = event.map(|payload| payload.len());
+                Step::Event(event.map(|len| rx.span(len)))
             }
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,
@@ -175,11 +191,11 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// application that cannot take another event yet.
     pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
         let times = &self.receiver.config().timeouts;
-        let pong = if self.pinged { self.since.plus(times.pong) } else { Instant::NEVER };
+        let pong = if self.probe != Probe::None { self.since.plus(times.pong) } else { Instant::NEVER };
         // What the peer says is not received here: its silence may be our own, and is waited for anew.
         if self.phase == Phase::Open && now >= self.heard.plus(times.idle).min(pong) {
             self.heard = now;
-            self.pinged = false;
+            self.probe = Probe::None;
         }
         match self.keep_house(now, false, tx) {
             Some(step) => step,
@@ -211,7 +227,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             return None;
         }
         self.heard = now;
-        self.pinged = false;
+        self.probe = Probe::None;
         self.receiver.absorb(memory).unwrap_or_else(|violation| {
             self.fail(violation);
             None
@@ -269,13 +285,14 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         // Too long a reason is no reason to stay open.
         let reason = if reason.len() > MAX_REASON { "" } else { reason };
         match self.close(tx, Some(code), reason) {
-            Err(SendError::Blocked) if self.phase == Phase::Open => {
+            Err(SendError::Blocked) => {
                 self.owed = Some(Some(code));
+                self.stamped &= self.phase != Phase::Open;
                 self.phase = Phase::Closing;
-                self.stamped = false;
                 self.next = Instant::START;
             }
-            Err(SendError::FrameOpen) if matches!(self.phase, Phase::Open | Phase::Closing) => {
+            Err(SendError::FrameOpen) => {
+                self.owed = None;
                 self.end(End::Abandoned);
             }
             _ => {}
@@ -294,7 +311,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     #[inline]
     fn heard_data<'r>(&mut self, now: Instant, data: Data<Payload<'r>>) -> Step<Payload<'r>> {
         self.heard = now;
-        self.pinged = false;
+        self.probe = Probe::None;
         Step::Event(Event::Data(data))
     }
 
@@ -314,7 +331,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
         if core::mem::take(&mut view.place.fresh) {
             self.heard = now;
-            self.pinged = false;
+            self.probe = Probe::None;
         }
         loop {
             match self.keep_house(now, view.place.ended, tx) {
@@ -339,7 +356,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                         return Step::Event(event);
                     }
                 }
-                Ok(None) if view.place.ended => self.end(End::Vanished),
+                // Both may have said all there was to say, with our Close waiting for room.
+                Ok(None) if view.place.ended && self.owed.is_none() => self.end(End::Vanished),
                 Ok(None) => return Step::Wait { deadline: self.schedule(now) },
                 Err(violation) => self.fail(violation),
             }
@@ -382,8 +400,14 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         if let Phase::Closed(end) = self.phase {
             return Some(self.closed(end));
         }
-        if tx.take_moved() || !self.writing {
+        let moved = tx.take_moved();
+        if moved || !self.writing {
             self.wrote = now;
+        }
+        // What the peer is to answer, a Ping or a Close, may stand behind much else: it has time from there.
+        let waiting = !tx.is_empty() && (self.probe == Probe::Sent || self.stamped);
+        if moved && (waiting || self.probe == Probe::Stalled) {
+            self.since = now;
         }
         self.writing = !tx.is_empty();
         self.stamp(now);
@@ -412,7 +436,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     }
 
     /// Sends what is owed, where it finds room; a Close goes before a Pong.
-    fn reply(&mut self, tx: &mut TransmitBuffer<'_>) {
+    pub(crate) fn reply(&mut self, tx: &mut TransmitBuffer<'_>) {
         if let Some(code) = self.owed {
             if self.sender.close(tx, code, "").is_ok() {
                 self.close_sent(code);
@@ -437,15 +461,15 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
         match self.phase {
             Phase::Open if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
-            Phase::Open if self.pinged => {
-                if now >= self.since.plus(times.pong) {
-                    self.give_up(Timeout::Pong);
-                }
+            Phase::Open if self.probe != Probe::None && now >= self.since.plus(times.pong) => {
+                self.give_up(Timeout::Pong);
             }
-            Phase::Open => {
-                if now >= self.heard.plus(times.ping) && self.sender.ping(tx, &[]).is_ok() {
-                    self.pinged = true;
-                    self.since = now;
+            Phase::Open if self.probe != Probe::Sent && now >= self.heard.plus(times.ping) => {
+                match self.sender.ping(tx, &[]) {
+                    Ok(()) => self.probe(Probe::Sent, now),
+                    // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
+                    Err(SendError::FrameOpen) if self.probe == Probe::None => self.probe(Probe::Stalled, now),
+                    Err(_) => {}
                 }
             }
             Phase::Closing if now >= self.since.plus(times.close) => {
@@ -454,7 +478,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 // This was the wait; there is no other.
                 self.stamped = true;
             }
-            Phase::Closing | Phase::Ending { .. } | Phase::Closed(_) => {}
+            _ => {}
         }
     }
 
@@ -483,13 +507,20 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         deadline.as_deadline()
     }
 
+    fn probe(&mut self, probe: Probe, now: Instant) {
+        self.probe = probe;
+        self.since = now;
+    }
+
     /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping
     /// inside an open frame).
     fn deadline(&self, now: Instant) -> Instant {
         let times = &self.receiver.config().timeouts;
         let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
         let (first, second) = match self.phase {
-            Phase::Open if self.pinged => (self.heard.plus(times.idle), self.since.plus(times.pong)),
+            Phase::Open if self.probe != Probe::None => {
+                (self.heard.plus(times.idle), self.since.plus(times.pong))
+            }
             Phase::Open => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
             _ => (self.since.plus(times.close), Instant::NEVER),
         };

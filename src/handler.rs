@@ -154,6 +154,8 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         if self.closed {
             return self.connection.tend(now, tx);
         }
+        // Before the handler fills what room there is.
+        self.connection.reply(tx);
         if !self.opened {
             let outcome = handler.opened(now, self.protocol, &mut self.connection.outbox(tx));
             self.opened = self.settle(outcome, tx).is_none();

@@ -112,8 +112,8 @@ fn duplex(seed: u32) -> (Io, Io) {
     let (there, back) = (Pipe::default(), Pipe::default());
     there.0.state.set(seed);
     back.0.state.set(!seed);
-    let near = Split { reader: back.clone(), writer: there.clone(), clock: Still };
-    (near, Split { reader: there, writer: back, clock: Still })
+    let near = Split::new(back.clone(), there.clone(), Still);
+    (near, Split::new(there, back, Still))
 }
 
 fn buffers() -> Buffers<'static> {

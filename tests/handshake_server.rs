@@ -753,12 +753,12 @@ fn a_page_may_be_read_slowly_but_has_to_be_read() {
         drive.take = 0;
         drive.send(&request("GET", "/", &["Host: a"]));
         while drive.shutdowns == 0 && drive.outcome.is_none() {
-            // Longer in all than every deadline, but never so long without a byte (`Timeouts::write`).
-            drive.pass(29 * SECOND);
+            // Longer in all than `Timeouts::write`, but never so long without a byte, and within ten times that.
+            drive.pass(SECOND);
             if stops && drive.out.len() > 1_000 {
-                drive.pass(SECOND);
+                drive.pass(29 * SECOND);
             } else {
-                let n = drive.tx.pending().len().min(100);
+                let n = drive.tx.pending().len();
                 drive.out.extend_from_slice(&drive.tx.pending()[..n]);
                 drive.tx.consume(n);
                 drive.pump();
@@ -772,6 +772,24 @@ fn a_page_may_be_read_slowly_but_has_to_be_read() {
             assert_eq!(drive.outcome, Some(Outcome::Refused(200)));
         }
     }
+}
+
+#[test]
+fn a_page_that_is_read_byte_by_byte_comes_to_an_end() {
+    let config = Config::new();
+    let mut memory = Memory::new(140, 140, 140);
+    let mut drive = Drive::new(&mut memory, &config, App::new(page));
+    drive.take = 0;
+    drive.send(&request("GET", "/", &["Host: a"]));
+    let mut seconds = 0;
+    while drive.outcome.is_none() {
+        drive.pass(20 * SECOND);
+        seconds += 20;
+        drive.tx.consume(1);
+        drive.pump();
+    }
+    // Ten times `Timeouts::write`.
+    assert_eq!((drive.outcome, seconds), (Some(Outcome::Refused(0)), 300));
 }
 
 #[test]

@@ -87,7 +87,8 @@ for name, flags, answer in [
     ("protocol-wrong", 0, ANSWER.replace(b"chat", b"other")),
     ("extension", 0, ANSWER.replace(b"Protocol: chat", b"Extensions: permessage-deflate")),
     ("refused", 0, b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n"),
-    ("redirect", 0, b"HTTP/1.1 302 Found\r\nLocation: ws://other/\r\n\r\n"), ("old", 0, b"HTTP/1.0 200 OK\r\n\r\n"),
+    ("redirect", 0, b"HTTP/1.1 302 Found\r\nLocation: ws://other/\r\n\r\n"), ("empty-line", 0, b"\r\n\r\n" + ANSWER),
+    ("old", 0, b"HTTP/1.0 200 OK\r\n\r\n"),
     ("url", 0, b"wss://[::1]:8443/path?query"), ("url-port", 0, b"ws://example.com:0/"),
 ]:
     put("response", name, bytes([flags, 2, 1, 90]) + answer)
@@ -102,6 +103,7 @@ for name, script in {
     "close": "0000 00 07 00 87 01 08ff 88ff 8d 0d",
     "reset": "0000 00 40 09 7c 0d 08ff 88ff 8d",
     "vanish": "0000 00 40 09 6c 08ff 88ff 8d",
+    "late": "00fcf6fffe1f8d0dff148d0dff648d",
     "time": "0000 00 ff 1f 8d 0d ff 14 8d 0d ff 64 8d",
 }.items():
     put("connection", name, bytes.fromhex(script.replace(" ", "")))

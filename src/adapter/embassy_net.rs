@@ -95,7 +95,9 @@ impl Transport for Tcp<'_, '_> {
         deadline: Option<Instant>,
     ) -> Result<Turn, Error> {
         let (mut reader, mut writer) = self.0.split();
-        race(&mut reader, &mut writer, &mut EmbassyClock, input, output, deadline).await
+        // Never flushed: that would wait for the peer's acknowledgement.
+        let write = async { if output.is_empty() { pending().await } else { writer.write(output).await } };
+        race(&mut reader, write, &mut EmbassyClock, input, deadline).await
     }
 
     async fn shutdown(&mut self) -> Result<(), Error> {

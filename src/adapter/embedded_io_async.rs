@@ -31,12 +31,18 @@ pub trait Close: Write {
 /// A reading half, a writing half and a clock, as a [`Transport`].
 #[derive(Debug)]
 pub struct Split<R, W, C> {
-    /// Where bytes come from.
-    pub reader: R,
-    /// Where bytes go.
-    pub writer: W,
-    /// What time it is.
-    pub clock: C,
+    reader: R,
+    writer: W,
+    clock: C,
+    /// Something was written that the writer may keep to itself.
+    dirty: bool,
+}
+
+impl<R, W, C> Split<R, W, C> {
+    /// Where bytes come from, where they go, and what time it is.
+    pub const fn new(reader: R, writer: W, clock: C) -> Self {
+        Self { reader, writer, clock, dirty: false }
+    }
 }
 
 impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C> {
@@ -52,7 +58,21 @@ impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C>
         output: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Turn, R::Error> {
-        race(&mut self.reader, &mut self.writer, &mut self.clock, input, output, deadline).await
+        let Self { reader, writer, clock, dirty } = self;
+        let write = async {
+            if !output.is_empty() {
+                let written = writer.write(output).await?;
+                *dirty = true;
+                Ok(written)
+            } else if *dirty {
+                writer.flush().await?;
+                *dirty = false;
+                Ok(0)
+            } else {
+                pending().await
+            }
+        };
+        race(reader, write, clock, input, deadline).await
     }
 
     async fn shutdown(&mut self) -> Result<(), R::Error> {
@@ -61,16 +81,14 @@ impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C>
 }
 
 /// One turn: whichever of the three is ready first. Writing comes first, so that what is sent leaves before
-/// more is received.
-pub(super) async fn race<R: Read, W: Write<Error = R::Error>>(
+/// more is received; it is pending for ever where there is nothing to write.
+pub(super) async fn race<R: Read>(
     reader: &mut R,
-    writer: &mut W,
+    write: impl Future<Output = Result<usize, R::Error>>,
     clock: &mut impl Clock,
     input: &mut [u8],
-    output: &[u8],
     deadline: Option<Instant>,
 ) -> Result<Turn, R::Error> {
-    let write = async { if output.is_empty() { pending().await } else { writer.write(output).await } };
     let read = async { if input.is_empty() { pending().await } else { reader.read(input).await } };
     let time = async {
         match deadline {

@@ -1,7 +1,8 @@
 //! Blocking: over TCP, and every other `Read + Write` with time-outs.
 //!
-//! One thread serves one connection. While something waits to be written, nothing is read: a peer that does
-//! not read what it is sent stops the connection, and no memory grows.
+//! One thread serves one connection. While something waits to be written, the peer is read only now and then, and
+//! no more than the receive buffer holds: a peer that does not read what it is sent stops the connection, and no
+//! memory grows.
 
 #![forbid(unsafe_code)]
 
@@ -89,6 +90,10 @@ pub type Error = super::Error<io::Error>;
 pub struct Blocking<S> {
     stream: S,
     start: std::time::Instant,
+    /// When the stream was last read.
+    read: Instant,
+    /// Something was written that the stream may keep to itself.
+    dirty: bool,
     read_timeout: Option<Option<Duration>>,
     write_timeout: Option<Option<Duration>>,
 }
@@ -326,7 +331,17 @@ impl<S: Stream> Blocking<S> {
     /// Over this stream.
     #[must_use]
     pub fn new(stream: S) -> Self {
-        Self { stream, start: std::time::Instant::now(), read_timeout: None, write_timeout: None }
+        let start = std::time::Instant::now();
+        Self { stream, start, read: Instant::START, dirty: false, read_timeout: None, write_timeout: None }
+    }
+
+    /// Before anything is waited for, what was written has to be on its way.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.stream.flush()?;
+            self.dirty = false;
+        }
+        Ok(())
     }
 }
 
@@ -338,30 +353,46 @@ impl<S: Stream> Transport for Blocking<S> {
     }
 
     async fn turn(&mut self, input: &mut [u8], output: &[u8], deadline: Option<Instant>) -> io::Result<Turn> {
-        let wait = deadline.map(|deadline| self.now().until(deadline).max(SHORTEST));
-        let done = if !output.is_empty() {
+        let now = self.now();
+        let mut wait = deadline.map(|deadline| now.until(deadline).max(SHORTEST));
+        let mut write = !output.is_empty();
+        // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
+        if write && !input.is_empty() {
+            let patience = self.read.after(LONGEST);
+            write = now < patience;
+            wait = Some(if write { now.until(patience).max(SHORTEST) } else { SHORTEST });
+        }
+        let done = if write {
             if let Some(timeout) = change(&mut self.write_timeout, wait) {
                 self.stream.set_write_timeout(timeout)?;
             }
-            self.stream.write(output).map(|written| Turn { read: None, written })
+            match self.stream.write(output) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.dirty = true;
+                    Ok(Turn { read: None, written })
+                }
+                Err(error) => Err(error),
+            }
         } else if !input.is_empty() {
             if let Some(timeout) = change(&mut self.read_timeout, wait) {
                 self.stream.set_read_timeout(timeout)?;
             }
-            self.stream.read(input).map(|read| Turn { read: Some(read), written: 0 })
+            let read = self.flush().and_then(|()| self.stream.read(input));
+            self.read = self.now();
+            read.map(|read| Turn { read: Some(read), written: 0 })
         } else {
             std::thread::sleep(wait.unwrap_or(SHORTEST));
             Ok(Turn::default())
         };
         match done {
-            Ok(Turn { read: None, written: 0 }) if !output.is_empty() => Err(ErrorKind::WriteZero.into()),
-            Ok(turn) => Ok(turn),
             Err(error) if is_harmless(error.kind()) => Ok(Turn::default()),
-            Err(error) => Err(error),
+            done => done,
         }
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush()?;
         match self.stream.shutdown() {
             // The peer was first.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
@@ -372,6 +403,8 @@ impl<S: Stream> Transport for Blocking<S> {
 
 /// Shorter time-outs round down to none at all on some systems.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// How long the peer goes unheard while there is something to write.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// The time-out to set, where the one that is set does not do: it may be shorter than what is wanted, as an
 /// early end of a turn is harmless, but not by much.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Buffers, Transport};
+use super::{Buffers, Transport, Turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
@@ -34,6 +34,8 @@ pub struct Sending<'c, 'b, T, R> {
     connection: Connection<'c, R>,
     tx: TransmitBuffer<'b>,
     now: Instant,
+    /// A shutdown was begun, and not seen to end.
+    shutting: bool,
 }
 
 /// Why an operation on a connection failed.
@@ -120,7 +122,7 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                 HandshakeStep::Shutdown => transport.shutdown().await.map_err(Error::Transport)?,
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, config, now);
-                    let link = Sending { transport, connection, tx, now };
+                    let link = Sending { transport, connection, tx, now, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
@@ -166,7 +168,7 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
                 }
                 ClientStep::Open(protocol) => {
                     let connection = Connection::new(Client(keys), config, now);
-                    let link = Sending { transport, connection, tx, now };
+                    let link = Sending { transport, connection, tx, now, shutting: false };
                     return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 ClientStep::Refused => return Ok(Connected::Refused(head)),
@@ -186,7 +188,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         tx: TransmitBuffer<'b>,
     ) -> Self {
         let now = transport.now();
-        Self { rx, link: Sending { transport, connection, tx, now } }
+        Self { rx, link: Sending { transport, connection, tx, now, shutting: false } }
     }
 
     /// The transport, the connection and its buffers: for [`drive`](super::drive), or to go on by hand.
@@ -268,6 +270,14 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     }
 
     async fn next(&mut self, limit: Option<Instant>) -> Result<Option<Event>, Error<T::Error>> {
+        if !self.link.tx.is_empty() {
+            // As in `push`.
+            self.link.now = self.link.transport.now();
+            let step = self.link.connection.tend(self.link.now, &mut self.link.tx);
+            if !matches!(step, Step::Wait { .. }) {
+                self.link.turn(step, &mut []).await?;
+            }
+        }
         loop {
             let Sending { connection, tx, now, .. } = &mut self.link;
             let step = match connection.poll(*now, &mut self.rx, tx) {
@@ -422,16 +432,24 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
 
     /// One turn of writing.
     async fn push(&mut self) -> Result<(), Error<T::Error>> {
+        // The application may have worked for long: the peer's time to read begins now.
+        self.now = self.transport.now();
         let step = self.connection.tend(self.now, &mut self.tx);
         self.turn(step, &mut []).await.map(|_| ())
     }
 
     /// Does what a step that is no event asks for; how many bytes were read.
     async fn turn(&mut self, step: Step, input: &mut [u8]) -> Result<Option<usize>, Error<T::Error>> {
+        self.shutting |= step == Step::Shutdown;
         let done = match step {
-            Step::Wait { deadline } => self.transport.turn(input, self.tx.pending(), deadline).await,
-            Step::Shutdown => self.transport.shutdown().await.map(|()| super::Turn::default()),
             Step::Closed(cause) => return Err(Error::Closed(cause)),
+            _ if self.shutting => {
+                let done = self.transport.shutdown().await;
+                self.shutting = false;
+                done.map(|()| Turn::default())
+            }
+            Step::Wait { deadline } => self.transport.turn(input, self.tx.pending(), deadline).await,
+            Step::Shutdown => Ok(Turn::default()),
             Step::Event(_) => return Ok(None),
         };
         self.now = self.transport.now();

@@ -298,7 +298,7 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         }
         let late = now >= self.deadline;
         match self.phase {
-            Phase::Answer => self.read(head, rx),
+            Phase::Answer => while self.read(head, rx) {},
             Phase::Body { until } if head.filled().len() >= until || head.is_ended() || late => {
                 self.phase = Phase::Done(ClientStep::Refused);
             }
@@ -319,8 +319,12 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         if let Phase::Request | Phase::Done(_) = self.phase {
             return &mut [];
         }
+        let unseen = match self.phase {
+            Phase::Answer => self.scanner.unseen(head.filled().len()),
+            _ => 0,
+        };
         let spare = head.spare();
-        let n = spare.len().min(rx.capacity());
+        let n = spare.len().min(rx.capacity().saturating_sub(unseen));
         spare.get_mut(..n).unwrap_or_default()
     }
 
@@ -329,12 +333,13 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         head.fill(n);
     }
 
-    fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) {
+    /// Looks at what has arrived of the answer; whether another answer follows it, an interim one.
+    fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
         let filled = head.filled();
         let limit = self.config.limits.head.min(head.capacity());
         let len = match self.scanner.find(filled) {
             Ok(Some(len)) if len <= limit => len,
-            Ok(None) if filled.len() < limit => return,
+            Ok(None) if filled.len() < limit => return false,
             Ok(_) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
             Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
         };
@@ -342,39 +347,42 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientStep::Failed(error)),
         };
-        // "If the status code received from the server is not 101, the client handles the response per HTTP"
-        if reply.status != 101 && reply.status < 200 {
+        match reply.status {
+            101 if filled.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.fields) {
+                Ok(protocol) => {
+                    rx.feed(filled.get(len..).unwrap_or_default());
+                    if head.is_ended() {
+                        rx.fill(0);
+                    }
+                    self.done(ClientStep::Open(protocol))
+                }
+                Err(error) => self.done(ClientStep::Failed(error)),
+            },
+            101 => self.done(ClientStep::Failed(HandshakeError::NotHttp)),
             // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
             // final response".
-            head.consume(len);
-            self.scanner = Scanner::default();
-            return self.read(head, rx);
-        }
-        if reply.status != 101 {
-            let until = len.saturating_add(reply.body_len()).min(head.capacity());
-            self.phase = Phase::Body { until };
-            if filled.len() >= until || head.is_ended() {
-                self.done(ClientStep::Refused);
+            status if status < 200 => {
+                head.consume(len);
+                self.scanner = Scanner::default();
+                true
             }
-            return;
-        }
-        if !filled.trim_ascii_start().starts_with(b"HTTP/1.1") {
-            return self.done(ClientStep::Failed(HandshakeError::NotHttp));
-        }
-        match self.check(&reply.fields) {
-            Ok(protocol) => {
-                rx.feed(filled.get(len..).unwrap_or_default());
-                if head.is_ended() {
-                    rx.fill(0);
+            // "If the status code received from the server is not 101, the client handles the response per
+            // HTTP [RFC2616] procedures." (§4.1)
+            _ => {
+                let until = len.saturating_add(reply.body_len()).min(head.capacity());
+                self.phase = Phase::Body { until };
+                if filled.len() >= until || head.is_ended() {
+                    self.done(ClientStep::Refused);
                 }
-                self.done(ClientStep::Open(protocol));
+                false
             }
-            Err(error) => self.done(ClientStep::Failed(error)),
         }
     }
 
-    fn done(&mut self, step: ClientStep<'u>) {
+    /// This was it; no other answer follows.
+    fn done(&mut self, step: ClientStep<'u>) -> bool {
         self.phase = Phase::Done(step);
+        false
     }
 
     fn check(&self, fields: &Fields<'_>) -> Result<Option<&'u str>, HandshakeError> {

@@ -17,6 +17,11 @@ pub(crate) struct Scanner {
 pub(crate) struct BadByte;
 
 impl Scanner {
+    /// How many bytes of a head of `len` bytes have not been looked at: the end may lie before them.
+    pub(crate) const fn unseen(&self, len: usize) -> usize {
+        len.saturating_sub(self.scanned)
+    }
+
     /// The length of the head at the front of `bytes`, once it is here. Shown the same bytes again, and more.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadByte> {
         for &byte in bytes.get(self.scanned..).unwrap_or_default() {

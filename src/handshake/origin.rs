@@ -10,7 +10,9 @@ use super::request::Request;
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Origin<'s> {
     /// Only pages from this host and port: the origin's authority is the request's `Host`. The default, as
-    /// anything wider lets any page that the user visits talk to the server in the user's name.
+    /// anything wider lets any page that the user visits talk to the server in the user's name. A page whose name
+    /// is made to resolve to this server (DNS rebinding) still passes: where that matters, name the origins in a
+    /// [`List`](Self::List). The scheme is not compared, as TLS may end before this server.
     #[default]
     SameHost,
     /// Pages from one of these origins, written as browsers do: `https://example.com:8443`.

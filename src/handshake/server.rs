@@ -67,8 +67,13 @@ pub struct ServerHandshake<'c> {
     config: &'c Config,
     scanner: Scanner,
     deadline: Instant,
+    /// The last moment for an answer that is read slowly.
+    limit: Instant,
     phase: Phase,
 }
+
+/// How many times [`Timeouts::write`](crate::Timeouts::write) an answer other than the 101 may take as a whole.
+const SLOWEST: u32 = 10;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -92,7 +97,7 @@ impl<'c> ServerHandshake<'c> {
     #[must_use]
     pub fn new(config: &'c Config, now: Instant) -> Self {
         let deadline = now.plus(config.timeouts.handshake);
-        Self { config, scanner: Scanner::default(), deadline, phase: Phase::Request }
+        Self { config, scanner: Scanner::default(), deadline, limit: Instant::NEVER, phase: Phase::Request }
     }
 
     /// Does what is to be done and says what comes next. `decide` is called once, when the request is here
@@ -125,7 +130,7 @@ impl<'c> ServerHandshake<'c> {
             };
             // A page may take its time, as long as it is taken at all.
             if matches!(end, HandshakeStep::Refused(_)) && tx.take_moved() {
-                self.deadline = now.plus(self.config.timeouts.write);
+                self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
         }
         if let Phase::Shut { status } = self.phase {
@@ -155,7 +160,7 @@ impl<'c> ServerHandshake<'c> {
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match self.phase {
             Phase::Request => {
-                let limit = rx.capacity();
+                let limit = rx.capacity().saturating_sub(self.scanner.unseen(head.filled().len()));
                 let room = self.config.limits.head.saturating_sub(head.filled().len());
                 let spare = head.spare();
                 let n = spare.len().min(limit).min(room);
@@ -215,7 +220,9 @@ impl<'c> ServerHandshake<'c> {
             Err(_) => Decision::from(Rejection::from(Fault::NotHttp)),
         };
         if !matches!(decision, Decision::Switch { .. }) {
-            self.deadline = now.plus(self.config.timeouts.write);
+            let write = self.config.timeouts.write;
+            self.deadline = now.plus(write);
+            self.limit = now.plus(write.map(|write| write.saturating_mul(SLOWEST)));
         }
         if head.is_ended() {
             rx.fill(0);
