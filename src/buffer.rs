@@ -264,7 +264,7 @@ impl<'b> TransmitBuffer<'b> {
 
     /// The transport took the first `n` bytes of [`pending`](Self::pending).
     pub fn consume(&mut self, n: usize) {
-        self.moved |= n > 0;
+        self.moved |= n > 0 && !self.is_empty();
         self.start = self.start.saturating_add(n).min(self.end);
         if self.start == self.end {
             self.start = 0;

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Accepted, Connected, Error, SystemKeys, WebSocket, serve};
+use sansocket::adapter::std::{Accepted, Connected, Error, Stream, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Accept, Address, Answer, Connect, Reply, Request, Response};
 use sansocket::{
     Assembler, Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Outbox,
@@ -346,4 +346,72 @@ fn keys_differ() {
     let second: Vec<_> = (0..4).map(|_| key(&mut b)).collect();
     assert_ne!(first, second);
     assert!(first.iter().any(|key| *key != first[0]));
+}
+
+/// A stream that keeps what is written to itself until it is flushed, as TLS libraries do.
+struct Buffered(std::io::BufWriter<TcpStream>);
+
+impl Read for Buffered {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.0.get_mut().read(buf)
+    }
+}
+
+impl Write for Buffered {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Stream for Buffered {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
+        self.0.get_ref().set_read_timeout(timeout)
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
+        self.0.get_ref().set_write_timeout(timeout)
+    }
+
+    fn shutdown(&mut self) -> std::io::Result<()> {
+        self.0.get_ref().shutdown(Shutdown::Write)
+    }
+}
+
+#[test]
+fn a_stream_with_a_buffer_of_its_own_is_flushed() {
+    let (client, server) = pair();
+    let server = Buffered(std::io::BufWriter::with_capacity(1 << 16, server));
+    let server = in_thread(move || serve(server, &mut Flood::default(), &Config::DEFAULT, &mut buffers()));
+    let mut client = connect(client, &Config::DEFAULT);
+    client.read().unwrap();
+    drop(client);
+    assert!(server.join().unwrap().is_err());
+}
+
+#[test]
+fn a_server_that_always_sends_still_hears_its_peer() {
+    let (client, server) = pair();
+    let server = in_thread(move || {
+        let mut config = Config::new();
+        config.timeouts.ping = Some(Duration::from_millis(100));
+        config.timeouts.pong = Some(Duration::from_millis(500));
+        let mut flood = Flood::default();
+        let _ = serve(server, &mut flood, &config, &mut buffers());
+        flood.cause.unwrap()
+    });
+    let mut told = Config::new();
+    told.control = Control::Told;
+    let mut client = connect(client, &told);
+    client.sending().ping(b"do you hear me?").unwrap();
+    let (began, mut pongs) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(1) {
+        pongs += usize::from(matches!(client.read().unwrap().0, Event::Pong(_)));
+    }
+    assert_eq!(pongs, 1);
+    assert_eq!(client.close(Some(CloseCode::NORMAL), "enough").unwrap().end, End::Clean);
+    assert_eq!(server.join().unwrap().end, End::Clean);
 }

@@ -1,0 +1,220 @@
+//! A connection neither stays for ever with a peer that is gone, nor ends under one that is only slow.
+
+use std::time::Duration;
+
+use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, accept_key};
+use sansocket::{
+    Cause, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind, Outbox, Payload,
+    ReceiveBuffer, Server, Step, Timeout, TransmitBuffer,
+};
+
+const START: Instant = Instant::START;
+
+fn at(seconds: u64) -> Instant {
+    START.after(Duration::from_secs(seconds))
+}
+
+/// A connection that relays what it gets, in a world where the peer reads `rate` bytes at a time.
+struct Board<'b> {
+    connection: Connection<'static, Server>,
+    rx: ReceiveBuffer<'b>,
+    tx: TransmitBuffer<'b>,
+}
+
+impl<'b> Board<'b> {
+    fn new(rx: &'b mut [u8], tx: &'b mut [u8]) -> Self {
+        let connection = Connection::new(Server, &Config::DEFAULT, START);
+        Self { connection, rx: ReceiveBuffer::new(rx).unwrap(), tx: TransmitBuffer::new(tx).unwrap() }
+    }
+
+    /// Polls until there is nothing to do, relaying data.
+    fn poll(&mut self, now: Instant) -> Step {
+        loop {
+            match self.connection.poll(now, &mut self.rx, &mut self.tx) {
+                Step::Event(Event::Data(data)) => {
+                    let data = data.map(|span| self.rx.payload(span));
+                    self.connection.outbox(&mut self.tx).relay(&data).unwrap();
+                }
+                Step::Event(_) => {}
+                step => return step,
+            }
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
+    let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
+    let mut board = Board::new(&mut rx, &mut tx);
+    // A binary frame of 10,000 bytes, of which 100 come.
+    board.rx.feed(&[0x82, 0xFE, 0x27, 0x10, 0, 0, 0, 0]);
+    board.rx.feed(&[7; 100]);
+    let mut now = START;
+    for _ in 0..10 {
+        match board.poll(now) {
+            Step::Wait { deadline } => now = deadline.expect("somebody looks after it"),
+            Step::Shutdown => {}
+            Step::Closed(cause) => {
+                assert_eq!(cause.end, End::Timeout(Timeout::Pong));
+                assert!(now <= at(60));
+                return;
+            }
+            step => panic!("{step:?}"),
+        }
+        board.tx.consume(usize::MAX);
+    }
+    panic!("it stays for ever");
+}
+
+#[test]
+fn a_long_frame_that_is_read_slowly_goes_on() {
+    let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
+    let mut board = Board::new(&mut rx, &mut tx);
+    board.connection.outbox(&mut board.tx).begin(Kind::Binary, 1 << 30, true).unwrap();
+    // The peer says nothing for an hour, but takes a little every ten seconds.
+    for seconds in (0..3600).step_by(10) {
+        let _ = board.connection.outbox(&mut board.tx).write(&[0; 500]).unwrap();
+        assert!(matches!(board.poll(at(seconds)), Step::Wait { .. }), "at {seconds} s");
+        board.tx.consume(400);
+    }
+}
+
+#[test]
+fn a_close_behind_much_else_has_its_time_from_there() {
+    let (mut rx, mut tx) = ([0; 1024], [0; 65_536]);
+    let mut board = Board::new(&mut rx, &mut tx);
+    board.connection.outbox(&mut board.tx).send(Kind::Binary, &[0; 60_000]).unwrap();
+    board.connection.outbox(&mut board.tx).close(Some(CloseCode::NORMAL), "").unwrap();
+    for second in 0.. {
+        assert!(matches!(board.poll(at(second)), Step::Wait { .. }), "at {second} s");
+        board.tx.consume(5_000);
+        if board.tx.is_empty() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
+    let (mut rx, mut tx) = ([0; 140], [0; 140]);
+    let mut board = Board::new(&mut rx, &mut tx);
+    board.connection.outbox(&mut board.tx).send(Kind::Binary, &[0; 136]).unwrap();
+    board.rx.feed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
+    board.rx.fill(0);
+    assert!(matches!(board.poll(START), Step::Wait { .. }));
+    board.tx.consume(140);
+    assert!(matches!(board.poll(START), Step::Wait { .. }));
+    assert_eq!(board.tx.pending(), [0x88, 2, 0x03, 0xE8]);
+    board.tx.consume(4);
+    assert_eq!(board.poll(START), Step::Shutdown);
+    let both = Some(CloseCode::NORMAL);
+    assert_eq!(board.poll(START), Step::Closed(Cause { end: End::Clean, received: both, sent: both }));
+}
+
+/// Fills the transmit buffer to the last byte whenever it may.
+struct Stream;
+
+impl Handler for Stream {
+    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn writable(&mut self, _: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        let len = out.room().saturating_sub(if out.room() > 127 { 4 } else { 2 });
+        Ok(out.send(Kind::Binary, &[0; 200][..len])?)
+    }
+}
+
+#[test]
+fn a_handler_that_always_sends_does_not_starve_pong_and_close() {
+    let (mut rx, mut tx) = ([0; 140], [0; 140]);
+    let mut board = Board::new(&mut rx, &mut tx);
+    let mut driver = Driver::new(board.connection, None);
+    let mut sent = Vec::new();
+    for (n, frame) in [&[0x89, 0x81, 0, 0, 0, 0, b'p'][..], &[0x88, 0x80, 0, 0, 0, 0]].iter().enumerate() {
+        board.rx.feed(frame);
+        for _ in 0..4 {
+            let _ = driver.poll(at(n as u64), &mut Stream, &mut board.rx, &mut board.tx);
+            sent.extend_from_slice(board.tx.pending());
+            board.tx.consume(usize::MAX);
+        }
+        let reply: &[u8] = if n == 0 { &[0x8A, 1, b'p'] } else { &[0x88, 0] };
+        assert!(sent.windows(reply.len()).any(|window| window == reply), "{reply:?}");
+    }
+}
+
+/// A client that has asked, with 140 bytes to receive.
+fn asked<'u>(
+    head: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+) -> (ClientHandshake<'static, 'u>, String) {
+    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    let mut handshake = ClientHandshake::new(&Config::DEFAULT, START, [0; 16], &connect, head).unwrap();
+    let mut none = [0; 140];
+    let mut none = ReceiveBuffer::new(&mut none).unwrap();
+    while !matches!(handshake.poll(START, head, &mut none, tx), ClientStep::Wait { .. }) || !tx.is_empty() {
+        tx.consume(usize::MAX);
+    }
+    let accept = String::from_utf8(accept_key(b"AAAAAAAAAAAAAAAAAAAAAA==").to_vec()).unwrap();
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    (handshake, answer)
+}
+
+#[test]
+fn two_reads_before_a_poll_lose_nothing_behind_the_101() {
+    let (mut head, mut rx, mut tx) = ([0; 1024], [0; 140], [0; 140]);
+    let mut head = ReceiveBuffer::new(&mut head).unwrap();
+    let mut rx = ReceiveBuffer::new(&mut rx).unwrap();
+    let mut tx = TransmitBuffer::new(&mut tx).unwrap();
+    let (mut handshake, answer) = asked(&mut head, &mut tx);
+    let mut stream = answer.into_bytes();
+    stream.extend([0x82, 126, 1, 0]);
+    stream.extend([9; 256]);
+    let mut rest = &stream[..];
+    let mut got = Vec::new();
+    while !rest.is_empty() {
+        // As an adapter that reads until there is nothing: several times before it polls.
+        for _ in 0..3 {
+            let spare = handshake.spare(&mut head, &rx);
+            let n = spare.len().min(rest.len());
+            spare[..n].copy_from_slice(&rest[..n]);
+            rest = &rest[n..];
+            if n > 0 {
+                handshake.fill(&mut head, n);
+            }
+        }
+        if let ClientStep::Open(_) = handshake.poll(START, &mut head, &mut rx, &mut tx) {
+            break;
+        }
+    }
+    got.extend_from_slice(rx.filled());
+    got.extend_from_slice(rest);
+    assert_eq!(got, stream[stream.len() - 260..]);
+}
+
+#[test]
+fn interim_answers_are_passed_over_however_many() {
+    let mut memory = vec![0; 60_000];
+    let (mut rx, mut tx) = ([0; 140], [0; 140]);
+    let mut head = ReceiveBuffer::new(&mut memory).unwrap();
+    let mut tx = TransmitBuffer::new(&mut tx).unwrap();
+    let (mut handshake, answer) = asked(&mut head, &mut tx);
+    let mut rx = ReceiveBuffer::new(&mut rx).unwrap();
+    let mut stream = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(2_000);
+    stream.extend_from_slice(answer.as_bytes());
+    let mut rest = &stream[..];
+    loop {
+        let spare = handshake.spare(&mut head, &rx);
+        let n = spare.len().min(rest.len());
+        spare[..n].copy_from_slice(&rest[..n]);
+        rest = &rest[n..];
+        handshake.fill(&mut head, n);
+        match handshake.poll(START, &mut head, &mut rx, &mut tx) {
+            ClientStep::Wait { .. } => {}
+            step => return assert_eq!(step, ClientStep::Open(None)),
+        }
+    }
+}
