@@ -220,7 +220,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     }
 
     /// Unmasks and checks `memory`, payload that the transport has read into it, and delivers it in place;
-    /// no more than [`absorbable`](Self::absorbable). `None` where the peer broke a rule, or the connection has
+    /// no more than [`absorbable`](Self::absorbable). A chunk may end inside a code point, whatever
+    /// [`Delivery`](crate::Delivery) says. `None` where the peer broke a rule, or the connection has
     /// ended meanwhile: poll tells.
     pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
         if self.is_over() {

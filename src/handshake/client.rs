@@ -237,7 +237,10 @@ impl<'h> Reply<'h> {
     /// # Errors
     /// Where none lies there.
     pub fn parse(head: &'h ReceiveBuffer<'_>, config: &Config) -> Result<Self, HandshakeError> {
-        let filled = head.filled();
+        Self::of(head.filled(), config)
+    }
+
+    fn of(filled: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let count = config.limits.headers.min(MAX_HEADERS);
         let mut response = httparse::Response::new(headers.get_mut(..count).unwrap_or_default());
@@ -343,7 +346,8 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
             Ok(_) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
             Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
         };
-        let reply = match Reply::parse(head, self.config) {
+        // No byte more than the scanner took for the head: a parser may take another end for it.
+        let reply = match Reply::of(filled.get(..len).unwrap_or_default(), self.config) {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientStep::Failed(error)),
         };

@@ -222,7 +222,7 @@ impl<'c> ServerHandshake<'c> {
         if !matches!(decision, Decision::Switch { .. }) {
             let write = self.config.timeouts.write;
             self.deadline = now.plus(write);
-            self.limit = now.plus(write.map(|write| write.saturating_mul(SLOWEST)));
+            self.limit = (0..SLOWEST).fold(now, |end, _| end.plus(write));
         }
         if head.is_ended() {
             rx.fill(0);
