@@ -81,10 +81,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         };
         let (options, place) = (Arc::clone(&options), Place::take(&open));
         let spawned = thread::Builder::new().stack_size(128 * 1024).spawn(move || {
-            if let Err(error) = connection(stream, &options, place.number)
-                && !options.quiet
-            {
-                eprintln!("connection: {error}");
+            match connection(stream, &options, place.number) {
+                Err(error) if !options.quiet => eprintln!("connection: {error}"),
+                _ => {}
             }
             drop(place);
         });

@@ -35,10 +35,10 @@ pub trait Handler {
         Ok(())
     }
 
-    /// Something has arrived.
+    /// Something has arrived. After a Close of its own a handler still gets what the peer sent before it knew.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, when there is
+    /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, whenever there may be
     /// room; until then nothing more is received.
     fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt>;
 

@@ -84,8 +84,8 @@
 //!
 //! # Features
 //!
-//! None is on by default; they only add. `alloc`: owned buffers, messages in `Vec` and `BytesMut`. `std`:
-//! `adapter::std`, masking keys from the system. `simd`: faster UTF-8 on hosts.
+//! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: messages in
+//! `BytesMut`. `std`: `adapter::std`, masking keys from the system. `simd`: faster UTF-8 on hosts.
 //! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware.
 
 #![no_std]

@@ -123,7 +123,8 @@ pub trait Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// No room to send: call again when the transport has taken something. Of an event's payload the first
-    /// `taken` bytes are done with.
+    /// `taken` bytes are done with. Where nothing waits to be written there is nothing to wait for, and the
+    /// connection is closed with 1011.
     Blocked {
         /// Bytes that are not to be shown again.
         taken: usize,
