@@ -354,14 +354,15 @@ impl<S: Stream> Transport for Blocking<S> {
 
     async fn turn(&mut self, input: &mut [u8], output: &[u8], deadline: Option<Instant>) -> io::Result<Turn> {
         let now = self.now();
-        let mut wait = deadline.map(|deadline| now.until(deadline).max(SHORTEST));
         let mut write = !output.is_empty();
+        let mut end = deadline;
         // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
         if write && !input.is_empty() {
             let patience = self.read.after(LONGEST);
             write = now < patience;
-            wait = Some(if write { now.until(patience).max(SHORTEST) } else { SHORTEST });
+            end = Some(if write { end.map_or(patience, |end| end.min(patience)) } else { now });
         }
+        let wait = end.map(|end| now.until(end).max(SHORTEST));
         let done = if write {
             if let Some(timeout) = change(&mut self.write_timeout, wait) {
                 self.stream.set_write_timeout(timeout)?;

@@ -278,14 +278,17 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
                 self.link.turn(step, &mut []).await?;
             }
         }
+        // However short the time, what is ready is written and read.
+        let mut turned = false;
         loop {
             let Sending { connection, tx, now, .. } = &mut self.link;
             let step = match connection.poll(*now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
-                Step::Wait { .. } if limit.is_some_and(|limit| *now >= limit) => return Ok(None),
+                Step::Wait { .. } if turned && limit.is_some_and(|limit| *now >= limit) => return Ok(None),
                 Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
                 step => step,
             };
+            turned = true;
             if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
                 self.rx.fill(n);
             }
