@@ -2,11 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod closing;
+mod deadlines;
+
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
-use crate::cause::{Cause, End, Timeout};
-use crate::close::{CloseCode, MAX_REASON};
+use crate::cause::{Cause, End};
+use crate::close::CloseCode;
 use crate::config::{Config, Control};
-use crate::error::{SendError, Violation};
+use crate::error::Violation;
 use crate::event::{Data, Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::frame::MAX_CONTROL;
@@ -266,40 +269,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         matches!(self.phase, Phase::Ending { .. } | Phase::Closed(_))
     }
 
-    pub(crate) fn close(
-        &mut self,
-        tx: &mut TransmitBuffer<'_>,
-        code: Option<CloseCode>,
-        reason: &str,
-    ) -> Result<(), SendError> {
-        if self.is_over() {
-            return Err(SendError::Closed);
-        }
-        self.sender.close(tx, code, reason)?;
-        self.close_sent(code);
-        Ok(())
-    }
-
-    /// The application has failed: closes as soon as there is room, without a reason if there is none now.
-    /// Where a frame was begun and will not be finished, nothing can follow it, and the connection ends.
-    pub(crate) fn close_anyhow(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
-        // Too long a reason is no reason to stay open.
-        let reason = if reason.len() > MAX_REASON { "" } else { reason };
-        match self.close(tx, Some(code), reason) {
-            Err(SendError::Blocked) => {
-                self.owed = Some(Some(code));
-                self.stamped &= self.phase != Phase::Open;
-                self.phase = Phase::Closing;
-                self.next = Instant::START;
-            }
-            Err(SendError::FrameOpen) => {
-                self.owed = None;
-                self.end(End::Abandoned);
-            }
-            _ => {}
-        }
-    }
-
     #[inline]
     fn take<'r>(&mut self, view: &mut Opened<'r>) -> Result<Option<Event<Payload<'r>>>, Violation> {
         let memory = view.output.len();
@@ -424,10 +393,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
     }
 
-    fn closed(&self, end: End) -> Step {
-        Step::Closed(Cause { end, received: self.received, sent: self.sent })
-    }
-
     /// The phase at hand, where it is not the open one, began now if it was not seen before.
     fn stamp(&mut self, now: Instant) {
         if !self.stamped && self.phase != Phase::Open {
@@ -446,126 +411,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             let payload = self.slot.get(..usize::from(self.slot_len)).unwrap_or_default();
             if self.sender.pong(tx, payload).is_ok() {
                 self.slot_use = Slot::Empty;
-            }
-        }
-    }
-
-    /// Lets deadlines pass, and sends a Ping where it is time for one.
-    fn check_time(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) {
-        let times = &self.receiver.config().timeouts;
-        if self.writing && now >= self.wrote.plus(times.write) {
-            // Whatever the reason was before, it stays.
-            let timeout = End::Timeout(Timeout::Write);
-            self.phase =
-                Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
-            return;
-        }
-        match self.phase {
-            Phase::Open if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
-            Phase::Open if self.probe != Probe::None && now >= self.since.plus(times.pong) => {
-                self.give_up(Timeout::Pong);
-            }
-            Phase::Open if self.probe != Probe::Sent && now >= self.heard.plus(times.ping) => {
-                match self.sender.ping(tx, &[]) {
-                    Ok(()) => self.probe(Probe::Sent, now),
-                    // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
-                    Err(SendError::FrameOpen) if self.probe == Probe::None => self.probe(Probe::Stalled, now),
-                    Err(_) => {}
-                }
-            }
-            Phase::Closing if now >= self.since.plus(times.close) => {
-                self.owed = None;
-                self.end(End::Timeout(Timeout::Close));
-                // This was the wait; there is no other.
-                self.stamped = true;
-            }
-            _ => {}
-        }
-    }
-
-    /// Writes what is left, closes the transport, and waits until the peer has done the same.
-    fn finish(&mut self, now: Instant, ended: bool, tx: &TransmitBuffer<'_>, end: End, shut: bool) -> Step {
-        let late = now >= self.since.plus(self.receiver.config().timeouts.close);
-        let written = self.owed.is_none() && tx.is_empty();
-        // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
-        // server to close the connection but MAY close the connection at any time" (§5.5.1)
-        if written && !shut && (R::SERVER || end != End::Clean || ended || late) {
-            self.phase = Phase::Ending { end, shut: true };
-            return Step::Shutdown;
-        }
-        if late || written && ended {
-            self.phase = Phase::Closed(end);
-            return self.closed(end);
-        }
-        Step::Wait { deadline: self.deadline(now).as_deadline() }
-    }
-
-    /// The deadline for the adapter; and for us, whether `poll` may take the short way.
-    fn schedule(&mut self, now: Instant) -> Option<Instant> {
-        let deadline = self.deadline(now);
-        let quiet = self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty;
-        self.next = if quiet { deadline } else { Instant::START };
-        deadline.as_deadline()
-    }
-
-    fn probe(&mut self, probe: Probe, now: Instant) {
-        self.probe = probe;
-        self.since = now;
-    }
-
-    /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping
-    /// inside an open frame).
-    fn deadline(&self, now: Instant) -> Instant {
-        let times = &self.receiver.config().timeouts;
-        let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
-        let (first, second) = match self.phase {
-            Phase::Open if self.probe != Probe::None => {
-                (self.heard.plus(times.idle), self.since.plus(times.pong))
-            }
-            Phase::Open => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
-            _ => (self.since.plus(times.close), Instant::NEVER),
-        };
-        let ahead = |moment: Instant| if moment > now { moment } else { Instant::NEVER };
-        ahead(write).min(ahead(first)).min(ahead(second))
-    }
-
-    /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
-    /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
-    fn fail(&mut self, violation: Violation) {
-        self.owe(violation.close_code());
-        self.end(End::Violation(violation));
-    }
-
-    fn give_up(&mut self, timeout: Timeout) {
-        self.owe(CloseCode::GOING_AWAY);
-        self.end(End::Timeout(timeout));
-    }
-
-    /// A Close is to be sent, unless one was, or an open frame stands in its way for good.
-    fn owe(&mut self, code: CloseCode) {
-        self.owed = (!self.sender.is_closed() && self.sender.left() == 0).then_some(Some(code));
-    }
-
-    fn end(&mut self, end: End) {
-        self.phase = Phase::Ending { end, shut: false };
-        self.stamped = false;
-        self.next = Instant::START;
-    }
-
-    /// Our Close is in the transmit buffer.
-    fn close_sent(&mut self, code: Option<CloseCode>) {
-        self.sent = code;
-        self.owed = None;
-        self.next = Instant::START;
-        if self.slot_use == Slot::Pong {
-            self.slot_use = Slot::Empty;
-        }
-        if let Phase::Open | Phase::Closing = self.phase {
-            if self.receiver.is_closed() {
-                self.end(End::Clean);
-            } else {
-                self.phase = Phase::Closing;
-                self.stamped = false;
             }
         }
     }
