@@ -6,6 +6,8 @@
 //!
 //! To write an adapter, implement [`Transport`].
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "embassy-net")]
 pub mod embassy_net;
 #[cfg(feature = "embedded-io-async")]

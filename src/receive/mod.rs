@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod quick;
+
 use core::marker::PhantomData;
 
 use crate::close::CloseCode;
@@ -12,7 +14,7 @@ use crate::extension::{Extension, NoExtension, Progress};
 use crate::frame::{Header, Kind, OpCode, Rules};
 use crate::mask::mask;
 use crate::role::Role;
-use crate::utf8::{self, Utf8};
+use crate::utf8::Utf8;
 
 /// The receiving half of a connection, without replies of its own.
 ///
@@ -163,56 +165,6 @@ impl<'c, R: Role> Receiver<'c, R> {
     fn fail(&mut self, violation: Violation) -> Violation {
         self.state = State::Failed(violation);
         violation
-    }
-
-    /// A whole unfragmented data frame with a length of up to 16 bits: the bulk of all traffic. Whatever
-    /// else it is, is left to [`slow`](Self::slow) as it stands; of text that is none, the failure.
-    #[inline(always)]
-    pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Data<Payload<'i>>> {
-        if !QUICK || self.state != State::Header || self.kind.is_some() {
-            return None;
-        }
-        // All of the header, and no more than the smallest frames worth the haste, in one load.
-        let word = if R::SERVER {
-            u64::from_le_bytes(*input.first_chunk()?)
-        } else {
-            u32::from_le_bytes(*input.first_chunk()?).into()
-        };
-        let kind = match word & 0x80FF ^ if R::SERVER { 0x8000 } else { 0 } {
-            0x81 => Kind::Text,
-            0x82 => Kind::Binary,
-            _ => return None,
-        };
-        let (len, header, key) = match word >> 8 & 0x7F {
-            126 => (((word >> 16) as u16).swap_bytes(), 4_usize, word >> 32),
-            127 => return None,
-            len => (len as u16, 2, word >> 16),
-        };
-        let limits = &self.config.limits;
-        let most = limits.frame.min(limits.message);
-        if header == 4 && len < 126 || u64::from(len) > most || limits.fragments == 0 {
-            return None;
-        }
-        let start = if R::SERVER { header.wrapping_add(4) } else { header };
-        let end = start.wrapping_add(usize::from(len));
-        if input.len() < end {
-            return None;
-        }
-        let payload = take(input, end).get_mut(start..)?;
-        if R::SERVER {
-            let _ = mask((key as u32).to_le_bytes(), payload);
-        }
-        let payload = match kind {
-            Kind::Binary => Payload::from(payload),
-            Kind::Text => match utf8::whole(payload) {
-                Ok(text) => Payload::from(text),
-                Err(_) => {
-                    self.fail(Violation::InvalidUtf8);
-                    return None;
-                }
-            },
-        };
-        Some(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })
     }
 
     #[inline(never)]
@@ -453,9 +405,6 @@ impl<'c, R: Role> Receiver<'c, R> {
         }
     }
 }
-
-/// The quick path costs 1 KiB of code: servers have it, microcontrollers do not.
-const QUICK: bool = cfg!(target_pointer_width = "64");
 
 /// Takes the first `n` bytes off the front of `input`.
 #[inline]
