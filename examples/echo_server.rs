@@ -9,6 +9,7 @@ mod handler;
 
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -103,7 +104,8 @@ fn connection(stream: TcpStream, options: &Options, number: usize) -> Result<(),
     }
     let mut echo = Echo::new(|line: fmt::Arguments<'_>| {
         if !options.quiet {
-            println!("ws_echo_server: {line}");
+            // Whoever reads the log may go: the server stays.
+            let _ = writeln!(io::stdout(), "ws_echo_server: {line}");
         }
     });
     serve(stream, &mut echo, &options.config, &mut buffers)?;
