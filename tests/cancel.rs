@@ -88,8 +88,16 @@ impl Write for Pipe {
 
 impl Close for Pipe {
     async fn close(&mut self) -> Result<(), Infallible> {
-        self.0.closed.set(true);
-        Ok(())
+        let mut delay = self.next(3);
+        poll_fn(|_| {
+            if delay > 0 {
+                delay -= 1;
+                return Poll::Pending;
+            }
+            self.0.closed.set(true);
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 
@@ -344,4 +352,49 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
     assert_eq!((theirs.end, theirs.code(), &reason[..]), (End::Clean, 1001, "heard"));
     assert_eq!(hello.heard, b"hello");
     assert_eq!(hello.closed, Some((ours, String::new())));
+}
+
+/// A clock that shows what it is told, in seconds.
+struct Told(Rc<Cell<u64>>);
+
+impl Clock for Told {
+    fn now(&mut self) -> Instant {
+        Instant::from_millis(self.0.get() * 1000)
+    }
+
+    async fn at(&mut self, moment: Instant) {
+        poll_fn(|_| if self.now() >= moment { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+#[test]
+fn after_long_work_the_peer_has_its_time_to_read() {
+    for seed in 0..20 {
+        let (writer, reader) = (Pipe::default(), Pipe::default());
+        writer.0.state.set(seed);
+        let near = Split::new(writer.clone(), reader.clone(), Still);
+        let clock = Rc::new(Cell::new(0));
+        let server = async {
+            let decide = |_: &Request<'_>| Answer::Accept(Accept::default());
+            let io = Split::new(reader, writer, Told(Rc::clone(&clock)));
+            let Accepted::WebSocket(mut socket, _) =
+                WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap()
+            else {
+                panic!("handed over");
+            };
+            // Longer than `Timeouts::write`.
+            clock.set(31);
+            socket.sending().outbox().send(Kind::Text, b"at last").unwrap();
+            let cause = socket.close(Some(CloseCode::NORMAL), "").await.unwrap();
+            assert_eq!(cause.end, End::Clean, "seed {seed}");
+        };
+        let client = async {
+            let mut socket = connect(near).await;
+            let mut text = Assembler::new(Vec::new());
+            socket.read_message(&mut text).await.unwrap();
+            assert_eq!(text.text(), Some("at last"));
+            assert!(matches!(socket.read().await, Err(Error::Closed(_))));
+        };
+        both(client, server);
+    }
 }

@@ -218,3 +218,54 @@ fn interim_answers_are_passed_over_however_many() {
         }
     }
 }
+
+/// Begins a frame and fails inside it, or answers a Close itself when there is no room.
+struct Failing {
+    begin: bool,
+}
+
+impl Handler for Failing {
+    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        if self.begin {
+            out.begin(Kind::Binary, 10, true)?;
+        } else {
+            while out.send(Kind::Binary, b"full").is_ok() {}
+        }
+        Err(Halt::Close(CloseCode::GOING_AWAY, "failed"))
+    }
+}
+
+/// Where a connection under this handler ends after `frame`, and what was sent; without time passing.
+fn ends(config: &Config, begin: bool, frame: &[u8]) -> (End, Vec<u8>) {
+    let (mut rx, mut tx) = ([0; 140], [0; 140]);
+    let mut rx = ReceiveBuffer::new(&mut rx).unwrap();
+    let mut tx = TransmitBuffer::new(&mut tx).unwrap();
+    let mut driver = Driver::new(Connection::new(Server, config, START), None);
+    let mut sent = Vec::new();
+    rx.feed(frame);
+    for _ in 0..10 {
+        match driver.poll(START, &mut Failing { begin }, &mut rx, &mut tx) {
+            Step::Shutdown => rx.fill(0),
+            Step::Closed(cause) => return (cause.end, sent),
+            _ => {
+                sent.extend_from_slice(tx.pending());
+                tx.consume(usize::MAX);
+            }
+        }
+    }
+    panic!("no end without a deadline");
+}
+
+#[test]
+fn a_handler_that_fails_inside_a_frame_ends_the_connection_at_once() {
+    assert_eq!(ends(&Config::DEFAULT, true, &[0x81, 0x81, 0, 0, 0, 0, b'x']).0, End::Abandoned);
+}
+
+#[test]
+fn a_handler_may_answer_a_close_that_finds_no_room() {
+    let mut config = Config::new();
+    config.control = sansocket::Control::Manual;
+    let (end, sent) = ends(&config, false, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
+    assert_eq!(end, End::Clean);
+    assert!(sent.ends_with(&[0x88, 2, 0x03, 0xE9]), "the code is the handler's: {sent:?}");
+}

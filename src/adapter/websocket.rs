@@ -445,12 +445,12 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
     async fn turn(&mut self, step: Step, input: &mut [u8]) -> Result<Option<usize>, Error<T::Error>> {
         self.shutting |= step == Step::Shutdown;
         let done = match step {
-            Step::Closed(cause) => return Err(Error::Closed(cause)),
             _ if self.shutting => {
                 let done = self.transport.shutdown().await;
                 self.shutting = false;
                 done.map(|()| Turn::default())
             }
+            Step::Closed(cause) => return Err(Error::Closed(cause)),
             Step::Wait { deadline } => self.transport.turn(input, self.tx.pending(), deadline).await,
             Step::Shutdown => Ok(Turn::default()),
             Step::Event(_) => return Ok(None),
