@@ -163,7 +163,7 @@ impl<R: Role> Sender<R> {
     /// The same through an extension.
     ///
     /// # Errors
-    /// As [`stream`](Self::stream).
+    /// As [`stream`](Self::stream); [`SendError::TooLarge`] where the extension wants more room than there ever is.
     pub fn stream_with<X: Extension>(
         &mut self,
         extension: &mut X,

@@ -58,8 +58,8 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         self.since = now;
     }
 
-    /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping
-    /// inside an open frame).
+    /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping that
+    /// finds no room).
     pub(super) fn deadline(&self, now: Instant) -> Instant {
         let times = &self.receiver.config().timeouts;
         let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
