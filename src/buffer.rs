@@ -42,6 +42,8 @@ pub struct TransmitBuffer<'b> {
     start: usize,
     end: usize,
     moved: bool,
+    /// Bytes that the adapter writes from elsewhere before what is pending.
+    ahead: usize,
 }
 
 /// A receive buffer, taken apart.
@@ -67,6 +69,16 @@ impl<'b> ReceiveBuffer<'b> {
     /// Where it is smaller than [`MIN_BUFFER`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         Self::over(Memory::Lent(memory))
+    }
+
+    /// No memory: for a place where nothing is received any more.
+    #[cfg(feature = "hub")]
+    pub(crate) fn none() -> ReceiveBuffer<'static> {
+        ReceiveBuffer {
+            memory: Memory::Lent(&mut []),
+            output: Memory::Lent(&mut []),
+            place: Place::default(),
+        }
     }
 
     /// A buffer of its own.
@@ -232,6 +244,12 @@ impl<'b> ReceiveBuffer<'b> {
 }
 
 impl<'b> TransmitBuffer<'b> {
+    /// No memory: nothing can be sent.
+    #[cfg(feature = "hub")]
+    pub(crate) fn none() -> TransmitBuffer<'static> {
+        TransmitBuffer { memory: Memory::Lent(&mut []), start: 0, end: 0, moved: false, ahead: 0 }
+    }
+
     /// A buffer in memory that is lent.
     ///
     /// # Errors
@@ -253,7 +271,7 @@ impl<'b> TransmitBuffer<'b> {
         if memory.get().len() < MIN_BUFFER {
             return Err(BufferTooSmall);
         }
-        Ok(Self { memory, start: 0, end: 0, moved: false })
+        Ok(Self { memory, start: 0, end: 0, moved: false, ahead: 0 })
     }
 
     /// What is to be written to the transport.
@@ -277,12 +295,27 @@ impl<'b> TransmitBuffer<'b> {
         self.start = 0;
         self.end = 0;
         self.moved = false;
+        self.ahead = 0;
     }
 
     /// Whether nothing waits to be written: then the memory can serve another connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.end && self.ahead == 0
+    }
+
+    /// `n` bytes of whole frames that lie elsewhere are to be written before anything that is sent from now on:
+    /// until [`preceded`](Self::preceded) has counted them all, nothing of [`pending`](Self::pending) may be
+    /// written. Only where nothing waits ([`is_empty`](Self::is_empty)) and no frame and no message is open.
+    pub fn precede(&mut self, n: usize) {
+        self.ahead = n;
+    }
+
+    /// The transport took `n` bytes of what goes ahead; how many are left.
+    pub fn preceded(&mut self, n: usize) -> usize {
+        self.moved |= n > 0;
+        self.ahead = self.ahead.saturating_sub(n);
+        self.ahead
     }
 
     /// Bytes of memory.

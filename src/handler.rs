@@ -6,11 +6,11 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::Config;
-use crate::connection::{Connection, Step};
+use crate::connection::{Connection, State, Step};
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::handshake::{Accept, Answer, HandshakeStep, Rejection, Request, ServerHandshake};
-use crate::outbox::{Halt, Outbox};
+use crate::outbox::{Halt, Outbox, Outgoing};
 use crate::role::{Role, Server};
 use crate::time::Instant;
 
@@ -240,7 +240,6 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
 /// Together with its three buffers this is all that an adapter has to drive.
 #[derive(Debug)]
 pub struct Session<'c> {
-    config: &'c Config,
     phase: Phase<'c>,
 }
 
@@ -294,7 +293,13 @@ impl<'c> Session<'c> {
     /// Directly behind the accept of a transport.
     #[must_use]
     pub fn new(config: &'c Config, now: Instant) -> Self {
-        Self { config, phase: Phase::Handshake(ServerHandshake::new(config, now)) }
+        Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
+    }
+
+    /// Behind a foreign handshake, with a connection that is open.
+    #[must_use]
+    pub const fn open(driver: Driver<'c, Server>) -> Self {
+        Self { phase: Phase::Open(driver) }
     }
 
     /// Does what is to be done, calls the handler, and says what comes next.
@@ -313,7 +318,7 @@ impl<'c> Session<'c> {
                 HandshakeStep::HandOver => return SessionStep::Done(Outcome::HandOver),
                 HandshakeStep::Refused(status) => return SessionStep::Done(Outcome::Refused(status)),
                 HandshakeStep::Open(protocol) => {
-                    let connection = Connection::new(Server, self.config, now);
+                    let connection = Connection::new(Server, handshake.config(), now);
                     self.phase = Phase::Open(Driver::new(connection, protocol));
                 }
             }
@@ -325,6 +330,46 @@ impl<'c> Session<'c> {
             Step::Wait { deadline } => SessionStep::Wait { deadline },
             Step::Event(_) => SessionStep::Wait { deadline: Some(now) },
         }
+    }
+
+    /// Begins the closing handshake, without a reason where there is no room for one now. A frame that the handler
+    /// has begun may be finished, in the time for the closing handshake. Nothing happens where no connection is
+    /// open; poll then.
+    pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+        if let Phase::Open(driver) = &mut self.phase {
+            driver.connection.close_soon(tx, code, reason);
+        }
+    }
+
+    /// The connection, once it is open.
+    #[must_use]
+    pub const fn connection(&self) -> Option<&Connection<'c, Server>> {
+        match &self.phase {
+            Phase::Handshake(_) => None,
+            Phase::Open(driver) => Some(&driver.connection),
+        }
+    }
+
+    /// The sending side of the connection, once it is open.
+    pub fn outbox<'a, 'b>(
+        &'a mut self,
+        tx: &'a mut TransmitBuffer<'b>,
+    ) -> Option<Outgoing<'a, 'b, 'c, Server, NoExtension>> {
+        match &mut self.phase {
+            Phase::Handshake(_) => None,
+            Phase::Open(driver) => Some(driver.connection.outbox(tx)),
+        }
+    }
+
+    /// Whether the connection is open and both of its buffers are empty: they can serve another meanwhile, and it
+    /// goes on with any others of the same size.
+    #[must_use]
+    pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
+        let open = match &self.phase {
+            Phase::Handshake(_) => false,
+            Phase::Open(driver) => driver.held.is_none() && driver.connection.state() == State::Open,
+        };
+        open && rx.is_empty() && !rx.is_ended() && tx.is_empty()
     }
 
     /// Where the transport is to be read into; empty where nothing is to be read now. Say what came with

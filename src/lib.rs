@@ -102,6 +102,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod adapter;
+mod backoff;
 mod buffer;
 mod cause;
 mod close;
@@ -113,15 +114,20 @@ mod extension;
 pub mod frame;
 mod handler;
 pub mod handshake;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod mask;
 mod message;
 mod outbox;
+#[cfg(feature = "esp-idf")]
+mod port;
 mod receive;
 mod role;
 mod send;
 mod time;
 mod utf8;
 
+pub use backoff::Backoff;
 pub use buffer::{MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
 pub use cause::{Cause, End, Timeout};
 pub use close::{CloseCode, MAX_REASON};

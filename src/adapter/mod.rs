@@ -12,6 +12,10 @@
 pub mod embassy_net;
 #[cfg(feature = "embedded-io-async")]
 pub mod embedded_io_async;
+#[cfg(feature = "esp-idf")]
+pub mod esp_idf;
+#[cfg(feature = "mio")]
+pub mod mio;
 #[cfg(feature = "std")]
 pub mod std;
 mod websocket;

@@ -121,7 +121,7 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                 }
                 HandshakeStep::Shutdown => transport.shutdown().await.map_err(Error::Transport)?,
                 HandshakeStep::Open(protocol) => {
-                    let connection = Connection::new(Server, config, now);
+                    let connection = Connection::new(Server, handshake.config(), now);
                     let link = Sending { transport, connection, tx, now, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }

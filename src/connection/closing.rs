@@ -32,18 +32,29 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         // Too long a reason is no reason to stay open.
         let reason = if reason.len() > MAX_REASON { "" } else { reason };
         match self.close(tx, Some(code), reason) {
-            Err(SendError::Blocked) => {
-                self.owed = Some(Some(code));
-                self.stamped &= self.phase != Phase::Open;
-                self.phase = Phase::Closing;
-                self.next = Instant::START;
-            }
+            Err(SendError::Blocked) => self.close_later(code),
             Err(SendError::FrameOpen) => {
                 self.owed = None;
                 self.end(End::Abandoned);
             }
             _ => {}
         }
+    }
+
+    /// Somebody else than the handler wants an end: the frame that it has open may be finished first.
+    pub(crate) fn close_soon(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+        if let Err(SendError::Blocked | SendError::FrameOpen | SendError::ControlTooLong) =
+            self.close(tx, Some(code), reason)
+        {
+            self.close_later(code);
+        }
+    }
+
+    fn close_later(&mut self, code: CloseCode) {
+        self.owed = Some(Some(code));
+        self.stamped &= self.phase != Phase::Open;
+        self.phase = Phase::Closing;
+        self.next = Instant::START;
     }
 
     /// Writes what is left, closes the transport, and waits until the peer has done the same.

@@ -34,6 +34,9 @@ pub struct Accept<'s> {
     pub origin: Origin<'s>,
     /// Further fields of the 101.
     pub headers: &'s [(&'s str, &'s str)],
+    /// Settings for the connection; otherwise those of the handshake. So routes have limits, deadlines and a
+    /// control mode of their own.
+    pub config: Option<&'static Config>,
 }
 
 /// What [`ServerHandshake::poll`] asks for.
@@ -176,6 +179,13 @@ impl<'c> ServerHandshake<'c> {
         if let Phase::Request = self.phase { head.fill(n) } else { rx.fill(n) }
     }
 
+    /// The settings of the connection, once it is [open](HandshakeStep::Open): those of [`Accept::config`],
+    /// otherwise the handshake's.
+    #[must_use]
+    pub const fn config(&self) -> &'c Config {
+        self.config
+    }
+
     /// The transport failed.
     pub fn reset(&mut self) {
         let status = if let Phase::Shut { status } = self.phase { status } else { 0 };
@@ -193,12 +203,13 @@ impl<'c> ServerHandshake<'c> {
         let decision = match self.scanner.find(filled) {
             Ok(Some(len)) => {
                 let (request, rest) = filled.split_at_checked(len).unwrap_or((filled, &[]));
-                let decision = self.decide(request, decide);
+                let decision = decide_on(request, self.config, decide);
                 if let Decision::HandOver = decision {
                     self.phase = Phase::Done(HandshakeStep::HandOver);
                     return;
                 }
-                if let Decision::Switch { .. } = decision {
+                if let Decision::Switch { config, .. } = decision {
+                    self.config = config.unwrap_or(self.config);
                     // A frame may come with the request.
                     rx.feed(rest);
                 }
@@ -230,27 +241,39 @@ impl<'c> ServerHandshake<'c> {
         let (end, body) = head.rewrite(|memory| decision.write(memory));
         self.phase = Phase::Answer { body, end };
     }
+}
 
-    fn decide<'s>(&self, head: &[u8], decide: impl FnOnce(&Request<'_>) -> Answer<'s>) -> Decision<'s> {
-        let request = match Request::parse(head, self.config) {
-            Ok(request) => request,
-            Err(rejection) => return rejection.into(),
-        };
-        let to_head = request.method() == "HEAD";
-        match decide(&request) {
-            Answer::Accept(accept) => accept
-                .check(&request, self.config)
-                .unwrap_or_else(|rejection| Decision::Respond { response: rejection.response(), to_head }),
-            Answer::Respond(response) => Decision::Respond { response, to_head },
-            Answer::HandOver => Decision::HandOver,
-        }
+fn decide_on<'s>(
+    head: &[u8],
+    config: &Config,
+    decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+) -> Decision<'s> {
+    let request = match Request::parse(head, config) {
+        Ok(request) => request,
+        Err(rejection) => return rejection.into(),
+    };
+    let to_head = request.method() == "HEAD";
+    match decide(&request) {
+        Answer::Accept(accept) => accept
+            .check(&request, config)
+            .unwrap_or_else(|rejection| Decision::Respond { response: rejection.response(), to_head }),
+        Answer::Respond(response) => Decision::Respond { response, to_head },
+        Answer::HandOver => Decision::HandOver,
     }
 }
 
 /// What is to be done with a request; nothing of it borrows the request.
 enum Decision<'s> {
-    Switch { key: AcceptKey, protocol: Option<(usize, &'s str)>, headers: &'s [(&'s str, &'s str)] },
-    Respond { response: Response<'s>, to_head: bool },
+    Switch {
+        key: AcceptKey,
+        protocol: Option<(usize, &'s str)>,
+        headers: &'s [(&'s str, &'s str)],
+        config: Option<&'static Config>,
+    },
+    Respond {
+        response: Response<'s>,
+        to_head: bool,
+    },
     HandOver,
 }
 
@@ -265,7 +288,8 @@ impl<'s> Accept<'s> {
         if protocol.is_none() && self.protocol_required {
             return Err(Fault::Protocol.into());
         }
-        Ok(Decision::Switch { key: accept_key(key), protocol, headers: self.headers })
+        let (headers, config) = (self.headers, self.config);
+        Ok(Decision::Switch { key: accept_key(key), protocol, headers, config })
     }
 }
 
@@ -273,7 +297,7 @@ impl Decision<'_> {
     /// Writes the head of the answer: how long it is, what comes of it, and what is left of its body.
     fn write(&self, memory: &mut [u8]) -> (usize, (HandshakeStep, &'static [u8])) {
         let written = match self {
-            Self::Switch { key, protocol, headers } => {
+            Self::Switch { key, protocol, headers, .. } => {
                 let open = HandshakeStep::Open(protocol.map(|(place, _)| place));
                 write_switch(memory, key, protocol.map(|(_, name)| name), headers)
                     .map(|n| (n, (open, &[][..])))

@@ -1,0 +1,183 @@
+//! ESP-IDF's sockets (lwIP) without `std`: one task, one [`Hub`].
+//!
+//! The dozen functions of C that this stands on are implemented by `sansocket_port.c` of the component in
+//! `examples/esp-idf`, which is compiled with the headers of the IDF version at hand: no struct, constant or errno of lwIP
+//! is known here.
+
+#![forbid(unsafe_code)]
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared};
+use crate::port::{self, Interest, Locked};
+use crate::time::Instant;
+
+/// A connected socket of lwIP.
+pub struct Socket {
+    descriptor: i32,
+    /// Of a socket that is somebody else's.
+    release: Option<Box<dyn FnOnce(i32) + Send>>,
+}
+
+/// A server: listens, and drives a hub. One at a time in a system, as there is one wake-up.
+pub struct Server<A: Application<Socket>> {
+    hub: Hub<Socket, A>,
+    listener: Option<Socket>,
+    /// No accept before: the system was out of sockets.
+    retry: Instant,
+    /// What is waited for, and whose it is; kept from turn to turn for its memory.
+    interests: Vec<Interest>,
+    keys: Vec<usize>,
+}
+
+/// What the server and its handles share.
+struct Port(Locked<Shared>);
+
+/// How long to wait where the system has no socket or memory for another connection.
+const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
+
+impl Socket {
+    /// A connected socket that was accepted elsewhere, to be [adopted](Hub::adopt): non-blocking, with its opening
+    /// handshake done. At the end it is not closed, but given back to `release`.
+    #[must_use]
+    pub fn new(descriptor: i32, release: impl FnOnce(i32) + Send + 'static) -> Self {
+        Self { descriptor, release: Some(Box::new(release)) }
+    }
+
+    const fn own(descriptor: i32) -> Self {
+        Self { descriptor, release: None }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        match self.release.take() {
+            Some(release) => release(self.descriptor),
+            None => port::close(self.descriptor),
+        }
+    }
+}
+
+impl<A: Application<Socket>> Server<A> {
+    /// Listens on `port`, or for 0 does not: then there are only connections that are adopted. The application is made
+    /// with the hub's handle.
+    ///
+    /// # Errors
+    /// The port could not be prepared, or the address is in use.
+    pub fn new(port: u16, settings: Settings, application: impl FnOnce(Handle) -> A) -> Result<Self, Failed> {
+        port::start()?;
+        let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
+        let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
+        let handle = Handle::new(Arc::new(Port(Locked::new(Shared::default()))));
+        Ok(Self {
+            hub: Hub::new(application(handle.clone()), settings, handle),
+            listener,
+            retry: Instant::START,
+            interests: Vec::new(),
+            keys: Vec::new(),
+        })
+    }
+
+    /// A handle, for other tasks.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.hub.handle()
+    }
+
+    /// The hub.
+    pub const fn hub(&mut self) -> &mut Hub<Socket, A> {
+        &mut self.hub
+    }
+
+    /// Serves until it is [stopped](Handle::stop), and the last connection has ended.
+    ///
+    /// # Errors
+    /// The port cannot wait.
+    pub fn run(&mut self) -> Result<(), Failed> {
+        loop {
+            let now = port::now();
+            self.accept(now);
+            self.hub.run(now);
+            if self.hub.is_stopping() {
+                self.listener = None;
+            }
+            if self.hub.is_over() {
+                return Ok(());
+            }
+            self.wait(now)?;
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let Some(listener) = &self.listener else { return };
+        while now >= self.retry && self.hub.admits(now) {
+            match port::accept(listener.descriptor) {
+                Ok(Some((socket, peer))) => {
+                    // One that is not welcome is closed by that.
+                    let _ = self.hub.accept(now, Socket::own(socket), peer);
+                }
+                Ok(None) => return,
+                Err(Failed) => self.retry = now.after(RETRY),
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Instant) -> Result<(), Failed> {
+        self.interests.clear();
+        self.keys.clear();
+        for (key, socket, wants) in self.hub.wants() {
+            let read = if wants.read { port::READ } else { 0 };
+            let wants = read | if wants.write { port::WRITE } else { 0 };
+            if wants != 0 {
+                self.interests.push(Interest { socket: socket.descriptor, wants, ready: 0 });
+                self.keys.push(key);
+            }
+        }
+        let mut deadline = self.hub.deadline(now);
+        if let Some(listener) = &self.listener {
+            if now < self.retry {
+                deadline = deadline.into_iter().chain([self.retry]).min();
+            } else if self.hub.admits(now) {
+                // Without a key: behind all that have one.
+                self.interests.push(Interest { socket: listener.descriptor, wants: port::READ, ready: 0 });
+            }
+        }
+        port::wait(&mut self.interests, port::now(), deadline)?;
+        for (interest, key) in self.interests.iter().zip(&self.keys) {
+            if interest.ready != 0 {
+                let (read, write) = (interest.ready & port::READ != 0, interest.ready & port::WRITE != 0);
+                self.hub.ready(*key, Ready { read, write, hang_up: false });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl crate::hub::Socket for Socket {
+    // Readiness is asked for each time.
+    const DRAINED_BY_SHORT_READ: bool = true;
+
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+        port::recv(self.descriptor, into)
+    }
+
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+        port::send(self.descriptor, if bytes.is_empty() { more } else { bytes })
+    }
+
+    fn shutdown(&mut self) -> Result<(), Failed> {
+        port::shutdown(self.descriptor)
+    }
+}
+
+impl Monitor for Port {
+    fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
+        self.0.with(use_it);
+    }
+
+    fn wake(&self) {
+        port::wake();
+    }
+}

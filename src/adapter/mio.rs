@@ -1,0 +1,352 @@
+//! A server of one thread and thousands of connections: a [`Hub`] over mio's poll.
+//!
+//! [`Server::bind`] with an [`Application`], then [`Server::run`]. For one hub a core, give clones of a listener to as
+//! many [`Server::new`], each in a thread of its own.
+
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::mio::net::{TcpListener, TcpStream};
+use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared, Socket};
+use crate::time::Instant;
+
+/// Where a hub's sockets come from: plain TCP, or TLS over it.
+pub trait Acceptor {
+    /// What becomes of a stream.
+    type Stream: Stream + 'static;
+
+    /// A stream was accepted.
+    ///
+    /// # Errors
+    /// It is dropped.
+    fn accept(&mut self, stream: TcpStream) -> io::Result<Self::Stream>;
+}
+
+/// What passes bytes between a hub and a `TcpStream`. It never blocks: `WouldBlock` is `None`.
+pub trait Stream {
+    /// As [`Socket::DRAINED_BY_SHORT_READ`].
+    const DRAINED_BY_SHORT_READ: bool = false;
+
+    /// As [`Socket::recv`].
+    ///
+    /// # Errors
+    /// The stream's.
+    fn recv(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// As [`Socket::send`].
+    ///
+    /// # Errors
+    /// The stream's.
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize>;
+
+    /// As [`Socket::flush`]: [`ErrorKind::WouldBlock`] where something is left.
+    ///
+    /// # Errors
+    /// The stream's.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// As [`Socket::shutdown`].
+    ///
+    /// # Errors
+    /// The stream's.
+    fn shutdown(&mut self) -> io::Result<()>;
+
+    /// The TCP connection below, to be watched.
+    fn tcp(&mut self) -> &mut TcpStream;
+}
+
+/// Plain TCP, with `TCP_NODELAY`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+/// A stream that a hub watches.
+pub struct Watched<T: Stream> {
+    stream: T,
+    registry: Arc<Registry>,
+}
+
+/// A server: listens, and drives a hub.
+pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
+    hub: Hub<Watched<C::Stream>, A>,
+    acceptor: C,
+    poll: Poll,
+    registry: Arc<Registry>,
+    events: Events,
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    /// A connection may wait to be accepted.
+    waiting: bool,
+    /// No accept before: the system was out of descriptors.
+    retry: Instant,
+    start: std::time::Instant,
+}
+
+/// What the server and its handles share.
+struct Shelf {
+    shared: Mutex<Shared>,
+    waker: Waker,
+}
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+/// How long to wait where the system has no descriptor for another connection.
+const RETRY: Duration = Duration::from_millis(100);
+
+impl<A: Application<Watched<TcpStream>>> Server<A> {
+    /// Listens on an address, for plain TCP. The application is made with the hub's handle.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(
+        address: impl ToSocketAddrs,
+        settings: Settings,
+        application: impl FnOnce(Handle) -> A,
+    ) -> io::Result<Self> {
+        Self::new(std::net::TcpListener::bind(address)?, Plain, settings, application)
+    }
+}
+
+impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
+    /// On a listener, whose clones may serve others: one server a thread. The application is made with the hub's
+    /// handle.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(
+        listener: std::net::TcpListener,
+        acceptor: C,
+        settings: Settings,
+        application: impl FnOnce(Handle) -> A,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        let registry = Arc::new(poll.registry().try_clone()?);
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(&registry, WAKER)?;
+        let handle = Handle::new(Arc::new(Shelf { shared: Mutex::default(), waker }));
+        Ok(Self {
+            hub: Hub::new(application(handle.clone()), settings, handle),
+            acceptor,
+            poll,
+            registry,
+            events: Events::with_capacity(1024),
+            listener: Some(listener),
+            address,
+            waiting: true,
+            retry: Instant::START,
+            start: std::time::Instant::now(),
+        })
+    }
+
+    /// A handle, for other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.hub.handle()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is [stopped](Handle::stop), and the last connection has ended. A handler that panics ends its own
+    /// connection only.
+    ///
+    /// # Errors
+    /// The system's, when it cannot wait.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = self.now();
+            self.accept(now);
+            for _ in 0..self.hub.begin(now) {
+                if let Some(key) = self.hub.next_turn() {
+                    let hub = &mut self.hub;
+                    if catch_unwind(AssertUnwindSafe(|| hub.turn(now, key))).is_err() {
+                        self.hub.abandon(key);
+                    }
+                }
+            }
+            if self.hub.is_stopping() {
+                self.listener = None;
+            }
+            if self.hub.is_over() {
+                return Ok(());
+            }
+            self.wait()?;
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::START.after(self.start.elapsed())
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let Some(listener) = &self.listener else { return };
+        while self.waiting && now >= self.retry && self.hub.admits(now) {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    if let Ok(stream) = self.acceptor.accept(stream) {
+                        // One that is not welcome is closed by that.
+                        let _ =
+                            self.hub.accept(now, Watched { stream, registry: self.registry.clone() }, peer);
+                    }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.waiting = false,
+                    // The peer was gone before.
+                    ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
+                    _ => self.retry = now.after(RETRY),
+                },
+            }
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let now = self.now();
+        let mut deadline = self.hub.deadline(now);
+        if self.waiting && self.listener.is_some() && now < self.retry {
+            deadline = deadline.into_iter().chain([self.retry]).min();
+        }
+        // Rounded up: to wake too early would be to wake twice.
+        let timeout = deadline.map(|deadline| match now.until(deadline) {
+            Duration::ZERO => Duration::ZERO,
+            time => time.saturating_add(Duration::from_micros(999)),
+        });
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            done => done?,
+        }
+        for event in &self.events {
+            match event.token() {
+                LISTENER => self.waiting = true,
+                WAKER => {}
+                Token(key) => self.hub.ready(
+                    key,
+                    Ready {
+                        read: event.is_readable(),
+                        write: event.is_writable(),
+                        hang_up: event.is_read_closed() || event.is_error(),
+                    },
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Acceptor for Plain {
+    type Stream = TcpStream;
+
+    fn accept(&mut self, stream: TcpStream) -> io::Result<TcpStream> {
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Stream for TcpStream {
+    // Where mio emulates readiness with poll, only a read of nothing watches again.
+    const DRAINED_BY_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+    fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.read(into)
+    }
+
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize> {
+        if more.is_empty() {
+            self.write(bytes)
+        } else {
+            self.write_vectored(&[IoSlice::new(bytes), IoSlice::new(more)])
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        Self::shutdown(self, Shutdown::Write)
+    }
+
+    fn tcp(&mut self) -> &mut TcpStream {
+        self
+    }
+}
+
+impl<T: Stream> Watched<T> {
+    /// The stream.
+    pub const fn get_mut(&mut self) -> &mut T {
+        &mut self.stream
+    }
+}
+
+/// A selector that keeps a list of its own has to be told.
+impl<T: Stream> Drop for Watched<T> {
+    fn drop(&mut self) {
+        let _ = self.registry.deregister(self.stream.tcp());
+    }
+}
+
+impl<T: Stream> Socket for Watched<T> {
+    const DRAINED_BY_SHORT_READ: bool = T::DRAINED_BY_SHORT_READ;
+
+    fn attach(&mut self, key: usize) -> Result<(), Failed> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(self.stream.tcp(), Token(key), both).map_err(|_| Failed)
+    }
+
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+        settle(|| self.stream.recv(into))
+    }
+
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+        match settle(|| self.stream.send(bytes, more)) {
+            Ok(Some(0)) => Err(Failed),
+            sent => sent,
+        }
+    }
+
+    fn flush(&mut self) -> Result<bool, Failed> {
+        settle(|| self.stream.flush()).map(|done| done.is_some())
+    }
+
+    fn shutdown(&mut self) -> Result<(), Failed> {
+        match self.stream.shutdown() {
+            // The peer was first.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            done => done.map_err(|_| Failed),
+        }
+    }
+}
+
+impl Monitor for Shelf {
+    fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
+        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn wake(&self) {
+        // It fails where the system has no memory; the hub still looks at its queue in its next turn.
+        let _ = self.waker.wake();
+    }
+}
+
+/// `None` for what would block.
+fn settle<T>(mut io: impl FnMut() -> io::Result<T>) -> Result<Option<T>, Failed> {
+    loop {
+        match io() {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(Failed),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! An ordinary HTTP request with its body, and the answer to it (RFC 9112): one, then the connection closes.
+
+#![forbid(unsafe_code)]
+
+use alloc::vec::Vec;
+
+use super::application::{Application, Page};
+use super::counters::Counters;
+use super::handle::Client;
+use super::slot::{STEPS, Turn};
+use super::socket::{Failed, Io, Socket};
+use crate::config::Config;
+use crate::handler::Outcome;
+use crate::handshake::{Rejection, Request};
+use crate::time::Instant;
+
+pub(super) struct Exchange {
+    config: &'static Config,
+    /// The request, as far as it is here: its head, then its body.
+    request: Vec<u8>,
+    head: usize,
+    /// Bytes of the whole request.
+    len: usize,
+    /// What is to be written, and how much of it was.
+    answer: Vec<u8>,
+    written: usize,
+    stage: Stage,
+    deadline: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Receive,
+    Answer(u16),
+    /// The answer is written, the peer is to close.
+    Shut(u16),
+}
+
+impl Exchange {
+    /// With what has been received, of a request whose body may have at most `limit` bytes.
+    pub(super) fn new(received: Vec<u8>, limit: usize, config: &'static Config, now: Instant) -> Self {
+        let end = received
+            .windows(4)
+            .position(|end| end == b"\r\n\r\n")
+            .map_or(received.len(), |at| at.saturating_add(4));
+        let mut exchange = Self {
+            config,
+            request: received,
+            head: end,
+            len: end,
+            answer: Vec::new(),
+            written: 0,
+            stage: Stage::Receive,
+            deadline: now.plus(config.timeouts.handshake),
+        };
+        match exchange.request().map(|request| (body_len(&request, limit), expects(&request))) {
+            Ok((Ok(len), expects)) => {
+                exchange.len = end.saturating_add(len);
+                if expects && exchange.request.len() < exchange.len {
+                    exchange.answer = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+                }
+            }
+            Ok((Err(page), _)) => exchange.answer(&page, now),
+            Err(rejection) => exchange.answer(&Page::text(rejection.status(), rejection.text()), now),
+        }
+        exchange
+    }
+
+    /// Whether anything waits to be written.
+    pub(super) fn has_output(&self) -> bool {
+        self.written < self.answer.len()
+    }
+
+    pub(super) fn run<S: Socket, A: Application<S>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        client: &Client,
+        io: &mut Io<S>,
+        counters: &mut Counters,
+    ) -> Turn {
+        match self.go_on(now, application, client, io, counters) {
+            Ok(turn) => turn,
+            Err(Failed) => Turn::Ended(Outcome::Refused(match self.stage {
+                Stage::Shut(status) => status,
+                Stage::Receive | Stage::Answer(_) => 0,
+            })),
+        }
+    }
+
+    /// Does what can be done now.
+    fn go_on<S: Socket, A: Application<S>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        client: &Client,
+        io: &mut Io<S>,
+        counters: &mut Counters,
+    ) -> Result<Turn, Failed> {
+        let end = |status| Ok(Turn::Ended(Outcome::Refused(status)));
+        for _ in 0..STEPS {
+            while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
+                let Some(n) = io.send([rest, &[]], counters)? else { break };
+                self.written = self.written.saturating_add(n);
+                self.deadline = now.plus(self.config.timeouts.write);
+            }
+            match self.stage {
+                Stage::Receive if self.request.len() >= self.len => {
+                    self.request.truncate(self.len);
+                    let page = match self.request() {
+                        Ok(request) => {
+                            let body = self.request.get(self.head..).unwrap_or_default();
+                            application.exchange(client, &request, body)
+                        }
+                        Err(rejection) => Page::text(rejection.status(), rejection.text()),
+                    };
+                    self.answer(&page, now);
+                    continue;
+                }
+                Stage::Receive if now >= self.deadline => {
+                    let late = Rejection::Timeout;
+                    self.answer(&Page::text(late.status(), late.text()), now);
+                    continue;
+                }
+                Stage::Answer(status) if !self.has_output() => {
+                    io.socket.shutdown()?;
+                    self.stage = Stage::Shut(status);
+                    self.deadline = now.plus(self.config.timeouts.close);
+                    continue;
+                }
+                Stage::Answer(_) if now >= self.deadline => return end(0),
+                Stage::Shut(status) if now >= self.deadline => return end(status),
+                _ => {}
+            }
+            let mut chunk = [0; 1024];
+            let room = match self.stage {
+                Stage::Receive => self.len.saturating_sub(self.request.len()).min(chunk.len()),
+                Stage::Answer(_) => 0,
+                // What still comes is nobody's.
+                Stage::Shut(_) => chunk.len(),
+            };
+            let Some(chunk) = chunk.get_mut(..room).filter(|chunk| !chunk.is_empty()) else {
+                return self.rest(io);
+            };
+            match (io.recv(chunk, counters)?, self.stage) {
+                (Some(0), Stage::Shut(status)) => return end(status),
+                (Some(0), _) => return end(0),
+                (Some(n), Stage::Receive) => self.request.extend(chunk.iter().take(n)),
+                (Some(_), _) => {}
+                (None, _) => return self.rest(io),
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    fn rest<S: Socket>(&self, io: &mut Io<S>) -> Result<Turn, Failed> {
+        io.flush()?;
+        Ok(Turn::Wait(self.deadline.as_deadline()))
+    }
+
+    fn request(&self) -> Result<Request<'_>, Rejection> {
+        Request::parse(self.request.get(..self.head).unwrap_or_default(), self.config)
+    }
+
+    fn answer(&mut self, page: &Page, now: Instant) {
+        let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
+        self.answer.drain(..self.written);
+        self.written = 0;
+        self.answer.extend(page.encode(to_head));
+        self.stage = Stage::Answer(page.status);
+        self.deadline = now.plus(self.config.timeouts.write);
+    }
+}
+
+/// The length of a request's body, or why it is not received (RFC 9112 §6.3).
+fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Page> {
+    if request.fields().get("Transfer-Encoding").is_some() {
+        return Err(Page::text(411, "send a Content-Length\n"));
+    }
+    let mut lengths = request.fields().all("Content-Length");
+    let Some(len) = lengths.next() else { return Ok(0) };
+    let digits = !len.is_empty() && len.iter().all(u8::is_ascii_digit);
+    if lengths.next().is_some() || !digits {
+        return Err(Page::text(400, "Content-Length is malformed\n"));
+    }
+    match core::str::from_utf8(len).ok().and_then(|len| len.parse().ok()) {
+        Some(len) if len <= limit => Ok(len),
+        _ => Err(Page::text(413, "the body is too large\n")),
+    }
+}
+
+/// RFC 9110 §10.1.1.
+fn expects(request: &Request<'_>) -> bool {
+    request.header("Expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+}

@@ -1,0 +1,121 @@
+//! Messages that are shared among sessions.
+
+#![forbid(unsafe_code)]
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+
+use crate::frame::{Header, Kind, MAX_HEADER, Rsv};
+
+/// A message, encoded once as a server's frame, to be sent to any number of sessions: its payload is never
+/// copied for them.
+#[derive(Clone)]
+pub struct Message {
+    kind: Kind,
+    header: [u8; MAX_HEADER],
+    header_len: u8,
+    payload: Arc<dyn AsRef<[u8]> + Send + Sync>,
+}
+
+impl Message {
+    /// A text, owned, static or shared: `String`, `&'static str`, `Arc<str>`.
+    #[must_use]
+    pub fn text(payload: impl AsRef<str> + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Text, Utf8(payload))
+    }
+
+    /// Bytes, owned, static or shared: `Vec<u8>`, `&'static [u8]`, `Arc<[u8]>`, `Bytes`.
+    #[must_use]
+    pub fn binary(payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Binary, payload)
+    }
+
+    fn new(kind: Kind, payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let len = payload.as_ref().len() as u64;
+        let mut header = [0; MAX_HEADER];
+        let header_len =
+            Header { fin: true, rsv: Rsv::NONE, opcode: kind.into(), key: None, len }.encode(&mut header);
+        Self { kind, header, header_len: (header_len & 0x0F) as u8, payload: Arc::new(payload) }
+    }
+
+    /// Text or binary.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        (*self.payload).as_ref()
+    }
+
+    /// Bytes of the frame.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.header_len).saturating_add(self.payload().len())
+    }
+
+    /// The frame from its byte `at` on, in two pieces.
+    pub(super) fn rest(&self, at: usize) -> [&[u8]; 2] {
+        let header = self.header.get(..usize::from(self.header_len)).unwrap_or_default();
+        let payload = self.payload();
+        match header.get(at..) {
+            Some(header) => [header, payload],
+            None => [payload.get(at.saturating_sub(header.len())..).unwrap_or_default(), &[]],
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("kind", &self.kind).field("len", &self.payload().len()).finish()
+    }
+}
+
+struct Utf8<T>(T);
+
+impl<T: AsRef<str>> AsRef<[u8]> for Utf8<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().as_bytes()
+    }
+}
+
+/// Told, once, what became of a message.
+pub(super) struct Done(Option<Told>);
+
+type Told = Box<dyn FnOnce(Result<(), Lost>) + Send>;
+
+/// Why a message did not reach the transport, or not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// There is no such session, or it ended before.
+    #[error("the session has ended")]
+    Ended,
+    /// More waits for the peer than [`Backlog`](super::Backlog) allows.
+    #[error("too much waits for a peer that reads too slowly")]
+    Overflow,
+}
+
+impl Done {
+    pub(super) const NOBODY: Self = Self(None);
+
+    pub(super) fn new(done: impl FnOnce(Result<(), Lost>) + Send + 'static) -> Self {
+        Self(Some(Box::new(done)))
+    }
+
+    pub(super) fn tell(mut self, result: Result<(), Lost>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+/// Nobody waits for ever.
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(Lost::Ended));
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Many connections on one thread.
+//!
+//! A hub drives any number of [`Handler`](crate::Handler)s, each of which an [`Application`] gives to a connection when
+//! its request is here. From outside, a [`Handle`] sends to one, to some, to all, closes, lists, counts and stops. It
+//! needs a heap, and atomic operations.
+//!
+//! Like everything here it does no I/O: a driver tells it which transports are ready and what time it is, and waits until
+//! one is ready again or the deadline has passed. The drivers are `adapter::std::hub` and `adapter::esp_idf`. To write
+//! one:
+//!
+//! 1. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
+//!    it is watched. [`Hub::ready`] says what it is ready for.
+//! 2. [`Hub::run`], then wait until [`Hub::deadline`], or until a transport is ready for what the hub
+//!    [wants](Hub::wants) of it, or the [`Monitor`] is woken.
+//! 3. Until [`Hub::is_over`].
+//!
+//! A transport is dropped when its session is over. An idle connection owns no buffer. What sessions have to wait for is
+//! bounded: bytes and messages by [`Backlog`], commands by [`Settings::commands`].
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod counters;
+mod exchange;
+mod handle;
+mod id;
+mod message;
+mod pool;
+mod queue;
+mod settings;
+mod slot;
+mod socket;
+mod timers;
+
+pub use application::{Application, Choice, Page};
+pub use counters::{Closed, Counters, Refused};
+pub use handle::{Client, ClientState, Control, Handle, HandleError, Monitor, Shared};
+pub use id::Id;
+pub use message::{Lost, Message};
+pub use settings::{Backlog, Capacity, Overflow, Settings};
+pub use socket::{Failed, Ready, Socket};
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::mem;
+use core::net::SocketAddr;
+
+use counters::count;
+use handle::Command;
+use message::Done;
+use pool::Pool;
+use slot::{Slot, Turn};
+use timers::{Timers, round_up};
+
+use crate::close::CloseCode;
+use crate::connection::Connection;
+use crate::handler::{Driver, Outcome, Session};
+use crate::role::Server;
+use crate::time::Instant;
+
+/// Many sessions, and what they share.
+pub struct Hub<S, A: Application<S>> {
+    application: A,
+    settings: Settings,
+    handle: Handle,
+    places: Vec<Place<S, A::Handler>>,
+    free: Vec<u32>,
+    /// Those that are to be run.
+    list: VecDeque<u32>,
+    timers: Timers,
+    pool: Pool,
+    counters: Counters,
+    commands: VecDeque<Command>,
+    sessions: usize,
+    /// No transport is accepted before.
+    pace: Instant,
+    stopping: bool,
+}
+
+struct Place<S, H> {
+    generation: u32,
+    slot: Option<Slot<S, H>>,
+}
+
+impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
+    /// Without a session.
+    #[must_use]
+    pub fn new(application: A, settings: Settings, handle: Handle) -> Self {
+        let pool = Pool::new(settings.head, settings.rx, settings.tx, settings.spare);
+        handle.update(|shared| shared.limit = settings.commands);
+        Self {
+            application,
+            settings,
+            handle,
+            places: Vec::new(),
+            free: Vec::new(),
+            list: VecDeque::new(),
+            timers: Timers::default(),
+            pool,
+            counters: Counters::default(),
+            commands: VecDeque::new(),
+            sessions: 0,
+            pace: Instant::START,
+            stopping: false,
+        }
+    }
+
+    /// Whether a transport may be accepted now. Where it is too early only, [`deadline`](Self::deadline) knows.
+    #[must_use]
+    pub fn admits(&self, now: Instant) -> bool {
+        let more = match self.settings.capacity {
+            Capacity::Refuse(waiting) => waiting,
+            // While those that are to go say farewell.
+            Capacity::Evict => LEAVING,
+        };
+        !self.stopping && now >= self.pace && self.sessions < self.settings.sessions.saturating_add(more)
+    }
+
+    /// A transport was accepted.
+    ///
+    /// # Errors
+    /// The application does not want it, or it cannot be watched.
+    pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<Id, S> {
+        self.pace = now.after(settings::pace(self.settings.handshakes));
+        count(&mut self.counters.accepted);
+        let id = self.free_id();
+        let mut client = Client { id, peer, state: ClientState::Handshake, group: 0 };
+        if !self.application.accept(&mut client) {
+            count(&mut self.counters.ended);
+            return Err(socket);
+        }
+        let full = self.sessions >= self.settings.sessions;
+        if full && self.settings.capacity == Capacity::Evict {
+            self.evict();
+        }
+        let session = Session::new(self.settings.config, now);
+        let mut slot = Slot::new(socket, client, session, None, now);
+        slot.refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
+        self.seat(slot)
+    }
+
+    /// A transport on which somebody else has made the opening handshake, and what is done on it.
+    ///
+    /// # Errors
+    /// At capacity, when the hub is stopping, or where it cannot be watched: nothing was done with it.
+    pub fn adopt(
+        &mut self,
+        now: Instant,
+        socket: S,
+        peer: SocketAddr,
+        handler: A::Handler,
+        protocol: Option<usize>,
+    ) -> Result<Id, S> {
+        if self.stopping || self.sessions >= self.settings.sessions {
+            return Err(socket);
+        }
+        count(&mut self.counters.accepted);
+        let client = Client { id: self.free_id(), peer, state: ClientState::Handshake, group: 0 };
+        let driver = Driver::new(Connection::new(Server, self.settings.config, now), protocol);
+        self.seat(Slot::new(socket, client, Session::open(driver), Some(handler), now))
+    }
+
+    /// A transport is ready for something.
+    pub fn ready(&mut self, key: usize, ready: Ready) {
+        if let Some(slot) = self.slot(key) {
+            slot.io.ready(ready);
+            self.enlist(key);
+        }
+    }
+
+    /// What a transport has to become ready for before there is anything to do on it. For drivers that ask each time; where
+    /// readiness is told when it changes, watch for everything and do not ask.
+    pub fn wants(&self) -> impl Iterator<Item = (usize, &S, Ready)> {
+        let slots = self.places.iter().enumerate();
+        slots.filter_map(|(key, place)| place.slot.as_ref().map(|slot| (key, &slot.io.socket, slot.wants())))
+    }
+
+    /// The transport under this key.
+    pub fn socket(&mut self, key: usize) -> Option<&mut S> {
+        self.slot(key).map(|slot| &mut slot.io.socket)
+    }
+
+    /// Does all that is to be done now.
+    pub fn run(&mut self, now: Instant) {
+        self.begin(now);
+        for _ in 0..self.list.len() {
+            if let Some(key) = self.next_turn() {
+                self.turn(now, key);
+            }
+        }
+    }
+
+    /// The first part of [`run`](Self::run): commands, and timers. How many turns are due.
+    pub fn begin(&mut self, now: Instant) -> usize {
+        let mut commands = mem::take(&mut self.commands);
+        self.handle.exchange(&self.counters, &mut commands);
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        // Its memory is used again.
+        self.commands = commands;
+        while let Some((moment, id)) = self.timers.pop(now) {
+            if let Some(slot) = self.find(id).filter(|slot| slot.timer == moment) {
+                slot.timer = Instant::NEVER;
+                self.enlist(id.slot as usize);
+            }
+        }
+        self.list.len()
+    }
+
+    /// The next session that is to have a turn.
+    pub fn next_turn(&mut self) -> Option<usize> {
+        self.list.pop_front().map(|key| key as usize)
+    }
+
+    /// The turn of one session.
+    pub fn turn(&mut self, now: Instant, key: usize) {
+        let Some(slot) = self.places.get_mut(key).and_then(|place| place.slot.as_mut()) else { return };
+        slot.listed = false;
+        let (state, group, id) = (slot.client.state, slot.client.group, slot.client.id);
+        let turn =
+            slot.run(now, &mut self.application, self.settings.config, &mut self.pool, &mut self.counters);
+        if (state, group) != (slot.client.state, slot.client.group) {
+            let client = &slot.client;
+            self.handle.update(|shared| show(shared, key, Some(client)));
+        }
+        match turn {
+            Turn::Wait(Some(deadline)) => {
+                let moment = round_up(now, deadline);
+                if moment < slot.timer {
+                    slot.timer = moment;
+                    self.timers.set(moment, id);
+                }
+            }
+            Turn::Wait(None) => {}
+            Turn::Again => self.enlist(key),
+            Turn::Ended(outcome) => {
+                self.counters.end(outcome);
+                self.leave(key, Some(outcome));
+            }
+            Turn::HandOver(received) => {
+                self.counters.end(Outcome::HandOver);
+                if let Some(slot) = self.leave(key, Some(Outcome::HandOver)) {
+                    self.application.hand_over(&slot.client, slot.io.socket, received);
+                }
+            }
+        }
+    }
+
+    /// The turn of this session has panicked: it is dropped.
+    pub fn abandon(&mut self, key: usize) {
+        count(&mut self.counters.panicked);
+        self.leave(key, None);
+    }
+
+    /// When [`run`](Self::run) is to be called at the latest.
+    #[must_use]
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.list.is_empty() {
+            return Some(now);
+        }
+        let pace = (now < self.pace).then_some(self.pace);
+        self.timers.next().into_iter().chain(pace).min()
+    }
+
+    /// Whether it was stopped, and the last session has ended.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.stopping && self.sessions == 0
+    }
+
+    /// Whether it is being stopped: nothing more is to be accepted.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Begins a graceful end, as [`Handle::stop`].
+    pub fn stop(&mut self, code: CloseCode) {
+        self.stopping = true;
+        for key in 0..self.places.len() {
+            if let Some(slot) = self.slot(key) {
+                slot.close(code, "");
+                self.enlist(key);
+            }
+        }
+    }
+
+    /// The application.
+    pub const fn application(&mut self) -> &mut A {
+        &mut self.application
+    }
+
+    /// A handle.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Send(id, message, done) => {
+                let _ = self.send_then(id, message, done);
+            }
+            Command::Broadcast(message, mut to) => {
+                self.broadcast(&message, &mut to);
+            }
+            Command::Close(id, code, reason) => {
+                self.close(id, code, &reason);
+            }
+            Command::Run(function) => function(self),
+            Command::Stop(code) => self.stop(code),
+        }
+    }
+
+    fn send_then(&mut self, id: Id, message: Message, done: Done) -> Result<(), Lost> {
+        let key = id.slot as usize;
+        let slot = self.places.get_mut(key).and_then(|place| place.slot.as_mut());
+        let Some(slot) = slot.filter(|slot| slot.client.id == id) else {
+            count(&mut self.counters.lost);
+            done.tell(Err(Lost::Ended));
+            return Err(Lost::Ended);
+        };
+        let sent = slot.send(message, done, &self.settings.backlog, &mut self.counters);
+        self.enlist(key);
+        sent
+    }
+
+    /// The session that has been silent for longest is closed.
+    fn evict(&mut self) {
+        let slots = self.places.iter_mut().filter_map(|place| place.slot.as_mut());
+        let oldest = slots.filter(|slot| !slot.is_closing()).min_by_key(|slot| slot.heard);
+        if let Some(slot) = oldest {
+            slot.close(CloseCode::TRY_AGAIN_LATER, "");
+            let key = slot.client.id.slot as usize;
+            self.enlist(key);
+        }
+    }
+
+    fn free_id(&mut self) -> Id {
+        match self.free.last() {
+            Some(&slot) => {
+                let generation = self.places.get(slot as usize).map_or(0, |place| place.generation);
+                Id { slot, generation }
+            }
+            None => Id { slot: self.places.len() as u32, generation: 0 },
+        }
+    }
+
+    /// Puts a session into the place that its id names.
+    fn seat(&mut self, mut slot: Slot<S, A::Handler>) -> Result<Id, S> {
+        let id = slot.client.id;
+        let key = id.slot as usize;
+        if slot.io.socket.attach(key).is_err() {
+            count(&mut self.counters.ended);
+            return Err(slot.io.socket);
+        }
+        self.handle.update(|shared| show(shared, key, Some(&slot.client)));
+        if self.free.pop().is_none() {
+            self.places.push(Place { generation: 0, slot: None });
+        }
+        if let Some(place) = self.places.get_mut(key) {
+            place.slot = Some(slot);
+        }
+        self.sessions = self.sessions.saturating_add(1);
+        self.enlist(key);
+        Ok(id)
+    }
+
+    fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
+        let place = self.places.get_mut(key)?;
+        let mut slot = place.slot.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(slot.client.id.slot);
+        self.sessions = self.sessions.saturating_sub(1);
+        self.handle.update(|shared| show(shared, key, None));
+        let lost = slot.end(&mut self.pool);
+        self.counters.lost = self.counters.lost.saturating_add(lost);
+        count(&mut self.counters.ended);
+        self.application.ended(&slot.client, outcome);
+        Some(slot)
+    }
+
+    fn slot(&mut self, key: usize) -> Option<&mut Slot<S, A::Handler>> {
+        self.places.get_mut(key)?.slot.as_mut()
+    }
+
+    fn find(&mut self, id: Id) -> Option<&mut Slot<S, A::Handler>> {
+        self.slot(id.slot as usize).filter(|slot| slot.client.id == id)
+    }
+
+    fn enlist(&mut self, key: usize) {
+        if let Some(slot) = self.slot(key) {
+            if !mem::replace(&mut slot.listed, true) {
+                self.list.push_back(key as u32);
+            }
+        }
+    }
+}
+
+impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
+    fn send(&mut self, id: Id, message: Message) -> Result<(), Lost> {
+        self.send_then(id, message, Done::NOBODY)
+    }
+
+    fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
+        let mut reached = 0usize;
+        for (key, place) in self.places.iter_mut().enumerate() {
+            let Some(slot) = &mut place.slot else { continue };
+            if slot.client.state != ClientState::Open || !to(&slot.client) {
+                continue;
+            }
+            let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
+            reached = reached.saturating_add(usize::from(sent.is_ok()));
+            if !mem::replace(&mut slot.listed, true) {
+                self.list.push_back(key as u32);
+            }
+        }
+        reached
+    }
+
+    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> bool {
+        let Some(slot) = self.find(id) else { return false };
+        slot.close(code, reason);
+        self.enlist(id.slot as usize);
+        true
+    }
+
+    fn clients(&self, see: &mut dyn FnMut(&Client)) {
+        self.places.iter().filter_map(|place| place.slot.as_ref()).for_each(|slot| see(&slot.client));
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn hub(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// What still waits is lost, and whoever waits for it is told.
+impl<S, A: Application<S>> Drop for Hub<S, A> {
+    fn drop(&mut self) {
+        let mut commands = VecDeque::new();
+        let counters = self.counters;
+        self.handle.update(|shared| {
+            shared.ended = true;
+            shared.counters = counters;
+            shared.clients.clear();
+            commands = shared.take_commands();
+        });
+    }
+}
+
+/// Sessions beyond the most that there may be, while those that were evicted end.
+const LEAVING: usize = 8;
+
+/// Tells handles of a session.
+fn show(shared: &mut Shared, key: usize, client: Option<&Client>) {
+    if shared.clients.len() <= key {
+        shared.clients.resize(key.saturating_add(1), None);
+    }
+    if let Some(place) = shared.clients.get_mut(key) {
+        *place = client.cloned();
+    }
+}

@@ -1,0 +1,82 @@
+//! Buffers for sessions that are not idle.
+
+#![forbid(unsafe_code)]
+
+use alloc::vec::Vec;
+
+use crate::buffer::{MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
+
+/// What a session has of buffers: what it has not is without memory.
+pub(super) struct Buffers {
+    pub(super) head: ReceiveBuffer<'static>,
+    pub(super) rx: ReceiveBuffer<'static>,
+    pub(super) tx: TransmitBuffer<'static>,
+}
+
+/// Buffers of the same sizes.
+pub(super) struct Pool {
+    heads: Vec<ReceiveBuffer<'static>>,
+    pairs: Vec<(ReceiveBuffer<'static>, TransmitBuffer<'static>)>,
+    sizes: [usize; 3],
+    /// How many are kept.
+    spare: usize,
+}
+
+impl Pool {
+    /// Of these sizes, or the least that serves.
+    pub(super) fn new(head: usize, rx: usize, tx: usize, spare: usize) -> Self {
+        let sizes = [head, rx, tx].map(|size| size.max(MIN_BUFFER));
+        Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare }
+    }
+
+    /// Gives a session what it lacks; memory for heads only where it needs that.
+    pub(super) fn lend(&mut self, buffers: &mut Buffers, head: bool) {
+        let [head_size, rx_size, tx_size] = self.sizes;
+        if buffers.tx.capacity() == 0 {
+            match self.pairs.pop() {
+                Some((rx, tx)) => (buffers.rx, buffers.tx) = (rx, tx),
+                None => {
+                    buffers.rx =
+                        ReceiveBuffer::with_capacity(rx_size).unwrap_or_else(|_| ReceiveBuffer::none());
+                    buffers.tx =
+                        TransmitBuffer::with_capacity(tx_size).unwrap_or_else(|_| TransmitBuffer::none());
+                }
+            }
+        }
+        if head && buffers.head.capacity() == 0 {
+            buffers.head = self.heads.pop().unwrap_or_else(|| {
+                ReceiveBuffer::with_capacity(head_size).unwrap_or_else(|_| ReceiveBuffer::none())
+            });
+        }
+    }
+
+    /// Takes the memory for heads back.
+    pub(super) fn take_head(&mut self, buffers: &mut Buffers) {
+        if buffers.head.capacity() > 0 {
+            let mut head = core::mem::replace(&mut buffers.head, ReceiveBuffer::none());
+            if self.heads.len() < self.spare {
+                head.clear();
+                self.heads.push(head);
+            }
+        }
+    }
+
+    /// Takes everything back.
+    pub(super) fn take(&mut self, buffers: &mut Buffers) {
+        self.take_head(buffers);
+        if buffers.tx.capacity() > 0 {
+            let Buffers { mut rx, mut tx, .. } = core::mem::take(buffers);
+            if self.pairs.len() < self.spare {
+                rx.clear();
+                tx.clear();
+                self.pairs.push((rx, tx));
+            }
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { head: ReceiveBuffer::none(), rx: ReceiveBuffer::none(), tx: TransmitBuffer::none() }
+    }
+}

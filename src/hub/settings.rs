@@ -1,0 +1,101 @@
+//! Settings of a hub.
+
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+
+use crate::close::CloseCode;
+use crate::config::Config;
+
+/// What a hub is told before it begins.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Of handshakes and connections; a route may have settings of its own
+    /// ([`Accept::config`](crate::handshake::Accept::config)).
+    pub config: &'static Config,
+    /// Sessions at once. Default: 1024.
+    pub sessions: usize,
+    /// What happens to one more. Default: [`Capacity::Refuse`] with 16.
+    pub capacity: Capacity,
+    /// Opening handshakes a second; what exceeds them waits to be accepted. Default: no limit.
+    pub handshakes: Option<u32>,
+    /// Bytes for the heads of request and answer, for each opening handshake under way. Default: 8 KiB.
+    pub head: usize,
+    /// Bytes to receive into, for each session that is not idle. Default: 16 KiB.
+    pub rx: usize,
+    /// Bytes to send from, for each session that is not idle. Default: 16 KiB.
+    pub tx: usize,
+    /// Buffers that are kept for the next session when nobody needs them. Default: 64.
+    pub spare: usize,
+    /// How much may wait for one session of what is sent to it through the hub.
+    pub backlog: Backlog,
+    /// Commands of [`Handle`](super::Handle)s that may wait for the hub. Default: 4096.
+    pub commands: usize,
+}
+
+/// What happens to a connection for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capacity {
+    /// It is answered with 503, when its request is here or its time is over. So many may wait for that at once; further
+    /// ones wait to be accepted.
+    Refuse(usize),
+    /// The session that has been silent for longest is closed with 1013 to make room.
+    Evict,
+}
+
+/// How much may wait for a peer that reads slowly, and what happens beyond.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// Messages. Default: 256.
+    pub messages: usize,
+    /// Bytes. Default: 1 MiB.
+    pub bytes: usize,
+    /// Default: [`Overflow::DropNewest`].
+    pub overflow: Overflow,
+}
+
+/// What happens to a message for which there is no room. Always a whole message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is lost.
+    DropNewest,
+    /// Those that have waited longest are lost instead.
+    DropOldest,
+    /// The session is closed, with 1008 or 1013.
+    Close(CloseCode),
+}
+
+impl Settings {
+    /// The defaults, with these settings of a connection.
+    #[must_use]
+    pub const fn new(config: &'static Config) -> Self {
+        Self {
+            config,
+            sessions: 1024,
+            capacity: Capacity::Refuse(16),
+            handshakes: None,
+            head: 8 * 1024,
+            rx: 16 * 1024,
+            tx: 16 * 1024,
+            spare: 64,
+            backlog: Backlog { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest },
+            commands: 4096,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new(&Config::DEFAULT)
+    }
+}
+
+/// Between two accepts, so that there are no more than so many a second.
+pub(super) fn pace(handshakes: Option<u32>) -> Duration {
+    match handshakes {
+        Some(rate) => Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::from_secs(1)),
+        None => Duration::ZERO,
+    }
+}

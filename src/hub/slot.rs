@@ -1,0 +1,325 @@
+//! One session of a hub.
+
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::application::{Application, Choice};
+use super::counters::{Counters, count};
+use super::exchange::Exchange;
+use super::handle::{Client, ClientState};
+use super::message::{Done, Lost, Message};
+use super::pool::{Buffers, Pool};
+use super::queue::{Queue, Queued};
+use super::settings::Backlog;
+use super::socket::{Failed, Io, Ready, Socket};
+use crate::cause::Cause;
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::connection::State;
+use crate::event::{Event, Payload};
+use crate::handler::{Handler, Outcome, Session, SessionStep};
+use crate::handshake::{Answer, Rejection, Request};
+use crate::outbox::{Halt, Outbox};
+use crate::time::Instant;
+
+/// What one session may do before the others have their turn: bytes to receive, and steps.
+const BYTES: usize = 64 * 1024;
+pub(super) const STEPS: usize = 64;
+/// From so many bytes on, a message is written from where it lies and not copied.
+const DIRECT: usize = 1024;
+
+/// A transport, and what is done on it.
+pub(super) struct Slot<S, H> {
+    pub(super) io: Io<S>,
+    pub(super) client: Client,
+    session: Session<'static>,
+    handler: Option<H>,
+    buffers: Buffers,
+    queue: Queue,
+    /// Bytes of the transmit buffer that the transport took.
+    written: u64,
+    exchange: Option<Exchange>,
+    close: Option<(CloseCode, String)>,
+    /// At capacity: every request is answered with 503.
+    pub(super) refuse: bool,
+    /// Stands in the list of those that are to be run.
+    pub(super) listed: bool,
+    /// When something came for the last time.
+    pub(super) heard: Instant,
+    /// The timer that is set.
+    pub(super) timer: Instant,
+}
+
+/// What a turn led to.
+pub(super) enum Turn {
+    /// Nothing to do until the socket is ready or the time has come.
+    Wait(Option<Instant>),
+    /// There is more to do, but the others go first.
+    Again,
+    Ended(Outcome),
+    /// The request belongs to somebody else, with these bytes.
+    HandOver(Vec<u8>),
+}
+
+impl<S: Socket, H: Handler> Slot<S, H> {
+    pub(super) fn new(
+        socket: S,
+        client: Client,
+        session: Session<'static>,
+        handler: Option<H>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            io: Io::new(socket),
+            client,
+            session,
+            handler,
+            buffers: Buffers::default(),
+            queue: Queue::default(),
+            written: 0,
+            exchange: None,
+            close: None,
+            refuse: false,
+            listed: false,
+            heard: now,
+            timer: Instant::NEVER,
+        }
+    }
+
+    /// What the socket has to become before there is anything to do.
+    pub(super) fn wants(&self) -> Ready {
+        let answer = self.exchange.as_ref().is_some_and(Exchange::has_output);
+        self.io.wants(!self.buffers.tx.is_empty() || answer)
+    }
+
+    /// Queues a message.
+    pub(super) fn send(
+        &mut self,
+        message: Message,
+        done: Done,
+        backlog: &Backlog,
+        counters: &mut Counters,
+    ) -> Result<(), Lost> {
+        let lost = match self.queue.push(message, done, backlog) {
+            Queued::Yes => return Ok(()),
+            Queued::Instead(others) => {
+                counters.lost = counters.lost.saturating_add(others);
+                return Ok(());
+            }
+            Queued::Refused => Lost::Overflow,
+            Queued::Fatal(code) => {
+                self.close(code, "");
+                Lost::Overflow
+            }
+        };
+        count(&mut counters.lost);
+        Err(lost)
+    }
+
+    /// It is to be closed.
+    pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
+        self.close.get_or_insert_with(|| (code, reason.into()));
+    }
+
+    /// Whether it is to be closed, or is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.close.is_some() || self.client.state == ClientState::Closing
+    }
+
+    /// Does all that can be done now.
+    pub(super) fn run<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        config: &'static Config,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) -> Turn {
+        let mut budget = BYTES;
+        for _ in 0..STEPS {
+            if let Some(exchange) = &mut self.exchange {
+                return exchange.run(now, application, &self.client, &mut self.io, counters);
+            }
+            if budget == 0 {
+                break;
+            }
+            pool.lend(&mut self.buffers, self.session.connection().is_none());
+            if let Some((code, reason)) = self.close.take() {
+                // No Close stands before the 101.
+                if self.session.connection().is_none() {
+                    self.session.reset();
+                }
+                self.session.close(&mut self.buffers.tx, code, &reason);
+            }
+            let Buffers { head, rx, tx } = &mut self.buffers;
+            let mut body = None;
+            let mut link = Link {
+                application: &mut *application,
+                handler: &mut self.handler,
+                client: &mut self.client,
+                messages: &mut counters.messages,
+                refuse: self.refuse,
+                body: &mut body,
+            };
+            let step = self.session.poll(now, &mut link, head, rx, tx);
+            self.note_state(pool, counters);
+            match step {
+                SessionStep::Wait { deadline } => match self.turn(now, &mut budget, counters) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        if self.session.is_idle(&self.buffers.rx, &self.buffers.tx) {
+                            pool.take(&mut self.buffers);
+                        }
+                        return Turn::Wait(deadline);
+                    }
+                    Err(Failed) => self.session.reset(),
+                },
+                SessionStep::Shutdown => {
+                    if self.io.socket.shutdown().is_err() {
+                        self.session.reset();
+                    }
+                }
+                SessionStep::Done(Outcome::HandOver) => {
+                    let received = self.buffers.head.filled().to_vec();
+                    let Some(limit) = body else { return Turn::HandOver(received) };
+                    self.exchange = Some(Exchange::new(received, limit, config, now));
+                    pool.take(&mut self.buffers);
+                }
+                SessionStep::Done(outcome) => return Turn::Ended(outcome),
+            }
+        }
+        Turn::Again
+    }
+
+    /// The end: gives everything back. How many messages nobody will get.
+    pub(super) fn end(&mut self, pool: &mut Pool) -> u64 {
+        pool.take(&mut self.buffers);
+        self.queue.clear()
+    }
+
+    fn note_state(&mut self, pool: &mut Pool, counters: &mut Counters) {
+        let Some(connection) = self.session.connection() else { return };
+        if self.client.state == ClientState::Handshake {
+            pool.take_head(&mut self.buffers);
+            count(&mut counters.opened);
+        }
+        self.client.state =
+            if connection.state() == State::Open { ClientState::Open } else { ClientState::Closing };
+    }
+
+    /// One turn of writing and reading; whether anything moved.
+    fn turn(&mut self, now: Instant, budget: &mut usize, counters: &mut Counters) -> Result<bool, Failed> {
+        let mut moved = self.feed();
+        if let Some(frame) = self.queue.direct() {
+            if let Some(n) = self.io.send(frame, counters)? {
+                moved = true;
+                let left = self.buffers.tx.preceded(n);
+                if self.queue.wrote(n, left) {
+                    count(&mut counters.delivered);
+                }
+            }
+        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
+            moved = true;
+            self.buffers.tx.consume(n);
+            self.written = self.written.saturating_add(n as u64);
+            let delivered = self.queue.flushed(self.written);
+            counters.delivered = counters.delivered.saturating_add(delivered);
+        }
+        let Buffers { head, rx, .. } = &mut self.buffers;
+        if let Some(n) = self.io.recv(self.session.spare(head, rx), counters)? {
+            moved = true;
+            self.session.fill(head, rx, n);
+            self.heard = now;
+            *budget = budget.saturating_sub(n);
+        }
+        if !moved {
+            self.io.flush()?;
+        }
+        Ok(moved)
+    }
+
+    /// Moves on what waits in the queue, where a message may begin; whether it did.
+    fn feed(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(message) = self.queue.next() {
+            let (len, room) = (message.len(), self.buffers.tx.capacity());
+            let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
+            // The handler's own message goes first.
+            if out.left() > 0 || out.is_inside_message() || out.connection.state() != State::Open {
+                break;
+            }
+            if out.is_empty() && (len >= DIRECT || len > room) {
+                self.buffers.tx.precede(len);
+                self.queue.begin();
+            } else if out.send(message.kind(), message.payload()).is_ok() {
+                let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
+                self.queue.copied(end);
+            } else {
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+}
+
+/// A session's handler, which the application gives it when the request is here.
+struct Link<'a, S, A: Application<S>> {
+    application: &'a mut A,
+    handler: &'a mut Option<A::Handler>,
+    client: &'a mut Client,
+    messages: &'a mut u64,
+    refuse: bool,
+    body: &'a mut Option<usize>,
+}
+
+impl<S, A: Application<S>> Handler for Link<'_, S, A> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        if self.refuse {
+            return Answer::Respond(Rejection::Unavailable.response());
+        }
+        match self.application.request(self.client, request) {
+            Choice::Handler(handler) => self.handler.insert(handler).request(request),
+            Choice::Answer(Answer::Accept(_)) => Answer::Respond(Rejection::Internal.response()),
+            Choice::Answer(answer) => answer,
+            Choice::Body(limit) => {
+                *self.body = Some(limit);
+                Answer::HandOver
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(now, protocol, out))
+    }
+
+    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let last = matches!(&event, Event::Data(data) if data.end);
+        let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(now, event, out));
+        // One that is blocked comes again.
+        if last && !matches!(done, Err(Halt::Blocked { .. })) {
+            count(self.messages);
+        }
+        done
+    }
+
+    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(now, out))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.handler.as_ref().and_then(Handler::deadline)
+    }
+
+    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(now, out))
+    }
+
+    fn closed(&mut self, cause: &Cause, reason: &str) {
+        if let Some(handler) = self.handler {
+            handler.closed(cause, reason);
+        }
+    }
+}
