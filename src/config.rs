@@ -49,6 +49,9 @@ pub struct Limits {
     pub frame: u64,
     /// Frames of one message. Beyond: Close 1008. Default: 131,072.
     pub fragments: u32,
+    /// Pings within a second (of 2^20 microseconds). Beyond: Close 1008. Default: no limit, as none is ever kept, and
+    /// all that find no room are answered by one Pong.
+    pub pings: Option<u8>,
     /// Bytes of a request's or an answer's head; the memory that holds it is a limit of its own.
     /// Beyond: status 431. Default: 8 KiB.
     pub head: usize,
@@ -110,6 +113,7 @@ impl Config {
                 message: 64 * 1024 * 1024,
                 frame: 64 * 1024 * 1024,
                 fragments: 131_072,
+                pings: None,
                 head: 8 * 1024,
                 headers: MAX_HEADERS,
             },

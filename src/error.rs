@@ -56,6 +56,9 @@ pub enum Violation {
     /// A message of more frames than [`Limits::fragments`](crate::Limits::fragments).
     #[error("a message in more fragments than the limit")]
     TooManyFragments,
+    /// More Pings within a second than [`Limits::pings`](crate::Limits::pings).
+    #[error("more Pings than the limit")]
+    TooManyPings,
     /// An extension cannot decode the payload.
     #[error("a payload that the extension cannot decode")]
     Extension,
@@ -68,7 +71,7 @@ impl Violation {
         match self {
             Self::InvalidUtf8 | Self::Extension => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooBig | Self::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments => CloseCode::POLICY_VIOLATION,
+            Self::TooManyFragments | Self::TooManyPings => CloseCode::POLICY_VIOLATION,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }

@@ -529,6 +529,33 @@ fn ping_and_pong() {
     assert_eq!(cause(&client.finish().1), "Pong timeout - 1001");
 }
 
+/// A flood of Pings within a second, be it in one read or in many, ends with 1008; the same number in two seconds does not.
+#[test]
+fn pings_have_a_limit() {
+    let config = config(|config| config.limits.pings = Some(3));
+    for at_once in [true, false] {
+        let mut memory = Memory::new(500, 500);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.run();
+        for _ in 0..2 {
+            let pings = Server::incoming(PING, b"x");
+            if at_once {
+                server.rx.feed(&pings.repeat(3));
+                server.run();
+            } else {
+                (0..3).for_each(|_| drop(server.frame(PING, b"x")));
+            }
+            assert_eq!(server.connection.state(), State::Open);
+            server.written();
+            server.after(2_000);
+        }
+        server.rx.feed(&Server::incoming(PING, b"x").repeat(4));
+        server.run();
+        assert_eq!(name(&server.sent()), "Pong, Pong, Pong, Close 1008");
+        assert_eq!(server.finish().1.end, End::Violation(Violation::TooManyPings));
+    }
+}
+
 /// The Pong lies in the buffer, or data that came after the Ping does, when the time is up.
 #[test]
 fn no_false_pong_timeout() {

@@ -75,6 +75,9 @@ pub struct Connection<'c, R, X = NoExtension> {
     sent: Option<CloseCode>,
     received: Option<CloseCode>,
     probe: Probe,
+    /// Pings in the second at hand, and the last digits of that.
+    pings: u8,
+    second: u8,
     /// `since` stands for the phase at hand.
     stamped: bool,
     /// Something waits in the transmit buffer since `wrote`.
@@ -147,6 +150,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             sent: None,
             received: None,
             probe: Probe::None,
+            pings: 0,
+            second: 0,
             stamped: false,
             writing: false,
         }
@@ -322,7 +327,9 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             };
             match received {
                 Ok(Some(event)) => {
-                    if self.answer(&event, tx) {
+                    if matches!(event, Event::Ping(_)) && !self.allows_ping(now) {
+                        self.fail(Violation::TooManyPings);
+                    } else if self.answer(&event, tx) {
                         return Step::Event(event);
                     }
                 }
@@ -332,6 +339,19 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 Err(violation) => self.fail(violation),
             }
         }
+    }
+
+    /// Counts a Ping; whether there are not too many.
+    fn allows_ping(&mut self, now: Instant) -> bool {
+        let Some(most) = self.receiver.config().limits.pings else { return true };
+        let second = ((now.as_micros() >> 20) & 0xFF) as u8;
+        if self.second != second {
+            self.second = second;
+            self.pings = 0;
+        }
+        let allowed = self.pings < most;
+        self.pings = self.pings.saturating_add(1);
+        allowed || self.phase != Phase::Open
     }
 
     /// Replies to an event; whether the application is told of it.
