@@ -16,6 +16,8 @@ pub mod embedded_io_async;
 pub mod esp_idf;
 #[cfg(feature = "mio")]
 pub mod mio;
+#[cfg(feature = "rustls")]
+pub mod rustls;
 #[cfg(feature = "std")]
 pub mod std;
 mod websocket;

@@ -25,6 +25,7 @@ mod exchange;
 mod handle;
 mod id;
 mod message;
+mod note;
 mod pool;
 mod queue;
 mod settings;
@@ -49,6 +50,7 @@ use core::net::SocketAddr;
 use counters::count;
 use handle::Command;
 use message::Done;
+use note::note;
 use pool::Pool;
 use slot::{Slot, Turn};
 use timers::{Timers, round_up};
@@ -222,6 +224,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let turn =
             slot.run(now, &mut self.application, self.settings.config, &mut self.pool, &mut self.counters);
         if (state, group) != (slot.client.state, slot.client.group) {
+            note!("{:?} is {:?}", id, slot.client.state);
             let client = &slot.client;
             self.handle.update(|shared| show(shared, key, Some(client)));
         }
@@ -250,6 +253,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     /// The turn of this session has panicked: it is dropped.
     pub fn abandon(&mut self, key: usize) {
+        note!("a handler panicked in place {:?}", key);
         count(&mut self.counters.panicked);
         self.leave(key, None);
     }
@@ -323,6 +327,9 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             return Err(Lost::Ended);
         };
         let sent = slot.send(message, done, &self.settings.backlog, &mut self.counters);
+        if let Err(lost) = sent {
+            note!("a message for {:?} is lost: {:?}", id, lost);
+        }
         self.enlist(key);
         sent
     }
@@ -332,6 +339,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let slots = self.places.iter_mut().filter_map(|place| place.slot.as_mut());
         let oldest = slots.filter(|slot| !slot.is_closing()).min_by_key(|slot| slot.heard);
         if let Some(slot) = oldest {
+            note!("{:?} makes room", slot.client.id);
             slot.close(CloseCode::TRY_AGAIN_LATER, "");
             let key = slot.client.id.slot as usize;
             self.enlist(key);
@@ -351,6 +359,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// Puts a session into the place that its id names.
     fn seat(&mut self, mut slot: Slot<S, A::Handler>) -> Result<Id, S> {
         let id = slot.client.id;
+        note!("{:?} from {:?}", id, slot.client.peer);
         let key = id.slot as usize;
         if slot.io.socket.attach(key).is_err() {
             count(&mut self.counters.ended);
@@ -375,6 +384,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.free.push(slot.client.id.slot);
         self.sessions = self.sessions.saturating_sub(1);
         self.handle.update(|shared| show(shared, key, None));
+        note!("{:?} has ended: {:?}", slot.client.id, outcome);
         let lost = slot.end(&mut self.pool);
         self.counters.lost = self.counters.lost.saturating_add(lost);
         count(&mut self.counters.ended);
