@@ -416,9 +416,10 @@ fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
 #[cfg_attr(target_pointer_width = "64", inline)]
 #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> usize {
-    // The compiler makes a `memcpy` of it. `copy_from_slice` leaves a panic branch where it is not inlined.
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
+    let n = to.len().min(from.len());
+    // Both are as long as each other: no panic branch is left, and it is a `memcpy`.
+    if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
+        to.copy_from_slice(from);
     }
-    to.len().min(from.len())
+    n
 }

@@ -403,8 +403,7 @@ impl<K: MaskingKey> Sender<Client<K>> {
 /// Writes the header to the front of `slot`.
 #[inline]
 fn header(slot: &mut [u8], header: Header) {
-    // The short ones at once, where flash is not dearer than time.
-    #[cfg(target_pointer_width = "64")]
+    // The short ones at once.
     match (header.len, header.key) {
         (len @ 0..=125, None) => return start(slot, [header.first(), len as u8]),
         (len @ 0..=125, Some([a, b, c, d])) => {
@@ -426,7 +425,6 @@ fn any_header(slot: &mut [u8], header: Header) {
 }
 
 /// Writes `bytes` to the front of `slot`.
-#[cfg(target_pointer_width = "64")]
 #[inline]
 fn start<const N: usize>(slot: &mut [u8], bytes: [u8; N]) {
     if let Some(front) = slot.first_chunk_mut() {

@@ -5,7 +5,7 @@
 mod closing;
 mod deadlines;
 
-use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
+use crate::buffer::{Opened, Place, ReceiveBuffer, TransmitBuffer, copy};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::{Config, Control};
@@ -301,6 +301,9 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         if now < self.next {
             match self.take(&mut view) {
                 Ok(Some(Event::Data(data))) => return self.heard_data(now, data),
+                Ok(None) if !view.place.ended && (self.probe == Probe::None || view.place.fresh) => {
+                    return Step::Wait { deadline: self.wait(now, view.place, tx) };
+                }
                 received => outcome = Some(received),
             }
         }
@@ -352,6 +355,24 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         let allowed = self.pings < most;
         self.pings = self.pings.saturating_add(1);
         allowed || self.phase != Phase::Open
+    }
+
+    /// Nothing is owed, no deadline has passed, and all that came was taken: the deadline that was named before stands. It
+    /// may be earlier than what was heard since allows; then it is computed anew when it comes.
+    fn wait(&mut self, now: Instant, place: &mut Place, tx: &mut TransmitBuffer<'_>) -> Option<Instant> {
+        if core::mem::take(&mut place.fresh) {
+            self.heard = now;
+            self.probe = Probe::None;
+        }
+        if tx.take_moved() || !self.writing {
+            self.wrote = now;
+        }
+        let writing = !tx.is_empty();
+        if writing && !self.writing {
+            self.next = self.next.min(now.plus(self.receiver.config().timeouts.write));
+        }
+        self.writing = writing;
+        self.next.as_deadline()
     }
 
     /// Replies to an event; whether the application is told of it.

@@ -1,5 +1,5 @@
 //! What virtio needs to know about memory: an address is the same for the CPU and for a device, and
-//! the rings of the queues live in a few static pages that are never given back.
+//! the rings of the queues live in a few static pages, given back only in the reverse order.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -17,13 +17,16 @@ unsafe impl Hal for Memory {
         assert!(first + pages <= PAGES, "more virtio queues than DMA pages");
         // No other hart and no interrupt handler allocates: load and store cannot interleave.
         GIVEN.store(first + pages, Ordering::Relaxed);
-        // SAFETY: `first` is an index into the pages, by the assertion.
-        let start = unsafe { NonNull::from(&POOL.0).cast::<u8>().add(first * PAGE_SIZE) };
-        (address(start), start)
+        (address(page(first)), page(first))
     }
 
-    unsafe fn dma_dealloc(_: PhysAddr, _: NonNull<u8>, _: usize) -> i32 {
-        unreachable!("the card lives as long as the program");
+    unsafe fn dma_dealloc(_: PhysAddr, start: NonNull<u8>, pages: usize) -> i32 {
+        let first = GIVEN.load(Ordering::Relaxed) - pages;
+        assert_eq!(address(start), address(page(first)), "given back in the reverse order");
+        // SAFETY: the caller's pages, which nobody has any more; they are zero for the next.
+        unsafe { start.write_bytes(0, pages * PAGE_SIZE) };
+        GIVEN.store(first, Ordering::Relaxed);
+        0
     }
 
     unsafe fn mmio_phys_to_virt(_: PhysAddr, _: usize) -> NonNull<u8> {
@@ -35,6 +38,12 @@ unsafe impl Hal for Memory {
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
+}
+
+fn page(index: usize) -> NonNull<u8> {
+    assert!(index < PAGES);
+    // SAFETY: within the pages.
+    unsafe { NonNull::from(&POOL.0).cast::<u8>().add(index * PAGE_SIZE) }
 }
 
 fn address(memory: NonNull<u8>) -> PhysAddr {

@@ -1,7 +1,6 @@
 //! The network card: embassy-net's driver over virtio.
 
 use core::cell::RefCell;
-use core::ptr::{self, NonNull};
 use core::sync::atomic::{Ordering, fence};
 use core::task::Context;
 
@@ -9,12 +8,13 @@ use embassy_net_driver::{self as driver, Capabilities, HardwareAddress, LinkStat
 use embassy_sync::waitqueue::AtomicWaker;
 use static_cell::ConstStaticCell;
 use virtio_drivers::device::net::VirtIONetRaw;
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::MmioTransport;
-use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::dma::Memory;
 use super::plic;
 use super::register::Register;
+use super::virtio::{self, slot};
 
 /// A queue's length, and how many frames are on their way at most, in each direction.
 const FRAMES: usize = 8;
@@ -53,14 +53,9 @@ static TRANSMITTED: ConstStaticCell<[Outgoing; FRAMES]> =
 static WAKER: AtomicWaker = AtomicWaker::new();
 
 impl Device {
-    /// Finds the card in one of the board's eight slots; once, for the buffers are statics.
+    /// Finds the card; once, for the buffers are statics.
     pub fn probe() -> Option<Self> {
-        let (interrupt, transport) = (1..=8).find_map(|interrupt| {
-            let header = NonNull::new(ptr::with_exposed_provenance_mut(slot(interrupt)))?;
-            // SAFETY: each of the eight slots is a virtio device, if an empty one.
-            let transport = unsafe { MmioTransport::new(header, SLOT) }.ok()?;
-            (transport.device_type() == DeviceType::Network).then_some((interrupt, transport))
-        })?;
+        let (interrupt, transport) = virtio::find(DeviceType::Network)?;
         let mut card = Card::new(transport).ok()?;
         let received = RECEIVED.take();
         for (index, buffer) in received.iter_mut().enumerate() {
@@ -178,10 +173,3 @@ fn offer(card: &mut Card, expected: u16, buffer: &mut [u8; BUFFER]) {
     let token = unsafe { card.receive_begin(buffer) }.expect("as many descriptors as buffers");
     assert_eq!(token, expected, "the index of a buffer is its token");
 }
-
-/// The board's virtio slots lie behind one another, in the order of their interrupts, from 1 on.
-fn slot(interrupt: usize) -> usize {
-    0x1000_0000 + interrupt * SLOT
-}
-
-const SLOT: usize = 0x1000;

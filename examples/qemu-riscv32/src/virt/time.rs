@@ -1,4 +1,4 @@
-//! Time: embassy's driver over the CLINT, and a seed from the clock of the day.
+//! Time: embassy's driver over the CLINT, and the clock of the day.
 
 use core::cell::RefCell;
 use core::task::Waker;
@@ -10,9 +10,8 @@ use riscv::interrupt::Interrupt;
 
 use super::register::Register;
 
-/// A seed for sequence numbers, another one at each start: nanoseconds since 1970. A product takes
-/// its chip's random number generator; a clock can be guessed.
-pub fn seed() -> u64 {
+/// Nanoseconds since 1970.
+pub fn unix() -> u64 {
     let low = CLOCK_LOW.read(); // latches the high half
     u64::from(CLOCK_HIGH.read()) << 32 | u64::from(low)
 }

@@ -2,12 +2,13 @@
 
 #[macro_use]
 pub mod console;
-mod dma;
+pub mod dma;
 mod exit;
 pub mod net;
 mod plic;
 mod register;
 pub mod time;
+pub mod virtio;
 
 use riscv::interrupt::{self, Interrupt};
 
