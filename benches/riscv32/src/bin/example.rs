@@ -1,0 +1,23 @@
+//! Ours with all of `examples/echo/handler.rs`: four routes, a page, hooks, a log.
+
+#![no_std]
+#![no_main]
+
+#[path = "../board.rs"]
+mod board;
+#[path = "../../../../examples/echo/handler.rs"]
+mod handler;
+
+use board::{BUFFER, HEAD, PORT};
+use embassy_net::tcp::TcpSocket;
+use figures::{CONFIG, println};
+use sansocket::adapter::{self, Buffers};
+
+const BUFFERS: usize = HEAD + 2 * BUFFER;
+
+async fn serve(socket: &mut TcpSocket<'_>) {
+    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
+    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut echo = handler::Echo::new(|line| println!("ws_echo_server: {line}"));
+    let _ = adapter::embassy_net::serve(socket, PORT, &mut echo, &CONFIG, &mut buffers).await;
+}
