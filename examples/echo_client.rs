@@ -3,6 +3,9 @@
 //!     cargo run --release --example echo_client --features std -- ws://127.0.0.1:8080/ws
 //!     ... | echo_client URL                  every line as a message, answers to standard output
 //!     echo_client URL --file F               the file as one message, in one frame
+//!     echo_client wss://HOST --tls-ca CA     over TLS, where one of these authorities vouches for HOST
+
+mod tls;
 
 use std::error::Error;
 use std::fs::File;
@@ -13,12 +16,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Connected, Error as SocketError, SystemKeys, WebSocket};
+use sansocket::adapter::std::{Connected, Error as SocketError, Stream, SystemKeys, WebSocket};
 use sansocket::handshake::{Address, Connect, Reply};
 use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Outbox, Payload};
+use tls::Tls;
 
 const HELP: &str = "\
-Usage: echo_client URL [--file FILE] [--protocol NAME]
+Usage: echo_client URL [--file FILE] [--protocol NAME] [--tls-ca FILE]
 
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.
 ";
@@ -28,17 +32,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the lines that were typed are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-type Socket = WebSocket<'static, TcpStream, Client<SystemKeys>>;
+type Socket<S> = WebSocket<'static, S, Client<SystemKeys>>;
 
 fn main() {
     if let Err(error) = run() {
-        eprintln!("echo_client: {error}");
+        eprint!("echo_client: {error}");
+        let mut error = error.source();
+        while let Some(source) = error {
+            eprint!(": {source}");
+            error = source.source();
+        }
+        eprintln!();
         std::process::exit(1);
     }
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let (mut url, mut file, mut protocols) = (None, None, Vec::new());
+    let (mut url, mut file, mut protocols, mut authorities) = (None, None, Vec::new(), None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         use lexopt::prelude::*;
@@ -46,6 +56,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             Value(value) if url.is_none() => url = Some(value.string()?),
             Long("file") => file = Some(parser.value()?.string()?),
             Long("protocol") => protocols.push(parser.value()?.string()?),
+            Long("tls-ca") => authorities = Some(parser.value()?.string()?),
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(());
@@ -55,29 +66,38 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let url = url.ok_or(HELP)?;
     let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
-    let mut socket = connect(&url, &protocols)?;
+    let address = Address::parse(&url)?;
+    let authorities = match (address.secure, authorities) {
+        (true, None) => return Err("wss:// needs --tls-ca: whom is it to trust?".into()),
+        (true, Some(authorities)) => Some(tls::client(&authorities)?),
+        (false, _) => None,
+    };
+    let stream = TcpStream::connect((address.host, address.port))
+        .map_err(|error| format!("cannot connect to {}:{}: {error}", address.host, address.port))?;
+    stream.set_nodelay(true)?;
+    let request = Connect { protocols: &protocols, ..Connect::new(address) };
+    match authorities {
+        Some(config) => converse(Tls::connect(&config, address.host, stream)?, &request, file),
+        None => converse(stream, &request, file),
+    }
+}
+
+fn converse<S: Stream>(stream: S, request: &Connect<'_>, file: Option<String>) -> Result<(), Box<dyn Error>> {
+    let mut socket = connect(stream, request)?;
     match file {
         Some(file) => send_file(&mut socket, &file),
         None => talk(&mut socket),
     }
 }
 
-fn connect(url: &str, protocols: &[&str]) -> Result<Socket, Box<dyn Error>> {
+fn connect<S: Stream>(stream: S, request: &Connect<'_>) -> Result<Socket<S>, Box<dyn Error>> {
     static CONFIG: Config = {
         let mut config = Config::new();
         config.control = Control::Told;
         config
     };
-    let address = Address::parse(url)?;
-    if address.secure {
-        return Err("wss:// needs TLS, which this example does not have".into());
-    }
-    let stream = TcpStream::connect((address.host, address.port))
-        .map_err(|error| format!("cannot connect to {}:{}: {error}", address.host, address.port))?;
-    stream.set_nodelay(true)?;
     let buffers = Buffers::with_capacity(8 * 1024, 64 * 1024, 64 * 1024)?;
-    let request = Connect { protocols, ..Connect::new(address) };
-    match WebSocket::connect(stream, &CONFIG, buffers, SystemKeys::new()?, &request)? {
+    match WebSocket::connect(stream, &CONFIG, buffers, SystemKeys::new()?, request)? {
         Connected::WebSocket(socket, protocol) => {
             eprintln!("open{}", protocol.map(|name| format!(", protocol {name}")).unwrap_or_default());
             Ok(socket)
@@ -90,7 +110,7 @@ fn connect(url: &str, protocols: &[&str]) -> Result<Socket, Box<dyn Error>> {
 }
 
 /// Lines to the server, answers to standard output, until either side is done.
-fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
+fn talk<S: Stream>(socket: &mut Socket<S>) -> Result<(), Box<dyn Error>> {
     let lines = read_lines();
     let (mut sent, mut answered) = (0_u64, 0_u64);
     let mut quiet_since = None;
@@ -125,7 +145,7 @@ fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
 }
 
 /// The file as one binary frame, whose echo is compared while it comes.
-fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
+fn send_file<S: Stream>(socket: &mut Socket<S>, path: &str) -> Result<(), Box<dyn Error>> {
     let open = || File::open(path).map_err(|error| format!("{path}: {error}"));
     let (mut file, mut original) = (open()?, BufReader::new(open()?));
     let len = file.metadata()?.len();
@@ -178,7 +198,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     close(socket)
 }
 
-fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
+fn close<S: Stream>(socket: &mut Socket<S>) -> Result<(), Box<dyn Error>> {
     let cause = socket.close(Some(CloseCode::NORMAL), "")?;
     eprintln!("{}, code {} {}", cause.end, cause.code(), socket.reason());
     if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }

@@ -6,6 +6,7 @@
 
 #[path = "echo/handler.rs"]
 mod handler;
+mod tls;
 
 use std::error::Error;
 use std::fmt;
@@ -18,8 +19,11 @@ use std::thread;
 use std::time::Duration;
 
 use handler::Echo;
-use sansocket::adapter::{Buffers, std::serve};
+use rustls::ServerConfig;
+use sansocket::adapter::Buffers;
+use sansocket::adapter::std::{Stream, serve};
 use sansocket::{Busy, Config, MIN_BUFFER};
+use tls::Tls;
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket.
@@ -36,6 +40,8 @@ Usage: echo_server [OPTIONS]
   --ping-interval S        seconds of silence before a Ping [30]
   --close-timeout S        seconds for the closing handshake [5]
   --allow-malformed-key    accept a Sec-WebSocket-Key that is not 16 bytes
+  --tls-cert FILE          TLS: the certificate chain, PEM
+  --tls-key FILE           and its private key, PEM
   --quiet                  no log of connections and frames
   --help                   this
 
@@ -47,6 +53,7 @@ struct Options {
     buffer: usize,
     connections: usize,
     quiet: bool,
+    tls: Option<Arc<ServerConfig>>,
     config: Config,
 }
 
@@ -67,7 +74,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     println!("Starting server on port: '{}'", address.port());
     println!("Registering URI handlers");
-    println!("listening: open http://{address}/");
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    println!("listening: open {scheme}://{address}/");
     let options = Arc::new(options);
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
@@ -95,8 +103,15 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn connection(stream: TcpStream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
-    stream.set_nodelay(true)?;
+fn connection(socket: TcpStream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
+    socket.set_nodelay(true)?;
+    match &options.tls {
+        Some(tls) => talk(Tls::accept(tls, socket)?, options, number),
+        None => talk(socket, options, number),
+    }
+}
+
+fn talk(stream: impl Stream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
     let mut buffers = Buffers::with_capacity(options.config.limits.head, options.buffer, options.buffer)?;
     if number > options.connections {
         serve(stream, &mut Busy, &options.config, &mut buffers)?;
@@ -139,8 +154,10 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         buffer: 16 * 1024,
         connections: 256,
         quiet: false,
+        tls: None,
         config: Config::new(),
     };
+    let (mut chain, mut key) = (None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -157,11 +174,18 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("ping-interval") => config.timeouts.ping = seconds(&mut parser)?,
             Long("close-timeout") => config.timeouts.close = seconds(&mut parser)?,
             Long("allow-malformed-key") => config.allow_malformed_key = true,
+            Long("tls-cert") => chain = Some(parser.value()?.string()?),
+            Long("tls-key") => key = Some(parser.value()?.string()?),
             Long("quiet") => options.quiet = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
+    options.tls = match (chain, key) {
+        (Some(chain), Some(key)) => Some(tls::server(&chain, &key)?),
+        (None, None) => None,
+        _ => return Err("--tls-cert and --tls-key go together".into()),
+    };
     options.config = config;
     Ok(Some(options))
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """PyPI websocket-client, the client that ESP-IDF's example is tested with, against the echo server.
 
-  websocket_client.py ws://127.0.0.1:PORT
+  websocket_client.py ws://127.0.0.1:PORT [--ca FILE]
+
+--ca: the authority, in PEM, that vouches for a server with TLS, wss://127.0.0.1:PORT.
 """
+import argparse
 import os
-import sys
 import threading
 import time
 
@@ -12,13 +14,17 @@ from websocket import ABNF, WebSocketBadStatusException, create_connection
 
 from check import check, equal, run
 
-BASE = sys.argv[1].rstrip("/")
+ap = argparse.ArgumentParser()
+ap.add_argument("url")
+ap.add_argument("--ca")
+args = ap.parse_args()
+BASE = args.url.rstrip("/")
 TEXT, BINARY, CLOSE, PING, PONG = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY, ABNF.OPCODE_CLOSE, ABNF.OPCODE_PING,
                                    ABNF.OPCODE_PONG)
 
 
 def connect(path="/ws", **options):
-    return create_connection(BASE + path, timeout=10, **options)
+    return create_connection(BASE + path, timeout=10, sslopt={"ca_certs": args.ca}, **options)
 
 
 def echo(ws, opcode, data):

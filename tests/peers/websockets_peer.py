@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """PyPI websockets against the echo server: the core once more, then many clients and one that does not read.
 
-  websockets_peer.py ws://127.0.0.1:PORT [--clients 200]
+  websockets_peer.py ws://127.0.0.1:PORT [--clients 200] [--ca FILE]
 
-The server must allow two connections more than --clients.
+The server must allow two connections more than --clients. --ca: the authority, in PEM, that vouches for a server
+with TLS, wss://127.0.0.1:PORT.
 """
 import argparse
 import asyncio
 import os
+import ssl
 import time
 
 from websockets.asyncio.client import connect as dial
@@ -18,12 +20,15 @@ from check import check, equal, run
 ap = argparse.ArgumentParser()
 ap.add_argument("url")
 ap.add_argument("--clients", type=int, default=200)
+ap.add_argument("--ca")
 args = ap.parse_args()
 BASE = args.url.rstrip("/")
+TLS = {"ssl": ssl.create_default_context(cafile=args.ca)} if args.ca else {}
 
 
 def connect(path="/ws", **options):
-    return dial(BASE + path, compression=None, ping_interval=None, max_size=1 << 25, close_timeout=10, **options)
+    options = {"compression": None, "ping_interval": None, "max_size": 1 << 25, "close_timeout": 10, **TLS, **options}
+    return dial(BASE + path, **options)
 
 
 async def echo(ws, data):

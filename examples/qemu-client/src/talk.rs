@@ -1,0 +1,173 @@
+//! What the client does on a connection, whatever lies below it.
+
+use core::fmt;
+use core::time::Duration;
+
+use sansocket::adapter::{Buffers, Connected, Error, Transport, WebSocket};
+use sansocket::handshake::{Connect, Reply};
+use sansocket::{
+    Cause, Client, CloseCode, Config, Control, Event, Instant, Kind, MaskingKey, Outbox, Payload, SendError,
+};
+
+use crate::settings::Settings;
+
+/// The deadlines of a connection; the library keeps them.
+static CONFIG: Config = {
+    let mut config = Config::new();
+    config.control = Control::Told; // a Pong is what the ping below waits for
+    config.timeouts.handshake = Some(Duration::from_secs(5));
+    config.timeouts.ping = Some(Duration::from_secs(4));
+    config.timeouts.pong = Some(Duration::from_secs(4));
+    config.timeouts.close = Some(Duration::from_secs(3));
+    config.timeouts.write = Some(Duration::from_secs(10));
+    config
+};
+/// How long an echo may take to go on.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How soon is looked whether there is room for more of a message, while nothing arrives.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Why a connection did not come about, or did not last.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are for the log")]
+pub enum Failure<E> {
+    WebSocket(Error<E>),
+    /// The request was answered with this status.
+    Refused(u16),
+    NoEcho,
+    WrongEcho,
+}
+
+type Socket<'b, T, K> = WebSocket<'static, 'b, T, Client<K>>;
+
+/// Asks for a connection, echoes, and closes it when that was enough. `opened` is when it was there.
+pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
+    transport: T,
+    settings: &Settings,
+    keys: K,
+    buffers: Buffers<'_>,
+    opened: &mut Option<Instant>,
+) -> Result<Cause, Failure<T::Error>> {
+    let request = Connect {
+        protocols: settings.protocol.as_slice(),
+        headers: settings.header.as_slice(),
+        ..Connect::new(settings.target)
+    };
+    let connected = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await;
+    let mut socket = match connected.map_err(Failure::WebSocket)? {
+        Connected::WebSocket(socket, protocol) => {
+            println!("open, subprotocol {}", protocol.unwrap_or("none"));
+            socket
+        }
+        Connected::Refused(head) => {
+            let reply = Reply::parse(&head, &CONFIG).map_err(Error::from)?;
+            return Err(Failure::Refused(reply.status));
+        }
+    };
+    *opened = Some(socket.sending().now());
+
+    if settings.large > 0 {
+        for len in [0, 5, 125, 126, 1000, settings.large] {
+            echo(&mut socket, Kind::Text, len).await?;
+            echo(&mut socket, Kind::Binary, len).await?;
+        }
+        println!("echoed, as text and binary, up to {} bytes", settings.large);
+        ping(&mut socket).await?;
+        println!("pong");
+    }
+
+    let mut beats = 0;
+    let mut next = *opened;
+    while settings.messages == 0 || beats < settings.messages {
+        if settings.every > 0 {
+            next = next.map(|next| next.after(Duration::from_millis(settings.every)));
+        } else {
+            next = None;
+        }
+        // Whatever comes meanwhile, and if only to answer a ping.
+        let limit = next.unwrap_or(Instant::from_micros(u64::MAX));
+        while socket.read_until(limit).await?.is_some() {}
+        beats += 1;
+        echo(&mut socket, Kind::Text, 20).await?;
+        println!("message {beats}");
+    }
+    Ok(socket.close(Some(CloseCode::NORMAL), "enough").await?)
+}
+
+/// Sends a message in one frame, of any length, and compares its echo while it comes: neither side holds it whole.
+async fn echo<T: Transport, K: MaskingKey>(
+    socket: &mut Socket<'_, T, K>,
+    kind: Kind,
+    len: u32,
+) -> Result<(), Failure<T::Error>> {
+    // Whole characters.
+    let len = if kind == Kind::Text { len - len % SAMPLE.len() as u32 } else { len };
+    socket.sending().flush().await?;
+    socket.sending().outbox().begin(kind, len.into(), true)?;
+    let (mut sent, mut echoed) = (0, 0);
+    loop {
+        while sent < len {
+            let chunk: [u8; 64] = core::array::from_fn(|i| byte(kind, sent + i as u32));
+            let n = chunk.len().min((len - sent) as usize);
+            match socket.sending().outbox().write(&chunk[..n])? {
+                0 => break,
+                written => sent += written as u32,
+            }
+        }
+        let patience = if sent < len { TICK } else { ANSWER };
+        let limit = socket.sending().now().after(patience);
+        match socket.read_until(limit).await? {
+            Some((Event::Data(data), _)) => {
+                if data.kind != kind || !matches(kind, echoed, &data.payload) {
+                    return Err(Failure::WrongEcho);
+                }
+                echoed += data.payload.len() as u32;
+                if data.end {
+                    return if echoed == len { Ok(()) } else { Err(Failure::WrongEcho) };
+                }
+            }
+            Some(_) => {}
+            None if sent == len => return Err(Failure::NoEcho),
+            None => {}
+        }
+    }
+}
+
+async fn ping<T: Transport, K: MaskingKey>(socket: &mut Socket<'_, T, K>) -> Result<(), Failure<T::Error>> {
+    socket.sending().ping(b"are you there?").await?;
+    let limit = socket.sending().now().after(ANSWER);
+    loop {
+        match socket.read_until(limit).await? {
+            Some((Event::Pong(payload), _)) if *payload == *b"are you there?" => return Ok(()),
+            Some(_) => {}
+            None => return Err(Failure::NoEcho),
+        }
+    }
+}
+
+/// Characters of one to four bytes; 20 in all, so that they are cut at every place of any buffer.
+const SAMPLE: &[u8] = "Grüße, 世界🎉!".as_bytes();
+
+/// A message's byte at this place: nobody has to keep the message to know its echo.
+fn byte(kind: Kind, at: u32) -> u8 {
+    match kind {
+        Kind::Text => SAMPLE[at as usize % SAMPLE.len()],
+        Kind::Binary => (at.wrapping_mul(0x9E37_79B1) >> 24) as u8,
+    }
+}
+
+fn matches(kind: Kind, from: u32, payload: &Payload<'_>) -> bool {
+    payload.iter().zip(from..).all(|(got, at)| *got == byte(kind, at))
+}
+
+impl<E> From<Error<E>> for Failure<E> {
+    fn from(error: Error<E>) -> Self {
+        Self::WebSocket(error)
+    }
+}
+
+impl<E> From<SendError> for Failure<E> {
+    fn from(error: SendError) -> Self {
+        Self::WebSocket(error.into())
+    }
+}
