@@ -170,8 +170,8 @@ fn send_file<S: Stream>(socket: &mut Socket<S>, path: &str) -> Result<(), Box<dy
             }
         }
         // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
-        let patience = if sent < len { Duration::ZERO } else { PATIENCE };
-        match socket.read_timeout(patience)? {
+        let event = if sent < len { socket.read_or_written()? } else { socket.read_timeout(PATIENCE)? };
+        match event {
             Some((Event::Data(data), _)) => {
                 expected.resize(data.payload.len(), 0);
                 original.read_exact(&mut expected)?;

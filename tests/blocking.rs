@@ -416,6 +416,46 @@ fn a_server_that_always_sends_still_hears_its_peer() {
     assert_eq!(server.join().unwrap().end, End::Clean);
 }
 
+/// Both sides' memory is far too small for the message, and the peer answers as it reads.
+#[test]
+fn sending_without_going_deaf() {
+    let (client, server) = pair();
+    let server = in_thread(move || {
+        let mut server = accept(server, &Config::DEFAULT);
+        loop {
+            match server.read() {
+                Ok((Event::Data(data), mut out)) => out.stream(data.kind, &data.payload, data.end)?,
+                Ok(_) => {}
+                Err(Error::Closed(cause)) => return Ok(cause),
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    let mut client = connect(client, &Config::DEFAULT);
+    assert!(client.read_or_written().unwrap().is_none(), "nothing is to be written");
+    let len = 20 << 20;
+    client.sending().outbox().begin(Kind::Binary, len, true).unwrap();
+    let (mut left, mut echoed) = (len, 0);
+    while echoed < len {
+        while left > 0 {
+            let chunk = [7; 4096];
+            let chunk = &chunk[..left.min(4096) as usize];
+            match client.sending().outbox().write(chunk).unwrap() {
+                0 => break,
+                n => left -= n as u64,
+            }
+        }
+        let event = if left > 0 { client.read_or_written() } else { client.read_timeout(PATIENCE) };
+        match event.unwrap() {
+            Some((Event::Data(data), _)) => echoed += data.payload.len() as u64,
+            Some(_) => {}
+            None => assert!(left > 0, "the echo does not come"),
+        }
+    }
+    client.close(None, "").unwrap();
+    assert_eq!(server.join().unwrap().unwrap().end, End::Clean);
+}
+
 #[test]
 fn reading_with_no_patience_still_writes_and_reads() {
     let (client, server) = pair();

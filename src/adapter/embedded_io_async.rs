@@ -1,7 +1,8 @@
 //! Asynchronous, over any pair of [`embedded_io_async`]'s `Read` and `Write`.
 //!
 //! Reading and writing go on at the same time. Cancelling a call loses and repeats no byte, provided that
-//! dropping the transport's own `read` and `write` does not: that is so for embassy-net's sockets.
+//! dropping the transport's own `read` and `write` does not: that is so for embassy-net's sockets. It is not so for
+//! embedded-tls (0.19), which wants a [`Transport`] of its own, as `examples/qemu-client` has one.
 
 #![forbid(unsafe_code)]
 

@@ -55,7 +55,8 @@ pub trait Transport {
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Turn, Self::Error>>;
 
-    /// Shuts the writing side down: TCP's FIN. Reading goes on.
+    /// Shuts the writing side down: TCP's FIN. Reading goes on. Must end by itself, whatever the peer does: no deadline
+    /// watches over it.
     ///
     /// Cancel safety: called again.
     fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;

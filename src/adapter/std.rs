@@ -30,9 +30,9 @@ use crate::time::Instant;
 
 /// A blocking stream whose reads and writes can be given a time-out: a `TcpStream`, or TLS over one.
 ///
-/// For TLS, wrap the library's stream (rustls' `StreamOwned<ServerConnection, TcpStream>`) in a type of your own:
-/// `Read` and `Write` go to it, the time-outs to the `TcpStream` in it, and `shutdown` sends the `close_notify`
-/// before the `TcpStream`'s.
+/// For TLS, `examples/tls` implements it over rustls and a `TcpStream`. Each of its calls makes one read or write at the most
+/// of what is below, so that a peer that drips bytes does not outlive a deadline; rustls' own `StreamOwned` goes on until it
+/// has a record. `flush` comes before each read, and must not wait longer than the time-out for writes.
 pub trait Stream: Read + Write {
     /// Reads fail with [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`] after this time; never where it
     /// is `None`. It is not zero.
@@ -68,7 +68,21 @@ impl Stream for TcpStream {
     }
 }
 
-impl<S: Stream> Stream for &mut S {
+impl<S: Stream + ?Sized> Stream for &mut S {
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        S::set_read_timeout(self, timeout)
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        S::set_write_timeout(self, timeout)
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        S::shutdown(self)
+    }
+}
+
+impl<S: Stream + ?Sized> Stream for std::boxed::Box<S> {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         S::set_read_timeout(self, timeout)
     }
@@ -92,6 +106,10 @@ pub struct Blocking<S> {
     start: std::time::Instant,
     /// When the stream was last read.
     read: Instant,
+    /// How long the peer goes unheard while there is something to write.
+    patience: Duration,
+    /// So many reads go before the next write: one was blocked, perhaps because the peer waits to be heard.
+    reads: u32,
     /// Something was written that the stream may keep to itself.
     dirty: bool,
     read_timeout: Option<Option<Duration>>,
@@ -205,6 +223,15 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, 'c, S, R>>, Error> {
         let limit = self.0.sending().now().after(timeout);
         Ok(ready(self.0.read_until(limit))?.map(|(event, link)| (event, Sending(link))))
+    }
+
+    /// The next event; or `None` as soon as all that was sent is written, be it at once. For sending something long without
+    /// going deaf: fill the [`outbox`](Sending::outbox), call this, and deal with what comes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_or_written(&mut self) -> Result<Option<Received<'_, 'c, S, R>>, Error> {
+        Ok(ready(self.0.read_or_written())?.map(|(event, link)| (event, Sending(link))))
     }
 
     /// The next message, put together from its fragments. Control frames are passed over.
@@ -332,7 +359,16 @@ impl<S: Stream> Blocking<S> {
     #[must_use]
     pub fn new(stream: S) -> Self {
         let start = std::time::Instant::now();
-        Self { stream, start, read: Instant::START, dirty: false, read_timeout: None, write_timeout: None }
+        Self {
+            stream,
+            start,
+            read: Instant::START,
+            patience: LONGEST,
+            reads: 0,
+            dirty: false,
+            read_timeout: None,
+            write_timeout: None,
+        }
     }
 
     /// Before anything is waited for, what was written has to be on its way.
@@ -358,8 +394,8 @@ impl<S: Stream> Transport for Blocking<S> {
         let mut end = deadline;
         // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
         if write && !input.is_empty() {
-            let patience = self.read.after(LONGEST);
-            write = now < patience;
+            let patience = self.read.after(self.patience);
+            write = now < patience && self.reads == 0;
             end = Some(if write { end.map_or(patience, |end| end.min(patience)) } else { now });
         }
         let wait = end.map(|end| now.until(end).max(SHORTEST));
@@ -373,7 +409,10 @@ impl<S: Stream> Transport for Blocking<S> {
                     self.dirty = true;
                     Ok(Turn { read: None, written })
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    self.reads = READS;
+                    Err(error)
+                }
             }
         } else if !input.is_empty() {
             if let Some(timeout) = change(&mut self.read_timeout, wait) {
@@ -381,6 +420,13 @@ impl<S: Stream> Transport for Blocking<S> {
             }
             let read = self.flush().and_then(|()| self.stream.read(input));
             self.read = self.now();
+            if !output.is_empty() {
+                // There may be more where this came from, or there is nothing to be gained by haste.
+                let full = matches!(read, Ok(read) if read == input.len());
+                self.reads = if full { self.reads.saturating_sub(1) } else { 0 };
+                self.patience =
+                    if read.is_ok() { SHORTEST } else { self.patience.saturating_mul(2).min(LONGEST) };
+            }
             read.map(|read| Turn { read: Some(read), written: 0 })
         } else {
             std::thread::sleep(wait.unwrap_or(SHORTEST));
@@ -404,8 +450,10 @@ impl<S: Stream> Transport for Blocking<S> {
 
 /// Shorter time-outs round down to none at all on some systems.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How long the peer goes unheard while there is something to write.
+/// The longest that the peer goes unheard while there is something to write.
 const LONGEST: Duration = Duration::from_millis(100);
+/// Reads behind a write that was blocked, as long as each brings as much as there was room for.
+const READS: u32 = 256;
 
 /// The time-out to set, where the one that is set does not do: it may be shorter than what is wanted, as an
 /// early end of a turn is harmless, but not by much.

@@ -208,7 +208,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         &mut self,
     ) -> Result<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>), Error<T::Error>> {
         loop {
-            if let Some(event) = self.next(None).await? {
+            if let Some(event) = self.next(Until::Event).await? {
                 return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
             }
         }
@@ -224,7 +224,24 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         &mut self,
         limit: Instant,
     ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>)>, Error<T::Error>> {
-        let event = self.next(Some(limit)).await?;
+        let event = self.next(Until::Time(limit)).await?;
+        Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
+    }
+
+    /// The next event; or `None` as soon as all that was sent is written, be it at once. For sending something long without
+    /// going deaf: fill the [`outbox`](Sending::outbox), call this, and deal with what comes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// Cancel safety: nothing is lost; call again.
+    pub async fn read_or_written(
+        &mut self,
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>)>, Error<T::Error>> {
+        if self.link.tx.is_empty() {
+            return Ok(None);
+        }
+        let event = self.next(Until::Written).await?;
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
 
@@ -269,7 +286,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         }
     }
 
-    async fn next(&mut self, limit: Option<Instant>) -> Result<Option<Event>, Error<T::Error>> {
+    async fn next(&mut self, until: Until) -> Result<Option<Event>, Error<T::Error>> {
         if !self.link.tx.is_empty() {
             // As in `push`.
             self.link.now = self.link.transport.now();
@@ -278,6 +295,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
                 self.link.turn(step, &mut []).await?;
             }
         }
+        let limit = if let Until::Time(limit) = until { Some(limit) } else { None };
         // However short the time, what is ready is written and read.
         let mut turned = false;
         loop {
@@ -285,6 +303,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
             let step = match connection.poll(*now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
                 Step::Wait { .. } if turned && limit.is_some_and(|limit| *now >= limit) => return Ok(None),
+                Step::Wait { .. } if until == Until::Written && tx.is_empty() => return Ok(None),
                 Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
                 step => step,
             };
@@ -305,6 +324,14 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     pub fn reason(&self) -> &str {
         self.link.connection.reason()
     }
+}
+
+/// What ends the wait for an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Event,
+    Time(Instant),
+    Written,
 }
 
 impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {

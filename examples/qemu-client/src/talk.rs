@@ -24,8 +24,6 @@ static CONFIG: Config = {
 };
 /// How long an echo may take to go on.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How soon is looked whether there is room for more of a message, while nothing arrives.
-const TICK: Duration = Duration::from_millis(1);
 
 /// Why a connection did not come about, or did not last.
 #[derive(Debug)]
@@ -114,9 +112,13 @@ async fn echo<T: Transport, K: MaskingKey>(
                 written => sent += written as u32,
             }
         }
-        let patience = if sent < len { TICK } else { ANSWER };
-        let limit = socket.sending().now().after(patience);
-        match socket.read_until(limit).await? {
+        let event = if sent < len {
+            socket.read_or_written().await?
+        } else {
+            let limit = socket.sending().now().after(ANSWER);
+            socket.read_until(limit).await?
+        };
+        match event {
             Some((Event::Data(data), _)) => {
                 if data.kind != kind || !matches(kind, echoed, &data.payload) {
                     return Err(Failure::WrongEcho);
