@@ -296,6 +296,14 @@ impl<'c> Session<'c> {
         Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
     }
 
+    /// At capacity: a request that is not here in time is answered with 503 as well.
+    #[cfg(feature = "hub")]
+    pub(crate) fn refuse(&mut self) {
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            handshake.refuse();
+        }
+    }
+
     /// Behind a foreign handshake, with a connection that is open.
     #[must_use]
     pub const fn open(driver: Driver<'c, Server>) -> Self {

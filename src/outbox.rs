@@ -119,6 +119,65 @@ pub trait Outbox {
     fn is_empty(&self) -> bool;
 }
 
+/// So that an outbox can be lent on, and be a `dyn Outbox`.
+impl<O: Outbox + ?Sized> Outbox for &mut O {
+    fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        (**self).send(kind, payload)
+    }
+
+    fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
+        (**self).fragment(kind, payload, fin)
+    }
+
+    fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
+        (**self).begin(kind, len, fin)
+    }
+
+    fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
+        (**self).write(payload)
+    }
+
+    fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
+        (**self).stream(kind, payload, fin)
+    }
+
+    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        (**self).ping(payload)
+    }
+
+    fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        (**self).pong(payload)
+    }
+
+    fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
+        (**self).close(code, reason)
+    }
+
+    fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
+        (**self).relay(data)
+    }
+
+    fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
+        (**self).write_all(payload)
+    }
+
+    fn left(&self) -> u64 {
+        (**self).left()
+    }
+
+    fn is_inside_message(&self) -> bool {
+        (**self).is_inside_message()
+    }
+
+    fn room(&self) -> usize {
+        (**self).room()
+    }
+
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
+    }
+}
+
 /// Why a handler did not do all that it was called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {

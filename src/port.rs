@@ -25,6 +25,7 @@ unsafe extern "C" {
     safe fn sansocket_port_start() -> i32;
     safe fn sansocket_port_listen(port: u16, backlog: u32) -> i32;
     safe fn sansocket_port_accept(listener: i32, address: &mut [u8; 16], port: &mut u16) -> i32;
+    safe fn sansocket_port_adopt(socket: i32, address: &mut [u8; 16], port: &mut u16) -> i32;
     fn sansocket_port_recv(socket: i32, into: *mut u8, len: u32) -> i32;
     fn sansocket_port_send(socket: i32, from: *const u8, len: u32) -> i32;
     safe fn sansocket_port_shutdown(socket: i32) -> i32;
@@ -49,8 +50,14 @@ pub(crate) fn listen(port: u16, backlog: u32) -> Result<i32, Failed> {
 pub(crate) fn accept(listener: i32) -> Result<Option<(i32, SocketAddr)>, Failed> {
     let (mut address, mut port) = ([0; 16], 0);
     let socket = sansocket_port_accept(listener, &mut address, &mut port);
-    let peer = IpAddr::V6(Ipv6Addr::from(address)).to_canonical();
-    Ok(some(socket)?.map(|_| (socket, SocketAddr::new(peer, port))))
+    Ok(some(socket)?.map(|_| (socket, peer(address, port))))
+}
+
+/// Prepares a socket that was accepted elsewhere; where it comes from.
+pub(crate) fn adopt(socket: i32) -> Result<SocketAddr, Failed> {
+    let (mut address, mut port) = ([0; 16], 0);
+    done(sansocket_port_adopt(socket, &mut address, &mut port))?;
+    Ok(peer(address, port))
 }
 
 pub(crate) fn recv(socket: i32, into: &mut [u8]) -> Result<Option<usize>, Failed> {
@@ -111,6 +118,10 @@ impl<T> Locked<T> {
         // SAFETY: the lock is held until the guard is dropped.
         use_it(unsafe { &mut *self.0.get() })
     }
+}
+
+fn peer(address: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
 
 fn len(bytes: &[u8]) -> u32 {

@@ -664,7 +664,7 @@ fn a_refused_peer_that_stays_is_dropped_at_the_deadline() {
     let mut memory = Memory::new(1024, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, App::new(accept));
     drive.pass(3 * SECOND);
-    drive.send(&request("GET", "/", &[]));
+    drive.send(&request("GET", "/", &["Host: a"]));
     assert_eq!((drive.shutdowns, drive.outcome), (1, None));
     // `Timeouts::close` from the answer on, not what is left of the handshake's time.
     assert_eq!(drive.deadline, Some(NOW.after(3 * SECOND + 5 * SECOND)));
@@ -682,7 +682,7 @@ fn a_transport_that_fails_in_the_handshake() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let half = &upgrade("/", &[])[..50];
-    let refused = request("GET", "/", &[]);
+    let refused = request("GET", "/", &["Host: a"]);
     for (input, take, outcome) in [
         (&[][..], usize::MAX, Outcome::Refused(0)),
         (half, usize::MAX, Outcome::Refused(0)),
@@ -797,7 +797,8 @@ fn busy_refuses_everything_in_the_smallest_buffers() {
     let config = Config::new();
     for (request, status) in [
         (upgrade("/", &[]), 503),
-        (request("GET", "/", &[]), 503),
+        (request("GET", "/", &["Host: a"]), 503),
+        (request("GET", "/", &[]), 400),
         (request("POST", "/x", &["Host: a", "Content-Length: 3"]), 503),
         (b"nonsense\r\n\r\n".to_vec(), 400),
     ] {
@@ -835,7 +836,7 @@ fn every_rejection_fits_the_smallest_head() {
     ];
     for rejection in faults.map(Rejection::BadRequest).into_iter().chain(others) {
         let respond = |_: &Request<'_>| Answer::Respond(rejection.response());
-        let answer = answer(&Config::new(), 140, App::new(respond), &request("GET", "/", &[]));
+        let answer = answer(&Config::new(), 140, App::new(respond), &request("GET", "/", &["Host: a"]));
         assert_eq!(answer.status, rejection.status(), "{rejection}");
         assert_eq!(answer.body, rejection.text().as_bytes());
         answer.check_closing(true);

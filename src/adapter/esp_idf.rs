@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared};
 use crate::port::{self, Interest, Locked};
@@ -35,15 +36,35 @@ pub struct Server<A: Application<Socket>> {
 /// What the server and its handles share.
 struct Port(Locked<Shared>);
 
+/// The time by the port's clock, which is the hub's.
+#[must_use]
+pub fn now() -> Instant {
+    port::now()
+}
+
 /// How long to wait where the system has no socket or memory for another connection.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
 
 impl Socket {
-    /// A connected socket that was accepted elsewhere, to be [adopted](Hub::adopt): non-blocking, with its opening
-    /// handshake done. At the end it is not closed, but given back to `release`.
+    /// A connected socket that was accepted elsewhere and whose opening handshake is done, to be [adopted](Hub::adopt), and
+    /// where it comes from. It becomes non-blocking. At the end it is not closed, but given back to `release`.
+    ///
+    /// # Errors
+    /// It is no connected socket; by then it has been given back.
+    pub fn adopt(
+        descriptor: i32,
+        release: impl FnOnce(i32) + Send + 'static,
+    ) -> Result<(Self, SocketAddr), Failed> {
+        let socket = Self { descriptor, release: Some(Box::new(release)) };
+        let peer = port::adopt(descriptor)?;
+        Ok((socket, peer))
+    }
+
+    /// The descriptor, which is the caller's to close from now on: after [`Application::hand_over`].
     #[must_use]
-    pub fn new(descriptor: i32, release: impl FnOnce(i32) + Send + 'static) -> Self {
-        Self { descriptor, release: Some(Box::new(release)) }
+    pub fn into_descriptor(mut self) -> i32 {
+        self.release = Some(Box::new(|_| {}));
+        self.descriptor
     }
 
     const fn own(descriptor: i32) -> Self {
@@ -95,7 +116,7 @@ impl<A: Application<Socket>> Server<A> {
     ///
     /// # Errors
     /// The port cannot wait.
-    pub fn run(&mut self) -> Result<(), Failed> {
+    pub fn run(mut self) -> Result<(), Failed> {
         loop {
             let now = port::now();
             self.accept(now);

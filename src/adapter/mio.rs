@@ -34,7 +34,8 @@ pub trait Stream {
     /// As [`Socket::DRAINED_BY_SHORT_READ`].
     const DRAINED_BY_SHORT_READ: bool = false;
 
-    /// As [`Socket::recv`].
+    /// As [`Socket::recv`]. [`ErrorKind::Interrupted`] where there is more to do before anything can be given: it is
+    /// called again when others have had their turn.
     ///
     /// # Errors
     /// The stream's.
@@ -70,7 +71,11 @@ pub struct Plain;
 pub struct Watched<T: Stream> {
     stream: T,
     registry: Arc<Registry>,
+    key: usize,
 }
+
+/// A plain TCP connection that a hub watches.
+pub type TcpSocket = Watched<TcpStream>;
 
 /// A server: listens, and drives a hub.
 pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
@@ -96,6 +101,9 @@ struct Shelf {
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+/// Connections that are accepted before the others have their turn.
+const ACCEPTS: usize = 64;
 /// How long to wait where the system has no descriptor for another connection.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -168,11 +176,12 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         loop {
             let now = self.now();
             self.accept(now);
-            for _ in 0..self.hub.begin(now) {
-                if let Some(key) = self.hub.next_turn() {
-                    let hub = &mut self.hub;
-                    if catch_unwind(AssertUnwindSafe(|| hub.turn(now, key))).is_err() {
-                        self.hub.abandon(key);
+            let hub = &mut self.hub;
+            // What is left of the commands when one panics comes in the next turn.
+            for _ in 0..caught(|| hub.begin(now)).unwrap_or(0) {
+                if let Some(key) = hub.next_turn() {
+                    if caught(|| hub.turn(now, key)).is_none() {
+                        let _ = caught(|| hub.abandon(key));
                     }
                 }
             }
@@ -192,13 +201,16 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
 
     fn accept(&mut self, now: Instant) {
         let Some(listener) = &self.listener else { return };
-        while self.waiting && now >= self.retry && self.hub.admits(now) {
+        for _ in 0..ACCEPTS {
+            if !self.waiting || now < self.retry || !self.hub.admits(now) {
+                break;
+            }
             match listener.accept() {
                 Ok((stream, peer)) => {
                     if let Ok(stream) = self.acceptor.accept(stream) {
+                        let socket = Watched { stream, registry: self.registry.clone(), key: 0 };
                         // One that is not welcome is closed by that.
-                        let _ =
-                            self.hub.accept(now, Watched { stream, registry: self.registry.clone() }, peer);
+                        let _ = caught(|| self.hub.accept(now, socket, peer));
                     }
                 }
                 Err(error) => match error.kind() {
@@ -214,8 +226,9 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     fn wait(&mut self) -> io::Result<()> {
         let now = self.now();
         let mut deadline = self.hub.deadline(now);
-        if self.waiting && self.listener.is_some() && now < self.retry {
-            deadline = deadline.into_iter().chain([self.retry]).min();
+        if self.waiting && self.listener.is_some() && self.hub.admits(now.max(self.retry)) {
+            // One that had to wait may come now: there is room again.
+            deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
         }
         // Rounded up: to wake too early would be to wake twice.
         let timeout = deadline.map(|deadline| match now.until(deadline) {
@@ -287,12 +300,14 @@ impl<T: Stream> Watched<T> {
     pub const fn get_mut(&mut self) -> &mut T {
         &mut self.stream
     }
-}
 
-/// A selector that keeps a list of its own has to be told.
-impl<T: Stream> Drop for Watched<T> {
-    fn drop(&mut self) {
-        let _ = self.registry.deregister(self.stream.tcp());
+    /// The stream, not watched any more: after [`Application::hand_over`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn into_stream(mut self) -> io::Result<T> {
+        self.registry.deregister(self.stream.tcp())?;
+        Ok(self.stream)
     }
 }
 
@@ -300,23 +315,30 @@ impl<T: Stream> Socket for Watched<T> {
     const DRAINED_BY_SHORT_READ: bool = T::DRAINED_BY_SHORT_READ;
 
     fn attach(&mut self, key: usize) -> Result<(), Failed> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(self.stream.tcp(), Token(key), both).map_err(|_| Failed)
+        self.key = key;
+        self.registry.register(self.stream.tcp(), Token(key), BOTH).map_err(|_| Failed)
     }
 
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
-        settle(|| self.stream.recv(into))
+        match self.stream.recv(into) {
+            // What it is ready for is told once more.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                let again = self.registry.reregister(self.stream.tcp(), Token(self.key), BOTH);
+                again.map(|()| None).map_err(|_| Failed)
+            }
+            received => settle(received),
+        }
     }
 
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
-        match settle(|| self.stream.send(bytes, more)) {
+        match settle(retry(|| self.stream.send(bytes, more))) {
             Ok(Some(0)) => Err(Failed),
             sent => sent,
         }
     }
 
     fn flush(&mut self) -> Result<bool, Failed> {
-        settle(|| self.stream.flush()).map(|done| done.is_some())
+        settle(retry(|| self.stream.flush())).map(|done| done.is_some())
     }
 
     fn shutdown(&mut self) -> Result<(), Failed> {
@@ -339,14 +361,26 @@ impl Monitor for Shelf {
     }
 }
 
+/// `None` where it has panicked.
+fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(act)).ok()
+}
+
 /// `None` for what would block.
-fn settle<T>(mut io: impl FnMut() -> io::Result<T>) -> Result<Option<T>, Failed> {
+fn settle<T>(done: io::Result<T>) -> Result<Option<T>, Failed> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(_) => Err(Failed),
+    }
+}
+
+/// Until no signal comes between.
+fn retry<T>(mut io: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match io() {
-            Ok(done) => return Ok(Some(done)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Failed),
+            done => return done,
         }
     }
 }

@@ -52,7 +52,7 @@ enum End {
 /// the rest of a frame's header.
 const CHUNK: usize = 16 * 1024 + 32;
 /// How often one call reads from TCP in search of something to give: records can be empty.
-const READS: usize = 16;
+const READS: usize = 8;
 
 impl Acceptor for Tls {
     type Stream = TlsStream;
@@ -87,7 +87,7 @@ impl TlsStream {
         let _ = self.write();
         let _ = self.tcp.shutdown(Shutdown::Write);
         // To close with something unread would be a reset, which overtakes the alert.
-        let mut unread = [0; 1024];
+        let mut unread = [0; 4096];
         for _ in 0..READS {
             if !matches!(self.tcp.read(&mut unread), Ok(1..)) {
                 break;
@@ -100,10 +100,13 @@ impl TlsStream {
 impl Stream for TlsStream {
     /// 0 is the peer's `close_notify`; an end of TCP without one is an error, as anybody on the way can make it.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        for _ in 0..READS {
+        for turn in 0.. {
             match self.tls.reader().read(into) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 read => return read,
+            }
+            if turn == READS {
+                break;
             }
             self.tls.read_tls(&mut self.tcp)?;
             if let Err(error) = self.tls.process_new_packets() {

@@ -17,3 +17,5 @@ pub use origin::Origin;
 pub use request::Request;
 pub use response::{Body, Fault, Rejection, Response};
 pub use server::{Accept, Answer, HandshakeStep, ServerHandshake};
+#[cfg(feature = "hub")]
+pub(crate) use server::SLOWEST;

@@ -35,9 +35,12 @@ impl<'h> Request<'h> {
         let (method, target) = request.method.zip(request.path).ok_or(Fault::NotHttp)?;
         let minor = request.version.unwrap_or_default();
         let fields = Fields::of(head.trim_ascii_start());
-        // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code [...] to any request
-        // message that contains more than one Host header field line".
-        single(fields, "Host", Fault::HostTwice)?;
+        // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+        // message that lacks a Host header field and to any request message that contains more than one Host
+        // header field line".
+        if single(fields, "Host", Fault::HostTwice)?.is_none() && minor == 1 {
+            return Err(Fault::Host.into());
+        }
         Ok(Self { method, target, minor, fields })
     }
 
@@ -113,7 +116,7 @@ impl<'h> Request<'h> {
             return Err(Rejection::UpgradeRequired);
         }
         // "and the HTTP version MUST be at least 1.1"
-        if self.minor != 1 {
+        if !self.is_http_1_1() {
             return Err(Fault::HttpVersion.into());
         }
         // "A |Host| header field containing the server's authority."
@@ -142,6 +145,11 @@ impl<'h> Request<'h> {
             return Err(Fault::Key.into());
         }
         Ok(key)
+    }
+
+    /// Whether the peer speaks HTTP/1.1, and not 1.0.
+    pub(crate) const fn is_http_1_1(&self) -> bool {
+        self.minor == 1
     }
 
     fn split(&self) -> (&'h str, &'h str) {

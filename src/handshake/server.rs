@@ -72,11 +72,13 @@ pub struct ServerHandshake<'c> {
     deadline: Instant,
     /// The last moment for an answer that is read slowly.
     limit: Instant,
+    /// The answer to a request that is not here in time.
+    late: Rejection,
     phase: Phase,
 }
 
 /// How many times [`Timeouts::write`](crate::Timeouts::write) an answer other than the 101 may take as a whole.
-const SLOWEST: u32 = 10;
+pub(crate) const SLOWEST: u32 = 10;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -100,7 +102,20 @@ impl<'c> ServerHandshake<'c> {
     #[must_use]
     pub fn new(config: &'c Config, now: Instant) -> Self {
         let deadline = now.plus(config.timeouts.handshake);
-        Self { config, scanner: Scanner::default(), deadline, limit: Instant::NEVER, phase: Phase::Request }
+        Self {
+            config,
+            scanner: Scanner::default(),
+            deadline,
+            limit: Instant::NEVER,
+            late: Rejection::Timeout,
+            phase: Phase::Request,
+        }
+    }
+
+    /// Whoever asks is to hear that there is no room, even where his time is over.
+    #[cfg(feature = "hub")]
+    pub(crate) fn refuse(&mut self) {
+        self.late = Rejection::Unavailable;
     }
 
     /// Does what is to be done and says what comes next. `decide` is called once, when the request is here
@@ -227,7 +242,7 @@ impl<'c> ServerHandshake<'c> {
                 self.phase = Phase::Done(HandshakeStep::Refused(0));
                 return;
             }
-            Ok(None) => Decision::from(Rejection::Timeout),
+            Ok(None) => Decision::from(self.late),
             Err(_) => Decision::from(Rejection::from(Fault::NotHttp)),
         };
         if !matches!(decision, Decision::Switch { .. }) {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::handle::Client;
 use crate::handler::{Handler, Outcome};
-use crate::handshake::{Answer, Request, Response};
+use crate::handshake::{Accept, Answer, Request, Response};
 
 /// What a hub serves: it gives each connection its [`Handler`], and answers other requests. Its own data are the hub's.
 pub trait Application<S>: 'static {
@@ -46,9 +46,13 @@ pub trait Application<S>: 'static {
 pub enum Choice<'s, H> {
     /// A connection: its handler is asked next ([`Handler::request`]), and may still refuse.
     Handler(H),
+    /// The same, but accepted like this: its handler is not asked.
+    Accept(H, Accept<'s>),
     /// An answer at once, or none: [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has no handler, and
     /// becomes 500.
     Answer(Answer<'s>),
+    /// An answer at once, of its own memory.
+    Page(Page),
     /// The request's body is received first, at most so many bytes of it, beyond which the answer is 413; then
     /// [`Application::exchange`] is asked. For requests without a body as well, where their answer is made.
     Body(usize),

@@ -11,8 +11,16 @@ use super::slot::{STEPS, Turn};
 use super::socket::{Failed, Io, Socket};
 use crate::config::Config;
 use crate::handler::Outcome;
-use crate::handshake::{Rejection, Request};
+use crate::handshake::{Rejection, Request, SLOWEST};
 use crate::time::Instant;
+
+/// How a request is answered that is not upgraded.
+pub(super) enum Reply {
+    /// With its body, which may have so many bytes.
+    Body(usize),
+    /// At once.
+    Page(Page),
+}
 
 pub(super) struct Exchange {
     config: &'static Config,
@@ -26,6 +34,8 @@ pub(super) struct Exchange {
     written: usize,
     stage: Stage,
     deadline: Instant,
+    /// The last moment for an answer that is read slowly.
+    limit: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,8 +47,8 @@ enum Stage {
 }
 
 impl Exchange {
-    /// With what has been received, of a request whose body may have at most `limit` bytes.
-    pub(super) fn new(received: Vec<u8>, limit: usize, config: &'static Config, now: Instant) -> Self {
+    /// With what has been received of a request.
+    pub(super) fn new(received: Vec<u8>, reply: Reply, config: &'static Config, now: Instant) -> Self {
         let end = received
             .windows(4)
             .position(|end| end == b"\r\n\r\n")
@@ -52,6 +62,14 @@ impl Exchange {
             written: 0,
             stage: Stage::Receive,
             deadline: now.plus(config.timeouts.handshake),
+            limit: Instant::NEVER,
+        };
+        let limit = match reply {
+            Reply::Body(limit) => limit,
+            Reply::Page(page) => {
+                exchange.answer(&page, now);
+                return exchange;
+            }
         };
         match exchange.request().map(|request| (body_len(&request, limit), expects(&request))) {
             Ok((Ok(len), expects)) => {
@@ -64,6 +82,12 @@ impl Exchange {
             Err(rejection) => exchange.answer(&Page::text(rejection.status(), rejection.text()), now),
         }
         exchange
+    }
+
+    /// It is to end in the time for closing.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.limit = self.limit.min(now.plus(self.config.timeouts.close));
+        self.deadline = self.deadline.min(self.limit);
     }
 
     /// Whether anything waits to be written.
@@ -102,7 +126,7 @@ impl Exchange {
             while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
                 let Some(n) = io.send([rest, &[]], counters)? else { break };
                 self.written = self.written.saturating_add(n);
-                self.deadline = now.plus(self.config.timeouts.write);
+                self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
             match self.stage {
                 Stage::Receive if self.request.len() >= self.len => {
@@ -168,7 +192,9 @@ impl Exchange {
         self.written = 0;
         self.answer.extend(page.encode(to_head));
         self.stage = Stage::Answer(page.status);
-        self.deadline = now.plus(self.config.timeouts.write);
+        let write = self.config.timeouts.write;
+        self.limit = self.limit.min((0..SLOWEST).fold(now, |end, _| end.plus(write)));
+        self.deadline = now.plus(write).min(self.limit);
     }
 }
 
@@ -191,5 +217,7 @@ fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Page> {
 
 /// RFC 9110 §10.1.1.
 fn expects(request: &Request<'_>) -> bool {
-    request.header("Expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+    // "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
+    let expect = request.header("Expect").filter(|_| request.is_http_1_1());
+    expect.is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
 }

@@ -133,7 +133,7 @@ impl Handle {
     }
 
     /// The same, and `done` is told, once and in the hub's thread, when the transport has taken the message, or why it
-    /// never will. It must not block.
+    /// never will. It must not block, nor panic.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`]; `done` is told as well.
@@ -232,12 +232,9 @@ impl Handle {
         outcome
     }
 
-    /// For the hub's own turn: what it is asked for, while it says what it has done.
-    pub(super) fn exchange(&self, counters: &Counters, commands: &mut VecDeque<Command>) {
-        self.0.lock(&mut |shared| {
-            shared.counters = *counters;
-            core::mem::swap(&mut shared.commands, commands);
-        });
+    /// For the hub's own turn: what it is asked for, in exchange for an empty queue.
+    pub(super) fn take_commands(&self, commands: &mut VecDeque<Command>) {
+        self.0.lock(&mut |shared| core::mem::swap(&mut shared.commands, commands));
     }
 
     /// For the hub: changes what is shared.

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod any_handler;
 mod application;
 mod counters;
 mod exchange;
@@ -28,16 +29,19 @@ mod message;
 mod note;
 mod pool;
 mod queue;
+mod routes;
 mod settings;
 mod slot;
 mod socket;
 mod timers;
 
+pub use any_handler::AnyHandler;
 pub use application::{Application, Choice, Page};
 pub use counters::{Closed, Counters, Refused};
 pub use handle::{Client, ClientState, Control, Handle, HandleError, Monitor, Shared};
 pub use id::Id;
 pub use message::{Lost, Message};
+pub use routes::Routes;
 pub use settings::{Backlog, Capacity, Overflow, Settings};
 pub use socket::{Failed, Ready, Socket};
 
@@ -125,10 +129,11 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// The application does not want it, or it cannot be watched.
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<Id, S> {
         self.pace = now.after(settings::pace(self.settings.handshakes));
-        count(&mut self.counters.accepted);
         let id = self.free_id();
         let mut client = Client { id, peer, state: ClientState::Handshake, group: 0 };
-        if !self.application.accept(&mut client) {
+        let welcome = self.application.accept(&mut client);
+        count(&mut self.counters.accepted);
+        if !welcome {
             count(&mut self.counters.ended);
             return Err(socket);
         }
@@ -136,9 +141,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if full && self.settings.capacity == Capacity::Evict {
             self.evict();
         }
-        let session = Session::new(self.settings.config, now);
+        let refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
+        let mut session = Session::new(self.settings.config, now);
+        if refuse {
+            session.refuse();
+        }
         let mut slot = Slot::new(socket, client, session, None, now);
-        slot.refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
+        slot.refuse = refuse;
         self.seat(slot)
     }
 
@@ -195,15 +204,15 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     /// The first part of [`run`](Self::run): commands, and timers. How many turns are due.
     pub fn begin(&mut self, now: Instant) -> usize {
-        let mut commands = mem::take(&mut self.commands);
-        self.handle.exchange(&self.counters, &mut commands);
-        for command in commands.drain(..) {
+        // What a panic has left comes first.
+        if self.commands.is_empty() {
+            self.handle.take_commands(&mut self.commands);
+        }
+        while let Some(command) = self.commands.pop_front() {
             self.obey(command);
         }
-        // Its memory is used again.
-        self.commands = commands;
-        while let Some((moment, id)) = self.timers.pop(now) {
-            if let Some(slot) = self.find(id).filter(|slot| slot.timer == moment) {
+        while let Some(id) = self.timers.pop(now) {
+            if let Some(slot) = self.find(id) {
                 slot.timer = Instant::NEVER;
                 self.enlist(id.slot as usize);
             }
@@ -229,14 +238,10 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             self.handle.update(|shared| show(shared, key, Some(client)));
         }
         match turn {
-            Turn::Wait(Some(deadline)) => {
-                let moment = round_up(now, deadline);
-                if moment < slot.timer {
-                    slot.timer = moment;
-                    self.timers.set(moment, id);
-                }
+            Turn::Wait(deadline) => {
+                let moment = deadline.map_or(Instant::NEVER, |deadline| round_up(now, deadline));
+                self.timers.set(id, &mut slot.timer, moment);
             }
-            Turn::Wait(None) => {}
             Turn::Again => self.enlist(key),
             Turn::Ended(outcome) => {
                 self.counters.end(outcome);
@@ -254,14 +259,18 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// The turn of this session has panicked: it is dropped.
     pub fn abandon(&mut self, key: usize) {
         note!("a handler panicked in place {:?}", key);
-        count(&mut self.counters.panicked);
-        self.leave(key, None);
+        if self.slot(key).is_some() {
+            count(&mut self.counters.panicked);
+            self.leave(key, None);
+        }
     }
 
-    /// When [`run`](Self::run) is to be called at the latest.
+    /// When [`run`](Self::run) is to be called at the latest. Asked for before each wait: it also tells handles what was
+    /// done.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        if !self.list.is_empty() {
+        self.handle.update(|shared| shared.counters = self.counters);
+        if !self.list.is_empty() || !self.commands.is_empty() {
             return Some(now);
         }
         let pace = (now < self.pace).then_some(self.pace);
@@ -380,14 +389,18 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
         let place = self.places.get_mut(key)?;
         let mut slot = place.slot.take()?;
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(slot.client.id.slot);
+        // A place whose names are used up is not used again.
+        if let Some(generation) = place.generation.checked_add(1) {
+            place.generation = generation;
+            self.free.push(slot.client.id.slot);
+        }
+        self.timers.set(slot.client.id, &mut slot.timer, Instant::NEVER);
         self.sessions = self.sessions.saturating_sub(1);
+        count(&mut self.counters.ended);
         self.handle.update(|shared| show(shared, key, None));
         note!("{:?} has ended: {:?}", slot.client.id, outcome);
         let lost = slot.end(&mut self.pool);
         self.counters.lost = self.counters.lost.saturating_add(lost);
-        count(&mut self.counters.ended);
         self.application.ended(&slot.client, outcome);
         Some(slot)
     }

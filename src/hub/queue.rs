@@ -19,6 +19,9 @@ pub(super) struct Queue {
     copied: VecDeque<(u64, Done)>,
 }
 
+/// For so many messages memory is kept.
+const KEPT: usize = 8;
+
 /// What became of a message that was to be queued.
 pub(super) enum Queued {
     Yes,
@@ -32,13 +35,17 @@ pub(super) enum Queued {
 impl Queue {
     pub(super) fn push(&mut self, message: Message, done: Done, backlog: &Backlog) -> Queued {
         let len = message.len();
+        let fits = |messages: usize, bytes: usize| {
+            messages < backlog.messages && bytes.saturating_add(len) <= backlog.bytes
+        };
+        // A message that has begun is finished: only whole ones are dropped.
+        let begun = self.waiting.front().filter(|_| self.direct.is_some());
+        let (begun, stays) = begun.map_or((0, 0), |(message, _)| (1, message.len()));
         let mut dropped = 0u64;
-        while self.waiting.len() >= backlog.messages || self.bytes.saturating_add(len) > backlog.bytes {
-            // A message that has begun is finished: only whole ones are dropped.
-            let oldest = usize::from(self.direct.is_some());
+        while !fits(self.waiting.len(), self.bytes) {
             match backlog.overflow {
-                Overflow::DropOldest if self.waiting.len() > oldest && len <= backlog.bytes => {
-                    if let Some((message, done)) = self.waiting.remove(oldest) {
+                Overflow::DropOldest if fits(begun, stays) => {
+                    if let Some((message, done)) = self.waiting.remove(begun) {
                         self.bytes = self.bytes.saturating_sub(message.len());
                         done.tell(Err(Lost::Overflow));
                         dropped = dropped.saturating_add(1);
@@ -107,6 +114,19 @@ impl Queue {
             }
         }
         count
+    }
+
+    /// Whether a message stands in the transmit buffer.
+    pub(super) fn has_copied(&self) -> bool {
+        !self.copied.is_empty()
+    }
+
+    /// Nothing may come for long: gives back what memory a burst has taken.
+    pub(super) fn shrink(&mut self) {
+        if self.waiting.capacity().max(self.copied.capacity()) > KEPT {
+            self.waiting.shrink_to(KEPT);
+            self.copied.shrink_to(KEPT);
+        }
     }
 
     /// Nothing of it will be sent; how many messages that were.

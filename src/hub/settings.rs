@@ -37,7 +37,7 @@ pub struct Settings {
 /// What happens to a connection for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// It is answered with 503, when its request is here or its time is over. So many may wait for that at once; further
+    /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at once; further
     /// ones wait to be accepted.
     Refuse(usize),
     /// The session that has been silent for longest is closed with 1013 to make room.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::application::{Application, Choice};
 use super::counters::{Counters, count};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Reply};
 use super::handle::{Client, ClientState};
 use super::message::{Done, Lost, Message};
 use super::pool::{Buffers, Pool};
@@ -24,7 +24,7 @@ use crate::handshake::{Answer, Rejection, Request};
 use crate::outbox::{Halt, Outbox};
 use crate::time::Instant;
 
-/// What one session may do before the others have their turn: bytes to receive, and steps.
+/// What one session may do before the others have their turn: bytes to receive and to send, and steps.
 const BYTES: usize = 64 * 1024;
 pub(super) const STEPS: usize = 64;
 /// From so many bytes on, a message is written from where it lies and not copied.
@@ -140,6 +140,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         let mut budget = BYTES;
         for _ in 0..STEPS {
             if let Some(exchange) = &mut self.exchange {
+                if self.close.take().is_some() {
+                    self.client.state = ClientState::Closing;
+                    exchange.hurry(now);
+                }
                 return exchange.run(now, application, &self.client, &mut self.io, counters);
             }
             if budget == 0 {
@@ -151,17 +155,19 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 if self.session.connection().is_none() {
                     self.session.reset();
                 }
+                // What was sent before goes before it, as far as there is room.
+                self.feed();
                 self.session.close(&mut self.buffers.tx, code, &reason);
             }
             let Buffers { head, rx, tx } = &mut self.buffers;
-            let mut body = None;
+            let mut reply = None;
             let mut link = Link {
                 application: &mut *application,
                 handler: &mut self.handler,
                 client: &mut self.client,
                 messages: &mut counters.messages,
                 refuse: self.refuse,
-                body: &mut body,
+                reply: &mut reply,
             };
             let step = self.session.poll(now, &mut link, head, rx, tx);
             self.note_state(pool, counters);
@@ -169,8 +175,9 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 SessionStep::Wait { deadline } => match self.turn(now, &mut budget, counters) {
                     Ok(true) => {}
                     Ok(false) => {
-                        if self.session.is_idle(&self.buffers.rx, &self.buffers.tx) {
+                        if self.is_idle() {
                             pool.take(&mut self.buffers);
+                            self.queue.shrink();
                         }
                         return Turn::Wait(deadline);
                     }
@@ -183,8 +190,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 }
                 SessionStep::Done(Outcome::HandOver) => {
                     let received = self.buffers.head.filled().to_vec();
-                    let Some(limit) = body else { return Turn::HandOver(received) };
-                    self.exchange = Some(Exchange::new(received, limit, config, now));
+                    let Some(reply) = reply else { return Turn::HandOver(received) };
+                    self.exchange = Some(Exchange::new(received, reply, config, now));
                     pool.take(&mut self.buffers);
                 }
                 SessionStep::Done(outcome) => return Turn::Ended(outcome),
@@ -197,6 +204,19 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     pub(super) fn end(&mut self, pool: &mut Pool) -> u64 {
         pool.take(&mut self.buffers);
         self.queue.clear()
+    }
+
+    /// Whether it has no need of its buffers until something comes.
+    fn is_idle(&self) -> bool {
+        let Buffers { head, rx, tx } = &self.buffers;
+        match self.session.connection() {
+            // Nothing of the request is here yet, or all of the answer is gone.
+            None => {
+                let ended = head.is_ended() || rx.is_ended();
+                head.is_empty() && rx.is_empty() && tx.is_empty() && !ended
+            }
+            Some(_) => self.session.is_idle(rx, tx),
+        }
     }
 
     fn note_state(&mut self, pool: &mut Pool, counters: &mut Counters) {
@@ -215,6 +235,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         if let Some(frame) = self.queue.direct() {
             if let Some(n) = self.io.send(frame, counters)? {
                 moved = true;
+                *budget = budget.saturating_sub(n);
                 let left = self.buffers.tx.preceded(n);
                 if self.queue.wrote(n, left) {
                     count(&mut counters.delivered);
@@ -222,10 +243,16 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             }
         } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
             moved = true;
+            *budget = budget.saturating_sub(n);
             self.buffers.tx.consume(n);
             self.written = self.written.saturating_add(n as u64);
+            let own = !self.queue.has_copied();
             let delivered = self.queue.flushed(self.written);
             counters.delivered = counters.delivered.saturating_add(delivered);
+            // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
+            if own && self.buffers.tx.is_empty() {
+                self.feed();
+            }
         }
         let Buffers { head, rx, .. } = &mut self.buffers;
         if let Some(n) = self.io.recv(self.session.spare(head, rx), counters)? {
@@ -243,6 +270,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     /// Moves on what waits in the queue, where a message may begin; whether it did.
     fn feed(&mut self) -> bool {
         let mut moved = false;
+        // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
+        if self.queue.has_copied() {
+            return false;
+        }
         while let Some(message) = self.queue.next() {
             let (len, room) = (message.len(), self.buffers.tx.capacity());
             let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
@@ -272,7 +303,8 @@ struct Link<'a, S, A: Application<S>> {
     client: &'a mut Client,
     messages: &'a mut u64,
     refuse: bool,
-    body: &'a mut Option<usize>,
+    /// Given where the hub itself is to answer what was handed over.
+    reply: &'a mut Option<Reply>,
 }
 
 impl<S, A: Application<S>> Handler for Link<'_, S, A> {
@@ -283,9 +315,17 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         match self.application.request(self.client, request) {
             Choice::Handler(handler) => self.handler.insert(handler).request(request),
             Choice::Answer(Answer::Accept(_)) => Answer::Respond(Rejection::Internal.response()),
+            Choice::Accept(handler, accept) => {
+                *self.handler = Some(handler);
+                Answer::Accept(accept)
+            }
             Choice::Answer(answer) => answer,
+            Choice::Page(page) => {
+                *self.reply = Some(Reply::Page(page));
+                Answer::HandOver
+            }
             Choice::Body(limit) => {
-                *self.body = Some(limit);
+                *self.reply = Some(Reply::Body(limit));
                 Answer::HandOver
             }
         }

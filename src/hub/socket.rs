@@ -26,7 +26,7 @@ pub trait Socket {
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed>;
 
     /// Writes some of `bytes`, and where it can, behind all of them, some of `more`. `None` is that it takes nothing
-    /// yet.
+    /// yet; 0 that it never will.
     ///
     /// # Errors
     /// The transport is of no use any more.
@@ -117,6 +117,8 @@ impl<S: Socket> Io<S> {
         }
         let sent = self.socket.send(bytes, more)?;
         match sent {
+            // It would be asked for ever.
+            Some(0) => return Err(Failed),
             None => self.writable = false,
             Some(n) => counters.sent = counters.sent.saturating_add(n as u64),
         }

@@ -2,29 +2,35 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::collections::BinaryHeap;
-use core::cmp::Reverse;
+use alloc::collections::BTreeSet;
 
 use super::id::Id;
 use crate::time::Instant;
 
-/// Timers of sessions. One that was set to an earlier time leaves the later one behind, which is known by its time.
+/// Timers of sessions, one for each at the most.
 #[derive(Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(Instant, Id)>>);
+pub(super) struct Timers(BTreeSet<(Instant, Id)>);
 
 impl Timers {
-    pub(super) fn set(&mut self, moment: Instant, id: Id) {
-        self.0.push(Reverse((moment, id)));
+    /// Moves the timer of a session from `timer` to `moment`; [`Instant::NEVER`] is none.
+    pub(super) fn set(&mut self, id: Id, timer: &mut Instant, moment: Instant) {
+        if *timer != moment {
+            self.0.remove(&(*timer, id));
+            if moment != Instant::NEVER {
+                self.0.insert((moment, id));
+            }
+            *timer = moment;
+        }
     }
 
     /// The next one that has passed.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Id)> {
-        let Reverse((moment, _)) = self.0.peek()?;
-        if *moment > now { None } else { self.0.pop().map(|Reverse(timer)| timer) }
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Id> {
+        let (moment, _) = self.0.first()?;
+        if *moment > now { None } else { self.0.pop_first().map(|(_, id)| id) }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.peek().map(|Reverse((moment, _))| *moment)
+        self.0.first().map(|(moment, _)| *moment)
     }
 }
 

@@ -1,0 +1,455 @@
+#!/usr/bin/env python3
+"""The component over lwIP, end to end: run.sh check.py PROGRAM. Python 3.8+, nothing to install.
+
+Every check has a server of its own; a line for each, exit code 1 if one failed.
+"""
+import os
+import queue
+import random
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../tests/peers"))
+from check import check, equal, run  # noqa: E402
+
+PROGRAM = os.path.abspath(sys.argv[1])
+V4, V6 = "192.0.2.2", "2001:db8::2"
+SECONDS = 20  # for whatever is waited for; all of it takes moments
+KIB, MIB = 1 << 10, 1 << 20
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+if {name for _, name in socket.if_nameindex()} != {"lo", "tap0"}:
+    sys.exit("this is no network of its own: use run.sh")
+
+
+class Server:
+    """The program, with settings as in sansocket.h; it has to live until the end of the check."""
+
+    def __init__(self, **settings):
+        self.connections = settings.setdefault("connections", 4)
+        self.process = subprocess.Popen([PROGRAM] + ["%s=%d" % s for s in settings.items()], text=True, bufsize=1,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.lines, self.seen = queue.Queue(), []
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
+
+    def __enter__(self):
+        try:
+            self.expect("listening")
+        except BaseException:
+            self.process.kill()
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        alive = self.process.poll() is None
+        self.process.kill()
+        self.process.wait()
+        if kind is None:
+            assert alive, "the server has ended: %d" % self.process.returncode
+
+    def expect(self, start):
+        """The rest of the next line that starts so; others are passed over."""
+        while True:
+            line = self.lines.get(timeout=SECONDS)
+            assert line is not None, "the server has ended: %s" % self.seen[-3:]
+            self.seen.append(line)
+            if line.startswith(start):
+                return line[len(start):].strip()
+
+    def tell(self, order):
+        self.process.stdin.write(order + "\n")
+        return self.expect(order.split()[0] + (" " if " " in order else ""))
+
+    def memory(self):
+        """Bytes of malloc, lwIP's included, and the number that the next socket would have."""
+        used, number = self.tell("memory").split()
+        return int(used), int(number)
+
+    def released(self):
+        return sum(line == "released" for line in self.seen)
+
+    def all_serve(self):
+        """Every place is free, and echoes."""
+        clients = [patient() for _ in range(self.connections)]
+        for client in clients:
+            client.echo(TEXT, b"a place")
+        for client in clients:
+            client.close()
+
+
+def dial(host=V4, port=80, receive_buffer=None):
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    s.settimeout(SECONDS)
+    if receive_buffer:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    s.connect((host, port))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
+def request(path="/ws"):
+    return ("GET %s HTTP/1.1\r\nHost: board\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n" % (path, KEY)).encode()
+
+
+def frame(opcode, payload, fin=True):
+    n, mask = len(payload), os.urandom(4)
+    size = bytes([0x80 | n]) if n < 126 else struct.pack(">BH", 0xFE, n) if n < 65536 else struct.pack(">BQ", 0xFF, n)
+    masks = (mask * (n // 4 + 1))[:n]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(masks, "big")
+    return bytes([fin << 7 | opcode]) + size + mask + masked.to_bytes(n, "big")
+
+
+def status(s):
+    """Of the answer, whose head is read."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = s.recv(1)
+        assert byte, "the stream ended within a head: %r" % head
+        head += byte
+    return int(head.split()[1]), head
+
+
+class Busy(Exception):
+    """There is no place."""
+
+
+class Client:
+    def __init__(self, **where):
+        self.socket = dial(**where)
+        self.socket.sendall(request())
+        got, head = status(self.socket)
+        if got == 503:
+            raise Busy
+        assert got == 101 and ACCEPT in head, head
+        self.stream = self.socket.makefile("rb")
+
+    def read(self, n):
+        data = self.stream.read(n)
+        assert len(data) == n, "the stream ended after %d of %d bytes" % (len(data), n)
+        return data
+
+    def frame(self):
+        """(fin, opcode, payload) of the next frame."""
+        first, n = self.read(2)
+        assert not n & 0x80, "a server does not mask"
+        if n > 125:
+            n, = struct.unpack(">H" if n == 126 else ">Q", self.read(2 if n == 126 else 8))
+        return first >> 7, first & 0x7F, self.read(n)
+
+    def message(self):
+        fin, kind, payload = self.frame()
+        parts = [payload]
+        while not fin:
+            fin, opcode, payload = self.frame()
+            equal(opcode, CONTINUATION)
+            parts.append(payload)
+        return kind, b"".join(parts)
+
+    def send(self, data):
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            pass  # the receiver sees it as well
+
+    def echo(self, kind, payload):
+        """Sends while it receives, for no message fits the server."""
+        sending = threading.Thread(target=self.send, args=(frame(kind, payload),), daemon=True)
+        sending.start()
+        got = self.message()
+        sending.join(SECONDS)
+        assert got == (kind, payload), "what came back is not what was sent"
+
+    def close(self):
+        """The closing handshake, to the end of the stream."""
+        self.socket.sendall(frame(CLOSE, b"\x03\xe8"))
+        equal(self.frame(), (1, CLOSE, b"\x03\xe8"))
+        equal(self.stream.read(), b"")
+        self.drop()
+
+    def drop(self):
+        self.stream.close()
+        self.socket.close()
+
+    def reset(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.drop()
+
+
+def patient(**where):
+    """A client; a place that was just given up may take a moment to be free."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            return Client(**where)
+        except Busy:
+            assert time.monotonic() < end, "no place came free"
+            time.sleep(0.02)
+
+
+@check("echo: every length form, text and binary, over IPv4 and IPv6")
+def echo():
+    with Server():
+        for host in (V4, V6):
+            client = Client(host=host)
+            for n in (0, 1, 125, 126, 3000, 65535, 65536):
+                client.echo(TEXT, b"x" * n)
+                client.echo(BINARY, os.urandom(n))
+            client.close()
+
+
+@check("4 MiB stream through 1 KiB, four times at once")
+def stream():
+    with Server() as server:
+        failed = []
+
+        def one():
+            try:
+                client = Client()
+                client.echo(BINARY, os.urandom(4 * MIB))
+                client.close()
+            except BaseException as e:
+                failed.append(e)
+
+        threads = [threading.Thread(target=one, daemon=True) for _ in range(server.connections)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+
+
+@check("request and frames cut at every byte, and byte by byte")
+def segments():
+    sent = request() + frame(TEXT, b"Hello") + frame(BINARY, b"x" * 200) + frame(PING, b"p") + frame(CLOSE, b"\x03\xe8")
+    want = b"\x81\x05Hello\x82\x7e\0\xc8" + b"x" * 200 + b"\x8a\x01p\x88\x02\x03\xe8"
+    with Server() as server:
+        for cuts in [(n,) for n in range(1, len(sent))] + [tuple(range(1, len(sent)))]:
+            with dial() as s:
+                for start, end in zip((0,) + cuts, cuts + (len(sent),)):
+                    s.sendall(sent[start:end])
+                    time.sleep(0.001)
+                equal((cuts[0], status(s)[0]), (cuts[0], 101))
+                equal((cuts[0], s.makefile("rb").read()), (cuts[0], want))
+        server.all_serve()
+
+
+@check("fragments, with a ping between them")
+def fragments():
+    with Server():
+        client = Client()
+        for n in (1, 100, 5000):
+            part = os.urandom(n)
+            client.socket.sendall(frame(BINARY, part, False) + frame(PING, b"?") + frame(CONTINUATION, part, False))
+            client.socket.sendall(frame(CONTINUATION, b""))
+            got = b""
+            pongs, fin = 0, 0
+            while not fin:
+                last, opcode, payload = client.frame()
+                if opcode == PONG:
+                    equal(payload, b"?")
+                    pongs += 1
+                else:
+                    got, fin = got + payload, last
+            equal((pongs, got == part * 2), (1, True))
+        client.close()
+
+
+@check("a slow reader: others are served, memory is bounded, and its time ends")
+def slow_reader():
+    with Server(write=3, queue_bytes=8 * KIB) as server:
+        other = Client()
+        other.echo(TEXT, b"there")
+        before, _ = server.memory()
+        slow = Client(receive_buffer=4096)
+        threading.Thread(target=slow.send, args=(frame(BINARY, os.urandom(MIB)),), daemon=True).start()
+        time.sleep(1)  # by now everything between here and there is full
+        for i in range(100):
+            other.echo(TEXT, b"quick")
+            equal(server.tell("broadcast " + "b" * KIB), "0")
+            equal(other.message(), (TEXT, b"b" * KIB))
+        # TCP's two buffers of 64 KiB, twice as large with what malloc and pbufs take; our own are small beside them
+        grown = server.memory()[0] - before
+        assert grown < 320 * KIB, "%d bytes" % grown
+        assert "the peer reads nothing" in server.expect("ws_echo_server: Closed:"), server.seen[-1]
+        other.echo(TEXT, b"still there")
+        other.close()
+        slow.drop()
+        server.all_serve()
+
+
+@check("100 resets in mid-message leave every place and every socket free")
+def resets():
+    with Server() as server:
+        server.all_serve()
+        _, number = server.memory()
+        for i in range(100):
+            client = patient()
+            client.socket.sendall(frame(BINARY, os.urandom(10000), i % 4 < 2)[:random.randrange(2, 10000)])
+            if i % 3:
+                client.read(1)
+            client.reset()
+        server.all_serve()
+        equal(server.memory()[1], number)
+
+
+@check("half close: what was asked for still comes, then the end")
+def half_close():
+    with Server() as server:
+        for _ in range(20):
+            with dial() as s:
+                s.sendall(request() + frame(BINARY, b"x" * 3000) + frame(CLOSE, b"\x03\xe8"))
+                s.shutdown(socket.SHUT_WR)
+                equal(status(s)[0], 101)
+                equal(s.makefile("rb").read(), b"\x82\x7e" + struct.pack(">H", 3000) + b"x" * 3000 + b"\x88\x02\x03\xe8")
+            client = patient()
+            client.socket.sendall(frame(TEXT, b"Hello"))
+            client.socket.shutdown(socket.SHUT_WR)
+            equal(client.message(), (TEXT, b"Hello"))
+            client.stream.read()
+            client.drop()
+            with dial() as s:
+                s.sendall(request()[:60])
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(1000):
+                    pass
+        server.all_serve()
+
+
+@check("the limit: 503, one at a time, and none is lost when one ends")
+def limit():
+    with Server(connections=3, waiting=1, handshake=2) as server:
+        for _ in range(3):
+            held = [patient() for _ in range(3)]
+            for _ in range(3):
+                with dial() as s:
+                    s.sendall(request())
+                    equal(status(s)[0], 503)
+                    s.makefile("rb").read()
+            with dial() as mute, dial() as waits:
+                waits.sendall(request())  # the place of those that wait is taken by one who says nothing
+                while mute.recv(1000):
+                    pass
+                equal(status(waits)[0], 503)
+            for client in held:
+                client.echo(TEXT, b"still here")
+            held.pop().close()
+            held.append(patient())
+            for client in held:
+                client.close()
+        server.all_serve()
+
+
+@check("broadcast, send and close from another thread")
+def wake():
+    with Server() as server:
+        clients = [Client(), Client(host=V6)]
+        for i in range(200):
+            equal(server.tell("broadcast number %d" % i), "0")
+            for client in clients:
+                equal(client.message(), (TEXT, b"number %d" % i))
+        first, second = server.tell("clients").split()
+        equal(server.tell("send %s to one" % second), "0")
+        equal(clients[1].message(), (TEXT, b"to one"))
+        equal(server.tell("close %s 4000" % first), "0")
+        equal(clients[0].frame(), (1, CLOSE, struct.pack(">H", 4000)))
+        clients[0].socket.sendall(frame(CLOSE, struct.pack(">H", 4000)))
+        equal(clients[0].stream.read(), b"")
+        clients[0].drop()
+        while first in server.tell("clients").split():
+            time.sleep(0.02)
+        clients[0] = Client()  # in the same place
+        assert first not in server.tell("clients").split()
+        for order in ("send %s for the dead", "close %s 4000"):
+            equal(server.tell(order % first), "0")
+        clients[0].echo(TEXT, b"not meant")
+        equal(server.tell("close %s 1006" % second), "-3")
+        for client in clients:
+            client.close()
+
+
+@check("a queue that is full is an error at once")
+def full():
+    with Server(commands=4, queue=8) as server:
+        client = Client()
+        server.tell("hold")
+        client.socket.sendall(frame(TEXT, b"has to be logged"))
+        time.sleep(0.5)  # by now the loop stands still
+        results = [server.tell("broadcast %d" % i) for i in range(8)]
+        equal(results, ["0"] * 4 + ["-1"] * 4)
+        server.tell("resume")
+        equal(client.message(), (TEXT, b"has to be logged"))
+        for i in range(4):
+            equal(client.message(), (TEXT, b"%d" % i))
+        client.close()
+
+
+@check("connections that another server has accepted are adopted, and given back once")
+def adopt():
+    with Server() as server:
+        server.all_serve()
+        number = server.memory()[1]
+        for i in range(30):
+            client = patient(port=81)
+            equal(server.expect("adopted"), "0")
+            client.echo(BINARY, os.urandom(5000))
+            if i % 3 == 0:
+                client.close()
+            elif i % 3 == 1:
+                client.reset()
+            else:
+                client.socket.sendall(frame(BINARY, b"x" * 5000)[:-1])
+                client.drop()
+            server.expect("released")
+        held = [Client() for _ in range(server.connections)]
+        late = Client(port=81)
+        equal(late.stream.read(), b"")  # there is no place
+        server.expect("released")
+        for client in held:
+            client.close()
+        server.all_serve()
+        equal((server.memory()[1], server.released()), (number, 31))
+
+
+@check("stop, and start again: everybody is told, and nothing leaks")
+def restart():
+    with Server() as server:
+        after = []
+        for _ in range(6):
+            clients, adopted = [Client() for _ in range(2)], Client(port=81)
+            for client in clients + [adopted]:
+                client.echo(TEXT, b"here")
+            server.process.stdin.write("stop\n")
+            for client in clients + [adopted]:
+                equal(client.frame(), (1, CLOSE, struct.pack(">H", 1001)))
+                client.socket.sendall(frame(CLOSE, struct.pack(">H", 1001)))
+                equal(client.stream.read(), b"")
+                client.drop()
+            equal(server.expect("stop "), "-2")  # what it is asked for then
+            try:
+                dial().close()
+                raise AssertionError("it still listens")
+            except ConnectionRefusedError:
+                pass
+            after.append(server.memory())
+            server.process.stdin.write("start\n")
+            server.expect("listening")
+        equal((len({number for _, number in after}), server.released()), (1, 6))
+        grown = after[-1][0] - after[1][0]
+        assert grown < 16 * KIB, "%d bytes in 4 times" % grown
+        server.all_serve()
+
+
+run()

@@ -1,0 +1,337 @@
+//! An application of routes: what is served where.
+
+#![forbid(unsafe_code)]
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use super::Hub;
+use super::any_handler::AnyHandler;
+use super::application::{Application, Choice, Page};
+use super::handle::{Client, Control};
+use super::socket::Socket;
+use crate::handler::{Handler, Outcome};
+use crate::handshake::{Accept, Answer, Rejection, Request, Response};
+
+/// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and what is handed over, side by side.
+///
+/// A pattern is a path; at its end may stand the marks of ESP-IDF's wildcards: `/*` is whatever begins with `/`, `/a?` is
+/// `/` with or without the `a`, and `/a?*` is `/`, `/a`, and whatever begins with `/a`. The query is no part of it.
+///
+/// Of the patterns that match a path the most specific counts, in whatever order they were added: one without `*` before
+/// one with, then the longer one. Among routes with that pattern the method decides, and then who was added first:
+///
+/// - an upgrade goes to a WebSocket, and to [`get`](Self::get) where there is none;
+/// - HEAD goes to [`get`](Self::get), and its answer has no body;
+/// - a GET where there is only a WebSocket is answered with 426, another method that nobody takes with 405 and `Allow`;
+/// - [`hand_over`](Self::hand_over) takes every method. As `*` it is the fall-back for every path that nothing else
+///   matches, which otherwise is answered with 404.
+///
+/// What adds a route returns its number, from 1 on and never given twice. It is set as [`Client::group`], so
+/// that a broadcast reaches the clients of one route; the hook of a WebSocket may set another, for rooms of its own.
+///
+/// Routes can be added and removed while the hub runs, in [`with`](Self::with); the connections of a route that is
+/// removed live on. What belongs to a route, or to all of them, its closures own or share; what belongs to a session,
+/// its path and query as well, its handler keeps.
+///
+/// ```
+/// use sansocket::handshake::{Accept, Origin};
+/// use sansocket::hub::{Page, Routes};
+/// use sansocket::{Event, Halt, Handler, Instant, Outbox, Payload};
+///
+/// /// Answers with the room that it was asked for in.
+/// struct Room(String);
+///
+/// impl Handler for Room {
+///     fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+///         match event {
+///             Event::Data(data) if data.end => Ok(out.send(data.kind, self.0.as_bytes())?),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// # fn routes<S: 'static>() -> Routes<S> {
+/// let mut routes = Routes::new();
+/// let accept = Accept { protocols: &["chat"], origin: Origin::Any, ..Accept::default() };
+/// routes.websocket_with("/rooms/*", accept, |_, request| match request.query_value("token") {
+///     Some("valid") => Ok(Room(request.path().into())),
+///     _ => Err(Page::text(401, "the token is missing or wrong\n")),
+/// });
+/// routes.get("/status", |_, _| Page::new(200, "application/json", "{\"up\":true}"));
+/// routes.post("/echo", 1024, |_, _, body| Page::new(200, "application/octet-stream", body));
+/// # routes
+/// # }
+/// ```
+pub struct Routes<S> {
+    /// The most specific first.
+    routes: Vec<Route<S>>,
+    /// The number that was given last.
+    last: u32,
+    welcome: Option<Welcome>,
+    farewell: Option<Farewell>,
+}
+
+struct Route<S> {
+    number: u32,
+    pattern: Pattern,
+    action: Action<S>,
+}
+
+enum Action<S> {
+    WebSocket(Option<Accept<'static>>, Hook),
+    Exchange(&'static str, usize, Reply),
+    HandOver(Taker<S>),
+}
+
+type Hook = Box<dyn FnMut(&mut Client, &Request<'_>) -> Result<AnyHandler, Page> + Send>;
+type Reply = Box<dyn FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send>;
+type Taker<S> = Box<dyn FnMut(&Client, S, Vec<u8>) + Send>;
+type Welcome = Box<dyn FnMut(&mut Client) -> bool + Send>;
+type Farewell = Box<dyn FnMut(&Client, Option<Outcome>) + Send>;
+
+impl<S> Routes<S> {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { routes: Vec::new(), last: 0, welcome: None, farewell: None }
+    }
+
+    /// A WebSocket. `hook` sees the request before it is answered, and gives the connection its handler, or refuses with
+    /// a page; how it is accepted says the handler's own [`request`](Handler::request). Behind the 101,
+    /// [`Handler::opened`] is the next to be called.
+    pub fn websocket<H: Handler + Send + 'static>(
+        &mut self,
+        pattern: &str,
+        hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+    ) -> u32 {
+        self.add(pattern, Action::WebSocket(None, erase(hook)))
+    }
+
+    /// The same, accepted like this: with the route's own subprotocols, origins, fields of the 101, limits, deadlines and
+    /// control mode. The handler's `request` is not asked.
+    pub fn websocket_with<H: Handler + Send + 'static>(
+        &mut self,
+        pattern: &str,
+        accept: Accept<'static>,
+        hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+    ) -> u32 {
+        self.add(pattern, Action::WebSocket(Some(accept), erase(hook)))
+    }
+
+    /// A page, for GET and HEAD.
+    pub fn get(
+        &mut self,
+        pattern: &str,
+        mut page: impl FnMut(&Client, &Request<'_>) -> Page + Send + 'static,
+    ) -> u32 {
+        self.http("GET", pattern, 0, move |client, request, _| page(client, request))
+    }
+
+    /// What is done with the body of a POST, which may have at most `limit` bytes; beyond that the answer is 413.
+    pub fn post(
+        &mut self,
+        pattern: &str,
+        limit: usize,
+        reply: impl FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send + 'static,
+    ) -> u32 {
+        self.http("POST", pattern, limit, reply)
+    }
+
+    /// The same for any method: `PUT`, `DELETE`.
+    pub fn http(
+        &mut self,
+        method: &'static str,
+        pattern: &str,
+        limit: usize,
+        reply: impl FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send + 'static,
+    ) -> u32 {
+        self.add(pattern, Action::Exchange(method, limit, Box::new(reply)))
+    }
+
+    /// Requests that belong to somebody else, whatever they ask for: the transport, and all bytes that came.
+    pub fn hand_over(
+        &mut self,
+        pattern: &str,
+        taker: impl FnMut(&Client, S, Vec<u8>) + Send + 'static,
+    ) -> u32 {
+        self.add(pattern, Action::HandOver(Box::new(taker)))
+    }
+
+    /// Asked for each transport that was accepted, whether it is welcome; see [`Application::accept`].
+    pub fn on_accept(&mut self, welcome: impl FnMut(&mut Client) -> bool + Send + 'static) {
+        self.welcome = Some(Box::new(welcome));
+    }
+
+    /// Told of each session that has ended; see [`Application::ended`].
+    pub fn on_end(&mut self, farewell: impl FnMut(&Client, Option<Outcome>) + Send + 'static) {
+        self.farewell = Some(Box::new(farewell));
+    }
+
+    /// Removes a route; whether there was one with this number. A request whose body is still being received is answered
+    /// with 404.
+    pub fn remove(&mut self, number: u32) -> bool {
+        let before = self.routes.len();
+        self.routes.retain(|route| route.number != number);
+        self.routes.len() < before
+    }
+
+    fn add(&mut self, pattern: &str, action: Action<S>) -> u32 {
+        self.last = self.last.saturating_add(1);
+        let route = Route { number: self.last, pattern: Pattern::new(pattern), action };
+        let at = self.routes.partition_point(|other| other.order() <= route.order());
+        self.routes.insert(at, route);
+        self.last
+    }
+
+    fn numbered(&mut self, number: u32) -> Option<&mut Action<S>> {
+        self.routes.iter_mut().find(|route| route.number == number).map(|route| &mut route.action)
+    }
+}
+
+impl<S> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Socket + 'static> Routes<S> {
+    /// Changes the routes of a hub that runs: in [`Handle::run`](super::Handle::run). `None` where they are another
+    /// hub's, with another application or another transport.
+    pub fn with<T>(control: &mut dyn Control, change: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        control.hub().downcast_mut::<Hub<S, Self>>().map(|hub| change(hub.application()))
+    }
+}
+
+impl<S: 'static> Application<S> for Routes<S> {
+    type Handler = AnyHandler;
+
+    fn accept(&mut self, client: &mut Client) -> bool {
+        self.welcome.as_mut().is_none_or(|welcome| welcome(client))
+    }
+
+    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, AnyHandler> {
+        let path = request.path();
+        let mut rank = None;
+        let mut websocket = false;
+        let mut allow: Vec<&str> = Vec::new();
+        for route in self.routes.iter_mut().filter(|route| route.pattern.matches(path)) {
+            if *rank.get_or_insert(route.pattern.rank()) != route.pattern.rank() {
+                break;
+            }
+            if route.action.takes(request) {
+                client.group = route.number;
+                return match &mut route.action {
+                    Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
+                        (Ok(handler), Some(accept)) => Choice::Accept(handler, *accept),
+                        (Ok(handler), None) => Choice::Handler(handler),
+                        (Err(page), _) => Choice::Page(page),
+                    },
+                    Action::Exchange(_, limit, _) => Choice::Body(*limit),
+                    Action::HandOver(_) => Choice::Answer(Answer::HandOver),
+                };
+            }
+            websocket |= matches!(route.action, Action::WebSocket(..));
+            allow.extend(route.action.methods());
+        }
+        if rank.is_none() {
+            return Choice::Answer(Answer::Respond(Response::text(404, "not found\n")));
+        }
+        if websocket && request.method() == "GET" {
+            return Choice::Answer(Answer::Respond(Rejection::UpgradeRequired.response()));
+        }
+        allow.sort_unstable();
+        allow.dedup();
+        let mut page = Page::text(405, "not with this method\n");
+        page.headers.push(("Allow".into(), allow.join(", ")));
+        Choice::Page(page)
+    }
+
+    fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {
+        match self.numbered(client.group) {
+            Some(Action::Exchange(_, _, reply)) => reply(client, request, body),
+            _ => Page::text(404, "not found\n"),
+        }
+    }
+
+    fn hand_over(&mut self, client: &Client, socket: S, received: Vec<u8>) {
+        if let Some(Action::HandOver(taker)) = self.numbered(client.group) {
+            taker(client, socket, received);
+        }
+    }
+
+    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+        if let Some(farewell) = &mut self.farewell {
+            farewell(client, outcome);
+        }
+    }
+}
+
+impl<S> Route<S> {
+    /// Where it stands among the others: a WebSocket before whatever else has the same pattern.
+    fn order(&self) -> (Rank, bool) {
+        (self.pattern.rank(), !matches!(self.action, Action::WebSocket(..)))
+    }
+}
+
+impl<S> Action<S> {
+    fn takes(&self, request: &Request<'_>) -> bool {
+        match self {
+            Self::WebSocket(..) => request.method() == "GET" && request.is_upgrade(),
+            Self::Exchange(..) => self.methods().contains(&request.method()),
+            Self::HandOver(_) => true,
+        }
+    }
+
+    fn methods(&self) -> &[&'static str] {
+        match self {
+            Self::WebSocket(..) => &["GET"],
+            Self::Exchange("GET", ..) => &["GET", "HEAD"],
+            Self::Exchange(method, ..) => core::slice::from_ref(method),
+            Self::HandOver(_) => &[],
+        }
+    }
+}
+
+/// A hook for handlers of any type.
+fn erase<H: Handler + Send + 'static>(
+    mut hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+) -> Hook {
+    Box::new(move |client, request| hook(client, request).map(AnyHandler::new))
+}
+
+/// How specific a pattern is, the least the most: whether there is a `*`, the length of the path, whether there is a `?`.
+type Rank = (bool, Reverse<usize>, bool);
+
+/// A path, and what may follow it.
+struct Pattern {
+    path: String,
+    /// `?`: this may follow.
+    option: Option<char>,
+    /// `*`: anything may follow.
+    any: bool,
+}
+
+impl Pattern {
+    fn new(pattern: &str) -> Self {
+        let marks =
+            ["?*", "*?", "?", "*"].into_iter().find(|marks| pattern.ends_with(marks)).unwrap_or_default();
+        let mut path = String::from(pattern.strip_suffix(marks).unwrap_or(pattern));
+        let option = if marks.contains('?') { path.pop() } else { None };
+        Self { path, option, any: marks.contains('*') }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(self.path.as_str()) else { return false };
+        match self.option.filter(|_| !rest.is_empty()) {
+            Some(option) => rest.strip_prefix(option).is_some_and(|rest| self.any || rest.is_empty()),
+            None => self.any || rest.is_empty(),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        (self.any, Reverse(self.path.len()), self.option.is_some())
+    }
+}

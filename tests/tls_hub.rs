@@ -1,0 +1,521 @@
+//! The hub over TLS.
+#![cfg(feature = "rustls")]
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use sansocket::adapter::mio::Server;
+use sansocket::adapter::rustls::Tls;
+use sansocket::handshake::Request;
+use sansocket::hub::{Application, Choice, Client, ClientState, Counters, Handle, Message, Settings};
+use sansocket::{CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Outbox, Outcome, Payload};
+use tungstenite::{Message as Theirs, WebSocket};
+
+const NAME: &str = "hub.test";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Pki {
+    certificate: CertificateDer<'static>,
+    server: Arc<ServerConfig>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([NAME.into()]).unwrap().self_signed(&key).unwrap();
+        let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let certificate = certificate.der().clone();
+        let server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], secret)
+            .unwrap();
+        Self { certificate, server: Arc::new(server) }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+    }
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    fn event(&mut self, _: Moment, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
+    }
+}
+
+/// Echoes, and keeps how sessions ended.
+struct App(Arc<Mutex<Vec<Outcome>>>);
+
+impl<S> Application<S> for App {
+    type Handler = Echo;
+
+    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
+        Choice::Handler(Echo)
+    }
+
+    fn ended(&mut self, _: &Client, outcome: Option<Outcome>) {
+        self.0.lock().unwrap().push(outcome.expect("a panic"));
+    }
+}
+
+/// A hub in a thread, until it is dropped.
+struct Running {
+    pki: Pki,
+    address: SocketAddr,
+    handle: Handle,
+    outcomes: Arc<Mutex<Vec<Outcome>>>,
+    thread: Option<JoinHandle<()>>,
+    /// Tests that count descriptors must not see those of others.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Running {
+    fn new(config: Config) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let pki = Pki::new();
+        let outcomes = Arc::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = Settings::new(Box::leak(Box::new(config)));
+        let (tls, app) = (Tls(Arc::clone(&pki.server)), App(Arc::clone(&outcomes)));
+        let server = Server::new(listener, tls, settings, |_| app).unwrap();
+        let (address, handle) = (server.address(), server.handle());
+        let thread = Some(thread::spawn(move || server.run().unwrap()));
+        Self { pki, address, handle, outcomes, thread, _alone: alone }
+    }
+
+    fn tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let tls = ClientConnection::new(Arc::new(self.pki.client()), NAME.try_into().unwrap()).unwrap();
+        StreamOwned::new(tls, self.tcp())
+    }
+
+    fn tcp(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+
+    fn connect(&self) -> WebSocket<StreamOwned<ClientConnection, TcpStream>> {
+        tungstenite::client(format!("ws://{NAME}/"), self.tls()).unwrap().0
+    }
+
+    /// How the `n` sessions ended that there were.
+    fn outcomes(&self, n: usize) -> Vec<Outcome> {
+        until(|| self.outcomes.lock().unwrap().len() >= n);
+        let outcomes = self.outcomes.lock().unwrap().clone();
+        assert_eq!(outcomes.len(), n, "{outcomes:?}");
+        outcomes
+    }
+
+    fn open(&self) -> usize {
+        self.handle.clients().iter().filter(|client| client.state == ClientState::Open).count()
+    }
+
+    fn counters(&self) -> Counters {
+        // Those of a turn are told when the next begins.
+        let (tell, told) = std::sync::mpsc::channel();
+        self.handle.run(move |hub| tell.send(hub.counters()).unwrap()).unwrap();
+        told.recv().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.handle.stop(CloseCode::GOING_AWAY);
+        let joined = self.thread.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            joined.unwrap().unwrap();
+        }
+    }
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "it never came");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn ends(outcome: &Outcome) -> End {
+    match outcome {
+        Outcome::Closed(cause) => cause.end,
+        other => panic!("{other:?}"),
+    }
+}
+
+const HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58];
+const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
+
+fn upgrade(peer: &mut (impl Read + Write)) {
+    let request = "GET / HTTP/1.1\r\nHost: hub.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    peer.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        peer.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+}
+
+#[test]
+fn echo_small_and_large_and_a_clean_close() {
+    let server = Running::new(Config::DEFAULT);
+    let mut client = server.connect();
+    for size in [0, 1, 125, 16 * 1024 - 4, 16 * 1024, 16 * 1024 + 1, 100_000, 4 << 20] {
+        let bytes: Vec<u8> = (0..size).map(|at: usize| (at.wrapping_mul(31) >> 3) as u8).collect();
+        client.send(Theirs::binary(bytes.clone())).unwrap();
+        assert!(client.read().unwrap() == Theirs::binary(bytes), "{size}");
+    }
+    client.send(Theirs::text("Grüße")).unwrap();
+    assert_eq!(client.read().unwrap(), Theirs::text("Grüße"));
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    drop(client);
+    assert_eq!(ends(&server.outcomes(1)[0]), End::Clean);
+}
+
+#[test]
+fn many_at_once_and_a_broadcast() {
+    const CLIENTS: usize = 64;
+    let server = Running::new(Config::DEFAULT);
+    let big = vec![7; 300_000];
+    thread::scope(|scope| {
+        for i in 0..CLIENTS {
+            let (server, big) = (&server, &big);
+            scope.spawn(move || {
+                let mut client = server.connect();
+                for n in 0..20 {
+                    let text = format!("{i} {n} {}", "x".repeat(n * 100));
+                    client.send(Theirs::text(text.clone())).unwrap();
+                    assert!(client.read().unwrap() == Theirs::text(text));
+                }
+                assert!(client.read().unwrap() == Theirs::binary(big.clone()));
+                assert_eq!(client.read().unwrap(), Theirs::text("small"));
+                client.close(None).unwrap();
+                while client.read().is_ok() {}
+            });
+        }
+        until(|| server.counters().messages == CLIENTS as u64 * 20);
+        server.handle.broadcast(Message::binary(big.clone())).unwrap();
+        server.handle.broadcast(Message::text("small")).unwrap();
+    });
+    assert!(server.outcomes(CLIENTS).iter().all(|outcome| ends(outcome) == End::Clean));
+    assert_eq!(server.counters().delivered, 2 * CLIENTS as u64);
+}
+
+/// TLS of each version; a client that updates its keys, and asks the server to do the same.
+#[test]
+fn versions_and_key_updates() {
+    let server = Running::new(Config::DEFAULT);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut roots = RootCertStore::empty();
+        roots.add(server.pki.certificate.clone()).unwrap();
+        let config = ClientConfig::builder_with_protocol_versions(&[version])
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = ClientConnection::new(Arc::new(config), NAME.try_into().unwrap()).unwrap();
+        let stream = StreamOwned::new(tls, server.tcp());
+        let (mut client, _) = tungstenite::client(format!("ws://{NAME}/"), stream).unwrap();
+        assert_eq!(client.get_ref().conn.protocol_version(), Some(version.version));
+        for n in 0..50 {
+            if version.version == rustls::ProtocolVersion::TLSv1_3 {
+                client.get_mut().conn.refresh_traffic_keys().unwrap();
+            }
+            client.send(Theirs::text(n.to_string())).unwrap();
+            assert_eq!(client.read().unwrap(), Theirs::text(n.to_string()));
+        }
+    }
+}
+
+/// Tickets for the next handshake come when this one is done, without anything else to send or to answer.
+#[test]
+fn what_tls_has_to_say_by_itself_is_sent() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.tls();
+    peer.conn.complete_io(&mut peer.sock).unwrap();
+    while peer.conn.tls13_tickets_received() < 2 {
+        peer.conn.read_tls(&mut peer.sock).unwrap();
+        peer.conn.process_new_packets().unwrap();
+    }
+}
+
+/// A peer that asks for much and reads nothing costs a bounded amount of memory, holds up nobody, and gets everything
+/// when it reads at last.
+#[test]
+fn a_slow_reader_loses_nothing() {
+    const LEN: usize = 24 << 20;
+    let server = Running::new(Config::DEFAULT);
+    let mut slow = server.tls();
+    upgrade(&mut slow);
+    let (mut tls, mut socket) = (slow.conn, slow.sock);
+    let mut frame = vec![0x82, 0xFF];
+    frame.extend((LEN as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.resize(14 + LEN, 0x5A);
+    frame.extend(CLOSE);
+    tls.set_buffer_limit(None);
+    tls.writer().write_all(&frame).unwrap();
+    let mut wire = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut wire).unwrap();
+    }
+    let before = resident();
+    let mut out = socket.try_clone().unwrap();
+    let writing = thread::spawn(move || out.write_all(&wire).unwrap());
+    // Until the server takes no more.
+    let mut last = 0;
+    until(|| {
+        thread::sleep(Duration::from_millis(100));
+        let received = server.counters().received;
+        std::mem::replace(&mut last, received) == received && received > 0
+    });
+    assert!(last < LEN as u64, "all of it fits the system's buffers");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 2 << 20, "{grown} bytes for one slow reader");
+
+    let mut quick = server.connect();
+    quick.send(Theirs::text("meanwhile")).unwrap();
+    assert_eq!(quick.read().unwrap(), Theirs::text("meanwhile"));
+
+    let mut got = Vec::new();
+    loop {
+        tls.read_tls(&mut socket).unwrap();
+        let state = tls.process_new_packets().unwrap();
+        let from = got.len();
+        got.resize(from + state.plaintext_bytes_to_read(), 0);
+        tls.reader().read_exact(&mut got[from..]).unwrap();
+        if state.peer_has_closed() {
+            break;
+        }
+    }
+    assert_eq!(got.len(), 10 + LEN + 4);
+    assert_eq!(got[..2], [0x82, 127]);
+    assert!(got[10..10 + LEN].iter().all(|byte| *byte == 0x5A));
+    assert_eq!(got[10 + LEN..], [0x88, 0x02, 0x03, 0xE8]);
+    writing.join().unwrap();
+}
+
+/// Of this process.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// Frames that wait for a slow reader go whole and in order, and each is told of when TCP has it.
+#[test]
+fn a_backlog_is_delivered_in_order() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.connect();
+    until(|| server.open() == 1);
+    let id = server.handle.clients()[0].id;
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let sizes = [10, 5000, 70_000, 1023, 1024, 200_000, 3, 16 * 1024, 400_000, 100_000];
+    for (n, size) in sizes.into_iter().enumerate() {
+        let done = Arc::clone(&done);
+        let message = Message::binary(vec![n as u8; size]);
+        server.handle.send_then(id, message, move |told| done.lock().unwrap().push((n, told))).unwrap();
+    }
+    for (n, size) in sizes.into_iter().enumerate() {
+        thread::sleep(Duration::from_millis(10));
+        assert!(peer.read().unwrap() == Theirs::binary(vec![n as u8; size]), "{n}");
+    }
+    until(|| done.lock().unwrap().len() == sizes.len());
+    assert!(done.lock().unwrap().iter().enumerate().all(|(at, told)| *told == (at, Ok(()))));
+}
+
+/// What is no TLS gets TLS's answer, an alert, and the end; so does plain `ws://` on this port.
+#[test]
+fn garbage_is_answered_with_an_alert() {
+    let server = Running::new(Config::DEFAULT);
+    let long = vec![0x5A; 100_000];
+    let request = b"GET / HTTP/1.1\r\nHost: hub.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let hello = [22, 3, 1, 0, 4, 1, 0, 0, 0];
+    for garbage in [&b"\0"[..], b"hello, hello", request, &hello, &long[..5000]] {
+        let mut socket = server.tcp();
+        socket.write_all(garbage).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        // One byte is no record yet.
+        if garbage.len() > 5 {
+            assert_eq!((answer.len(), answer[0], answer[5]), (7, 21, 2), "{garbage:?}: {answer:?}");
+        }
+    }
+    // More of it than anybody reads.
+    let mut socket = server.tcp();
+    let _ = socket.write_all(&long);
+    let _ = socket.read_to_end(&mut Vec::new());
+    assert!(server.outcomes(6).iter().all(Outcome::is_vanished));
+    assert_eq!(server.counters().refused.vanished, 6);
+    server.connect().send(Theirs::text("still here")).unwrap();
+}
+
+/// What needs many reads before it is anything gives way to others, and goes on all the same.
+#[test]
+fn a_long_hello_is_read_in_turns() {
+    let server = Running::new(Config::DEFAULT);
+    // It says that it has 60,000 bytes, all of them zeros.
+    let mut hello = vec![0; 60_004];
+    hello[..4].copy_from_slice(&[1, 0, 0xEA, 0x60]);
+    let mut wire = Vec::new();
+    for part in hello.chunks(16 * 1024) {
+        wire.extend([22, 3, 1]);
+        wire.extend((part.len() as u16).to_be_bytes());
+        wire.extend(part);
+    }
+    let mut socket = server.tcp();
+    until(|| server.counters().accepted == 1);
+    // All of it is there before the hub looks.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    server.handle.run(move |_| assert!(wait.recv().is_err())).unwrap();
+    socket.write_all(&wire).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    drop(go);
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 50], "decode_error");
+}
+
+/// A client that trusts somebody else ends the handshake with an alert of its own.
+#[test]
+fn a_client_that_does_not_trust_us() {
+    let server = Running::new(Config::DEFAULT);
+    let tls = ClientConnection::new(Arc::new(Pki::new().client()), NAME.try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(tls, server.tcp());
+    assert_eq!(stream.write(b"x").unwrap_err().kind(), ErrorKind::InvalidData);
+    let _ = stream.conn.write_tls(&mut stream.sock);
+    drop(stream);
+    assert!(server.outcomes(1)[0].is_vanished());
+}
+
+#[test]
+fn the_deadline_of_the_handshake_holds_for_tls_too() {
+    let mut config = Config::new();
+    config.timeouts.handshake = Some(Duration::from_millis(300));
+    let server = Running::new(config);
+    let mut silent = server.tcp();
+    let drip = server.tcp();
+    let mut half = server.tls();
+    // TLS is there, but no request.
+    half.conn.complete_io(&mut half.sock).unwrap();
+    thread::spawn(move || {
+        let mut drip = drip;
+        let _ = drip.write_all(&[22, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC]);
+        while drip.write_all(&[3]).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    let _ = half.read_to_end(&mut Vec::new());
+    assert!(server.outcomes(3).iter().all(|outcome| *outcome == Outcome::Refused(0)));
+}
+
+/// The answer to a Close, `close_notify`, and then the end of TCP: `read` says 0 only in that order.
+#[test]
+fn close_notify_comes_before_the_end() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.tls();
+    upgrade(&mut peer);
+    peer.write_all(&CLOSE).unwrap();
+    let mut rest = Vec::new();
+    peer.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, [0x88, 0x02, 0x03, 0xE8]);
+    assert_eq!(peer.sock.read(&mut [0; 1]).unwrap(), 0);
+    // The server still listens for our end, as it does over TCP.
+    assert!(server.outcomes.lock().unwrap().is_empty());
+    peer.conn.send_close_notify();
+    peer.flush().unwrap();
+    assert_eq!(ends(&server.outcomes(1)[0]), End::Clean);
+}
+
+/// Somebody on the way who cuts the stream, even between records, cannot make it look like an end of the peer's.
+#[test]
+fn an_end_without_close_notify_is_a_peer_that_vanished() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.tls();
+    upgrade(&mut peer);
+    peer.write_all(&HELLO).unwrap();
+    let mut echo = [0; 7];
+    peer.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"\x81\x05Hello");
+    peer.sock.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(ends(&server.outcomes(1)[0]), End::Vanished);
+}
+
+#[test]
+fn a_forged_record_ends_the_connection_with_an_alert() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.tls();
+    upgrade(&mut peer);
+    let mut record = Vec::new();
+    peer.conn.writer().write_all(&HELLO).unwrap();
+    peer.conn.write_tls(&mut record).unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    peer.sock.write_all(&record).unwrap();
+    let error = peer.read(&mut [0; 16]).unwrap_err();
+    assert!(error.to_string().contains("alert"), "{error}");
+    assert_eq!(ends(&server.outcomes(1)[0]), End::Vanished);
+}
+
+/// Connections that come and are cut leave nothing behind.
+#[test]
+fn nothing_is_left_of_those_who_went() {
+    let server = Running::new(Config::DEFAULT);
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let rounds = |n: usize| {
+        for i in 0..n {
+            match i % 4 {
+                0 => drop(server.tcp()),
+                1 => drop(server.connect()),
+                2 => {
+                    let mut peer = server.tls();
+                    upgrade(&mut peer);
+                    peer.write_all(&HELLO).unwrap();
+                }
+                _ => server.tcp().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap(),
+            }
+        }
+        until(|| server.counters().accepted == server.counters().ended);
+    };
+    let before = descriptors();
+    rounds(40);
+    let warm = resident();
+    rounds(2000);
+    assert_eq!(descriptors(), before);
+    assert!(server.handle.clients().is_empty());
+    let grown = resident().saturating_sub(warm);
+    assert!(grown < 2 << 20, "{grown} bytes after 2000 sessions");
+}
+
+#[test]
+fn a_record_in_pieces_loses_nothing() {
+    let server = Running::new(Config::DEFAULT);
+    let mut peer = server.tls();
+    upgrade(&mut peer);
+    let mut record = Vec::new();
+    peer.conn.writer().write_all(&HELLO).unwrap();
+    peer.conn.write_tls(&mut record).unwrap();
+    for byte in record {
+        thread::sleep(Duration::from_millis(2));
+        peer.sock.write_all(&[byte]).unwrap();
+    }
+    let mut echo = [0; 7];
+    peer.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"\x81\x05Hello");
+}
