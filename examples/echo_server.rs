@@ -1,8 +1,8 @@
 //! The echo server on a PC: open the address that it prints in a browser.
 //!
-//!     cargo run --release --example echo_server --features std
+//!     cargo run --release --example echo_server --features rustls
 //!
-//! One thread a connection. What it does on a connection is `echo/handler.rs`, which also runs on boards.
+//! One thread, or a few, for all connections. What it does on a connection is `echo/handler.rs`, which also runs on boards.
 
 #[path = "echo/handler.rs"]
 mod handler;
@@ -11,19 +11,19 @@ mod tls;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use handler::Echo;
 use rustls::ServerConfig;
-use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Stream, serve};
-use sansocket::{Busy, Config, MIN_BUFFER};
-use tls::Tls;
+use sansocket::adapter::mio::{Acceptor, Plain, Server};
+use sansocket::adapter::rustls::Tls;
+use sansocket::handshake::Request;
+use sansocket::hub::{Application, Choice, Client, Settings};
+use sansocket::{Config, MIN_BUFFER};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket.
@@ -35,6 +35,7 @@ Usage: echo_server [OPTIONS]
   --max-head BYTES         longest head of a request [8192]
   --buffer BYTES           receive and transmit buffer of a connection, from 140 [16384]
   --max-connections N      connections at once; beyond them 503 [256]
+  --threads N              threads, each with its share of the connections [1]
   --handshake-timeout S    seconds for the opening handshake [10]
   --idle-timeout S         seconds in which nothing is received, Pongs included [off]
   --ping-interval S        seconds of silence before a Ping [30]
@@ -52,6 +53,7 @@ struct Options {
     listen: String,
     buffer: usize,
     connections: usize,
+    threads: usize,
     quiet: bool,
     tls: Option<Arc<ServerConfig>>,
     config: Config,
@@ -76,73 +78,53 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("Registering URI handlers");
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     println!("listening: open {scheme}://{address}/");
-    let options = Arc::new(options);
-    let open = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => {
-                // Out of descriptors, or gone already: others may come.
-                eprintln!("accept: {error}");
-                thread::sleep(Duration::from_millis(10));
-                continue;
-            }
-        };
-        let (options, place) = (Arc::clone(&options), Place::take(&open));
-        let spawned = thread::Builder::new().stack_size(128 * 1024).spawn(move || {
-            match connection(stream, &options, place.number) {
-                Err(error) if !options.quiet => eprintln!("connection: {error}"),
-                _ => {}
-            }
-            drop(place);
+    let config: &Config = Box::leak(Box::new(options.config));
+    let mut settings = Settings::new(config);
+    settings.sessions = options.connections.div_ceil(options.threads);
+    (settings.head, settings.rx, settings.tx) = (config.limits.head, options.buffer, options.buffer);
+    let app = App { log: if options.quiet { |_| {} } else { log } };
+    match options.tls {
+        Some(config) => serve(&listener, Tls(config), &settings, app, options.threads),
+        None => serve(&listener, Plain, &settings, app, options.threads),
+    }
+}
+
+/// Until one of them fails: each thread accepts from the same listener.
+fn serve<C: Acceptor + Clone + Send + 'static>(
+    listener: &TcpListener,
+    acceptor: C,
+    settings: &Settings,
+    app: App,
+    threads: usize,
+) -> Result<(), Box<dyn Error>> {
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..threads {
+        let (listener, acceptor, settings, tell) =
+            (listener.try_clone()?, acceptor.clone(), settings.clone(), tell.clone());
+        thread::spawn(move || {
+            let served = Server::new(listener, acceptor, settings, |_| app).and_then(Server::run);
+            let _ = tell.send(served);
         });
-        if let Err(error) = spawned {
-            eprintln!("thread: {error}");
-        }
     }
-    Ok(())
+    Ok(told.recv()??)
 }
 
-fn connection(socket: TcpStream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
-    socket.set_nodelay(true)?;
-    match &options.tls {
-        Some(tls) => talk(Tls::accept(tls, socket)?, options, number),
-        None => talk(socket, options, number),
-    }
+#[derive(Clone, Copy)]
+struct App {
+    log: fn(fmt::Arguments<'_>),
 }
 
-fn talk(stream: impl Stream, options: &Options, number: usize) -> Result<(), Box<dyn Error>> {
-    let mut buffers = Buffers::with_capacity(options.config.limits.head, options.buffer, options.buffer)?;
-    if number > options.connections {
-        serve(stream, &mut Busy, &options.config, &mut buffers)?;
-        return Ok(());
-    }
-    let mut echo = Echo::new(|line: fmt::Arguments<'_>| {
-        if !options.quiet {
-            // Whoever reads the log may go: the server stays.
-            let _ = writeln!(io::stdout(), "ws_echo_server: {line}");
-        }
-    });
-    serve(stream, &mut echo, &options.config, &mut buffers)?;
-    Ok(())
-}
+impl<S> Application<S> for App {
+    type Handler = Echo<fn(fmt::Arguments<'_>)>;
 
-/// A connection's place among those that are open: given back however its thread ends.
-struct Place {
-    open: Arc<AtomicUsize>,
-    number: usize,
-}
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
-        Self { open: Arc::clone(open), number: open.fetch_add(1, Ordering::Relaxed) + 1 }
+    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
+        Choice::Handler(Echo::new(self.log))
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
+fn log(line: fmt::Arguments<'_>) {
+    // Whoever reads the log may go: the server stays.
+    let _ = writeln!(io::stdout(), "ws_echo_server: {line}");
 }
 
 fn options() -> Result<Option<Options>, lexopt::Error> {
@@ -153,6 +135,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         listen: "127.0.0.1:8080".into(),
         buffer: 16 * 1024,
         connections: 256,
+        threads: 1,
         quiet: false,
         tls: None,
         config: Config::new(),
@@ -169,6 +152,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("max-head") => config.limits.head = at_least(MIN_BUFFER, number(&mut parser)?)?,
             Long("buffer") => options.buffer = at_least(MIN_BUFFER, number(&mut parser)?)?,
             Long("max-connections") => options.connections = number(&mut parser)?,
+            Long("threads") => options.threads = number::<usize>(&mut parser)?.max(1),
             Long("handshake-timeout") => config.timeouts.handshake = seconds(&mut parser)?,
             Long("idle-timeout") => config.timeouts.idle = seconds(&mut parser)?,
             Long("ping-interval") => config.timeouts.ping = seconds(&mut parser)?,

@@ -1,48 +1,1076 @@
-//! The hub over mio: what sessions share.
-#![cfg(feature = "mio")]
+//! The hub without I/O: sessions, ids, queues, order, capacity, time, counters, panics.
+#![cfg(feature = "hub")]
 
-use std::thread;
+mod pipe;
 
-use sansocket::adapter::mio::Server;
-use sansocket::handshake::Request;
-use sansocket::hub::{Application, Choice, Client, Message, Settings};
-use sansocket::{CloseCode, Event, Halt, Handler, Instant, Outbox, Payload};
-use tungstenite::Message as Theirs;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
-struct Echo;
+use pipe::*;
+use sansocket::hub::{
+    Capacity, Client, ClientState, Control, Counters, HandleError, Hub, Id, Lost, Message, Overflow, Ready,
+    Settings,
+};
+use sansocket::{CloseCode, Config, Connection, Driver, End, Event, Halt, Kind, Server, Timeout};
 
-impl Handler for Echo {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
-        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
-    }
+const POLICY: CloseCode = CloseCode::POLICY_VIOLATION;
+
+fn config(change: impl FnOnce(&mut Config)) -> &'static Config {
+    let mut config = Config::new();
+    change(&mut config);
+    Box::leak(Box::new(config))
 }
 
-struct App;
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
 
-impl<S> Application<S> for App {
-    type Handler = Echo;
+/// Deadlines of nobody.
+fn patient() -> &'static Config {
+    config(|config| {
+        config.timeouts.ping = None;
+        config.timeouts.write = None;
+    })
+}
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
-        Choice::Handler(Echo)
+// ---- ids ----
+
+#[test]
+fn attack_33_a_stale_id_reaches_nobody() {
+    let mut world = echoes(Settings::default());
+    let told = Told::default();
+    let first = world.open();
+    // What is asked for in the turn in which it ends is too late as well.
+    first.cut();
+    world.settle();
+    let second = world.open();
+    assert_ne!(first.id, second.id);
+    assert_eq!(first.id.get() as u32, second.id.get() as u32, "another place");
+    assert_eq!(Id::new(first.id.get()), first.id);
+    world.handle.send(first.id, Message::text("stale")).unwrap();
+    world.handle.send_then(first.id, Message::text("stale"), told.done(1)).unwrap();
+    world.handle.close(first.id, CloseCode::NORMAL, "").unwrap();
+    world
+        .handle
+        .run(move |hub: &mut dyn Control| {
+            assert_eq!(hub.send(first.id, Message::text("stale")), Err(Lost::Ended));
+            assert!(!hub.close(first.id, CloseCode::NORMAL, ""));
+        })
+        .unwrap();
+    world.settle();
+    assert_eq!(told.take(), [(1, Err(Lost::Ended))]);
+    assert_eq!(second.got(), []);
+    second.text("alive");
+    world.settle();
+    assert_eq!(second.got(), [text("alive")]);
+    assert_eq!(world.handle.counters().lost, 3);
+    world.end();
+}
+
+/// A timer that was set for one session does nothing to the next in its place.
+#[test]
+fn a_stale_timer_reaches_nobody() {
+    let mut world = echoes(Settings::default());
+    for _ in 0..5 {
+        let peer = world.connect();
+        world.settle();
+        peer.cut();
+        world.settle();
+        assert_eq!(world.hub.deadline(world.now), None);
+    }
+    world.end();
+}
+
+// ---- capacity ----
+
+#[test]
+fn attack_35_one_more_is_answered_with_503_and_few_may_wait_for_it() {
+    let mut world = echoes(settings(|settings| {
+        settings.sessions = 2;
+        settings.capacity = Capacity::Refuse(2);
+    }));
+    let (first, _second) = (world.open(), world.open());
+    let (third, fourth) = (world.connect(), world.connect());
+    assert!(!world.hub.admits(world.now), "waiters are bounded");
+    third.feed(REQUEST);
+    world.settle();
+    assert!(third.bytes().starts_with(b"HTTP/1.1 503 "));
+    third.fin();
+    // Half a request in time is answered too.
+    fourth.feed(&REQUEST[..30]);
+    world.settle();
+    assert!(third.is_gone() && world.hub.admits(world.now));
+    assert_eq!(fourth.bytes(), b"");
+    world.pass(11 * SECOND);
+    assert!(fourth.bytes().starts_with(b"HTTP/1.1 503 "));
+    fourth.fin();
+    first.cut();
+    world.settle();
+    world.open();
+    let counters = world.end();
+    assert_eq!((counters.refused.unavailable, counters.opened), (2, 3));
+}
+
+#[test]
+fn the_one_that_was_silent_for_longest_makes_room() {
+    let mut world = echoes(settings(|settings| {
+        settings.sessions = 3;
+        settings.capacity = Capacity::Evict;
+    }));
+    let peers = [world.open(), world.open(), world.open()];
+    for at in [1, 0, 2] {
+        world.pass(SECOND);
+        peers[at].text("here");
+        world.settle();
+        assert_eq!(peers[at].got(), [text("here")]);
+    }
+    let fourth = world.open();
+    world.settle();
+    assert_eq!(peers[1].got(), [Got::Close(1013)]);
+    // It is not chosen again while it goes.
+    let fifth = world.open();
+    assert_eq!((peers[1].got(), peers[0].got()), (vec![], vec![Got::Close(1013)]));
+    assert_eq!((peers[2].got(), fourth.got(), fifth.got()), (vec![], vec![], vec![]));
+    // Those that do not go hold a bounded number of places.
+    let mut more = 0;
+    while world.hub.admits(world.now) {
+        world.open();
+        more += 1;
+    }
+    assert_eq!(more, 6);
+    world.pass(6 * SECOND);
+    assert!(world.hub.admits(world.now));
+    assert_eq!(world.handle.clients().len(), 3);
+    world.end();
+}
+
+/// However coarse the waits are.
+#[test]
+fn so_many_handshakes_a_second() {
+    for (rate, wait) in [(10, 1), (1000, 2), (5000, 2)] {
+        let mut world = echoes(settings(|settings| {
+            settings.handshakes = Some(rate);
+            settings.sessions = 20_000;
+        }));
+        let end = world.now.after(SECOND);
+        let mut accepted = 0;
+        while world.now < end {
+            while world.hub.admits(world.now) {
+                world.connect();
+                accepted += 1;
+            }
+            world.run();
+            assert!(world.hub.deadline(world.now).is_some());
+            world.now = world.now.after(Duration::from_millis(wait));
+        }
+        assert!((rate * 99 / 100..=rate * 102 / 100 + 1).contains(&accepted), "{rate}: {accepted}");
     }
 }
 
 #[test]
-fn echo_broadcast_and_stop() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| App).unwrap();
-    let (handle, address) = (server.handle(), server.address());
-    let thread = thread::spawn(move || server.run().unwrap());
-    let (mut client, _) = tungstenite::connect(format!("ws://{address}/")).unwrap();
-    client.send(Theirs::text("hello")).unwrap();
-    assert_eq!(client.read().unwrap(), Theirs::text("hello"));
-    let big = vec![7; 900_000];
-    handle.broadcast(Message::binary(big.clone())).unwrap();
-    handle.broadcast(Message::text("small")).unwrap();
-    assert!(client.read().unwrap() == Theirs::binary(big));
-    assert_eq!(client.read().unwrap(), Theirs::text("small"));
-    handle.stop(CloseCode::GOING_AWAY).unwrap();
-    assert!(matches!(client.read().unwrap(), Theirs::Close(Some(_))));
-    while client.read().is_ok() {}
-    thread.join().unwrap();
-    println!("{:?}", handle.counters());
+fn one_that_is_not_welcome_is_counted_and_gone() {
+    let mut world = echoes(Settings::default());
+    world.hub.application().welcome = false;
+    let (pipe, peer) = World::<App>::pipe();
+    drop(world.hub.accept(world.now, pipe, address()));
+    assert!(peer.is_gone());
+    world.hub.application().welcome = true;
+    world.open();
+    world.run();
+    let counters = world.handle.counters();
+    assert_eq!((counters.accepted, counters.ended), (2, 1));
+}
+
+// ---- queues ----
+
+#[test]
+fn overflow_drops_the_newest() {
+    let mut world = echoes(settings(|settings| {
+        settings.config = patient();
+        settings.backlog.messages = 3;
+    }));
+    let told = Told::default();
+    let peer = world.open();
+    peer.block();
+    for number in 0..6 {
+        let (_, message) = numbered(number, 2000);
+        world.handle.send_then(peer.id, message, told.done(number)).unwrap();
+    }
+    world.settle();
+    let lost = Err(Lost::Overflow);
+    assert_eq!(told.take(), [(3, lost), (4, lost), (5, lost)]);
+    peer.allow(usize::MAX);
+    world.settle();
+    assert_eq!(peer.got(), [0, 1, 2].map(|number| binary(&numbered(number, 2000).0)));
+    assert_eq!(told.take(), [(0, Ok(())), (1, Ok(())), (2, Ok(()))]);
+    let counters = world.end();
+    assert_eq!((counters.delivered, counters.lost), (3, 3));
+}
+
+#[test]
+fn overflow_drops_the_oldest_that_has_not_begun() {
+    let mut world = echoes(settings(|settings| {
+        settings.config = patient();
+        settings.backlog.messages = 3;
+        settings.backlog.bytes = 6500;
+        settings.backlog.overflow = Overflow::DropOldest;
+    }));
+    let told = Told::default();
+    let peer = world.open();
+    peer.block();
+    let send = |world: &mut World<App>, number, len| {
+        let message = numbered(number, len).1;
+        world.handle.send_then(peer.id, message, told.done(number)).unwrap();
+        world.settle();
+    };
+    send(&mut world, 0, 2000);
+    // It has begun.
+    peer.allow(100);
+    world.settle();
+    for number in 1..5 {
+        send(&mut world, number, 2000);
+    }
+    let lost = Err(Lost::Overflow);
+    assert_eq!(told.take(), [(1, lost), (2, lost)]);
+    // What fits only where the one that has begun stands drives nobody out.
+    send(&mut world, 5, 6000);
+    assert_eq!(told.take(), [(5, lost)]);
+    assert_eq!(world.handle.counters().lost, 3);
+    // What fits behind it, does.
+    send(&mut world, 6, 4000);
+    assert_eq!(told.take(), [(3, lost), (4, lost)]);
+    assert_eq!(world.handle.counters().lost, 5);
+    peer.allow(usize::MAX);
+    world.settle();
+    assert!(peer.got() == [binary(&numbered(0, 2000).0), binary(&numbered(6, 4000).0)]);
+    assert_eq!(told.take(), [(0, Ok(())), (6, Ok(()))]);
+    world.end();
+}
+
+#[test]
+fn overflow_closes() {
+    for code in [POLICY, CloseCode::TRY_AGAIN_LATER] {
+        let mut world = echoes(settings(|settings| {
+            settings.config = patient();
+            settings.backlog.bytes = 3000;
+            settings.backlog.overflow = Overflow::Close(code);
+        }));
+        let told = Told::default();
+        let peer = world.open();
+        peer.block();
+        for number in 0..3 {
+            world.handle.send_then(peer.id, numbered(number, 1400).1, told.done(number)).unwrap();
+        }
+        world.settle();
+        assert_eq!(told.take(), [(2, Err(Lost::Overflow))]);
+        assert_eq!(world.handle.clients()[0].state, ClientState::Closing);
+        peer.allow(usize::MAX);
+        world.settle();
+        // What has begun is finished.
+        assert!(peer.got() == [binary(&numbered(0, 1400).0), Got::Close(code.get())]);
+        peer.bye(code.get());
+        world.settle();
+        assert!(peer.is_gone());
+        assert_eq!(told.take(), [(0, Ok(())), (1, Err(Lost::Ended))]);
+        assert_eq!(world.end().closed.clean, 1);
+    }
+}
+
+#[test]
+fn what_was_sent_before_a_close_goes_before_it() {
+    let mut world = echoes(Settings::default());
+    let told = Told::default();
+    let peer = world.open();
+    for number in 0..3 {
+        world.handle.send_then(peer.id, numbered(number, 50).1, told.done(number)).unwrap();
+    }
+    world.handle.close(peer.id, CloseCode::NORMAL, "that was all").unwrap();
+    world.settle();
+    let mut all: Vec<_> = (0..3).map(|number| binary(&numbered(number, 50).0)).collect();
+    all.push(Got::Close(1000));
+    assert_eq!(peer.got(), all);
+    assert_eq!(told.take(), [(0, Ok(())), (1, Ok(())), (2, Ok(()))]);
+    world.end();
+}
+
+#[test]
+fn attack_34_a_full_queue_fails_at_once_and_stop_still_gets_in() {
+    let mut world = echoes(settings(|settings| settings.commands = 5));
+    let (told, peer) = (Told::default(), world.open());
+    for number in 0..5 {
+        world.handle.send_then(peer.id, Message::text("x"), told.done(number)).unwrap();
+    }
+    assert_eq!(world.handle.send_then(peer.id, Message::text("x"), told.done(5)), Err(HandleError::Full));
+    assert_eq!(told.take(), [(5, Err(Lost::Ended))], "told, and outside of the lock");
+    let payload = Arc::new(b"shared".to_vec());
+    struct Shared(Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let message = Message::binary(Shared(payload.clone()));
+    assert_eq!(world.handle.broadcast(message), Err(HandleError::Full));
+    assert_eq!(Arc::strong_count(&payload), 1, "leaked");
+    assert_eq!(world.handle.run(|_| {}), Err(HandleError::Full));
+    assert_eq!(world.handle.close(peer.id, CloseCode::NORMAL, ""), Err(HandleError::Full));
+    let long = "x".repeat(124);
+    assert_eq!(world.handle.close(peer.id, CloseCode::NORMAL, &long), Err(HandleError::ReasonTooLong));
+    world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    world.settle();
+    assert!(world.hub.is_stopping() && !world.hub.is_over());
+    assert_eq!(peer.got().last(), Some(&Got::Close(1001)));
+    peer.bye(1001);
+    world.settle();
+    assert!(world.hub.is_over());
+    let handle = world.handle.clone();
+    handle.send_then(peer.id, Message::text("x"), told.done(6)).unwrap();
+    told.take();
+    drop(world);
+    assert_eq!(told.take(), [(6, Err(Lost::Ended))]);
+    assert_eq!(handle.send_then(peer.id, Message::text("x"), told.done(7)), Err(HandleError::Stopped));
+    assert_eq!(told.take(), [(7, Err(Lost::Ended))]);
+    assert_eq!(handle.stop(CloseCode::NORMAL), Err(HandleError::Stopped));
+    check(&handle.counters());
+}
+
+// ---- order ----
+
+/// Big messages are written from where they lie, and cut anywhere they go on where they were.
+#[test]
+fn a_direct_message_survives_every_split() {
+    let len = 1100;
+    let (payload, message) = numbered(7, len);
+    for split in 0..len + 4 {
+        let mut world = echoes(settings(|settings| settings.config = patient()));
+        let told = Told::default();
+        let peer = world.open();
+        peer.block();
+        peer.allow(split);
+        world.handle.send_then(peer.id, message.clone(), told.done(0)).unwrap();
+        world.handle.send(peer.id, Message::text("next")).unwrap();
+        world.settle();
+        peer.frame(0x89, b"ping");
+        peer.text("echo");
+        world.settle();
+        assert_eq!(peer.wire().from_hub.len(), split);
+        assert_eq!(told.take(), []);
+        peer.allow(usize::MAX);
+        world.settle();
+        let got = peer.got();
+        assert!(got[0] == binary(&payload), "{split}");
+        assert_eq!(got[1..], [Got::Pong(b"ping".to_vec()), text("echo"), text("next")]);
+        assert_eq!(told.take(), [(0, Ok(()))]);
+        world.end();
+    }
+}
+
+#[test]
+fn a_close_stands_behind_a_direct_message_that_has_begun() {
+    let mut world = echoes(settings(|settings| settings.config = patient()));
+    let peer = world.open();
+    peer.block();
+    peer.allow(1000);
+    let (payload, message) = numbered(1, 100_000);
+    world.handle.send(peer.id, message).unwrap();
+    world.handle.send(peer.id, Message::text("never")).unwrap();
+    world.settle();
+    world.handle.close(peer.id, POLICY, "enough").unwrap();
+    world.settle();
+    peer.allow(usize::MAX);
+    world.settle();
+    assert!(peer.got() == [binary(&payload), Got::Close(1008)]);
+    world.end();
+}
+
+#[test]
+fn a_peer_that_reads_nothing_of_a_direct_message_is_given_up() {
+    let mut world = echoes(settings(|settings| {
+        settings.config = config(|config| {
+            config.timeouts.write = Some(3 * SECOND);
+            config.timeouts.ping = None;
+        });
+    }));
+    let (told, peer) = (Told::default(), world.open());
+    peer.block();
+    world.handle.send_then(peer.id, numbered(1, 100_000).1, told.done(1)).unwrap();
+    world.settle();
+    // A little now and then is enough.
+    for _ in 0..5 {
+        world.pass(2 * SECOND);
+        peer.allow(10);
+        world.settle();
+    }
+    assert!(!peer.is_gone());
+    world.pass(4 * SECOND);
+    assert!(peer.is_gone());
+    assert_eq!(told.take(), [(1, Err(Lost::Ended))]);
+    assert_eq!(world.hub.application().closed.lock().unwrap()[0].end, End::Timeout(Timeout::Write));
+    let counters = world.end();
+    assert_eq!((counters.closed.unread, counters.lost, counters.delivered), (1, 1, 0));
+}
+
+/// What the hub is to send waits for the end of the handler's own message, in frames or in one long frame.
+#[test]
+fn the_handlers_message_is_not_interrupted() {
+    for long in [false, true] {
+        let mut world = World::new(settings(|settings| settings.config = patient()), move |_| {
+            App::new(move || {
+                Box::new(move |_, call, _, out| {
+                    let Call::Event(Event::Data(data)) = call else { return Ok(()) };
+                    match (data.payload.bytes(), long) {
+                        (b"begin", false) => Ok(out.fragment(Kind::Text, b"one ", false)?),
+                        (b"end", false) => Ok(out.fragment(Kind::Text, b"two", true)?),
+                        (b"begin", true) => Ok(out.begin(Kind::Text, 7, true)?),
+                        _ => Ok(out.write_all(&mut &b"one two"[..])?),
+                    }
+                })
+            })
+        });
+        let peer = world.open();
+        peer.text("begin");
+        world.settle();
+        for len in [10, 3000] {
+            world.handle.broadcast(numbered(0, len).1).unwrap();
+        }
+        peer.frame(0x89, b"p");
+        world.settle();
+        if long {
+            assert_eq!(peer.got(), []);
+        } else {
+            assert_eq!(peer.got(), [Got::Pong(b"p".to_vec())], "a control frame may stand between frames");
+        }
+        peer.text("end");
+        world.settle();
+        let frames = if long { 1 } else { 2 };
+        let mut all = vec![Got::Data { text: true, payload: b"one two".to_vec(), frames }];
+        all.extend(long.then(|| Got::Pong(b"p".to_vec())));
+        all.extend([10, 3000].map(|len| binary(&numbered(0, len).0)));
+        let got = peer.got();
+        assert!(got == all, "{got:?}");
+        world.end();
+    }
+}
+
+/// A handler that has much to send lets others through, and they let it.
+#[test]
+fn a_handler_that_streams_lets_others_through() {
+    let mut world = World::new(settings(|settings| settings.config = patient()), |_| {
+        App::new(|| {
+            let mut left = 0;
+            Box::new(move |_, call, _, out| {
+                if let Call::Event(_) = call {
+                    left = 100;
+                }
+                if left > 0 && out.is_empty() {
+                    out.send(Kind::Binary, &[0; 16_000])?;
+                    left -= 1;
+                }
+                Ok(())
+            })
+        })
+    });
+    let peer = world.open();
+    peer.wire().most = 5000;
+    peer.text("go");
+    for len in [20_000, 10, 20_000, 10, 1000, 16_000] {
+        world.handle.send(peer.id, numbered(9, len).1).unwrap();
+    }
+    world.settle();
+    let got = peer.got();
+    let others = |got: &&Got| **got != binary(&[0; 16_000]);
+    assert_eq!(got.len(), 106);
+    let early = got.iter().take(20).filter(others).count();
+    assert_eq!(early, 6, "the others wait for the handler");
+    peer.text("go");
+    for _ in 0..100 {
+        world.handle.send(peer.id, numbered(9, 10_000).1).unwrap();
+    }
+    world.settle();
+    let got = peer.got();
+    assert_eq!(got.len(), 200);
+    let early = got.iter().take(50).filter(others).count();
+    assert!((5..45).contains(&early), "{early}");
+    world.end();
+}
+
+// ---- completion ----
+
+#[test]
+fn completion_is_told_once_whatever_happens() {
+    let told = Told::default();
+    // The hub goes with messages in its queue of commands, in a session's queue, half written, and in a buffer.
+    let mut world = echoes(settings(|settings| settings.config = patient()));
+    let peer = world.open();
+    peer.block();
+    peer.allow(5);
+    for number in 0..3 {
+        world.handle.send_then(peer.id, numbered(number, 20).1, told.done(number)).unwrap();
+        world.settle();
+    }
+    world.handle.send_then(peer.id, numbered(3, 3000).1, told.done(3)).unwrap();
+    world.settle();
+    world.handle.send_then(peer.id, numbered(4, 3000).1, told.done(4)).unwrap();
+    let handle = world.handle.clone();
+    drop(world);
+    assert_eq!(handle.send_then(peer.id, numbered(5, 9).1, told.done(5)), Err(HandleError::Stopped));
+    let mut all = told.take();
+    all.sort_by_key(|(number, _)| *number);
+    assert_eq!(all, [0, 1, 2, 3, 4, 5].map(|number| (number, Err(Lost::Ended))));
+    assert!(peer.is_gone());
+
+    // A handler panics; a stop; a peer that vanishes.
+    for way in 0..3 {
+        let mut world = World::new(settings(|settings| settings.config = patient()), |_| {
+            App::new(|| {
+                Box::new(|_, call, _, _| {
+                    assert!(!matches!(call, Call::Event(_)), "on purpose");
+                    Ok(())
+                })
+            })
+        });
+        let peer = world.open();
+        peer.block();
+        for number in 0..2 {
+            world.handle.send_then(peer.id, numbered(number, 3000).1, told.done(number)).unwrap();
+        }
+        world.settle();
+        match way {
+            0 => peer.text("panic"),
+            1 => world.handle.stop(CloseCode::GOING_AWAY).unwrap(),
+            _ => peer.cut(),
+        }
+        world.pass(20 * SECOND);
+        assert!(peer.is_gone());
+        assert_eq!(told.take(), [(0, Err(Lost::Ended)), (1, Err(Lost::Ended))], "{way}");
+        let counters = world.end();
+        assert_eq!((counters.lost, counters.panicked), (2, u64::from(way == 0)));
+    }
+}
+
+// ---- fairness ----
+
+#[test]
+fn one_that_floods_does_not_starve_others() {
+    let mut world = echoes(settings(|settings| settings.config = patient()));
+    let (flood, quiet) = (world.open(), world.open());
+    let many: Vec<u8> = (0..200_000).flat_map(|_| frame(0x82, b"12")).collect();
+    flood.feed(&many);
+    quiet.text("here");
+    world.run();
+    assert_eq!(quiet.got(), [text("here")]);
+    assert!(flood.wire().received < 200_000, "{}", flood.wire().received);
+    // Nor does one that takes a big message as fast as it can be written.
+    flood.cut();
+    let big = world.open();
+    big.wire().most = 100_000;
+    world.handle.send(big.id, Message::binary(vec![0; 1_000_000])).unwrap();
+    world.run();
+    assert!(big.wire().sent < 300_000, "{}", big.wire().sent);
+    world.end();
+}
+
+// ---- time ----
+
+#[test]
+fn a_deadline_is_never_early_and_hardly_late() {
+    for millis in [1, 7, 50, 333, 1000, 9_999, 30_000, 3_600_000, 86_400_000] {
+        let mut world = World::new(settings(|settings| settings.config = patient()), move |_| {
+            App::new(move || {
+                Box::new(move |now, call, deadline, _| {
+                    match call {
+                        Call::Opened => *deadline = Some(now.after(Duration::from_millis(millis))),
+                        Call::Timer => {
+                            assert!(now >= deadline.unwrap());
+                            *deadline = None;
+                        }
+                        _ => {}
+                    }
+                    Ok(())
+                })
+            })
+        });
+        for offset in [0, 13, 999] {
+            world.now = world.now.after(Duration::from_micros(offset));
+            world.open();
+            let ahead = Duration::from_millis(millis);
+            let due = world.hub.deadline(world.now).unwrap();
+            assert!(due >= world.now.after(ahead) && due <= world.now.after(ahead + ahead / 16));
+            assert_eq!(world.pass(2 * ahead), 1);
+            assert_eq!(world.hub.deadline(world.now), None);
+        }
+        world.end();
+    }
+}
+
+/// Idle sessions are pinged every 30 s, and answer.
+#[test]
+fn wake_ups_of_a_thousand_idle_sessions() {
+    let mut world = echoes(Settings::default());
+    let mut peers = vec![];
+    for at in 0..1000 {
+        // Not all at once, and not on whole seconds.
+        world.pass(Duration::from_micros(30_011 + at));
+        peers.push(world.open());
+    }
+    let mut pings = 0;
+    let mut wakes = 0;
+    let end = world.now.after(3600 * SECOND);
+    while let Some(deadline) = world.hub.deadline(world.now).filter(|deadline| *deadline <= end) {
+        world.now = deadline;
+        world.settle();
+        wakes += 1;
+        for peer in &peers {
+            if !peer.wire().from_hub.is_empty() {
+                assert_eq!(peer.got(), [Got::Ping(vec![])]);
+                peer.frame(0x8A, &[]);
+                pings += 1;
+            }
+        }
+        // On a network the answers come a little later.
+        world.now = world.now.after(Duration::from_millis(20));
+        world.settle();
+    }
+    println!("1000 idle sessions, a Ping every 30 s: {wakes} wake-ups by timers an hour, {pings} Pings");
+    assert!((113_000..=120_000).contains(&pings), "{pings}");
+    assert!(wakes < 3700, "{wakes}");
+    assert_eq!(world.handle.clients().len(), 1000);
+    world.end();
+}
+
+/// A deadline that comes nearer and goes away again leaves nothing behind.
+#[test]
+fn timers_do_not_pile_up() {
+    let mut world = World::new(Settings::default(), |_| {
+        App::new(|| {
+            Box::new(|now, call, deadline, _| {
+                match call {
+                    Call::Event(_) => *deadline = Some(now.after(Duration::from_millis(1))),
+                    Call::Timer => *deadline = None,
+                    _ => {}
+                }
+                Ok(())
+            })
+        })
+    });
+    let peer = world.open();
+    for _ in 0..1000 {
+        peer.text("x");
+        world.settle();
+        world.pass(Duration::from_millis(10));
+    }
+    // The Ping; and once before it, as a connection may name a deadline that was put off since.
+    let mut wakes = 0;
+    while peer.got() != [Got::Ping(vec![])] {
+        world.now = world.hub.deadline(world.now).unwrap();
+        world.settle();
+        wakes += 1;
+    }
+    assert!(wakes <= 2, "{wakes}");
+    world.end();
+}
+
+// ---- handles ----
+
+#[test]
+fn a_handle_serves_within_handlers_and_within_the_loop() {
+    let told = Told::default();
+    let log: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+    let (done, entries) = (told.clone(), log.clone());
+    let mut world = World::new(settings(|settings| settings.commands = 100), move |handle| {
+        App::choose(move |client, _| {
+            let (id, handle, told, log) = (client.id, handle.clone(), done.clone(), entries.clone());
+            Box::new(move |_, call, _, _| {
+                if let Call::Event(Event::Data(_)) = call {
+                    let (again, log, told) = (handle.clone(), log.clone(), told.clone());
+                    assert_eq!(handle.clients().len(), 2);
+                    let _ = handle.counters();
+                    handle.broadcast(Message::text("all")).unwrap();
+                    handle
+                        .run(move |hub| {
+                            log.lock().unwrap().push("run");
+                            assert_eq!(again.clients().len(), 2);
+                            hub.send(id, Message::text("from within")).unwrap();
+                            let (handle, log) = (again.clone(), log.clone());
+                            let then = again.clone();
+                            again
+                                .send_then(id, Message::text("done"), move |result| {
+                                    assert_eq!(result, Ok(()));
+                                    log.lock().unwrap().push("completion");
+                                    assert_eq!(then.clients().len(), 2);
+                                    then.send_then(id, Message::text("more"), told.done(1)).unwrap();
+                                })
+                                .unwrap();
+                            handle.run(|hub| assert_eq!(hub.counters().opened, 2)).unwrap();
+                        })
+                        .unwrap();
+                }
+                Ok(())
+            })
+        })
+    });
+    let (first, second) = (world.open(), world.open());
+    first.text("go");
+    world.settle();
+    assert_eq!(first.got(), ["all", "from within", "done", "more"].map(text));
+    assert_eq!(second.got(), [text("all")]);
+    assert_eq!(*log.lock().unwrap(), ["run", "completion"]);
+    assert_eq!(told.take(), [(1, Ok(()))]);
+    world.end();
+}
+
+/// Who asks for something within what was asked for waits for the next turn: nothing runs for ever.
+#[test]
+fn what_asks_for_itself_does_not_hold_the_loop() {
+    fn again(handle: sansocket::hub::Handle, count: Arc<Mutex<usize>>) {
+        let next = handle.clone();
+        handle
+            .run(move |_| {
+                *count.lock().unwrap() += 1;
+                again(next, count);
+            })
+            .unwrap();
+    }
+    let mut world = echoes(Settings::default());
+    let count = Arc::default();
+    again(world.handle.clone(), Arc::clone(&count));
+    for turns in 1..5 {
+        world.run();
+        assert_eq!(*count.lock().unwrap(), turns);
+    }
+}
+
+#[test]
+fn clients_are_listed_and_chosen() {
+    let mut world = World::new(Settings::default(), |_| {
+        App::choose(|client, request| {
+            client.group = request.path().len() as u32;
+            echo()
+        })
+    });
+    let (first, second, third) = (world.open(), world.open(), world.connect());
+    let states = |world: &World<App>| -> Vec<_> {
+        world.handle.clients().iter().map(|client| (client.id, client.state, client.group)).collect()
+    };
+    let (open, hand) = (ClientState::Open, ClientState::Handshake);
+    assert_eq!(states(&world), [(first.id, open, 3), (second.id, open, 3), (third.id, hand, 0)]);
+    assert_eq!(world.handle.clients()[0].peer, address());
+    let id = second.id;
+    world.handle.broadcast_to(Message::text("you"), move |client| client.id == id).unwrap();
+    let (reached, count) = mpsc::channel();
+    world
+        .handle
+        .run(move |hub| {
+            let mut seen = vec![];
+            hub.clients(&mut |client| seen.push(client.id));
+            let all = hub.broadcast(&Message::text("all"), &mut |_| true);
+            let none = hub.broadcast(&Message::text("none"), &mut |client: &Client| client.group == 9);
+            reached.send((seen.len(), all, none)).unwrap();
+        })
+        .unwrap();
+    world.settle();
+    assert_eq!(count.recv().unwrap(), (3, 2, 0));
+    assert_eq!(first.got(), [text("all")]);
+    assert_eq!(second.got(), [text("you"), text("all")]);
+    assert_eq!(third.bytes(), b"");
+    world.handle.close(first.id, CloseCode::NORMAL, "bye").unwrap();
+    // One that is not open yet is dropped.
+    world.handle.close(third.id, CloseCode::NORMAL, "bye").unwrap();
+    world.settle();
+    assert!(third.is_gone());
+    assert_eq!(states(&world), [(first.id, ClientState::Closing, 3), (second.id, open, 3)]);
+    world.end();
+}
+
+/// An [`App`] in its hub is there for what runs in the loop.
+#[test]
+fn a_closure_reaches_the_application() {
+    let mut world = echoes(Settings::default());
+    world
+        .handle
+        .run(|hub| {
+            let hub: &mut Hub<Pipe, App> = hub.hub().downcast_mut().unwrap();
+            hub.application().welcome = false;
+        })
+        .unwrap();
+    world.settle();
+    assert!(!world.hub.application().welcome);
+}
+
+// ---- counters ----
+
+#[test]
+fn counters_agree_with_what_went_through_the_pipes() {
+    let mut world = echoes(Settings::default());
+    let peers: Vec<_> = (0..4).map(|_| world.open()).collect();
+    let before = peers.iter().map(|peer| peer.wire().sent).sum::<u64>();
+    assert!(before > 0);
+    for peer in &peers {
+        peer.text("hello");
+        peer.frame(0x02, &[1; 3000]);
+        peer.frame(0x89, b"ping");
+        peer.frame(0x80, &[2; 3000]);
+    }
+    world.handle.broadcast(Message::text("all")).unwrap();
+    world.handle.broadcast(numbered(1, 5000).1).unwrap();
+    world.settle();
+    peers[0].bye(1000);
+    peers[1].frame(0xFF, b"wrong");
+    peers[2].fin();
+    peers[3].cut();
+    let page = world.connect();
+    page.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    page.fin();
+    let wrong = world.connect();
+    wrong.feed(b"nonsense\r\n\r\n");
+    wrong.fin();
+    let silent = world.connect();
+    silent.cut();
+    world.pass(10 * SECOND);
+    let counters = world.end();
+    let all = || peers.iter().chain([&page, &wrong, &silent]);
+    assert_eq!(counters.received, all().map(|peer| peer.wire().received).sum::<u64>());
+    assert_eq!(counters.sent, all().map(|peer| peer.wire().sent).sum::<u64>());
+    assert_eq!((counters.accepted, counters.opened, counters.messages), (7, 4, 8));
+    assert_eq!((counters.delivered, counters.lost), (8, 0));
+    let closed = counters.closed;
+    assert_eq!((closed.clean, closed.violation, closed.vanished), (1, 1, 2));
+    // Both were answered and 426 and 400 are one sort; the last had nothing to say.
+    assert_eq!((counters.refused.bad_request, counters.refused.vanished), (2, 1));
+    assert_eq!(world.hub.application().ended.len(), 7);
+    assert_eq!(world.hub.application().closed.lock().unwrap().len(), 4);
+}
+
+/// They are there when the hub has nothing left to do, not when it is woken next.
+#[test]
+fn counters_are_those_of_the_last_turn() {
+    let mut world = echoes(settings(|settings| settings.config = patient()));
+    let peer = world.open();
+    peer.text("x");
+    world.run();
+    assert_eq!(world.hub.deadline(world.now), None, "it waits for ever");
+    assert_eq!(world.handle.counters().messages, 1);
+    peer.cut();
+    world.run();
+    assert_eq!(world.hub.deadline(world.now), None);
+    assert_eq!(world.handle.counters().ended, 1);
+}
+
+// ---- the end ----
+
+#[test]
+fn stop_under_load_is_over_in_time() {
+    let mut world = echoes(settings(|settings| settings.config = patient()));
+    let mut peers = vec![];
+    for at in 0..40 {
+        let peer = match at % 8 {
+            0..=5 => world.open(),
+            _ => world.connect(),
+        };
+        match at % 8 {
+            0 => peer.feed(&frame(0x82, &[1; 100_000])),
+            // It reads nothing, with a message begun and more behind it.
+            1 => {
+                peer.block();
+                world.handle.send(peer.id, numbered(1, 50_000).1).unwrap();
+            }
+            2 => {
+                peer.block();
+                peer.text("echo");
+            }
+            // Half a frame, half a request, and a request with a body that does not come.
+            3 => peer.feed(&frame(0x82, &[1; 1000])[..500]),
+            6 => peer.feed(&REQUEST[..50]),
+            7 => {
+                peer.feed(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+                world.settle();
+            }
+            _ => {}
+        }
+        peers.push(peer);
+    }
+    world.run();
+    world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    world.run();
+    assert!(!world.hub.admits(world.now));
+    // Those that go on sending do not hold it up; some answer.
+    let stopped = world.now;
+    for tick in 0..13 {
+        for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| !peer.is_gone()) {
+            if at % 8 == 4 && tick == 1 {
+                assert_eq!(peer.got(), [Got::Close(1001)]);
+                peer.bye(1001);
+            } else if at % 8 < 6 {
+                peer.feed(&frame(0x82, &[1; 50_000]));
+            }
+        }
+        world.pass(SECOND);
+    }
+    assert!(world.hub.is_over());
+    assert!(peers.iter().all(Peer::is_gone));
+    assert_eq!(stopped.until(world.now), 13 * SECOND);
+    check(&world.handle.counters());
+    assert_eq!(world.handle.counters().closed.clean, 5);
+}
+
+#[test]
+fn a_connection_is_adopted() {
+    let mut world = echoes(settings(|settings| settings.sessions = 1));
+    let (pipe, peer) = World::<App>::pipe();
+    let script = world.hub.application().script(echo());
+    let mut peer = peer;
+    peer.id = world.hub.adopt(world.now, pipe, address(), script, Some(0)).unwrap_or_else(|_| panic!());
+    let peer = world.know(peer);
+    world.handle.send(peer.id, Message::text("welcome")).unwrap();
+    peer.text("hello");
+    world.settle();
+    assert_eq!(peer.got(), [text("welcome"), text("hello")]);
+    assert_eq!(world.handle.clients()[0].state, ClientState::Open);
+    let (pipe, _) = World::<App>::pipe();
+    let script = world.hub.application().script(echo());
+    assert!(world.hub.adopt(world.now, pipe, address(), script, None).is_err(), "at capacity");
+    peer.bye(1000);
+    world.settle();
+    assert!(peer.is_gone());
+    world.hub.stop(CloseCode::NORMAL);
+    let (pipe, _) = World::<App>::pipe();
+    let script = world.hub.application().script(echo());
+    assert!(world.hub.adopt(world.now, pipe, address(), script, None).is_err(), "stopping");
+    let counters = world.end();
+    assert_eq!((counters.accepted, counters.opened, counters.closed.clean), (1, 1, 1));
+    // A driver of one's own has no need of a hub for this.
+    let _ = Driver::new(Connection::new(Server, &Config::DEFAULT, world.now), None);
+}
+
+/// Nothing is written, and nothing waits: that is no progress.
+#[test]
+fn a_transport_that_takes_nothing_for_ever_has_failed() {
+    struct Zero;
+    impl sansocket::hub::Socket for Zero {
+        fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, sansocket::hub::Failed> {
+            let n = REQUEST.len();
+            into[..n].copy_from_slice(REQUEST);
+            Ok(Some(n))
+        }
+
+        fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, sansocket::hub::Failed> {
+            Ok(Some(0))
+        }
+
+        fn shutdown(&mut self) -> Result<(), sansocket::hub::Failed> {
+            Ok(())
+        }
+    }
+    struct Plain;
+    struct Nothing;
+    impl sansocket::Handler for Nothing {
+        fn event(
+            &mut self,
+            _: sansocket::Instant,
+            _: Event<sansocket::Payload<'_>>,
+            _: &mut impl sansocket::Outbox,
+        ) -> Result<(), Halt> {
+            Ok(())
+        }
+    }
+    impl sansocket::hub::Application<Zero> for Plain {
+        type Handler = Nothing;
+
+        fn request<'s>(
+            &'s mut self,
+            _: &mut Client,
+            _: &sansocket::handshake::Request<'_>,
+        ) -> sansocket::hub::Choice<'s, Nothing> {
+            sansocket::hub::Choice::Handler(Nothing)
+        }
+    }
+    let world = echoes(Settings::default());
+    let mut hub = Hub::new(Plain, Settings::default(), world.handle.clone());
+    let _ = hub.accept(world.now, Zero, address());
+    for _ in 0..10 {
+        hub.ready(0, Ready { read: true, write: true, hang_up: true });
+        hub.run(world.now);
+    }
+    hub.stop(CloseCode::NORMAL);
+    assert!(hub.is_over());
+}
+
+// ---- panics ----
+
+#[test]
+fn a_panic_ends_one_session_and_nothing_else() {
+    fn world() -> World<App> {
+        World::new(settings(|settings| settings.config = patient()), |_| {
+            App::choose(|_, request| {
+                assert_ne!(request.path(), "/panic", "on purpose");
+                Box::new(|now, call, deadline, out| {
+                    match call {
+                        Call::Event(Event::Data(data)) => match data.payload.bytes() {
+                            b"event" => panic!("on purpose"),
+                            b"inside" => {
+                                out.begin(Kind::Text, 100, true)?;
+                                out.write(b"half")?;
+                                panic!("on purpose");
+                            }
+                            b"timer" => *deadline = Some(now.after(SECOND)),
+                            _ => out.relay(&data)?,
+                        },
+                        Call::Timer => panic!("on purpose"),
+                        _ => {}
+                    }
+                    Ok(())
+                })
+            })
+        })
+    }
+    fn alive(world: &mut World<App>, peer: &Peer) {
+        peer.text("alive");
+        world.settle();
+        assert_eq!(peer.got(), [text("alive")]);
+    }
+    for what in ["event", "inside", "timer", "request"] {
+        let mut world = world();
+        let (other, id) = (world.open(), {
+            let peer = if what == "request" { world.connect() } else { world.open() };
+            if what == "request" {
+                peer.feed(std::str::from_utf8(REQUEST).unwrap().replace("/ws", "/panic").as_bytes());
+            } else {
+                peer.text(what);
+            }
+            world.pass(2 * SECOND);
+            assert!(peer.is_gone(), "{what}");
+            peer.id
+        });
+        assert_eq!(world.hub.application().ended, [(id, None)]);
+        assert_eq!(world.handle.clients().len(), 1);
+        alive(&mut world, &other);
+        // Its buffers and its place serve another.
+        let next = world.open();
+        alive(&mut world, &next);
+        assert_eq!(world.end().panicked, 1);
+    }
+    // What others have the hub do may panic too: a function, a filter, a completion.
+    let mut world = world();
+    let peer = world.open();
+    let told = Told::default();
+    world.handle.run(|_| panic!("on purpose")).unwrap();
+    world.handle.send_then(peer.id, Message::text("1"), told.done(1)).unwrap();
+    world.handle.broadcast_to(Message::text("never"), |_| panic!("on purpose")).unwrap();
+    world.handle.send_then(Id::new(99), Message::text("x"), |_| panic!("on purpose")).unwrap();
+    world.handle.send_then(peer.id, Message::text("2"), told.done(2)).unwrap();
+    world.settle();
+    assert_eq!(peer.got(), [text("1"), text("2")]);
+    assert_eq!(told.take(), [(1, Ok(())), (2, Ok(()))]);
+    alive(&mut world, &peer);
+    assert_eq!(world.end().panicked, 0);
+}
+
+/// The default is what it was when nothing had happened.
+#[test]
+fn nothing_has_happened() {
+    let world = echoes(Settings::default());
+    assert_eq!(world.handle.counters(), Counters::default());
+    assert_eq!(world.hub.deadline(world.now), None);
 }

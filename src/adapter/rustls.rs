@@ -48,9 +48,8 @@ enum End {
     Shut,
 }
 
-/// What is made into records at once, and so the most that waits for a peer that does not read: one full record, and
-/// the rest of a frame's header.
-const CHUNK: usize = 16 * 1024 + 32;
+/// What is encrypted at once, and so the most that waits for a peer that does not read: one full record.
+const CHUNK: usize = 16 * 1024;
 /// How often one call reads from TCP in search of something to give: records can be empty.
 const READS: usize = 8;
 

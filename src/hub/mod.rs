@@ -128,7 +128,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// # Errors
     /// The application does not want it, or it cannot be watched.
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<Id, S> {
-        self.pace = now.after(settings::pace(self.settings.handshakes));
+        self.pace = settings::pace(self.pace, now, self.settings.handshakes);
         let id = self.free_id();
         let mut client = Client { id, peer, state: ClientState::Handshake, group: 0 };
         let welcome = self.application.accept(&mut client);

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::close::CloseCode;
 use crate::config::Config;
+use crate::time::Instant;
 
 /// What a hub is told before it begins.
 #[derive(Clone, Debug)]
@@ -92,10 +93,13 @@ impl Default for Settings {
     }
 }
 
-/// Between two accepts, so that there are no more than so many a second.
-pub(super) fn pace(handshakes: Option<u32>) -> Duration {
-    match handshakes {
-        Some(rate) => Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::from_secs(1)),
-        None => Duration::ZERO,
-    }
+/// When the next transport may be accepted after one at `now`, for so many a second on average: what was missed in the
+/// time that a wait may take is made up for.
+pub(super) fn pace(pace: Instant, now: Instant, handshakes: Option<u32>) -> Instant {
+    let Some(rate) = handshakes else { return now };
+    let between = Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::from_secs(1));
+    pace.max(Instant::from_micros(now.as_micros().saturating_sub(LAG))).after(between)
 }
+
+/// Microseconds.
+const LAG: u64 = 10_000;

@@ -502,9 +502,12 @@ pub struct Script {
     closed: Arc<Mutex<Vec<Cause>>>,
 }
 
+/// Decides about a request.
+pub type Make = Box<dyn FnMut(&mut Client, &Request<'_>) -> Act>;
+
 /// An application whose handlers do what a test says, and which keeps what it is told.
 pub struct App {
-    pub make: Box<dyn FnMut(&mut Client, &Request<'_>) -> Act>,
+    pub make: Make,
     pub welcome: bool,
     pub ended: Vec<(Id, Option<Outcome>)>,
     pub closed: Arc<Mutex<Vec<Cause>>>,
@@ -584,7 +587,10 @@ pub fn echoes(settings: Settings) -> World<App> {
 
 /// What was told of messages, by number.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<(usize, Result<(), sansocket::hub::Lost>)>>>);
+pub struct Told(Arc<Mutex<Vec<Fate>>>);
+
+/// What became of which message.
+type Fate = (usize, Result<(), sansocket::hub::Lost>);
 
 impl Told {
     pub fn done(&self, number: usize) -> impl FnOnce(Result<(), sansocket::hub::Lost>) + Send + use<> {

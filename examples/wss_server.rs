@@ -1,0 +1,197 @@
+//! Over TLS, for few clients, with control frames by hand: what ESP-IDF's example of the same name does.
+//!
+//!     cargo run --release --example wss_server --features rustls
+//!
+//! It echoes TEXT, says "Hello client" to everybody every 10 s, asks who is silent for 5 s whether he still lives, and
+//! closes him after 10. Without a certificate it makes one for this run, and prints its fingerprint.
+
+mod tls;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::pki_types::PrivateKeyDer;
+use sansocket::adapter::mio::Server;
+use sansocket::adapter::rustls::Tls;
+use sansocket::handshake::{Accept, Answer, Request, Response};
+use sansocket::hub::{Application, Choice, Client, Handle, Id, Message, Settings};
+use sansocket::{Cause, Config, Control, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+
+const HELP: &str = "\
+A WebSocket server over TLS, for four clients, at /ws.
+
+Usage: wss_server [OPTIONS]
+
+  --listen ADDR:PORT   where to listen [127.0.0.1:8443]
+  --cert FILE          the certificate chain, PEM [one of its own]
+  --key FILE           and its private key, PEM
+  --keep-alive S       seconds of silence before a PING, and again before the end [5]
+  --hello S            seconds from one \"Hello client\" to the next [10]
+  --help               this
+";
+
+const CLIENTS: usize = 4;
+
+pub(crate) struct Options {
+    pub(crate) listen: String,
+    /// The files of certificate chain and key.
+    pub(crate) certificate: Option<(String, String)>,
+    pub(crate) keep_alive: Duration,
+    pub(crate) hello: Duration,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(options) = options()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let server = start(&options)?;
+    println!("listening: wss://{}/ws", server.address());
+    Ok(server.run()?)
+}
+
+pub(crate) fn start(options: &Options) -> Result<Server<App, Tls>, Box<dyn Error>> {
+    let tls = match &options.certificate {
+        Some((chain, key)) => tls::server(chain, key)?,
+        None => self_signed()?,
+    };
+    // The route's own settings, which count from the 101 on.
+    let mut route = Config::new();
+    route.control = Control::Manual;
+    route.timeouts.ping = Some(options.keep_alive);
+    route.timeouts.pong = Some(options.keep_alive);
+    let app = App { route: Box::leak(Box::new(route)) };
+    let mut settings = Settings::default();
+    settings.sessions = CLIENTS;
+    let server = Server::new(TcpListener::bind(&options.listen)?, Tls(tls), settings, |_| app)?;
+    let (handle, every) = (server.handle(), options.hello);
+    thread::spawn(move || greet(&handle, every));
+    Ok(server)
+}
+
+/// Every so often, for as long as there is a server: in its loop, to each client.
+fn greet(handle: &Handle, every: Duration) {
+    let greeting = Message::text("Hello client");
+    loop {
+        thread::sleep(every);
+        let greeting = greeting.clone();
+        let queued = handle.run(move |hub| {
+            hub.broadcast(&greeting, &mut |_| true);
+        });
+        if queued.is_err() {
+            return;
+        }
+    }
+}
+
+pub(crate) struct App {
+    route: &'static Config,
+}
+
+impl<S> Application<S> for App {
+    type Handler = Echo;
+
+    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
+        match request.path() {
+            "/ws" => Choice::Handler(Echo { route: self.route, id: client.id }),
+            _ => Choice::Answer(Answer::Respond(Response::text(404, "try /ws\n"))),
+        }
+    }
+}
+
+pub(crate) struct Echo {
+    route: &'static Config,
+    id: Id,
+}
+
+impl Echo {
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        // Whoever reads the log may go: the server stays.
+        let _ = writeln!(io::stdout(), "wss_server: {}: {line}", self.id);
+    }
+}
+
+impl Handler for Echo {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+        Answer::Accept(Accept { config: Some(self.route), ..Accept::default() })
+    }
+
+    fn opened(&mut self, _: Instant, _: Option<usize>, _: &mut impl Outbox) -> Result<(), Halt> {
+        self.log(format_args!("new client"));
+        Ok(())
+    }
+
+    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        match event {
+            Event::Data(data) if data.kind == Kind::Text => out.relay(&data)?,
+            Event::Data(_) => {}
+            Event::Ping(payload) => {
+                out.pong(payload.bytes())?;
+                self.log(format_args!("got a PING, sent a PONG"));
+            }
+            Event::Pong(_) => self.log(format_args!("got a PONG: it lives")),
+            Event::Close(code, _) => {
+                out.close(code, "")?;
+                self.log(format_args!("got a CLOSE, answered it"));
+            }
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, cause: &Cause, _: &str) {
+        self.log(format_args!("gone: {}", cause.end));
+    }
+}
+
+/// A certificate for this run.
+fn self_signed() -> Result<Arc<ServerConfig>, Box<dyn Error>> {
+    let key = KeyPair::generate()?;
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)?.self_signed(&key)?.der().clone();
+    let hash = TLS13_AES_128_GCM_SHA256.tls13().ok_or("no SHA-256")?.common.hash_provider.hash(&certificate);
+    let mut fingerprint = String::new();
+    for (at, byte) in hash.as_ref().iter().enumerate() {
+        write!(fingerprint, "{}{byte:02X}", if at > 0 { ":" } else { "" })?;
+    }
+    println!("certificate of this run: SHA-256 {fingerprint}");
+    let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], secret)?;
+    Ok(Arc::new(config))
+}
+
+fn options() -> Result<Option<Options>, Box<dyn Error>> {
+    use lexopt::prelude::*;
+
+    let mut options = Options {
+        listen: "127.0.0.1:8443".into(),
+        certificate: None,
+        keep_alive: Duration::from_secs(5),
+        hello: Duration::from_secs(10),
+    };
+    let (mut chain, mut key) = (None, None);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => options.listen = parser.value()?.string()?,
+            Long("cert") => chain = Some(parser.value()?.string()?),
+            Long("key") => key = Some(parser.value()?.string()?),
+            Long("keep-alive") => options.keep_alive = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
+            Long("hello") => options.hello = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if chain.is_some() != key.is_some() {
+        return Err("--cert and --key go together".into());
+    }
+    options.certificate = chain.zip(key);
+    Ok(Some(options))
+}
