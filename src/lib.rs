@@ -3,11 +3,12 @@
 //! Bytes and time go in, bytes and events come out; the caller owns all memory. The same machine serves a
 //! microcontroller with two buffers of 140 bytes and a server with thousands of connections.
 //!
-//! # Three ways to use it
+//! # Four ways to use it
 //!
 //! | you have | take |
 //! | --- | --- |
 //! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
+//! | many connections, and something to tell them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
 //! | one connection to read from and to send on | [`adapter::WebSocket`], or the blocking `adapter::std::WebSocket` |
 //! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
@@ -86,7 +87,8 @@
 //!
 //! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: messages in
 //! `BytesMut`. `std`: `adapter::std`, masking keys from the system. `simd`: faster UTF-8 on hosts.
-//! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware.
+//! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware. `hub`: many connections on one thread;
+//! `mio`, `rustls`, `esp-idf`: what drives it. `log`, `tracing`, `defmt`: notes of what it does.
 
 #![no_std]
 #![deny(
