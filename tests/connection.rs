@@ -545,6 +545,68 @@ fn ping_and_pong() {
     assert_eq!(cause(&client.finish().1), "Pong timeout - 1001");
 }
 
+/// The answer to a Ping makes the deadline of the next one, which may be earlier than that of the answer was.
+#[test]
+fn a_ping_that_was_answered_is_followed_by_another() {
+    for pong in [seconds(60), None] {
+        for control in [Control::Automatic, Control::Told] {
+            for first in [TEXT, PONG] {
+                let config = config(|config| {
+                    (config.timeouts.ping, config.timeouts.pong, config.control) = (seconds(10), pong, control);
+                });
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut server = Endpoint::<Server>::new(&config, &mut memory);
+                server.run();
+                for round in 0..3 {
+                    assert_eq!(server.deadline, Some(Instant::from_millis(round * 11_000 + 10_000)));
+                    server.at_deadline();
+                    assert_eq!(name(&server.sent()), "Ping");
+                    server.written();
+                    server.after(1_000);
+                    server.frame(first, b"");
+                }
+            }
+        }
+    }
+}
+
+/// An event between the sending and the waiting does not hide the deadline for what was sent.
+#[test]
+fn an_event_does_not_hide_the_write_deadline() {
+    for control in [Control::Automatic, Control::Told, Control::Manual] {
+        let config = config(|config| (config.timeouts.write, config.control) = (seconds(10), control));
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut server = Endpoint::<Server>::new(&config, &mut memory);
+        server.run();
+        server.out().send(Kind::Text, b"x").expect("room");
+        server.frame(PONG, b"");
+        assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
+        assert_eq!(server.at_deadline(), ["Closed"]);
+        assert_eq!(server.closed.map(|c| c.end), Some(End::Timeout(Timeout::Write)));
+    }
+}
+
+/// A Ping that found no room goes as soon as there is some.
+#[test]
+fn a_ping_without_room_is_tried_again() {
+    let config = config(|config| {
+        (config.timeouts.ping, config.timeouts.pong) = (seconds(20), seconds(10));
+        (config.timeouts.idle, config.timeouts.write) = (seconds(45), seconds(60));
+    });
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut server = Endpoint::<Server>::new(&config, &mut memory);
+    server.run();
+    server.out().send(Kind::Binary, &[0; MIN_BUFFER - 4]).expect("room");
+    server.run();
+    server.after(20_000);
+    server.after(1_000);
+    assert_eq!(name(&server.sent()), "data");
+    server.written();
+    server.run();
+    assert_eq!(name(&server.sent()), "Ping");
+    assert_eq!(server.deadline, Some(Instant::from_millis(31_000)));
+}
+
 /// A flood of Pings within a second, be it in one read or in many, ends with 1008; the same number in two seconds does not.
 #[test]
 fn pings_have_a_limit() {

@@ -1060,6 +1060,8 @@ fn a_panic_ends_one_session_and_nothing_else() {
     world.handle.broadcast_to(Message::text("never"), |_| panic!("on purpose")).unwrap();
     world.handle.send_then(Id::new(99), Message::text("x"), |_| panic!("on purpose")).unwrap();
     world.handle.send_then(peer.id, Message::text("2"), told.done(2)).unwrap();
+    world.run();
+    assert_eq!(world.hub.deadline(world.now), Some(world.now), "there is more to do");
     world.settle();
     assert_eq!(peer.got(), [text("1"), text("2")]);
     assert_eq!(told.take(), [(1, Ok(())), (2, Ok(()))]);

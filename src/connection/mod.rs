@@ -235,8 +235,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         if self.is_over() {
             return None;
         }
-        self.heard = now;
-        self.probe = Probe::None;
+        self.hear(now);
         self.receiver.absorb(memory).unwrap_or_else(|violation| {
             self.fail(violation);
             None
@@ -285,9 +284,18 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
 
     #[inline]
     fn heard_data<'r>(&mut self, now: Instant, data: Data<Payload<'r>>) -> Step<Payload<'r>> {
-        self.heard = now;
-        self.probe = Probe::None;
+        self.hear(now);
         Step::Event(Event::Data(data))
+    }
+
+    /// A sign of life. It ends the wait for one, whose deadline may be later than that of the next Ping.
+    #[inline]
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        if self.probe != Probe::None {
+            self.probe = Probe::None;
+            self.next = Instant::START;
+        }
     }
 
     #[inline(never)]
@@ -301,15 +309,14 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         if now < self.next {
             match self.take(&mut view) {
                 Ok(Some(Event::Data(data))) => return self.heard_data(now, data),
-                Ok(None) if !view.place.ended && (self.probe == Probe::None || view.place.fresh) => {
+                Ok(None) if !view.place.ended && self.probe == Probe::None => {
                     return Step::Wait { deadline: self.wait(now, view.place, tx) };
                 }
                 received => outcome = Some(received),
             }
         }
         if core::mem::take(&mut view.place.fresh) {
-            self.heard = now;
-            self.probe = Probe::None;
+            self.hear(now);
         }
         loop {
             match self.keep_house(now, view.place.ended, tx) {
@@ -333,6 +340,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                     if matches!(event, Event::Ping(_)) && !self.allows_ping(now) {
                         self.fail(Violation::TooManyPings);
                     } else if self.answer(&event, tx) {
+                        // What was begun above has deadlines that nobody has computed yet.
+                        self.next = Instant::START;
                         return Step::Event(event);
                     }
                 }
@@ -362,7 +371,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     fn wait(&mut self, now: Instant, place: &mut Place, tx: &mut TransmitBuffer<'_>) -> Option<Instant> {
         if core::mem::take(&mut place.fresh) {
             self.heard = now;
-            self.probe = Probe::None;
         }
         if tx.take_moved() || !self.writing {
             self.wrote = now;

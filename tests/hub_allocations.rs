@@ -1,0 +1,207 @@
+//! What a hub costs in memory: no allocation a message in steady state, no buffer for who is idle, nothing left behind.
+#![cfg(feature = "hub")]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+mod pipe;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use pipe::*;
+use sansocket::Event;
+use sansocket::hub::{Message, Settings};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        BYTES.with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        BYTES.with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count() -> usize {
+    COUNT.with(Cell::get)
+}
+
+fn bytes() -> isize {
+    BYTES.with(Cell::get)
+}
+
+/// The pipes keep memory for this, so that only the hub's is counted.
+fn warm(peer: &Peer, bytes: usize) {
+    peer.wire().from_hub.reserve(bytes);
+    peer.feed(&[]);
+}
+
+#[test]
+fn an_echo_allocates_nothing() {
+    let mut world = echoes(Settings::default());
+    let peers: Vec<_> = (0..20).map(|_| world.open()).collect();
+    let hello = frame(0x81, b"hello");
+    peers.iter().for_each(|peer| warm(peer, 100_000));
+    let turn = |world: &mut World<App>| {
+        for peer in &peers {
+            peer.feed(&hello);
+        }
+        world.run();
+        world.now = world.now.after(Duration::from_micros(10));
+        peers.iter().for_each(|peer| peer.wire().from_hub.clear());
+    };
+    (0..20).for_each(|_| turn(&mut world));
+    let before = count();
+    (0..1000).for_each(|_| turn(&mut world));
+    assert_eq!(count() - before, 0);
+    assert_eq!(world.end().messages, 20 * 1020);
+}
+
+#[test]
+fn a_broadcast_is_encoded_once_and_copies_no_payload() {
+    let mut world = echoes(Settings::default());
+    let peers: Vec<_> = (0..20).map(|_| world.open()).collect();
+    peers.iter().for_each(|peer| warm(peer, 1_000_000));
+    let message = Message::binary(vec![1; 100_000]);
+    let small = Message::text("small");
+    let turn = |world: &mut World<App>| {
+        world.handle.broadcast(message.clone()).unwrap();
+        world.handle.broadcast(small.clone()).unwrap();
+        world.run();
+        world.run();
+        world.run();
+        peers.iter().for_each(|peer| peer.wire().from_hub.clear());
+    };
+    (0..10).for_each(|_| turn(&mut world));
+    let before = count();
+    (0..100).for_each(|_| turn(&mut world));
+    assert_eq!(count() - before, 0);
+    assert_eq!(world.end().delivered, 20 * 2 * 110);
+}
+
+/// Idle: open, or accepted and silent; also after a burst, and after half a frame that became whole.
+#[test]
+fn who_is_idle_owns_no_buffer() {
+    let mut settings = Settings::default();
+    settings.spare = 4;
+    let mut world = echoes(settings);
+    let many = 200;
+    let before = bytes();
+    let peers: Vec<_> = (0..many).map(|_| world.open()).collect();
+    let each = (bytes() - before) / many;
+    println!("an idle session: {each} bytes, those of its pipe included");
+    assert!(each < 3000, "{each}");
+    let before = bytes();
+    for peer in &peers {
+        peer.feed(&frame(0x82, &[1; 10_000])[..5000]);
+    }
+    world.settle();
+    assert!(bytes() - before > many * 30_000, "they hold what they wait for");
+    for peer in &peers {
+        peer.feed(&frame(0x82, &[1; 10_000])[5000..]);
+        peer.block();
+    }
+    world.settle();
+    for peer in &peers {
+        for _ in 0..200 {
+            world.handle.send(peer.id, Message::text("burst")).unwrap();
+        }
+        world.settle();
+    }
+    for peer in &peers {
+        peer.allow(usize::MAX);
+    }
+    world.settle();
+    for peer in &peers {
+        assert_eq!(peer.got().len(), 201);
+        peer.wire().from_hub = vec![];
+        peer.forget();
+    }
+    let each = (bytes() - before) / many;
+    println!("more of it after a burst: {each} bytes");
+    assert!(each < 2000, "{each}");
+    world.end();
+    drop(world);
+
+    let mut settings = Settings::default();
+    settings.spare = 0;
+    let mut world = echoes(settings);
+    let before = bytes();
+    let silent: Vec<_> = (0..many).map(|_| world.connect()).collect();
+    world.settle();
+    let each = (bytes() - before) / many;
+    println!("one that has said nothing yet: {each} bytes");
+    assert!(each < 3000, "{each}");
+    // It can still say it.
+    for peer in &silent {
+        peer.feed(&REQUEST[..40]);
+    }
+    world.settle();
+    for peer in &silent {
+        peer.feed(&REQUEST[40..]);
+    }
+    world.settle();
+    assert!(silent.iter().all(|peer| peer.bytes().starts_with(b"HTTP/1.1 101 ")));
+    world.end();
+}
+
+/// Sessions come and go, in every way, and their timers with them.
+#[test]
+fn nothing_is_left_behind() {
+    let mut world = World::new(Settings::default(), |_| {
+        App::new(|| {
+            Box::new(|now, call, deadline, out| {
+                match call {
+                    Call::Event(Event::Data(data)) => {
+                        *deadline = Some(now.after(Duration::from_millis(1)));
+                        out.relay(&data)?;
+                    }
+                    Call::Timer => *deadline = None,
+                    _ => {}
+                }
+                Ok(())
+            })
+        })
+    });
+    let round = |world: &mut World<App>| {
+        for way in 0..100 {
+            let peer = if way % 5 == 0 { world.connect() } else { world.open() };
+            for _ in 0..3 {
+                peer.feed(if way % 5 == 0 { b"" } else { b"\x81\x81\0\0\0\0x" });
+                world.pass(Duration::from_millis(3));
+            }
+            world.handle.send(peer.id, numbered(1, 2000).1).unwrap();
+            peer.feed(&frame(0x82, &[0; 1000])[..500 * (way % 2)]);
+            world.run();
+            if way % 3 == 0 {
+                peer.cut()
+            } else {
+                peer.fin()
+            }
+            world.settle();
+        }
+        world.hub.application().ended = vec![];
+        world.hub.application().closed.lock().unwrap().clear();
+    };
+    (0..3).for_each(|_| round(&mut world));
+    let before = bytes();
+    (0..5).for_each(|_| round(&mut world));
+    assert!(bytes() - before < 1000, "{}", bytes() - before);
+    world.end();
+}

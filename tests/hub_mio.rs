@@ -1,0 +1,255 @@
+//! The hub over mio and real TCP.
+#![cfg(all(feature = "mio", target_os = "linux"))]
+
+mod town;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sansocket::adapter::mio::{Plain, Server};
+use sansocket::hub::{Capacity, Id, Lost, Message, Settings};
+use sansocket::{CloseCode, Config};
+use town::*;
+use tungstenite::Message as Theirs;
+
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
+
+#[test]
+fn echo_broadcast_and_stop() {
+    let town = Town::new(Settings::default());
+    let (mut client, _) = tungstenite::connect(format!("ws://{}/", town.address)).unwrap();
+    client.send(Theirs::text("hello")).unwrap();
+    assert_eq!(client.read().unwrap(), Theirs::text("hello"));
+    let big = vec![7; 900_000];
+    town.handle.broadcast(Message::binary(big.clone())).unwrap();
+    town.handle.broadcast(Message::text("small")).unwrap();
+    assert!(client.read().unwrap() == Theirs::binary(big));
+    assert_eq!(client.read().unwrap(), Theirs::text("small"));
+    town.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    assert!(matches!(client.read().unwrap(), Theirs::Close(Some(_))));
+    while client.read().is_ok() {}
+    drop(client);
+    town.thread.join().unwrap();
+    let counters = town.handle.counters();
+    assert_eq!((counters.accepted, counters.ended, counters.closed.clean), (1, 1, 1));
+}
+
+/// Who had to wait outside comes in as soon as there is room, not when something else happens.
+#[test]
+fn room_is_given_to_who_waits() {
+    let town = Town::new(settings(|settings| {
+        settings.sessions = 1;
+        settings.capacity = Capacity::Refuse(0);
+        settings.config = {
+            let mut config = Config::new();
+            config.timeouts.ping = None;
+            Box::leak(Box::new(config))
+        };
+    }));
+    let mut first = open(town.address);
+    let mut second = connect(town.address);
+    second.write_all(REQUEST).unwrap();
+    echo(&mut first, "here");
+    drop(first);
+    opened(&mut second);
+    echo(&mut second, "at last");
+    drop(second);
+    town.stop();
+}
+
+#[test]
+fn nothing_spins() {
+    let town = Town::new(settings(|settings| {
+        settings.config = {
+            let mut config = Config::new();
+            config.timeouts.ping = None;
+            config.timeouts.handshake = None;
+            config.timeouts.close = Some(Duration::from_secs(100));
+            Box::leak(Box::new(config))
+        };
+        settings.sessions = 20;
+        settings.capacity = Capacity::Refuse(1);
+    }));
+    let mut all = vec![];
+    // One that never reads what it is sent, and sends until nothing goes any more: the handler is blocked.
+    let mut blocked = open(town.address);
+    blocked.set_nonblocking(true).unwrap();
+    let many = frame(0x82, &[0; 10_000]).repeat(20);
+    while blocked.write(&many).is_ok() {}
+    all.push(blocked);
+    // The same with messages from the hub, and both sides shut.
+    for _ in 0..2 {
+        let deaf = open(town.address);
+        town.handle.broadcast(Message::binary(vec![0; 500_000])).unwrap();
+        deaf.shutdown(std::net::Shutdown::Write).unwrap();
+        all.push(deaf);
+    }
+    // Half a frame, half a request, none; and one that is owed a Close.
+    let mut half = open(town.address);
+    half.write_all(&frame(0x82, &[0; 100])[..50]).unwrap();
+    all.push(half);
+    let mut half = connect(town.address);
+    half.write_all(&REQUEST[..50]).unwrap();
+    all.push(half);
+    all.push(connect(town.address));
+    let mut wrong = open(town.address);
+    wrong.write_all(&[0xFF; 10_000]).unwrap();
+    all.push(wrong);
+    // All places are taken, and one more waits.
+    while all.len() < 25 {
+        all.push(connect(town.address));
+    }
+    wait_for("full", || town.handle.clients().len() == 21);
+    thread::sleep(Duration::from_millis(300));
+    let (slept, ran) = restlessness(town.thread.thread());
+    thread::sleep(Duration::from_secs(1));
+    let (again, more) = restlessness(town.thread.thread());
+    assert!(again - slept < 20 && more - ran < 20, "{} sleeps, {} ms", again - slept, (more - ran) * 10);
+    drop(all);
+    let handle = town.stop();
+    assert_eq!(handle.counters().accepted, handle.counters().ended);
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_own_session() {
+    let town = Town::new(Settings::default());
+    let (mut good, mut bad) = (open(town.address), open(town.address));
+    bad.write_all(&frame(0x81, b"panic")).unwrap();
+    assert_eq!(bad.read(&mut [0; 10]).unwrap_or(0), 0);
+    echo(&mut good, "alive");
+    town.handle.run(|_| panic!("on purpose")).unwrap();
+    echo(&mut good, "still");
+    echo(&mut open(town.address), "and others");
+    assert_eq!(town.handle.counters().panicked, 1);
+    drop(good);
+    town.stop();
+}
+
+#[test]
+fn a_slow_reader_stands_in_nobodys_way() {
+    let town = Town::new(Settings::default());
+    let slow = open(town.address);
+    let mut fast: Vec<_> = (0..5).map(|_| open(town.address)).collect();
+    let payload = vec![5; 300_000];
+    let message = Message::binary(payload.clone());
+    for _ in 0..40 {
+        town.handle.broadcast(message.clone()).unwrap();
+        for stream in &mut fast {
+            assert!(next(stream).unwrap() == (0x82, payload.clone()));
+        }
+    }
+    // What does not fit for the slow one is lost, and what it reads is whole.
+    let counters = town.handle.counters();
+    assert!(counters.lost > 10, "{counters:?}");
+    slow.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut slow = std::io::BufReader::new(slow);
+    let mut got = 0;
+    while let Ok(frame) = next(&mut slow) {
+        assert!(frame == (0x82, payload.clone()));
+        got += 1;
+    }
+    assert!(got >= 3, "{got}");
+    drop((slow, fast));
+    let counters = town.stop().counters();
+    assert_eq!(counters.delivered + counters.lost, 240);
+}
+
+#[test]
+fn stop_under_load_and_again_on_the_same_port() {
+    let mut address = None;
+    for _ in 0..3 {
+        let listener = match address {
+            None => TcpListener::bind("127.0.0.1:0").unwrap(),
+            Some(address) => TcpListener::bind(address).unwrap(),
+        };
+        let config = {
+            let mut config = Config::new();
+            config.timeouts.close = Some(Duration::from_millis(500));
+            Box::leak(Box::new(config))
+        };
+        let settings = settings(|settings| settings.config = config);
+        let town = Town::of(Server::new(listener, Plain, settings, |_| Echoes).unwrap());
+        address = Some(town.address);
+        let clients: Vec<_> = (0..10)
+            .map(|at| {
+                let mut stream = open(town.address);
+                thread::spawn(move || {
+                    // Some read nothing.
+                    let many = frame(0x82, &vec![1; 50_000]);
+                    while stream.write_all(&many).is_ok() {
+                        if at % 2 == 0 && !matches!(next(&mut stream), Ok((0x82, _))) {
+                            break;
+                        }
+                    }
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(100));
+        let counters = town.stop().counters();
+        assert_eq!((counters.accepted, counters.ended), (10, 10));
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    }
+}
+
+/// Clones of one listener, one hub a thread.
+#[test]
+fn several_hubs_serve_one_port() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let towns: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.try_clone().unwrap();
+            let settings = settings(|settings| {
+                settings.sessions = 10;
+                settings.capacity = Capacity::Refuse(0);
+            });
+            Town::of(Server::new(listener, Plain, settings, |_| Echoes).unwrap())
+        })
+        .collect();
+    drop(listener);
+    // None of them alone has room for all.
+    let mut streams: Vec<_> = (0..30).map(|_| open(towns[0].address)).collect();
+    streams.iter_mut().for_each(|stream| echo(stream, "hello"));
+    for town in &towns {
+        assert_eq!(town.handle.clients().len(), 10);
+        town.handle.broadcast(Message::text("all")).unwrap();
+    }
+    for stream in &mut streams {
+        assert_eq!(next(stream).unwrap(), (0x81, b"all".to_vec()));
+    }
+    drop(streams);
+    towns.into_iter().for_each(|town| drop(town.stop()));
+}
+
+#[test]
+fn completion_is_told_over_threads() {
+    let town = Town::new(Settings::default());
+    let mut stream = open(town.address);
+    let id = town.handle.clients()[0].id;
+    let (told, results) = mpsc::channel();
+    for at in 0..100usize {
+        let told = told.clone();
+        let id = if at % 10 == 9 { Id::new(id.get() + (1 << 32)) } else { id };
+        town.handle
+            .send_then(id, Message::binary(vec![at as u8; at * 100]), move |result| {
+                told.send((at, result)).unwrap();
+            })
+            .unwrap();
+    }
+    for at in (0..100).filter(|at| at % 10 != 9) {
+        assert!(next(&mut stream).unwrap() == (0x82, vec![at as u8; at * 100]));
+    }
+    let mut all: Vec<_> = (0..100).map(|_| results.recv().unwrap()).collect();
+    all.sort_by_key(|(at, _)| *at);
+    for (at, result) in all {
+        assert_eq!(result, if at % 10 == 9 { Err(Lost::Ended) } else { Ok(()) });
+    }
+    drop(stream);
+    town.stop();
+}

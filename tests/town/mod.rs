@@ -1,0 +1,206 @@
+//! Clients of a hub over TCP, plain and quick, and what the process has of descriptors and memory.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+#![expect(unsafe_code, reason = "a socket option that std does not have")]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sansocket::adapter::mio::Server;
+use sansocket::handshake::Request;
+use sansocket::hub::{Application, Choice, Client, Handle, Settings};
+use sansocket::{Event, Halt, Handler, Outbox, Payload};
+
+pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// Echoes; panics where it is told to.
+pub struct Echo;
+
+impl Handler for Echo {
+    fn event(
+        &mut self,
+        _: sansocket::Instant,
+        event: Event<Payload<'_>>,
+        out: &mut impl Outbox,
+    ) -> Result<(), Halt> {
+        let Event::Data(data) = event else { return Ok(()) };
+        assert_ne!(data.payload.bytes(), b"panic", "on purpose");
+        out.relay(&data)
+    }
+}
+
+pub struct Echoes;
+
+impl<S: 'static> Application<S> for Echoes {
+    type Handler = Echo;
+
+    fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
+        if request.path() == "/body" { Choice::Body(100_000) } else { Choice::Handler(Echo) }
+    }
+}
+
+/// A hub in a thread of its own.
+pub struct Town {
+    pub handle: Handle,
+    pub address: SocketAddr,
+    pub thread: JoinHandle<()>,
+}
+
+impl Town {
+    pub fn new(settings: Settings) -> Self {
+        Self::of(Server::bind("127.0.0.1:0", settings, |_| Echoes).unwrap())
+    }
+
+    pub fn of(server: Server<Echoes>) -> Self {
+        let (handle, address) = (server.handle(), server.address());
+        let thread = thread::Builder::new().name(format!("hub {}", address.port()));
+        Self { handle, address, thread: thread.spawn(move || server.run().unwrap()).unwrap() }
+    }
+
+    pub fn stop(self) -> Handle {
+        self.handle.stop(sansocket::CloseCode::GOING_AWAY).unwrap();
+        self.thread.join().unwrap();
+        self.handle
+    }
+}
+
+/// Waits for what must come to be, if nothing is wrong, much sooner than it gives up.
+pub fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+}
+
+/// Through the opening handshake.
+pub fn open(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(REQUEST).unwrap();
+    opened(&mut stream);
+    stream
+}
+
+/// The answer to a request, byte by byte, so that nothing behind it is taken.
+pub fn opened(stream: &mut TcpStream) {
+    let head = head(stream).unwrap();
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+}
+
+pub fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = vec![];
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    Ok(head)
+}
+
+/// A frame with a key of zeros.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// The next frame: its first byte and its payload.
+pub fn next(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    let len = match head[1] {
+        126 => {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len)?;
+            u16::from_be_bytes(len).into()
+        }
+        127 => {
+            let mut len = [0; 8];
+            stream.read_exact(&mut len)?;
+            u64::from_be_bytes(len) as usize
+        }
+        len => len.into(),
+    };
+    let mut payload = vec![0; len];
+    stream.read_exact(&mut payload)?;
+    Ok((head[0], payload))
+}
+
+pub fn echo(stream: &mut TcpStream, text: &str) {
+    stream.write_all(&frame(0x81, text.as_bytes())).unwrap();
+    assert_eq!(next(stream).unwrap(), (0x81, text.into()));
+}
+
+/// Closes with a reset.
+pub fn reset(stream: TcpStream) {
+    #[repr(C)]
+    struct Linger {
+        on: i32,
+        seconds: i32,
+    }
+    unsafe extern "C" {
+        fn setsockopt(fd: i32, level: i32, name: i32, value: *const Linger, len: u32) -> i32;
+    }
+    let linger = Linger { on: 1, seconds: 0 };
+    // SAFETY: the descriptor is open, and the option is of this type and size. SOL_SOCKET and SO_LINGER are Linux's.
+    assert_eq!(unsafe { setsockopt(stream.as_raw_fd(), 1, 13, &linger, 8) }, 0);
+}
+
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Resident bytes of this process.
+pub fn resident() -> u64 {
+    field("/proc/self/status", "VmRSS:") * 1024
+}
+
+/// How many descriptors this process may have.
+pub fn most_descriptors() -> usize {
+    field("/proc/self/limits", "Max open files") as usize
+}
+
+/// How often this thread went to sleep by itself, and for how many hundredths of a second it ran.
+pub fn restlessness(thread: &thread::Thread) -> (u64, u64) {
+    let thread = thread.name().unwrap();
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        if fs::read_to_string(path.join("comm")).unwrap_or_default().trim() == thread {
+            let stat = fs::read_to_string(path.join("stat")).unwrap();
+            // Its name, in brackets, has a space.
+            let ran: Vec<u64> = stat.split(' ').skip(14).take(2).map(|n| n.parse().unwrap()).collect();
+            return (field(path.join("status"), "voluntary_ctxt_switches:"), ran.iter().sum());
+        }
+    }
+    panic!("no thread {thread}");
+}
+
+fn field(path: impl AsRef<std::path::Path>, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
