@@ -39,6 +39,8 @@ impl Backoff {
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         let (first, longest) = (millis(first), millis(longest));
+        // Of nothing, twice as much is nothing.
+        let first = if first == 0 { 1 } else { first };
         let first = if first < longest { first } else { longest };
         Self { first, longest, ceiling: first }
     }
@@ -78,6 +80,14 @@ mod tests {
         }
         backoff.reset();
         assert_eq!(backoff.wait(TOP), Duration::from_millis(999));
+    }
+
+    #[test]
+    fn a_first_wait_of_nothing_grows() {
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::from_secs(5));
+        let waits: u128 = (0..20).map(|_| backoff.wait(TOP).as_millis()).sum();
+        assert!(waits > 5_000, "{waits}");
+        assert_eq!(Backoff::new(Duration::ZERO, Duration::ZERO).wait(TOP), Duration::ZERO);
     }
 
     #[test]

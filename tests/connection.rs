@@ -552,7 +552,8 @@ fn a_ping_that_was_answered_is_followed_by_another() {
         for control in [Control::Automatic, Control::Told] {
             for first in [TEXT, PONG] {
                 let config = config(|config| {
-                    (config.timeouts.ping, config.timeouts.pong, config.control) = (seconds(10), pong, control);
+                    (config.timeouts.ping, config.timeouts.pong, config.control) =
+                        (seconds(10), pong, control);
                 });
                 let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
                 let mut server = Endpoint::<Server>::new(&config, &mut memory);

@@ -1,4 +1,5 @@
 //! The dashboard's handler, without a transport.
+#![cfg(feature = "alloc")]
 
 #[path = "../examples/dashboard/handler.rs"]
 mod handler;

@@ -4,16 +4,17 @@
 mod town;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sansocket::adapter::mio::{Plain, Server};
-use sansocket::hub::{Capacity, Id, Lost, Message, Settings};
+use sansocket::adapter::mio::{Plain, Server, TcpSocket};
+use sansocket::hub::{Capacity, Hub, Id, Lost, Message, Settings};
 use sansocket::{CloseCode, Config};
 use town::*;
 use tungstenite::Message as Theirs;
+use tungstenite::protocol::Role;
 
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::default();
@@ -39,6 +40,33 @@ fn echo_broadcast_and_stop() {
     town.thread.join().unwrap();
     let counters = town.handle.counters();
     assert_eq!((counters.accepted, counters.ended, counters.closed.clean), (1, 1, 1));
+}
+
+/// Another server has accepted it, and has made the opening handshake.
+#[test]
+fn a_connection_of_another_server_is_adopted() {
+    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let watch = server.watch();
+    let town = Town::of(server);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, peer) = listener.accept().unwrap();
+    town.handle
+        .run(move |control| {
+            let socket = watch.tcp(stream).unwrap();
+            let hub = control.hub().downcast_mut::<Hub<TcpSocket, Echoes>>().unwrap();
+            assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
+        })
+        .unwrap();
+    let mut client = tungstenite::WebSocket::from_raw_socket(theirs, Role::Client, None);
+    client.send(Theirs::text("hello")).unwrap();
+    assert_eq!(client.read().unwrap(), Theirs::text("hello"));
+    assert_eq!(town.handle.clients().len(), 1);
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    drop(client);
+    let counters = town.stop().counters();
+    assert_eq!((counters.opened, counters.ended, counters.closed.clean), (1, 1, 1));
 }
 
 /// Who had to wait outside comes in as soon as there is room, not when something else happens.

@@ -1,6 +1,6 @@
 //! ESP-IDF's sockets (lwIP) without `std`: one task, one [`Hub`].
 //!
-//! The dozen functions of C that this stands on are implemented by `sansocket_port.c` of the component in
+//! The few functions of C that this stands on are implemented by `sansocket_port.c` of the component in
 //! `examples/esp-idf`, which is compiled with the headers of the IDF version at hand: no struct, constant or errno of lwIP
 //! is known here.
 
@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared};
 use crate::port::{self, Interest, Locked};
@@ -31,7 +32,14 @@ pub struct Server<A: Application<Socket>> {
     /// What is waited for, and whose it is; kept from turn to turn for its memory.
     interests: Vec<Interest>,
     keys: Vec<usize>,
+    /// Dropped last.
+    _only: Only,
 }
+
+/// Who has it may use the port: there is one wake-up, and one lock.
+struct Only;
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// What the server and its handles share.
 struct Port(Locked<Shared>);
@@ -86,8 +94,9 @@ impl<A: Application<Socket>> Server<A> {
     /// with the hub's handle.
     ///
     /// # Errors
-    /// The port could not be prepared, or the address is in use.
+    /// There is a server already, the port could not be prepared, or the address is in use.
     pub fn new(port: u16, settings: Settings, application: impl FnOnce(Handle) -> A) -> Result<Self, Failed> {
+        let only = Only::take()?;
         port::start()?;
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
@@ -98,6 +107,7 @@ impl<A: Application<Socket>> Server<A> {
             retry: Instant::START,
             interests: Vec::new(),
             keys: Vec::new(),
+            _only: only,
         })
     }
 
@@ -173,6 +183,18 @@ impl<A: Application<Socket>> Server<A> {
             }
         }
         Ok(())
+    }
+}
+
+impl Only {
+    fn take() -> Result<Self, Failed> {
+        if TAKEN.swap(true, Ordering::AcqRel) { Err(Failed) } else { Ok(Self) }
+    }
+}
+
+impl Drop for Only {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
     }
 }
 

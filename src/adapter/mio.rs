@@ -93,6 +93,14 @@ pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
     start: std::time::Instant,
 }
 
+/// What it takes to have a stream [adopted](Hub::adopt) by a server's hub: in its loop, by
+/// [`Handle::run`] and [`Control::hub`](crate::hub::Control::hub).
+#[derive(Clone, Debug)]
+pub struct Watch {
+    registry: Arc<Registry>,
+    start: std::time::Instant,
+}
+
 /// What the server and its handles share.
 struct Shelf {
     shared: Mutex<Shared>,
@@ -123,7 +131,8 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
 
 impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// On a listener, whose clones may serve others: one server a thread. The application is made with the hub's
-    /// handle.
+    /// handle. (std's listeners keep 128 connections that wait to be accepted; where more come at once, make one with
+    /// socket2.)
     ///
     /// # Errors
     /// The system's.
@@ -161,6 +170,12 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         self.hub.handle()
     }
 
+    /// What it takes to give the hub a stream that was accepted elsewhere: see [`Watch`].
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { registry: Arc::clone(&self.registry), start: self.start }
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -174,7 +189,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// The system's, when it cannot wait.
     pub fn run(mut self) -> io::Result<()> {
         loop {
-            let now = self.now();
+            let now = now(self.start);
             self.accept(now);
             let hub = &mut self.hub;
             // What is left of the commands when one panics comes in the next turn.
@@ -193,10 +208,6 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             }
             self.wait()?;
         }
-    }
-
-    fn now(&self) -> Instant {
-        Instant::START.after(self.start.elapsed())
     }
 
     fn accept(&mut self, now: Instant) {
@@ -224,7 +235,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let now = self.now();
+        let now = now(self.start);
         let mut deadline = self.hub.deadline(now);
         if self.waiting && self.listener.is_some() && self.hub.admits(now.max(self.retry)) {
             // One that had to wait may come now: there is room again.
@@ -293,6 +304,33 @@ impl Stream for TcpStream {
     fn tcp(&mut self) -> &mut TcpStream {
         self
     }
+}
+
+impl Watch {
+    /// A TCP connection, to be watched by that server. It becomes non-blocking.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(self.stream(TcpStream::from_std(stream)))
+    }
+
+    /// Another stream, to be watched by that server. It has to be non-blocking.
+    pub fn stream<T: Stream>(&self, stream: T) -> Watched<T> {
+        Watched { stream, registry: Arc::clone(&self.registry), key: 0 }
+    }
+
+    /// The time by that server's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        now(self.start)
+    }
+}
+
+fn now(start: std::time::Instant) -> Instant {
+    Instant::START.after(start.elapsed())
 }
 
 impl<T: Stream> Watched<T> {

@@ -407,7 +407,11 @@ impl<S: Stream> Transport for Blocking<S> {
                 Ok(0) => Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.dirty = true;
-                    Ok(Turn { read: None, written })
+                    // The last of it: nobody may come to read, and what the stream keeps to itself would stay there.
+                    match if written == output.len() { self.flush() } else { Ok(()) } {
+                        Err(error) if !is_harmless(error.kind()) => Err(error),
+                        _ => Ok(Turn { read: None, written }),
+                    }
                 }
                 Err(error) => {
                     self.reads = READS;

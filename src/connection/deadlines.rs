@@ -51,7 +51,8 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         // A Ping that found no room is tried again at each poll.
         let ping = self.heard.plus(self.receiver.config().timeouts.ping);
         let pinged = self.probe != Probe::None || now < ping;
-        let quiet = self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty && pinged;
+        let quiet =
+            self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty && pinged;
         self.next = if quiet { deadline } else { Instant::START };
         deadline.as_deadline()
     }

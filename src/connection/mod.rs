@@ -77,7 +77,7 @@ pub struct Connection<'c, R, X = NoExtension> {
     probe: Probe,
     /// Pings in the second at hand, and the last digits of that.
     pings: u8,
-    second: u8,
+    second: u16,
     /// `since` stands for the phase at hand.
     stamped: bool,
     /// Something waits in the transmit buffer since `wrote`.
@@ -356,7 +356,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// Counts a Ping; whether there are not too many.
     fn allows_ping(&mut self, now: Instant) -> bool {
         let Some(most) = self.receiver.config().limits.pings else { return true };
-        let second = ((now.as_micros() >> 20) & 0xFF) as u8;
+        let second = ((now.as_micros() >> 20) & 0xFFFF) as u16;
         if self.second != second {
             self.second = second;
             self.pings = 0;

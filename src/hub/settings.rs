@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::close::CloseCode;
 use crate::config::Config;
+use crate::frame::MAX_HEADER;
 use crate::time::Instant;
 
 /// What a hub is told before it begins.
@@ -23,9 +24,10 @@ pub struct Settings {
     pub handshakes: Option<u32>,
     /// Bytes for the heads of request and answer, for each opening handshake under way. Default: 8 KiB.
     pub head: usize,
-    /// Bytes to receive into, for each session that is not idle. Default: 16 KiB.
+    /// Bytes to receive into, for each session that is not idle. Default: 16 KiB and a
+    /// header, so that a message of 16 KiB comes in one piece.
     pub rx: usize,
-    /// Bytes to send from, for each session that is not idle. Default: 16 KiB.
+    /// Bytes to send from, for each session that is not idle. Default: the same.
     pub tx: usize,
     /// Buffers that are kept for the next session when nobody needs them. Default: 64.
     pub spare: usize,
@@ -78,8 +80,8 @@ impl Settings {
             capacity: Capacity::Refuse(16),
             handshakes: None,
             head: 8 * 1024,
-            rx: 16 * 1024,
-            tx: 16 * 1024,
+            rx: 16 * 1024 + MAX_HEADER + 2,
+            tx: 16 * 1024 + MAX_HEADER + 2,
             spare: 64,
             backlog: Backlog { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest },
             commands: 4096,
