@@ -291,7 +291,7 @@ fn a20_broken_rules_inside_a_message_show_at_the_first_byte() {
 }
 
 #[test]
-fn a20_the_long_form_of_a_length_is_allowed_by_name() {
+fn a20_s03_the_long_form_of_a_length_is_allowed_by_name() {
     let mut config = Config::new();
     config.allow_long_length_form = true;
     for (head, len) in [

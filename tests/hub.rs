@@ -86,7 +86,7 @@ fn a_stale_timer_reaches_nobody() {
 // ---- capacity ----
 
 #[test]
-fn attack_35_one_more_is_answered_with_503_and_few_may_wait_for_it() {
+fn attack_35_v07_one_more_is_answered_with_503_and_few_may_wait_for_it() {
     let mut world = echoes(settings(|settings| {
         settings.sessions = 2;
         settings.capacity = Capacity::Refuse(2);
@@ -114,7 +114,7 @@ fn attack_35_one_more_is_answered_with_503_and_few_may_wait_for_it() {
 }
 
 #[test]
-fn the_one_that_was_silent_for_longest_makes_room() {
+fn v07_the_one_that_was_silent_for_longest_makes_room() {
     let mut world = echoes(settings(|settings| {
         settings.sessions = 3;
         settings.capacity = Capacity::Evict;
@@ -279,7 +279,7 @@ fn overflow_closes() {
 }
 
 #[test]
-fn what_was_sent_before_a_close_goes_before_it() {
+fn v02_what_was_sent_before_a_close_goes_before_it() {
     let mut world = echoes(Settings::default());
     let told = Told::default();
     let peer = world.open();
@@ -296,7 +296,7 @@ fn what_was_sent_before_a_close_goes_before_it() {
 }
 
 #[test]
-fn attack_34_a_full_queue_fails_at_once_and_stop_still_gets_in() {
+fn attack_34_s08_a_full_queue_fails_at_once_and_stop_still_gets_in() {
     let mut world = echoes(settings(|settings| settings.commands = 5));
     let (told, peer) = (Told::default(), world.open());
     for number in 0..5 {
@@ -340,7 +340,7 @@ fn attack_34_a_full_queue_fails_at_once_and_stop_still_gets_in() {
 
 /// Big messages are written from where they lie, and cut anywhere they go on where they were.
 #[test]
-fn a_direct_message_survives_every_split() {
+fn s06_s09_a_direct_message_survives_every_split() {
     let len = 1100;
     let (payload, message) = numbered(7, len);
     for split in 0..len + 4 {
@@ -414,7 +414,7 @@ fn a_peer_that_reads_nothing_of_a_direct_message_is_given_up() {
 
 /// What the hub is to send waits for the end of the handler's own message, in frames or in one long frame.
 #[test]
-fn the_handlers_message_is_not_interrupted() {
+fn s04_s09_the_handlers_message_is_not_interrupted() {
     for long in [false, true] {
         let mut world = World::new(settings(|settings| settings.config = patient()), move |_| {
             App::new(move || {
@@ -499,7 +499,7 @@ fn a_handler_that_streams_lets_others_through() {
 // ---- completion ----
 
 #[test]
-fn completion_is_told_once_whatever_happens() {
+fn s07_completion_is_told_once_whatever_happens() {
     let told = Told::default();
     // The hub goes with messages in its queue of commands, in a session's queue, half written, and in a buffer.
     let mut world = echoes(settings(|settings| settings.config = patient()));
@@ -675,7 +675,7 @@ fn timers_do_not_pile_up() {
 // ---- handles ----
 
 #[test]
-fn a_handle_serves_within_handlers_and_within_the_loop() {
+fn s08_a_handle_serves_within_handlers_and_within_the_loop() {
     let told = Told::default();
     let log: Arc<Mutex<Vec<&'static str>>> = Arc::default();
     let (done, entries) = (told.clone(), log.clone());
@@ -743,7 +743,7 @@ fn what_asks_for_itself_does_not_hold_the_loop() {
 }
 
 #[test]
-fn clients_are_listed_and_chosen() {
+fn v01_c05_clients_are_listed_and_chosen() {
     let mut world = World::new(Settings::default(), |_| {
         App::choose(|client, request| {
             client.group = request.path().len() as u32;
@@ -786,7 +786,7 @@ fn clients_are_listed_and_chosen() {
 
 /// An [`App`] in its hub is there for what runs in the loop.
 #[test]
-fn a_closure_reaches_the_application() {
+fn s08_a_closure_reaches_the_application() {
     let mut world = echoes(Settings::default());
     world
         .handle
@@ -802,7 +802,7 @@ fn a_closure_reaches_the_application() {
 // ---- counters ----
 
 #[test]
-fn counters_agree_with_what_went_through_the_pipes() {
+fn v06_counters_agree_with_what_went_through_the_pipes() {
     let mut world = echoes(Settings::default());
     let peers: Vec<_> = (0..4).map(|_| world.open()).collect();
     let before = peers.iter().map(|peer| peer.wire().sent).sum::<u64>();
@@ -1075,4 +1075,22 @@ fn nothing_has_happened() {
     let world = echoes(Settings::default());
     assert_eq!(world.handle.counters(), Counters::default());
     assert_eq!(world.hub.deadline(world.now), None);
+}
+
+/// V8: the defaults are those that the documentation names, and each can be set.
+#[test]
+fn v08_every_limit_is_a_setting_with_a_default() {
+    let settings = Settings::default();
+    assert_eq!((settings.sessions, settings.capacity), (1024, Capacity::Refuse(16)));
+    assert_eq!((settings.handshakes, settings.head, settings.spare), (None, 8 * 1024, 64));
+    assert_eq!((settings.rx, settings.tx), (16 * 1024 + 16, 16 * 1024 + 16));
+    assert_eq!((settings.backlog.messages, settings.backlog.bytes), (256, 1024 * 1024));
+    assert_eq!((settings.backlog.overflow, settings.commands), (Overflow::DropNewest, 4096));
+    let Config { limits, timeouts, .. } = settings.config;
+    assert_eq!((limits.message, limits.frame, limits.fragments), (64 << 20, 64 << 20, 131_072));
+    assert_eq!((limits.head, limits.headers, limits.pings), (8 * 1024, 64, None));
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert_eq!((timeouts.handshake, timeouts.idle), (seconds(10), None));
+    assert_eq!((timeouts.ping, timeouts.pong), (seconds(30), seconds(20)));
+    assert_eq!((timeouts.close, timeouts.write), (seconds(5), seconds(30)));
 }

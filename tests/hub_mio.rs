@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use sansocket::adapter::mio::{Plain, Server, TcpSocket};
-use sansocket::hub::{Capacity, Hub, Id, Lost, Message, Settings};
+use sansocket::handshake::{Answer, Request};
+use sansocket::hub::{Application, Capacity, Choice, Client, Hub, Id, Lost, Message, Settings};
 use sansocket::{CloseCode, Config};
 use town::*;
 use tungstenite::Message as Theirs;
@@ -23,7 +24,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 }
 
 #[test]
-fn echo_broadcast_and_stop() {
+fn s05_v01_echo_broadcast_and_stop() {
     let town = Town::new(Settings::default());
     let (mut client, _) = tungstenite::connect(format!("ws://{}/", town.address)).unwrap();
     client.send(Theirs::text("hello")).unwrap();
@@ -40,6 +41,51 @@ fn echo_broadcast_and_stop() {
     town.thread.join().unwrap();
     let counters = town.handle.counters();
     assert_eq!((counters.accepted, counters.ended, counters.closed.clean), (1, 1, 1));
+}
+
+/// V9: what the system holds of an accepted connection's timers, where 2 is keep-alive.
+#[test]
+fn v09_tcp_keep_alive_and_no_delay() {
+    let timers = |local: u16, peer: u16| {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ours = (format!(":{local:04X}"), format!(":{peer:04X}"));
+        let line = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .find(|fields| fields.len() > 5 && fields[1].ends_with(&ours.0) && fields[2].ends_with(&ours.1));
+        line.expect("the connection")[5][..2].to_owned()
+    };
+    for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
+        let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+        let town = Town::of(server.keep_alive(silence));
+        let mut client = open(town.address);
+        echo(&mut client, "here");
+        // What was sent is acknowledged: no other timer stands in the way.
+        wait_for("quiet", || timers(town.address.port(), client.local_addr().unwrap().port()) == timer);
+        drop(client);
+        town.stop();
+    }
+    // What the hub gives away shows its options.
+    struct Gives(mpsc::Sender<bool>);
+    impl Application<TcpSocket> for Gives {
+        type Handler = Echo;
+
+        fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
+            Choice::Answer(Answer::HandOver)
+        }
+
+        fn hand_over(&mut self, _: &Client, socket: TcpSocket, _: Vec<u8>) {
+            self.0.send(socket.into_stream().unwrap().nodelay().unwrap()).unwrap();
+        }
+    }
+    let (options, given) = mpsc::channel();
+    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Gives(options)).unwrap();
+    let (handle, address) = (server.handle(), server.address());
+    let thread = thread::spawn(move || server.run());
+    connect(address).write_all(REQUEST).unwrap();
+    assert!(given.recv().unwrap(), "TCP_NODELAY");
+    handle.stop(CloseCode::GOING_AWAY).unwrap();
+    thread.join().unwrap().unwrap();
 }
 
 /// Another server has accepted it, and has made the opening handshake.
@@ -256,7 +302,7 @@ fn several_hubs_serve_one_port() {
 }
 
 #[test]
-fn completion_is_told_over_threads() {
+fn s05_s07_completion_is_told_over_threads() {
     let town = Town::new(Settings::default());
     let mut stream = open(town.address);
     let id = town.handle.clients()[0].id;

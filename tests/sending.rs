@@ -139,7 +139,7 @@ fn frame_open() {
 }
 
 #[test]
-fn message_open() {
+fn s01_message_open() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER];
         let mut rig = Rig::<R>::new(&mut memory);
@@ -247,7 +247,7 @@ fn closed() {
 
 /// A frame that is begun, in whatever pieces its payload follows, is the frame that `send` sends.
 #[test]
-fn begin_and_write_equal_send() {
+fn s01_begin_and_write_equal_send() {
     fn run<R: TestRole>() {
         for len in [0, 1, 2, 3, 4, 5, 125, 126, 127, 300, 65_535, 65_536] {
             let payload: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
@@ -347,7 +347,7 @@ fn stream<R: TestRole>(capacity: usize, parts: &[&[u8]], largest: usize, taken: 
 }
 
 #[test]
-fn stream_cuts_a_message_into_fragments() {
+fn s02_stream_cuts_a_message_into_fragments() {
     fn run<R: TestRole>() {
         let text: Vec<u8> = (0..2000_u32).map(|i| b'a' + (i % 26) as u8).collect();
         for capacity in [MIN_BUFFER, 141, 200, 4000] {
@@ -388,7 +388,7 @@ fn stream_takes_a_message_in_parts() {
 
 /// The connection streams by its own setting.
 #[test]
-fn the_setting_for_fragments() {
+fn s02_the_setting_for_fragments() {
     let mut config = Config::new();
     config.largest_fragment = 3;
     let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);

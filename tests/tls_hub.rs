@@ -173,7 +173,7 @@ fn upgrade(peer: &mut (impl Read + Write)) {
 }
 
 #[test]
-fn echo_small_and_large_and_a_clean_close() {
+fn v05_v11_echo_small_and_large_and_a_clean_close() {
     let server = Running::new(Config::DEFAULT);
     let mut client = server.connect();
     for size in [0, 1, 125, 16 * 1024 - 4, 16 * 1024, 16 * 1024 + 1, 100_000, 4 << 20] {

@@ -116,7 +116,7 @@ fn a_frame_that_fits_is_one_event() {
 }
 
 #[test]
-fn sent_as_the_rfc_has_them() {
+fn s03_sent_as_the_rfc_has_them() {
     for (wire, want) in vectors() {
         for buffer in [140, 300, 65_550] {
             let sent =

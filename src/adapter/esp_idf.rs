@@ -23,9 +23,32 @@ pub struct Socket {
     release: Option<Box<dyn FnOnce(i32) + Send>>,
 }
 
+/// What a hub's sockets are made of: TCP, or the application's TLS over it.
+pub trait Acceptor {
+    /// What becomes of a socket.
+    type Stream: Stream + 'static;
+
+    /// A connection was accepted.
+    ///
+    /// # Errors
+    /// It is closed.
+    fn accept(&mut self, socket: Socket) -> Result<Self::Stream, Failed>;
+}
+
+/// What passes bytes between a hub and a [`Socket`].
+pub trait Stream: crate::hub::Socket {
+    /// The socket below, to be waited for.
+    fn socket(&self) -> &Socket;
+}
+
+/// Plain TCP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
 /// A server: listens, and drives a hub. One at a time in a system, as there is one wake-up.
-pub struct Server<A: Application<Socket>> {
-    hub: Hub<Socket, A>,
+pub struct Server<A: Application<C::Stream>, C: Acceptor = Plain> {
+    hub: Hub<C::Stream, A>,
+    acceptor: C,
     listener: Option<Socket>,
     /// No accept before: the system was out of sockets.
     retry: Instant,
@@ -90,12 +113,27 @@ impl Drop for Socket {
 }
 
 impl<A: Application<Socket>> Server<A> {
-    /// Listens on `port`, or for 0 does not: then there are only connections that are adopted. The application is made
-    /// with the hub's handle.
+    /// Listens on `port` for plain TCP, or for 0 does not: then there are only connections that are adopted. The
+    /// application is made with the hub's handle.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn new(port: u16, settings: Settings, application: impl FnOnce(Handle) -> A) -> Result<Self, Failed> {
+        Self::with(Plain, port, settings, application)
+    }
+}
+
+impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
+    /// The same for what `acceptor` makes of a connection.
     ///
     /// # Errors
     /// There is a server already, the port could not be prepared, or the address is in use.
-    pub fn new(port: u16, settings: Settings, application: impl FnOnce(Handle) -> A) -> Result<Self, Failed> {
+    pub fn with(
+        acceptor: C,
+        port: u16,
+        settings: Settings,
+        application: impl FnOnce(Handle) -> A,
+    ) -> Result<Self, Failed> {
         let only = Only::take()?;
         port::start()?;
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
@@ -103,6 +141,7 @@ impl<A: Application<Socket>> Server<A> {
         let handle = Handle::new(Arc::new(Port(Locked::new(Shared::default()))));
         Ok(Self {
             hub: Hub::new(application(handle.clone()), settings, handle),
+            acceptor,
             listener,
             retry: Instant::START,
             interests: Vec::new(),
@@ -118,7 +157,7 @@ impl<A: Application<Socket>> Server<A> {
     }
 
     /// The hub.
-    pub const fn hub(&mut self) -> &mut Hub<Socket, A> {
+    pub const fn hub(&mut self) -> &mut Hub<C::Stream, A> {
         &mut self.hub
     }
 
@@ -147,7 +186,9 @@ impl<A: Application<Socket>> Server<A> {
             match port::accept(listener.descriptor) {
                 Ok(Some((socket, peer))) => {
                     // One that is not welcome is closed by that.
-                    let _ = self.hub.accept(now, Socket::own(socket), peer);
+                    if let Ok(stream) = self.acceptor.accept(Socket::own(socket)) {
+                        let _ = self.hub.accept(now, stream, peer);
+                    }
                 }
                 Ok(None) => return,
                 Err(Failed) => self.retry = now.after(RETRY),
@@ -162,7 +203,7 @@ impl<A: Application<Socket>> Server<A> {
             let read = if wants.read { port::READ } else { 0 };
             let wants = read | if wants.write { port::WRITE } else { 0 };
             if wants != 0 {
-                self.interests.push(Interest { socket: socket.descriptor, wants, ready: 0 });
+                self.interests.push(Interest { socket: socket.socket().descriptor, wants, ready: 0 });
                 self.keys.push(key);
             }
         }
@@ -183,6 +224,20 @@ impl<A: Application<Socket>> Server<A> {
             }
         }
         Ok(())
+    }
+}
+
+impl Acceptor for Plain {
+    type Stream = Socket;
+
+    fn accept(&mut self, socket: Socket) -> Result<Socket, Failed> {
+        Ok(socket)
+    }
+}
+
+impl Stream for Socket {
+    fn socket(&self) -> &Socket {
+        self
     }
 }
 

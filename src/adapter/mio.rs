@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::mio::net::{TcpListener, TcpStream};
 use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared, Socket};
 use crate::time::Instant;
@@ -63,7 +64,7 @@ pub trait Stream {
     fn tcp(&mut self) -> &mut TcpStream;
 }
 
-/// Plain TCP, with `TCP_NODELAY`.
+/// Plain TCP.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
@@ -90,6 +91,7 @@ pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
     waiting: bool,
     /// No accept before: the system was out of descriptors.
     retry: Instant,
+    keep_alive: Option<Duration>,
     start: std::time::Instant,
 }
 
@@ -112,6 +114,10 @@ const WAKER: Token = Token(usize::MAX - 1);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Connections that are accepted before the others have their turn.
 const ACCEPTS: usize = 64;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Silence before TCP asks.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long to wait where the system has no descriptor for another connection.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -125,14 +131,16 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
         settings: Settings,
         application: impl FnOnce(Handle) -> A,
     ) -> io::Result<Self> {
-        Self::new(std::net::TcpListener::bind(address)?, Plain, settings, application)
+        let listener = std::net::TcpListener::bind(address)?;
+        // std's own 128 is little: who finds no room tries again a second later.
+        SockRef::from(&listener).listen(BACKLOG)?;
+        Self::new(listener, Plain, settings, application)
     }
 }
 
 impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// On a listener, whose clones may serve others: one server a thread. The application is made with the hub's
-    /// handle. (std's listeners keep 128 connections that wait to be accepted; where more come at once, make one with
-    /// socket2.)
+    /// handle.
     ///
     /// # Errors
     /// The system's.
@@ -160,8 +168,16 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             address,
             waiting: true,
             retry: Instant::START,
+            keep_alive: Some(KEEP_ALIVE),
             start: std::time::Instant::now(),
         })
+    }
+
+    /// TCP's keep-alive, of connections that are accepted from now on: after so long a silence the peer's system is asked
+    /// whether it still lives. Default: 60 s. `TCP_NODELAY` is always set.
+    #[must_use]
+    pub fn keep_alive(self, silence: Option<Duration>) -> Self {
+        Self { keep_alive: silence, ..self }
     }
 
     /// A handle, for other threads.
@@ -218,7 +234,8 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    if let Ok(stream) = self.acceptor.accept(stream) {
+                    let prepared = prepare(SockRef::from(&stream), self.keep_alive);
+                    if let Ok(stream) = prepared.and_then(|()| self.acceptor.accept(stream)) {
                         let socket = Watched { stream, registry: self.registry.clone(), key: 0 };
                         // One that is not welcome is closed by that.
                         let _ = caught(|| self.hub.accept(now, socket, peer));
@@ -272,7 +289,6 @@ impl Acceptor for Plain {
     type Stream = TcpStream;
 
     fn accept(&mut self, stream: TcpStream) -> io::Result<TcpStream> {
-        stream.set_nodelay(true)?;
         Ok(stream)
     }
 }
@@ -313,7 +329,7 @@ impl Watch {
     /// The system's.
     pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
         stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+        prepare(SockRef::from(&stream), Some(KEEP_ALIVE))?;
         Ok(self.stream(TcpStream::from_std(stream)))
     }
 
@@ -326,6 +342,14 @@ impl Watch {
     #[must_use]
     pub fn now(&self) -> Instant {
         now(self.start)
+    }
+}
+
+fn prepare(stream: SockRef<'_>, keep_alive: Option<Duration>) -> io::Result<()> {
+    stream.set_tcp_nodelay(true)?;
+    match keep_alive {
+        Some(silence) => stream.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence)),
+        None => Ok(()),
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ::mio::net::TcpStream;
 use ::rustls::{ServerConfig, ServerConnection};
 
-use super::mio::{Acceptor, Plain, Stream};
+use super::mio::{Acceptor, Stream};
 
 /// TLS with this configuration, which has the certificate and whose cryptography is the application's choice; with
 /// `TCP_NODELAY`.
@@ -56,8 +56,7 @@ const READS: usize = 8;
 impl Acceptor for Tls {
     type Stream = TlsStream;
 
-    fn accept(&mut self, stream: TcpStream) -> io::Result<TlsStream> {
-        let tcp = Plain.accept(stream)?;
+    fn accept(&mut self, tcp: TcpStream) -> io::Result<TlsStream> {
         let mut tls = ServerConnection::new(Arc::clone(&self.0)).map_err(io::Error::other)?;
         tls.set_buffer_limit(Some(CHUNK));
         Ok(TlsStream { tls, tcp, taken: 0, end: End::Open })
