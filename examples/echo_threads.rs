@@ -15,11 +15,12 @@ use sansocket::adapter::{Buffers, std::serve};
 use sansocket::{Busy, Config, MIN_BUFFER};
 
 /// Each has a thread, its stack and three buffers.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = if cfg!(target_os = "espidf") { 4 } else { 64 };
+const ADDRESS: &str = if cfg!(target_os = "espidf") { "0.0.0.0:80" } else { "127.0.0.1:8080" };
 
 fn main() -> io::Result<()> {
     let mut args = env::args().skip(1);
-    let address = args.next().unwrap_or_else(|| "127.0.0.1:8080".into());
+    let address = args.next().unwrap_or_else(|| ADDRESS.into());
     let buffer = args.next().map_or(Ok(4096), |n| n.parse()).map_err(io::Error::other)?;
     let listener = TcpListener::bind(address)?;
     println!("listening: open http://{}/", listener.local_addr()?);

@@ -5,6 +5,7 @@
 
 #include "esp_err.h"
 #include "esp_http_server.h"
+#include "lwip/sockets.h"
 #include "sansocket.h"
 
 void start_httpd(struct sansocket *server);
@@ -14,12 +15,19 @@ struct adopted {
     int socket; /* httpd_req_to_sockfd answers in httpd's own task only */
 };
 
-/* The loop needs the socket no more. */
+static void look(void *unused) { (void)unused; }
+
+/* The loop needs the socket no more. Once httpd has the session back, the number may soon be another connection's, and
+ * httpd_sess_trigger_close would close that. So the socket is ended before: httpd reads that, and closes it, as it does
+ * where a peer goes. */
 static void give_back(void *context) {
     struct adopted *adopted = context;
     httpd_handle_t httpd = adopted->request->handle;
-    httpd_req_async_handler_complete(adopted->request); /* in this order: completing writes to the session */
-    httpd_sess_trigger_close(httpd, adopted->socket);
+    lwip_shutdown(adopted->socket, SHUT_RDWR); /* fails where it has ended already */
+    httpd_req_async_handler_complete(adopted->request);
+    /* Completing does not wake httpd before 5.4.3, 5.5.2 and 6.0. Where this fails for a full queue, httpd is awake; where
+     * for want of memory, it sees the end with the next thing that happens to it. */
+    httpd_queue_work(httpd, look, NULL);
     free(adopted);
 }
 

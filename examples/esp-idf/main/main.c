@@ -21,7 +21,7 @@ void sansocket_log(const char *line, size_t len) {
 
 static void serve(void *server) {
     sansocket_run(server); /* until sansocket_stop(server) */
-    sansocket_free(server);
+    /* Others hold the server still. Who ends it: behind this httpd_stop, and when no task calls in any more, sansocket_free. */
     vTaskDelete(NULL);
 }
 

@@ -34,10 +34,13 @@ impl Settings {
         let end = partition.iter().position(|byte| *byte == 0).ok_or("no end")?;
         let text = core::str::from_utf8(&partition[..end]).map_err(|_| "not UTF-8")?;
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        let number = |name: &str, default: u64| match value(name) {
-            Some(value) => value.parse().map_err(|_| "not a number"),
-            None => Ok(default),
-        };
+        macro_rules! number {
+            ($name:literal, $default:expr) => {
+                value($name)
+                    .map_or(Ok($default), str::parse)
+                    .map_err(|_| concat!($name, ": no number, or too large"))?
+            };
+        }
 
         let url = value("url").ok_or("no url")?;
         let target = Address::parse(url).map_err(|_| "the url is not one of a WebSocket")?;
@@ -48,10 +51,10 @@ impl Settings {
             address: address.parse().map_err(|_| "no IPv4 address")?,
             protocol: value("protocol"),
             header: value("header").and_then(|line| line.split_once(": ")),
-            large: number("large", 64 * 1024)? as u32,
-            every: number("every", 1000)?,
-            messages: number("messages", 0)? as u32,
-            patience: number("patience", 60)?,
+            large: number!("large", 64 * 1024),
+            every: number!("every", 1000),
+            messages: number!("messages", 0),
+            patience: number!("patience", 60),
             authority: certificate(&partition[end + 1..]),
         })
     }

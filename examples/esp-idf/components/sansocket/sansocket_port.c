@@ -29,12 +29,12 @@ static bool unblock(int socket) {
     return lwip_fcntl(socket, F_SETFL, lwip_fcntl(socket, F_GETFL, 0) | O_NONBLOCK) == 0;
 }
 
-/* Throws away what is there, at most a window full; whether the peer's end was behind it. */
-static bool drain(int socket) {
+/* Throws away what is there, at most 64 KiB, which is a window: 0 if the peer's end was behind it, above if more may be. */
+static ssize_t drain(int socket) {
     char bytes[256];
     ssize_t n = 1;
     for (int i = 0; i < 256 && n > 0; i++) n = lwip_recv(socket, bytes, sizeof bytes, 0);
-    return n == 0;
+    return n;
 }
 
 int32_t sansocket_port_start(void) {
@@ -42,14 +42,14 @@ int32_t sansocket_port_start(void) {
     if (sys_mutex_new(&mutex) != ERR_OK) return SANSOCKET_FAILED;
     struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof self;
-    waker = lwip_socket(AF_INET, SOCK_DGRAM, 0);
-    if (waker >= 0 && lwip_bind(waker, (struct sockaddr *)&self, len) == 0 &&
-        lwip_getsockname(waker, (struct sockaddr *)&self, &len) == 0 &&
-        lwip_connect(waker, (struct sockaddr *)&self, len) == 0 && unblock(waker) &&
-        lwip_send(waker, "", 1, 0) == 1) return 0; /* a first wake-up, to see whether there is a loopback */
-    lwip_close(waker);
+    int made = lwip_socket(AF_INET, SOCK_DGRAM, 0);
+    if (made >= 0 && lwip_bind(made, (struct sockaddr *)&self, len) == 0 &&
+        lwip_getsockname(made, (struct sockaddr *)&self, &len) == 0 &&
+        lwip_connect(made, (struct sockaddr *)&self, len) == 0 && unblock(made) &&
+        lwip_send(made, "", 1, 0) == 1) return waker = made, 0; /* it has woken once: there is a loopback */
+    lwip_close(made);
     sys_mutex_free(&mutex);
-    return waker = -1, SANSOCKET_FAILED;
+    return SANSOCKET_FAILED;
 }
 
 int32_t sansocket_port_listen(uint16_t port, uint32_t backlog) {
@@ -108,9 +108,9 @@ int32_t sansocket_port_send(int32_t socket, const uint8_t *from, uint32_t len) {
 /* lwIP 2.1 frees a connection under its socket when the peer's end, which was there before our FIN, is read behind it.
  * So it is read before, or else lwIP lets go of the connection by SHUT_RDWR. The rest of the input is of no use. */
 int32_t sansocket_port_shutdown(int32_t socket) {
-    bool ended = drain(socket);
+    bool ended = drain(socket) == 0;
     if (lwip_shutdown(socket, SHUT_WR) != 0) return SANSOCKET_FAILED;
-    if (!ended && drain(socket)) lwip_shutdown(socket, SHUT_RDWR);
+    if (!ended && drain(socket) >= 0) lwip_shutdown(socket, SHUT_RDWR);
     return 0;
 }
 

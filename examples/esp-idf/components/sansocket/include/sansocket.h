@@ -44,7 +44,8 @@ struct sansocket *sansocket_new(const struct sansocket_settings *settings);
 /* The loop: returns after sansocket_stop, when every connection has ended. Once for each server. */
 void sansocket_run(struct sansocket *server);
 
-/* After sansocket_run, when nobody uses the server any more. */
+/* When sansocket_run has returned, an esp_http_server that hands connections over is stopped (httpd_stop), and no task
+ * calls in any more. */
 void sansocket_free(struct sansocket *server);
 
 /* Closes every connection with 1001, and ends the loop. */

@@ -25,7 +25,8 @@ struct sansocket_interest {
     uint32_t ready;
 };
 
-/* Prepares the wake-up and the lock; once, before anything else. 0, or SANSOCKET_FAILED. */
+/* Prepares the wake-up and the lock, before anything else; 0, or SANSOCKET_FAILED. After a 0, again: nothing happens. Not
+ * from two tasks at once: the library lets one server in at a time. */
 int32_t sansocket_port_start(void);
 
 /* A listening socket on every address of the device, or SANSOCKET_FAILED. */

@@ -78,7 +78,9 @@ impl Application<Socket> for Echoes {
 pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *mut Sansocket {
     // SAFETY: the caller's.
     let settings = unsafe { &*settings };
-    if (settings.head as usize) < MIN_BUFFER || (settings.rx.min(settings.tx) as usize) < MIN_BUFFER {
+    if (settings.head.min(settings.rx).min(settings.tx) as usize) < MIN_BUFFER
+        || settings.connections.min(settings.commands) == 0
+    {
         return core::ptr::null_mut();
     }
     let seconds = |n: u32| (n > 0).then(|| Duration::from_secs(n.into()));
@@ -237,10 +239,10 @@ pub unsafe extern "C" fn sansocket_close(server: *const Sansocket, id: u64, code
 }
 
 /// # Safety
-/// At `text` there are `len` bytes.
+/// At `text` there are `len` bytes; where there are none, it may be null.
 unsafe fn message(text: *const c_char, len: usize) -> Option<Message> {
     // SAFETY: the caller's.
-    let bytes = unsafe { slice::from_raw_parts(text.cast(), len) };
+    let bytes = if len == 0 { &[] } else { unsafe { slice::from_raw_parts(text.cast(), len) } };
     core::str::from_utf8(bytes).ok().map(|text| Message::text(String::from(text)))
 }
 
