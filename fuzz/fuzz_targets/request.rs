@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
         protocol_required: flags & 4 != 0,
         origin: if flags & 8 == 0 { Origin::SameHost } else { Origin::List(&["http://example.com"]) },
         headers: &[("Server", "fuzz")],
+        ..Accept::default()
     };
     let answer = match flags >> 4 & 3 {
         0 | 1 => Answer::Accept(accept),
