@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use handler::Echo;
 use rustls::ServerConfig;
 use sansocket::adapter::mio::{Acceptor, Plain, Server};
 use sansocket::adapter::rustls::Tls;
-use sansocket::handshake::Request;
+use sansocket::handshake::{Answer, Rejection, Request};
 use sansocket::hub::{Application, Choice, Client, Settings};
-use sansocket::{Config, MIN_BUFFER};
+use sansocket::{Config, MIN_BUFFER, Outcome};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket.
@@ -80,12 +81,16 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("listening: open {scheme}://{address}/");
     let config: &Config = Box::leak(Box::new(options.config));
     let mut settings = Settings::new(config);
-    settings.sessions = options.connections.div_ceil(options.threads);
+    settings.sessions = options.connections;
     (settings.head, settings.rx, settings.tx) = (config.limits.head, options.buffer, options.buffer);
-    let app = App { log: if options.quiet { |_| {} } else { log } };
+    let app = App {
+        log: if options.quiet { |_| {} } else { log },
+        most: options.connections,
+        open: Arc::default(),
+    };
     match options.tls {
-        Some(config) => serve(&listener, Tls(config), &settings, app, options.threads),
-        None => serve(&listener, Plain, &settings, app, options.threads),
+        Some(config) => serve(&listener, Tls(config), &settings, &app, options.threads),
+        None => serve(&listener, Plain, &settings, &app, options.threads),
     }
 }
 
@@ -94,13 +99,13 @@ fn serve<C: Acceptor + Clone + Send + 'static>(
     listener: &TcpListener,
     acceptor: C,
     settings: &Settings,
-    app: App,
+    app: &App,
     threads: usize,
 ) -> Result<(), Box<dyn Error>> {
     let (tell, told) = std::sync::mpsc::channel();
     for _ in 0..threads {
-        let (listener, acceptor, settings, tell) =
-            (listener.try_clone()?, acceptor.clone(), settings.clone(), tell.clone());
+        let (listener, acceptor, settings) = (listener.try_clone()?, acceptor.clone(), settings.clone());
+        let (app, tell) = (app.clone(), tell.clone());
         thread::spawn(move || {
             let served = Server::new(listener, acceptor, settings, |_| app).and_then(Server::run);
             let _ = tell.send(served);
@@ -109,18 +114,35 @@ fn serve<C: Acceptor + Clone + Send + 'static>(
     Ok(told.recv()??)
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct App {
     log: fn(fmt::Arguments<'_>),
+    /// Connections of all threads, and the most that there may be.
+    open: Arc<AtomicUsize>,
+    most: usize,
 }
 
 impl<S> Application<S> for App {
     type Handler = Echo<fn(fmt::Arguments<'_>)>;
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(&'s mut self, client: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Choice::Answer(Answer::Respond(Rejection::Unavailable.response()));
+        }
+        client.group = COUNTED;
         Choice::Handler(Echo::new(self.log))
     }
+
+    fn ended(&mut self, client: &Client, _: Option<Outcome>) {
+        if client.group == COUNTED {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
+
+/// The group of those that have a place.
+const COUNTED: u32 = 1;
 
 fn log(line: fmt::Arguments<'_>) {
     // Whoever reads the log may go: the server stays.

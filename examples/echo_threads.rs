@@ -8,6 +8,7 @@ mod handler;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, fmt, io, thread};
 
 use handler::Echo;
@@ -26,8 +27,15 @@ fn main() -> io::Result<()> {
     println!("listening: open http://{}/", listener.local_addr()?);
     let open = Arc::new(());
     for stream in listener.incoming() {
-        // Gone already, or out of descriptors: others may come.
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Out of descriptors, or gone already: others may come.
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        // So many may wait to hear that there is no room.
+        if Arc::strong_count(&open) > CONNECTIONS + 8 {
+            continue;
+        }
         let place = Arc::clone(&open);
         let spawned = thread::Builder::new().stack_size(32 * 1024).spawn(move || {
             let full = Arc::strong_count(&place) > CONNECTIONS + 1;

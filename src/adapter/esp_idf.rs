@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,6 +74,8 @@ pub fn now() -> Instant {
     port::now()
 }
 
+/// Connections that are accepted before the others have their turn.
+const ACCEPTS: usize = 16;
 /// How long to wait where the system has no socket or memory for another connection.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
 
@@ -182,7 +185,10 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
 
     fn accept(&mut self, now: Instant) {
         let Some(listener) = &self.listener else { return };
-        while now >= self.retry && self.hub.admits(now) {
+        for _ in 0..ACCEPTS {
+            if now < self.retry || !self.hub.admits(now) {
+                return;
+            }
             match port::accept(listener.descriptor) {
                 Ok(Some((socket, peer))) => {
                     // One that is not welcome is closed by that.
@@ -267,6 +273,18 @@ impl crate::hub::Socket for Socket {
 
     fn shutdown(&mut self) -> Result<(), Failed> {
         port::shutdown(self.descriptor)
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.descriptor).finish()
+    }
+}
+
+impl<A: Application<C::Stream>, C: Acceptor> fmt::Debug for Server<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("hub", &self.hub).finish_non_exhaustive()
     }
 }
 

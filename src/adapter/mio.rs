@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
@@ -132,8 +133,6 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
         application: impl FnOnce(Handle) -> A,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
-        // std's own 128 is little: who finds no room tries again a second later.
-        SockRef::from(&listener).listen(BACKLOG)?;
         Self::new(listener, Plain, settings, application)
     }
 }
@@ -150,6 +149,8 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         settings: Settings,
         application: impl FnOnce(Handle) -> A,
     ) -> io::Result<Self> {
+        // std's own 128 is little: who finds no room tries again a second later.
+        SockRef::from(&listener).listen(BACKLOG)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let mut listener = TcpListener::from_std(listener);
@@ -177,6 +178,9 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// whether it still lives. Default: 60 s. `TCP_NODELAY` is always set.
     #[must_use]
     pub fn keep_alive(self, silence: Option<Duration>) -> Self {
+        // What systems take; beyond, each connection would be dropped for it.
+        let silence =
+            silence.map(|silence| silence.clamp(Duration::from_secs(1), Duration::from_secs(32_767)));
         Self { keep_alive: silence, ..self }
     }
 
@@ -258,11 +262,8 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             // One that had to wait may come now: there is room again.
             deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
         }
-        // Rounded up: to wake too early would be to wake twice.
-        let timeout = deadline.map(|deadline| match now.until(deadline) {
-            Duration::ZERO => Duration::ZERO,
-            time => time.saturating_add(Duration::from_micros(999)),
-        });
+        // mio rounds up: to wake too early would be to wake twice.
+        let timeout = deadline.map(|deadline| now.until(deadline));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             done => done?,
@@ -409,6 +410,21 @@ impl<T: Stream> Socket for Watched<T> {
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             done => done.map_err(|_| Failed),
         }
+    }
+}
+
+impl<T: Stream> fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl<A: Application<Watched<C::Stream>>, C: Acceptor> fmt::Debug for Server<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
     }
 }
 

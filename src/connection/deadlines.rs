@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Connection, Phase, Probe, Slot};
-use crate::buffer::TransmitBuffer;
+use crate::buffer::{Place, TransmitBuffer};
 use crate::cause::{End, Timeout};
 use crate::close::CloseCode;
 use crate::error::SendError;
@@ -55,6 +55,41 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
             self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty && pinged;
         self.next = if quiet { deadline } else { Instant::START };
         deadline.as_deadline()
+    }
+
+    /// Nothing is owed, no deadline has passed, and all that came was taken: the deadline that was named before stands. It
+    /// may be earlier than what was heard since allows; then it is computed anew when it comes.
+    pub(super) fn wait(
+        &mut self,
+        now: Instant,
+        place: &mut Place,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Option<Instant> {
+        if core::mem::take(&mut place.fresh) {
+            self.heard = now;
+        }
+        if tx.take_moved() || !self.writing {
+            self.wrote = now;
+        }
+        let writing = !tx.is_empty();
+        if writing && !self.writing {
+            self.next = self.next.min(now.plus(self.receiver.config().timeouts.write));
+        }
+        self.writing = writing;
+        self.next.as_deadline()
+    }
+
+    /// Counts a Ping; whether there are not too many.
+    pub(super) fn allows_ping(&mut self, now: Instant) -> bool {
+        let Some(most) = self.receiver.config().limits.pings else { return true };
+        let second = ((now.as_micros() >> 20) & 0xFFFF) as u16;
+        if self.second != second {
+            self.second = second;
+            self.pings = 0;
+        }
+        let allowed = self.pings < most;
+        self.pings = self.pings.saturating_add(1);
+        allowed || self.phase != Phase::Open
     }
 
     pub(super) fn probe(&mut self, probe: Probe, now: Instant) {

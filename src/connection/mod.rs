@@ -5,7 +5,7 @@
 mod closing;
 mod deadlines;
 
-use crate::buffer::{Opened, Place, ReceiveBuffer, TransmitBuffer, copy};
+use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::{Config, Control};
@@ -351,36 +351,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 Err(violation) => self.fail(violation),
             }
         }
-    }
-
-    /// Counts a Ping; whether there are not too many.
-    fn allows_ping(&mut self, now: Instant) -> bool {
-        let Some(most) = self.receiver.config().limits.pings else { return true };
-        let second = ((now.as_micros() >> 20) & 0xFFFF) as u16;
-        if self.second != second {
-            self.second = second;
-            self.pings = 0;
-        }
-        let allowed = self.pings < most;
-        self.pings = self.pings.saturating_add(1);
-        allowed || self.phase != Phase::Open
-    }
-
-    /// Nothing is owed, no deadline has passed, and all that came was taken: the deadline that was named before stands. It
-    /// may be earlier than what was heard since allows; then it is computed anew when it comes.
-    fn wait(&mut self, now: Instant, place: &mut Place, tx: &mut TransmitBuffer<'_>) -> Option<Instant> {
-        if core::mem::take(&mut place.fresh) {
-            self.heard = now;
-        }
-        if tx.take_moved() || !self.writing {
-            self.wrote = now;
-        }
-        let writing = !tx.is_empty();
-        if writing && !self.writing {
-            self.next = self.next.min(now.plus(self.receiver.config().timeouts.write));
-        }
-        self.writing = writing;
-        self.next.as_deadline()
     }
 
     /// Replies to an event; whether the application is told of it.

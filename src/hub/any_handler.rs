@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use crate::cause::Cause;
 use crate::event::{Event, Payload};
@@ -13,6 +14,12 @@ use crate::time::Instant;
 
 /// A handler of any type, for an [`Application`](super::Application) that has several. One allocation a connection.
 pub struct AnyHandler(Box<dyn Erased + Send>);
+
+impl fmt::Debug for AnyHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyHandler")
+    }
+}
 
 impl AnyHandler {
     /// Of this one.

@@ -51,7 +51,7 @@ pub struct Refused {
     pub bad_request: u64,
     /// Other statuses from 500 on.
     pub failed: u64,
-    /// The peer vanished, or asked for nothing in time.
+    /// The peer vanished, asked for nothing in time, or was closed before there was an answer.
     pub vanished: u64,
     /// Requests that were handed over.
     pub handed_over: u64,

@@ -126,7 +126,10 @@ impl Exchange {
             while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
                 let Some(n) = io.send([rest, &[]], counters)? else { break };
                 self.written = self.written.saturating_add(n);
-                self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
+                // The 100 is no answer: the body has the handshake's time.
+                if self.stage != Stage::Receive {
+                    self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
+                }
             }
             match self.stage {
                 Stage::Receive if self.request.len() >= self.len => {

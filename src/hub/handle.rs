@@ -244,6 +244,20 @@ impl Handle {
 }
 
 impl Shared {
+    /// What handles see of the session in this place.
+    pub(super) fn show(&mut self, key: usize, client: Option<&Client>) {
+        if self.clients.len() <= key {
+            self.clients.resize(key.saturating_add(1), None);
+        }
+        if let Some(place) = self.clients.get_mut(key) {
+            *place = client.cloned();
+        }
+    }
+
+    pub(super) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
     /// Everything that waits, when the hub ends.
     pub(super) fn take_commands(&mut self) -> VecDeque<Command> {
         core::mem::take(&mut self.commands)

@@ -5,7 +5,7 @@
 //! needs a heap, and atomic operations.
 //!
 //! Like everything here it does no I/O: a driver tells it which transports are ready and what time it is, and waits until
-//! one is ready again or the deadline has passed. The drivers are `adapter::std::hub` and `adapter::esp_idf`. To write
+//! one is ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write
 //! one:
 //!
 //! 1. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
@@ -21,6 +21,7 @@
 
 mod any_handler;
 mod application;
+mod control;
 mod counters;
 mod exchange;
 mod handle;
@@ -47,7 +48,6 @@ pub use socket::{Failed, Ready, Socket};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::any::Any;
 use core::mem;
 use core::net::SocketAddr;
 
@@ -79,6 +79,8 @@ pub struct Hub<S, A: Application<S>> {
     counters: Counters,
     commands: VecDeque<Command>,
     sessions: usize,
+    /// Those of them that are answered with 503.
+    refused: usize,
     /// No transport is accepted before.
     pace: Instant,
     stopping: bool,
@@ -107,6 +109,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             counters: Counters::default(),
             commands: VecDeque::new(),
             sessions: 0,
+            refused: 0,
             pace: Instant::START,
             stopping: false,
         }
@@ -115,12 +118,17 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// Whether a transport may be accepted now. Where it is too early only, [`deadline`](Self::deadline) knows.
     #[must_use]
     pub fn admits(&self, now: Instant) -> bool {
-        let more = match self.settings.capacity {
-            Capacity::Refuse(waiting) => waiting,
+        let room = match self.settings.capacity {
+            Capacity::Refuse(waiting) => !self.is_full() || self.refused < waiting,
             // While those that are to go say farewell.
-            Capacity::Evict => LEAVING,
+            Capacity::Evict => self.sessions < self.settings.sessions.saturating_add(LEAVING),
         };
-        !self.stopping && now >= self.pace && self.sessions < self.settings.sessions.saturating_add(more)
+        !self.stopping && now >= self.pace && room
+    }
+
+    /// Whether nobody else can be served. Those that hear so take no place.
+    const fn is_full(&self) -> bool {
+        self.sessions.saturating_sub(self.refused) >= self.settings.sessions
     }
 
     /// A transport was accepted.
@@ -132,12 +140,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let id = self.free_id();
         let mut client = Client { id, peer, state: ClientState::Handshake, group: 0 };
         let welcome = self.application.accept(&mut client);
+        (client.id, client.state) = (id, ClientState::Handshake);
         count(&mut self.counters.accepted);
         if !welcome {
             count(&mut self.counters.ended);
             return Err(socket);
         }
-        let full = self.sessions >= self.settings.sessions;
+        let full = self.is_full();
         if full && self.settings.capacity == Capacity::Evict {
             self.evict();
         }
@@ -163,7 +172,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         handler: A::Handler,
         protocol: Option<usize>,
     ) -> Result<Id, S> {
-        if self.stopping || self.sessions >= self.settings.sessions {
+        if self.stopping || self.is_full() {
             return Err(socket);
         }
         count(&mut self.counters.accepted);
@@ -208,7 +217,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if self.commands.is_empty() {
             self.handle.take_commands(&mut self.commands);
         }
-        while let Some(command) = self.commands.pop_front() {
+        for _ in 0..COMMANDS {
+            let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
         }
         while let Some(id) = self.timers.pop(now) {
@@ -235,7 +245,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if (state, group) != (slot.client.state, slot.client.group) {
             note!("{:?} is {:?}", id, slot.client.state);
             let client = &slot.client;
-            self.handle.update(|shared| show(shared, key, Some(client)));
+            self.handle.update(|shared| shared.show(key, Some(client)));
         }
         match turn {
             Turn::Wait(deadline) => {
@@ -269,8 +279,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// done.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        self.handle.update(|shared| shared.counters = self.counters);
-        if !self.list.is_empty() || !self.commands.is_empty() {
+        let mut commands = !self.commands.is_empty();
+        self.handle.update(|shared| {
+            shared.counters = self.counters;
+            // Those that came behind what a turn has left: their wake-up may have been consumed.
+            commands |= shared.has_commands();
+        });
+        if commands || !self.list.is_empty() {
             return Some(now);
         }
         let pace = (now < self.pace).then_some(self.pace);
@@ -343,15 +358,16 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         sent
     }
 
-    /// The session that has been silent for longest is closed.
+    /// The session that has been silent for longest is closed, unless enough are leaving anyway.
     fn evict(&mut self) {
-        let slots = self.places.iter_mut().filter_map(|place| place.slot.as_mut());
-        let oldest = slots.filter(|slot| !slot.is_closing()).min_by_key(|slot| slot.heard);
-        if let Some(slot) = oldest {
-            note!("{:?} makes room", slot.client.id);
-            slot.close(CloseCode::TRY_AGAIN_LATER, "");
-            let key = slot.client.id.slot as usize;
-            self.enlist(key);
+        let slots = self.places.iter().filter_map(|place| place.slot.as_ref());
+        let staying = slots.filter(|slot| !slot.is_closing());
+        if staying.clone().count() < self.settings.sessions {
+            return;
+        }
+        if let Some(id) = staying.min_by_key(|slot| slot.heard).map(|slot| slot.client.id) {
+            note!("{:?} makes room", id);
+            self.close(id, CloseCode::TRY_AGAIN_LATER, "");
         }
     }
 
@@ -374,10 +390,11 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             count(&mut self.counters.ended);
             return Err(slot.io.socket);
         }
-        self.handle.update(|shared| show(shared, key, Some(&slot.client)));
+        self.handle.update(|shared| shared.show(key, Some(&slot.client)));
         if self.free.pop().is_none() {
             self.places.push(Place { generation: 0, slot: None });
         }
+        self.refused = self.refused.saturating_add(usize::from(slot.refuse));
         if let Some(place) = self.places.get_mut(key) {
             place.slot = Some(slot);
         }
@@ -396,8 +413,9 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
         self.timers.set(slot.client.id, &mut slot.timer, Instant::NEVER);
         self.sessions = self.sessions.saturating_sub(1);
+        self.refused = self.refused.saturating_sub(usize::from(slot.refuse));
         count(&mut self.counters.ended);
-        self.handle.update(|shared| show(shared, key, None));
+        self.handle.update(|shared| shared.show(key, None));
         note!("{:?} has ended: {:?}", slot.client.id, outcome);
         let lost = slot.end(&mut self.pool);
         self.counters.lost = self.counters.lost.saturating_add(lost);
@@ -422,70 +440,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 }
 
-impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
-    fn send(&mut self, id: Id, message: Message) -> Result<(), Lost> {
-        self.send_then(id, message, Done::NOBODY)
-    }
-
-    fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
-        let mut reached = 0usize;
-        for (key, place) in self.places.iter_mut().enumerate() {
-            let Some(slot) = &mut place.slot else { continue };
-            if slot.client.state != ClientState::Open || !to(&slot.client) {
-                continue;
-            }
-            let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
-            reached = reached.saturating_add(usize::from(sent.is_ok()));
-            if !mem::replace(&mut slot.listed, true) {
-                self.list.push_back(key as u32);
-            }
-        }
-        reached
-    }
-
-    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> bool {
-        let Some(slot) = self.find(id) else { return false };
-        slot.close(code, reason);
-        self.enlist(id.slot as usize);
-        true
-    }
-
-    fn clients(&self, see: &mut dyn FnMut(&Client)) {
-        self.places.iter().filter_map(|place| place.slot.as_ref()).for_each(|slot| see(&slot.client));
-    }
-
-    fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    fn hub(&mut self) -> &mut dyn Any {
-        self
-    }
-}
-
-/// What still waits is lost, and whoever waits for it is told.
-impl<S, A: Application<S>> Drop for Hub<S, A> {
-    fn drop(&mut self) {
-        let mut commands = VecDeque::new();
-        let counters = self.counters;
-        self.handle.update(|shared| {
-            shared.ended = true;
-            shared.counters = counters;
-            shared.clients.clear();
-            commands = shared.take_commands();
-        });
-    }
-}
-
 /// Sessions beyond the most that there may be, while those that were evicted end.
 const LEAVING: usize = 8;
-
-/// Tells handles of a session.
-fn show(shared: &mut Shared, key: usize, client: Option<&Client>) {
-    if shared.clients.len() <= key {
-        shared.clients.resize(key.saturating_add(1), None);
-    }
-    if let Some(place) = shared.clients.get_mut(key) {
-        *place = client.cloned();
-    }
-}
+/// Commands that are obeyed before sessions have their turn: so what is sent in a burst is written in between, and no
+/// peer that reads loses any of it.
+const COMMANDS: usize = 64;

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::fmt;
 
 use super::Hub;
 use super::any_handler::AnyHandler;
@@ -91,6 +92,12 @@ type Reply = Box<dyn FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send>;
 type Taker<S> = Box<dyn FnMut(&Client, S, Vec<u8>) + Send>;
 type Welcome = Box<dyn FnMut(&mut Client) -> bool + Send>;
 type Farewell = Box<dyn FnMut(&Client, Option<Outcome>) + Send>;
+
+impl<S> fmt::Debug for Routes<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
 
 impl<S> Routes<S> {
     /// None.

@@ -33,21 +33,23 @@ pub struct Settings {
     pub spare: usize,
     /// How much may wait for one session of what is sent to it through the hub.
     pub backlog: Backlog,
-    /// Commands of [`Handle`](super::Handle)s that may wait for the hub. Default: 4096.
+    /// Commands of [`Handle`](super::Handle)s that may wait for the hub, beside as many that it has taken over and not yet
+    /// done. Default: 4096.
     pub commands: usize,
 }
 
 /// What happens to a connection for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at once; further
-    /// ones wait to be accepted.
+    /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at
+    /// once, beside the sessions; further ones wait to be accepted.
     Refuse(usize),
     /// The session that has been silent for longest is closed with 1013 to make room.
     Evict,
 }
 
-/// How much may wait for a peer that reads slowly, and what happens beyond.
+/// How much may wait for one peer, and what happens beyond. A hub does 64 commands in a turn, and then writes: who sends
+/// more than this to one session within these loses it, however quickly the peer reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {

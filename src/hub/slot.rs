@@ -144,7 +144,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                     self.client.state = ClientState::Closing;
                     exchange.hurry(now);
                 }
-                return exchange.run(now, application, &self.client, &mut self.io, counters);
+                let before = counters.received;
+                let turn = exchange.run(now, application, &self.client, &mut self.io, counters);
+                if counters.received > before {
+                    self.heard = now;
+                }
+                return turn;
             }
             if budget == 0 {
                 break;
@@ -312,7 +317,10 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         if self.refuse {
             return Answer::Respond(Rejection::Unavailable.response());
         }
-        match self.application.request(self.client, request) {
+        let id = self.client.id;
+        let choice = self.application.request(self.client, request);
+        (self.client.id, self.client.state) = (id, ClientState::Handshake);
+        match choice {
             Choice::Handler(handler) => self.handler.insert(handler).request(request),
             Choice::Answer(Answer::Accept(_)) => Answer::Respond(Rejection::Internal.response()),
             Choice::Accept(handler, accept) => {
