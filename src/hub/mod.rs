@@ -35,6 +35,7 @@ mod settings;
 mod slot;
 mod socket;
 mod timers;
+mod turn;
 
 pub use any_handler::AnyHandler;
 pub use application::{Application, Choice, Page};
@@ -56,8 +57,9 @@ use handle::Command;
 use message::Done;
 use note::note;
 use pool::Pool;
-use slot::{Slot, Turn};
+use slot::Slot;
 use timers::{Timers, round_up};
+use turn::Turn;
 
 use crate::close::CloseCode;
 use crate::connection::Connection;

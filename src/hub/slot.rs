@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use super::application::{Application, Choice};
 use super::counters::{Counters, count};
@@ -14,6 +13,7 @@ use super::pool::{Buffers, Pool};
 use super::queue::{Queue, Queued};
 use super::settings::Backlog;
 use super::socket::{Failed, Io, Ready, Socket};
+use super::turn::{STEPS, Turn};
 use crate::cause::Cause;
 use crate::close::CloseCode;
 use crate::config::Config;
@@ -24,9 +24,8 @@ use crate::handshake::{Answer, Rejection, Request};
 use crate::outbox::{Halt, Outbox};
 use crate::time::Instant;
 
-/// What one session may do before the others have their turn: bytes to receive and to send, and steps.
+/// Bytes that one session may receive and send before the others have their turn.
 const BYTES: usize = 64 * 1024;
-pub(super) const STEPS: usize = 64;
 /// From so many bytes on, a message is written from where it lies and not copied.
 const DIRECT: usize = 1024;
 
@@ -50,17 +49,6 @@ pub(super) struct Slot<S, H> {
     pub(super) heard: Instant,
     /// The timer that is set.
     pub(super) timer: Instant,
-}
-
-/// What a turn led to.
-pub(super) enum Turn {
-    /// Nothing to do until the socket is ready or the time has come.
-    Wait(Option<Instant>),
-    /// There is more to do, but the others go first.
-    Again,
-    Ended(Outcome),
-    /// The request belongs to somebody else, with these bytes.
-    HandOver(Vec<u8>),
 }
 
 impl<S: Socket, H: Handler> Slot<S, H> {
