@@ -497,7 +497,8 @@ fn nothing_is_left_of_those_who_went() {
     rounds(40);
     let warm = resident();
     rounds(2000);
-    assert_eq!(descriptors(), before);
+    // Those of a test before may still have been there.
+    assert!(descriptors() <= before, "{} descriptors, {before} before", descriptors());
     assert!(server.handle.clients().is_empty());
     let grown = resident().saturating_sub(warm);
     assert!(grown < 2 << 20, "{grown} bytes after 2000 sessions");
