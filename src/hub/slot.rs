@@ -180,6 +180,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                     if self.io.socket.shutdown().is_err() {
                         self.session.reset();
                     }
+                    // What it threw away may have been all that there is to wait for.
+                    self.io.ready(Ready { read: true, ..Ready::default() });
                 }
                 SessionStep::Done(Outcome::HandOver) => {
                     let received = self.buffers.head.filled().to_vec();

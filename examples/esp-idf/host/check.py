@@ -51,12 +51,12 @@ class Server:
             raise
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, *_):
         alive = self.process.poll() is None
         self.process.kill()
         self.process.wait()
-        if kind is None:
-            assert alive, "the server has ended: %d" % self.process.returncode
+        # Whatever went wrong before is then only what comes of it.
+        assert alive, "the server has ended: %d, after %s" % (self.process.returncode, self.seen[-3:])
 
     def expect(self, start):
         """The rest of the next line that starts so; others are passed over."""
