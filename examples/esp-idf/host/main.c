@@ -88,12 +88,10 @@ static void released(void *socket) {
 }
 
 /* The handshake of RFC 6455 §1.3, always with the same key, and the connection is handed over. */
-static void *upgrade(void *unused) {
+static void *upgrade(void *arg) {
+    int listener = (int)(intptr_t)arg;
     static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                                  "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(81)};
-    int listener = lwip_socket(AF_INET, SOCK_STREAM, 0);
-    if (lwip_bind(listener, (struct sockaddr *)&any, sizeof any) != 0 || lwip_listen(listener, 5) != 0) abort();
     for (;;) {
         int socket = lwip_accept(listener, NULL, NULL);
         char head[1024] = "";
@@ -103,7 +101,7 @@ static void *upgrade(void *unused) {
         lwip_send(socket, answer, sizeof answer - 1, 0);
         printf("adopted %d\n", sansocket_adopt(server, socket, released, (void *)(intptr_t)socket));
     }
-    return unused;
+    return NULL;
 }
 
 /* broadcast TEXT, send ID TEXT, close ID CODE, clients, stop, start, memory, stack; hold lets the loop wait when it has
@@ -178,9 +176,13 @@ int main(int argc, char **argv) {
     tcpip_init(up, &ready);
     sys_arch_sem_wait(&ready, 0);
 
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(81)};
+    int listener = lwip_socket(AF_INET, SOCK_STREAM, 0);
+    if (lwip_bind(listener, (struct sockaddr *)&any, sizeof any) != 0 || lwip_listen(listener, 5) != 0) abort();
+
     pthread_t loop, other;
-    start(&loop);
-    if (pthread_create(&other, NULL, upgrade, NULL) != 0) abort();
+    start(&loop); /* says that it listens: by now both do */
+    if (pthread_create(&other, NULL, upgrade, (void *)(intptr_t)listener) != 0) abort();
     static char order[65536];
     while (fgets(order, sizeof order, stdin) != NULL) {
         order[strcspn(order, "\n")] = 0;
