@@ -5,11 +5,10 @@
 use alloc::collections::VecDeque;
 use core::any::Any;
 use core::fmt;
-use core::mem;
 
 use super::application::Application;
 use super::counters::Counters;
-use super::handle::{Client, ClientState, Control};
+use super::handle::{Client, ClientState, Command, Control};
 use super::message::{Done, Lost, Message};
 use super::socket::Socket;
 use super::{Hub, Id};
@@ -22,16 +21,15 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
 
     fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
         let mut reached = 0usize;
-        for (key, place) in self.places.iter_mut().enumerate() {
-            let Some(slot) = &mut place.slot else { continue };
+        for key in 0..self.places.len() {
+            let slot = self.places.get_mut(key).and_then(|place| place.slot.as_mut());
+            let Some(slot) = slot else { continue };
             if slot.client.state != ClientState::Open || !to(&slot.client) {
                 continue;
             }
             let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
             reached = reached.saturating_add(usize::from(sent.is_ok()));
-            if !mem::replace(&mut slot.listed, true) {
-                self.list.push_back(key as u32);
-            }
+            self.enlist(key);
         }
         reached
     }
@@ -53,6 +51,25 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
 
     fn hub(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
+    /// Does what a handle has asked for.
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Send(id, message, done) => {
+                let _ = self.send_then(id, message, done);
+            }
+            Command::Broadcast(message, mut to) => {
+                self.broadcast(&message, &mut to);
+            }
+            Command::Close(id, code, reason) => {
+                self.close(id, code, &reason);
+            }
+            Command::Run(function) => function(self),
+            Command::Stop(code) => self.stop(code),
+        }
     }
 }
 

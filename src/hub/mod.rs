@@ -205,8 +205,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     /// Does all that is to be done now.
     pub fn run(&mut self, now: Instant) {
-        self.begin(now);
-        for _ in 0..self.list.len() {
+        for _ in 0..self.begin(now) {
             if let Some(key) = self.next_turn() {
                 self.turn(now, key);
             }
@@ -326,22 +325,6 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Send(id, message, done) => {
-                let _ = self.send_then(id, message, done);
-            }
-            Command::Broadcast(message, mut to) => {
-                self.broadcast(&message, &mut to);
-            }
-            Command::Close(id, code, reason) => {
-                self.close(id, code, &reason);
-            }
-            Command::Run(function) => function(self),
-            Command::Stop(code) => self.stop(code),
-        }
     }
 
     fn send_then(&mut self, id: Id, message: Message, done: Done) -> Result<(), Lost> {
