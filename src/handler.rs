@@ -86,6 +86,21 @@ impl Handler for Busy {
     }
 }
 
+/// What [`Session::poll`] and [`Driver::poll`] ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next<D> {
+    /// Write the transmit buffer, read what the peer sends, or let time pass until the deadline; then poll again.
+    Wait {
+        /// The latest moment for the next poll.
+        deadline: Option<Instant>,
+    },
+    /// Shut the writing side of the transport down, then poll again.
+    Shutdown,
+    /// Over: drop the transport. The same answer for ever after.
+    Done(D),
+}
+
 /// A connection with its handler, after the opening handshake.
 #[derive(Debug)]
 pub struct Driver<'c, R, X = NoExtension> {
@@ -117,30 +132,31 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         self.connection.reset();
     }
 
-    /// Does what is to be done, calls the handler, and says what comes next: never [`Step::Event`].
+    /// Does what is to be done, calls the handler, and says what comes next.
     pub fn poll(
         &mut self,
         now: Instant,
         handler: &mut impl Handler,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Step {
+    ) -> Next<Cause> {
         let step = self.run(now, handler, rx, tx);
         self.sent |= !tx.is_empty();
         match step {
             Step::Wait { deadline } => {
                 // A deadline that stands although it has passed waits for the transport.
                 let timer = handler.deadline().filter(|moment| *moment > now);
-                Step::Wait { deadline: deadline.into_iter().chain(timer).min() }
+                Next::Wait { deadline: deadline.into_iter().chain(timer).min() }
             }
             Step::Closed(cause) => {
                 if !self.closed {
                     self.closed = true;
                     handler.closed(&cause, self.connection.reason());
                 }
-                step
+                Next::Done(cause)
             }
-            step => step,
+            Step::Shutdown => Next::Shutdown,
+            Step::Event(_) => Next::Wait { deadline: Some(now) },
         }
     }
 
@@ -250,29 +266,15 @@ enum Phase<'c> {
     Open(Driver<'c, Server>),
 }
 
-/// What [`Session::poll`] asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum SessionStep {
-    /// Write the transmit buffer, read into [`Session::spare`], or let time pass until the deadline; then poll
-    /// again.
-    Wait {
-        /// The latest moment for the next poll.
-        deadline: Option<Instant>,
-    },
-    /// Shut the writing side of the transport down, then poll again.
-    Shutdown,
-    /// Over: drop the transport. The same answer for ever after.
-    Done(Outcome),
-}
-
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A connection was open, and is closed.
     Closed(Cause),
-    /// The request was answered with this status; 0 where there was no request, or nobody to read the answer.
+    /// The request was answered with this status.
     Refused(u16),
+    /// There was no request, or nobody to read the answer.
+    Vanished,
     /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
     HandOver,
 }
@@ -283,8 +285,8 @@ impl Outcome {
     pub fn is_vanished(&self) -> bool {
         match self {
             Self::Closed(cause) => cause.end == End::Vanished,
-            Self::Refused(status) => *status == 0,
-            Self::HandOver => false,
+            Self::Vanished => true,
+            Self::Refused(_) | Self::HandOver => false,
         }
     }
 }
@@ -318,25 +320,25 @@ impl<'c> Session<'c> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> SessionStep {
+    ) -> Next<Outcome> {
         if let Phase::Handshake(handshake) = &mut self.phase {
             match handshake.poll(now, head, rx, tx, |request| handler.request(request)) {
-                HandshakeStep::Wait { deadline } => return SessionStep::Wait { deadline },
-                HandshakeStep::Shutdown => return SessionStep::Shutdown,
-                HandshakeStep::HandOver => return SessionStep::Done(Outcome::HandOver),
-                HandshakeStep::Refused(status) => return SessionStep::Done(Outcome::Refused(status)),
+                HandshakeStep::Wait { deadline } => return Next::Wait { deadline },
+                HandshakeStep::Shutdown => return Next::Shutdown,
+                HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
+                HandshakeStep::Refused(status) => return Next::Done(Outcome::Refused(status)),
+                HandshakeStep::Vanished => return Next::Done(Outcome::Vanished),
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, handshake.config(), now);
                     self.phase = Phase::Open(Driver::new(connection, protocol));
                 }
             }
         }
-        let Phase::Open(driver) = &mut self.phase else { return SessionStep::Wait { deadline: None } };
+        let Phase::Open(driver) = &mut self.phase else { return Next::Wait { deadline: None } };
         match driver.poll(now, handler, rx, tx) {
-            Step::Shutdown => SessionStep::Shutdown,
-            Step::Closed(cause) => SessionStep::Done(Outcome::Closed(cause)),
-            Step::Wait { deadline } => SessionStep::Wait { deadline },
-            Step::Event(_) => SessionStep::Wait { deadline: Some(now) },
+            Next::Wait { deadline } => Next::Wait { deadline },
+            Next::Shutdown => Next::Shutdown,
+            Next::Done(cause) => Next::Done(Outcome::Closed(cause)),
         }
     }
 

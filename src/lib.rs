@@ -139,7 +139,7 @@ pub use error::{BufferTooSmall, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};
 pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;
-pub use handler::{Busy, Driver, Handler, Outcome, Session, SessionStep};
+pub use handler::{Busy, Driver, Handler, Next, Outcome, Session};
 pub use mask::mask;
 pub use message::{Assembler, Fixed, Full, Storage};
 pub use outbox::{Halt, Outbox, Outgoing};

@@ -211,6 +211,28 @@ fn a_refusal_shows_status_headers_and_body() {
 }
 
 #[test]
+fn a_peer_may_reset_what_is_refused() {
+    for by_handler in [false, true] {
+        let (mut client, server) = pair();
+        let server = in_thread(move || {
+            if by_handler {
+                return serve(server, &mut Busy, &Config::DEFAULT, &mut buffers()).unwrap();
+            }
+            let busy = Response::text(503, "later");
+            match WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(busy)) {
+                Err(Error::Refused(status)) => Outcome::Refused(status),
+                other => panic!("{other:?}"),
+            }
+        });
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        // What is left unread makes a reset of the close.
+        client.read_exact(&mut [0; 16]).unwrap();
+        drop(client);
+        assert_eq!(server.join().unwrap(), Outcome::Refused(503));
+    }
+}
+
+#[test]
 fn a_request_can_be_handed_over() {
     let (mut client, server) = pair();
     client.write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").unwrap();

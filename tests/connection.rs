@@ -9,8 +9,8 @@ use common::*;
 use sansocket::handshake::{Answer, Request};
 use sansocket::{
     Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, Halt, Handler,
-    Kind, MIN_BUFFER, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout, TransmitBuffer,
-    Violation,
+    Kind, MIN_BUFFER, Next, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout,
+    TransmitBuffer, Violation,
 };
 
 /// Only these deadlines.
@@ -846,8 +846,8 @@ fn a_handler_that_fails() {
             sent.extend(tx.pending());
             tx.consume(usize::MAX);
             match step {
-                Step::Closed(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
-                Step::Shutdown => rx.fill(0),
+                Next::Done(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
+                Next::Shutdown => rx.fill(0),
                 _ if connection_is_waiting(&driver) => {
                     rx.feed(&Server::incoming(CLOSE, &close_body(1001, "")));
                 }

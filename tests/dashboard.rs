@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{TEXT, frame};
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::{Cause, Config, Connection, Driver, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::{Cause, Config, Connection, Driver, Instant, Next, ReceiveBuffer, Server, TransmitBuffer};
 
 /// Measures the time. What is changed is seen by looking.
 #[derive(Clone)]
@@ -93,9 +93,9 @@ impl Page {
         for ms in from..=to {
             match self.driver.poll(Instant::from_millis(ms), &mut self.dashboard, &mut self.rx, &mut self.tx)
             {
-                Step::Closed(cause) => self.ended = Some(cause),
-                Step::Shutdown => self.rx.fill(0),
-                _ => {}
+                Next::Done(cause) => self.ended = Some(cause),
+                Next::Shutdown => self.rx.fill(0),
+                Next::Wait { .. } => {}
             }
         }
     }

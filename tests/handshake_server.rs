@@ -500,7 +500,7 @@ fn a10_whoever_asks_for_nothing_is_answered_nothing() {
     drive.pass(10 * SECOND - Duration::from_micros(1));
     assert_eq!(drive.outcome, None);
     drive.pass_deadline();
-    assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(0)), 0));
+    assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Vanished), 0));
     assert!(drive.out.is_empty());
     drive.pass(SECOND);
     // The deadline can be switched off.
@@ -684,9 +684,9 @@ fn a_transport_that_fails_in_the_handshake() {
     let half = &upgrade("/", &[])[..50];
     let refused = request("GET", "/", &["Host: a"]);
     for (input, take, outcome) in [
-        (&[][..], usize::MAX, Outcome::Refused(0)),
-        (half, usize::MAX, Outcome::Refused(0)),
-        (&refused, 0, Outcome::Refused(0)),
+        (&[][..], usize::MAX, Outcome::Vanished),
+        (half, usize::MAX, Outcome::Vanished),
+        (&refused, 0, Outcome::Vanished),
         (&refused, usize::MAX, Outcome::Refused(426)),
     ] {
         let mut drive = Drive::new(&mut memory, &config, App::new(accept));
@@ -695,14 +695,14 @@ fn a_transport_that_fails_in_the_handshake() {
         drive.session.reset();
         drive.pump();
         assert_eq!(drive.outcome, Some(outcome));
-        assert_eq!(outcome.is_vanished(), outcome == Outcome::Refused(0));
+        assert_eq!(outcome.is_vanished(), outcome == Outcome::Vanished);
         assert!(drive.handler.closed.is_empty());
         // The end of the stream in place of the failure.
         let mut drive = Drive::new(&mut memory, &config, App::new(accept));
         drive.send(input);
         drive.end();
-        let status = if input == refused { 426 } else { 0 };
-        assert_eq!((drive.outcome, drive.out.is_empty()), (Some(Outcome::Refused(status)), status == 0));
+        let outcome = if input == refused { Outcome::Refused(426) } else { Outcome::Vanished };
+        assert_eq!((drive.outcome, drive.out.is_empty()), (Some(outcome), outcome.is_vanished()));
     }
 }
 
@@ -765,7 +765,7 @@ fn a_page_may_be_read_slowly_but_has_to_be_read() {
             }
         }
         if stops {
-            assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(0)), 0));
+            assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Vanished), 0));
         } else {
             assert!(Http::parse(&drive.out).body == PAGE);
             drive.end();
@@ -789,7 +789,7 @@ fn a_page_that_is_read_byte_by_byte_comes_to_an_end() {
         drive.pump();
     }
     // Ten times `Timeouts::write`.
-    assert_eq!((drive.outcome, seconds), (Some(Outcome::Refused(0)), 300));
+    assert_eq!((drive.outcome, seconds), (Some(Outcome::Vanished), 300));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, accept_key};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind, Outbox, Payload,
-    ReceiveBuffer, Server, Step, Timeout, TransmitBuffer,
+    Cause, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind, Next, Outbox,
+    Payload, ReceiveBuffer, Server, Step, Timeout, TransmitBuffer,
 };
 
 const START: Instant = Instant::START;
@@ -245,9 +245,9 @@ fn ends(config: &Config, begin: bool, frame: &[u8]) -> (End, Vec<u8>) {
     rx.feed(frame);
     for _ in 0..10 {
         match driver.poll(START, &mut Failing { begin }, &mut rx, &mut tx) {
-            Step::Shutdown => rx.fill(0),
-            Step::Closed(cause) => return (cause.end, sent),
-            _ => {
+            Next::Shutdown => rx.fill(0),
+            Next::Done(cause) => return (cause.end, sent),
+            Next::Wait { .. } => {
                 sent.extend_from_slice(tx.pending());
                 tx.consume(usize::MAX);
             }

@@ -96,7 +96,7 @@ fn run(
                 // How much was read before the answer depends on the reads: what was, has to be here.
                 let here = if step == HandshakeStep::HandOver { head.filled() } else { rx.filled() };
                 let behind = [here, wire].concat();
-                let behind = if let HandshakeStep::Refused(_) = step { vec![] } else { behind };
+                let behind = if let HandshakeStep::Refused(_) | HandshakeStep::Vanished = step { vec![] } else { behind };
                 return (step, sent, behind);
             }
         }

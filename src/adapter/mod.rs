@@ -29,10 +29,9 @@ use core::future::Future;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::config::Config;
-use crate::connection::Step;
 use crate::error::BufferTooSmall;
 use crate::extension::Extension;
-use crate::handler::{Driver, Handler, Outcome, Session, SessionStep};
+use crate::handler::{Driver, Handler, Next, Outcome, Session};
 use crate::role::Role;
 use crate::time::Instant;
 
@@ -130,25 +129,19 @@ pub async fn serve<T: Transport>(
     let mut now = transport.now();
     let mut session = Session::new(config, now);
     loop {
-        let turn = match session.poll(now, handler, head, rx, tx) {
-            SessionStep::Wait { deadline } => {
-                transport.turn(session.spare(head, rx), tx.pending(), deadline).await
-            }
-            SessionStep::Shutdown => transport.shutdown().await.map(|()| Turn::default()),
-            SessionStep::Done(outcome) => return Ok(outcome),
+        let turned = match session.poll(now, handler, head, rx, tx) {
+            Next::Wait { deadline } => take_turn(transport, session.spare(head, rx), tx, deadline).await,
+            Next::Shutdown => transport.shutdown().await.map(|()| None),
+            Next::Done(outcome) => return Ok(outcome),
         };
         now = transport.now();
-        match turn {
-            Ok(turn) => {
-                tx.consume(turn.written);
-                if let Some(n) = turn.read {
-                    session.fill(head, rx, n);
-                }
-            }
+        match turned {
+            Ok(None) => {}
+            Ok(Some(n)) => session.fill(head, rx, n),
             Err(error) => {
                 session.reset();
                 return match session.poll(now, handler, head, rx, tx) {
-                    SessionStep::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
+                    Next::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
                     _ => Err(error),
                 };
             }
@@ -171,27 +164,33 @@ pub async fn drive<T: Transport, R: Role, X: Extension>(
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<Cause, T::Error> {
     loop {
-        let now = transport.now();
-        let turn = match driver.poll(now, handler, rx, tx) {
-            Step::Wait { deadline } => transport.turn(rx.spare(), tx.pending(), deadline).await,
-            Step::Shutdown => transport.shutdown().await.map(|()| Turn::default()),
-            Step::Closed(cause) => return Ok(cause),
-            Step::Event(_) => Ok(Turn::default()),
+        let turned = match driver.poll(transport.now(), handler, rx, tx) {
+            Next::Wait { deadline } => take_turn(transport, rx.spare(), tx, deadline).await,
+            Next::Shutdown => transport.shutdown().await.map(|()| None),
+            Next::Done(cause) => return Ok(cause),
         };
-        match turn {
-            Ok(turn) => {
-                tx.consume(turn.written);
-                if let Some(n) = turn.read {
-                    rx.fill(n);
-                }
-            }
+        match turned {
+            Ok(None) => {}
+            Ok(Some(n)) => rx.fill(n),
             Err(error) => {
                 driver.reset();
-                return match driver.poll(now, handler, rx, tx) {
-                    Step::Closed(cause) if cause.end != End::Vanished => Ok(cause),
+                return match driver.poll(transport.now(), handler, rx, tx) {
+                    Next::Done(cause) if cause.end != End::Vanished => Ok(cause),
                     _ => Err(error),
                 };
             }
         }
     }
+}
+
+/// One turn; how many bytes were read.
+async fn take_turn<T: Transport>(
+    transport: &mut T,
+    input: &mut [u8],
+    tx: &mut TransmitBuffer<'_>,
+    deadline: Option<Instant>,
+) -> Result<Option<usize>, T::Error> {
+    let turn = transport.turn(input, tx.pending(), deadline).await?;
+    tx.consume(turn.written);
+    Ok(turn.read)
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Buffers, Transport, Turn};
+use super::{Buffers, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
@@ -102,32 +102,37 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut now = transport.now();
         let mut handshake = ServerHandshake::new(config, now);
-        let mut decide = Some(decide);
+        let (mut decide, mut failed) = (Some(decide), None);
         loop {
             let step = handshake.poll(now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
                 Some(decide) => decide(request),
                 None => Answer::HandOver,
             });
-            match step {
+            let turned = match step {
                 HandshakeStep::Wait { deadline } => {
                     let spare = handshake.spare(&mut head, &mut rx);
-                    let turn = transport.turn(spare, tx.pending(), deadline).await;
-                    let turn = turn.map_err(Error::Transport)?;
-                    tx.consume(turn.written);
-                    if let Some(n) = turn.read {
-                        handshake.fill(&mut head, &mut rx, n);
-                    }
-                    now = transport.now();
+                    take_turn(&mut transport, spare, &mut tx, deadline).await
                 }
-                HandshakeStep::Shutdown => transport.shutdown().await.map_err(Error::Transport)?,
+                HandshakeStep::Shutdown => transport.shutdown().await.map(|()| None),
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, handshake.config(), now);
                     let link = Sending { transport, connection, tx, now, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
-                HandshakeStep::Refused(0) => return Err(HandshakeError::Vanished.into()),
                 HandshakeStep::Refused(status) => return Err(Error::Refused(status)),
+                HandshakeStep::Vanished => {
+                    return Err(failed.map_or(HandshakeError::Vanished.into(), Error::Transport));
+                }
+            };
+            now = transport.now();
+            match turned {
+                Ok(None) => {}
+                Ok(Some(n)) => handshake.fill(&mut head, &mut rx, n),
+                Err(error) => {
+                    handshake.reset();
+                    failed = Some(error);
+                }
             }
         }
     }
@@ -158,10 +163,8 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
             match handshake.poll(now, &mut head, &mut rx, &mut tx) {
                 ClientStep::Wait { deadline } => {
                     let spare = handshake.spare(&mut head, &rx);
-                    let turn = transport.turn(spare, tx.pending(), deadline).await;
-                    let turn = turn.map_err(Error::Transport)?;
-                    tx.consume(turn.written);
-                    if let Some(n) = turn.read {
+                    let turned = take_turn(&mut transport, spare, &mut tx, deadline).await;
+                    if let Some(n) = turned.map_err(Error::Transport)? {
                         handshake.fill(&mut head, n);
                     }
                     now = transport.now();
@@ -475,19 +478,16 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
             _ if self.shutting => {
                 let done = self.transport.shutdown().await;
                 self.shutting = false;
-                done.map(|()| Turn::default())
+                done.map(|()| None)
             }
             Step::Closed(cause) => return Err(Error::Closed(cause)),
-            Step::Wait { deadline } => self.transport.turn(input, self.tx.pending(), deadline).await,
-            Step::Shutdown => Ok(Turn::default()),
+            Step::Wait { deadline } => take_turn(&mut self.transport, input, &mut self.tx, deadline).await,
+            Step::Shutdown => Ok(None),
             Step::Event(_) => return Ok(None),
         };
         self.now = self.transport.now();
         match done {
-            Ok(turn) => {
-                self.tx.consume(turn.written);
-                Ok(turn.read)
-            }
+            Ok(read) => Ok(read),
             Err(error) => {
                 self.connection.reset();
                 match self.connection.tend(self.now, &mut self.tx) {

@@ -56,9 +56,11 @@ pub enum HandshakeStep {
     Open(Option<usize>),
     /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
     HandOver,
-    /// Over, without a connection: drop the transport. The status code of the answer, 0 where there was none
-    /// because the peer vanished or asked for nothing in time.
+    /// Over, without a connection: the answer had this status code, and is written. Drop the transport.
     Refused(u16),
+    /// Over, without an answer: the peer was gone, did not read it, or asked for nothing in time. Drop the
+    /// transport.
+    Vanished,
 }
 
 /// Reads a request, lets the application answer it, and sends the answer.
@@ -162,7 +164,7 @@ impl<'c> ServerHandshake<'c> {
         match self.phase {
             Phase::Shut { status } if late => self.phase = Phase::Done(HandshakeStep::Refused(status)),
             // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Refused(0)),
+            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Vanished),
             _ => {}
         }
         match self.phase {
@@ -203,8 +205,10 @@ impl<'c> ServerHandshake<'c> {
 
     /// The transport failed.
     pub fn reset(&mut self) {
-        let status = if let Phase::Shut { status } = self.phase { status } else { 0 };
-        self.phase = Phase::Done(HandshakeStep::Refused(status));
+        self.phase = Phase::Done(match self.phase {
+            Phase::Shut { status } => HandshakeStep::Refused(status),
+            _ => HandshakeStep::Vanished,
+        });
     }
 
     fn read<'s>(
@@ -234,12 +238,12 @@ impl<'c> ServerHandshake<'c> {
                 Decision::from(Rejection::TooLarge)
             }
             Ok(None) if head.is_ended() => {
-                self.phase = Phase::Done(HandshakeStep::Refused(0));
+                self.phase = Phase::Done(HandshakeStep::Vanished);
                 return;
             }
             Ok(None) if now < self.deadline => return,
             Ok(None) if filled.is_empty() => {
-                self.phase = Phase::Done(HandshakeStep::Refused(0));
+                self.phase = Phase::Done(HandshakeStep::Vanished);
                 return;
             }
             Ok(None) => Decision::from(self.late),

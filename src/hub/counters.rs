@@ -82,9 +82,9 @@ impl Counters {
         count(match outcome {
             Outcome::Closed(cause) => self.closed.by(cause),
             Outcome::HandOver => &mut self.refused.handed_over,
+            Outcome::Vanished => &mut self.refused.vanished,
             Outcome::Refused(status) => match status {
-                0 => &mut self.refused.vanished,
-                1..=399 => &mut self.refused.answered,
+                ..=399 => &mut self.refused.answered,
                 401 | 403 => &mut self.refused.forbidden,
                 404 | 405 => &mut self.refused.not_found,
                 408 => &mut self.refused.timeout,

@@ -105,10 +105,10 @@ impl Exchange {
     ) -> Turn {
         match self.go_on(now, application, client, io, counters) {
             Ok(turn) => turn,
-            Err(Failed) => Turn::Ended(Outcome::Refused(match self.stage {
-                Stage::Shut(status) => status,
-                Stage::Receive | Stage::Answer(_) => 0,
-            })),
+            Err(Failed) => Turn::Ended(match self.stage {
+                Stage::Shut(status) => Outcome::Refused(status),
+                Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
+            }),
         }
     }
 
@@ -121,7 +121,7 @@ impl Exchange {
         io: &mut Io<S>,
         counters: &mut Counters,
     ) -> Result<Turn, Failed> {
-        let end = |status| Ok(Turn::Ended(Outcome::Refused(status)));
+        let end = |outcome| Ok(Turn::Ended(outcome));
         for _ in 0..STEPS {
             while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
                 let Some(n) = io.send([rest, &[]], counters)? else { break };
@@ -155,8 +155,8 @@ impl Exchange {
                     self.deadline = now.plus(self.config.timeouts.close);
                     continue;
                 }
-                Stage::Answer(_) if now >= self.deadline => return end(0),
-                Stage::Shut(status) if now >= self.deadline => return end(status),
+                Stage::Answer(_) if now >= self.deadline => return end(Outcome::Vanished),
+                Stage::Shut(status) if now >= self.deadline => return end(Outcome::Refused(status)),
                 _ => {}
             }
             let mut chunk = [0; 1024];
@@ -170,8 +170,8 @@ impl Exchange {
                 return self.rest(io);
             };
             match (io.recv(chunk, counters)?, self.stage) {
-                (Some(0), Stage::Shut(status)) => return end(status),
-                (Some(0), _) => return end(0),
+                (Some(0), Stage::Shut(status)) => return end(Outcome::Refused(status)),
+                (Some(0), _) => return end(Outcome::Vanished),
                 (Some(n), Stage::Receive) => self.request.extend(chunk.iter().take(n)),
                 (Some(_), _) => {}
                 (None, _) => return self.rest(io),

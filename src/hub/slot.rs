@@ -19,7 +19,7 @@ use crate::close::CloseCode;
 use crate::config::Config;
 use crate::connection::State;
 use crate::event::{Event, Payload};
-use crate::handler::{Handler, Outcome, Session, SessionStep};
+use crate::handler::{Handler, Next, Outcome, Session};
 use crate::handshake::{Answer, Rejection, Request};
 use crate::outbox::{Halt, Outbox};
 use crate::time::Instant;
@@ -165,7 +165,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             let step = self.session.poll(now, &mut link, head, rx, tx);
             self.note_state(pool, counters);
             match step {
-                SessionStep::Wait { deadline } => match self.turn(now, &mut budget, counters) {
+                Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
                     Ok(true) => {}
                     Ok(false) => {
                         if self.is_idle() {
@@ -176,20 +176,20 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                     }
                     Err(Failed) => self.session.reset(),
                 },
-                SessionStep::Shutdown => {
+                Next::Shutdown => {
                     if self.io.socket.shutdown().is_err() {
                         self.session.reset();
                     }
                     // What it threw away may have been all that there is to wait for.
                     self.io.ready(Ready { read: true, ..Ready::default() });
                 }
-                SessionStep::Done(Outcome::HandOver) => {
+                Next::Done(Outcome::HandOver) => {
                     let received = self.buffers.head.filled().to_vec();
                     let Some(reply) = reply else { return Turn::HandOver(received) };
                     self.exchange = Some(Exchange::new(received, reply, config, now));
                     pool.take(&mut self.buffers);
                 }
-                SessionStep::Done(outcome) => return Turn::Ended(outcome),
+                Next::Done(outcome) => return Turn::Ended(outcome),
             }
         }
         Turn::Again

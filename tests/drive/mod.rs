@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sansocket::handshake::{Accept, Answer, Request};
 use sansocket::{
-    Cause, CloseCode, Config, End, Event, Halt, Handler, Instant, Kind, Outbox, Outcome, Payload,
-    ReceiveBuffer, SendError, Session, SessionStep, TransmitBuffer,
+    Cause, CloseCode, Config, End, Event, Halt, Handler, Instant, Kind, Next, Outbox, Outcome, Payload,
+    ReceiveBuffer, SendError, Session, TransmitBuffer,
 };
 
 /// RFC 6455 §1.3.
@@ -76,7 +76,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         let step = session.poll(*now, handler, head, rx, tx);
         self.polls += 1;
         match step {
-            SessionStep::Wait { deadline } => {
+            Next::Wait { deadline } => {
                 assert_eq!(self.outcome, None, "there is nothing after the end");
                 assert!(
                     deadline.is_none_or(|at| at > self.now),
@@ -88,13 +88,13 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
                 self.tx.consume(n);
                 n > 0
             }
-            SessionStep::Shutdown => {
+            Next::Shutdown => {
                 self.shutdowns += 1;
                 assert_eq!(self.shutdowns, 1, "the writing side is shut down once");
                 assert!(self.tx.is_empty(), "what is written after the shutdown is lost");
                 true
             }
-            SessionStep::Done(outcome) => {
+            Next::Done(outcome) => {
                 assert_eq!(*self.outcome.get_or_insert(outcome), outcome, "the end is the same for ever");
                 false
             }

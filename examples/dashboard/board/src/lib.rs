@@ -13,7 +13,7 @@ use core::time::Duration;
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::adapter::Buffers;
-use sansocket::{Handler, Instant, Session, SessionStep};
+use sansocket::{Handler, Instant, Session, Next};
 
 static LED: AtomicBool = AtomicBool::new(false);
 static PWM: AtomicU8 = AtomicU8::new(50);
@@ -40,7 +40,7 @@ impl Place {
         now: Instant,
         session: &mut Session<'_>,
         buffers: &mut Buffers<'_>,
-    ) -> SessionStep {
+    ) -> Next<Outcome> {
         let Buffers { head, rx, tx } = buffers;
         session.poll(now, &mut self.0, head, rx, tx)
     }

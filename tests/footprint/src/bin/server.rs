@@ -6,7 +6,7 @@
 use footprint::{config, memory, micros, read, tell, write};
 use sansocket::handshake::{Accept, Answer, Request, Response};
 use sansocket::{
-    Event, Halt, Handler, Instant, Outbox, Outcome, Payload, ReceiveBuffer, Session, SessionStep,
+    Event, Halt, Handler, Instant, Outbox, Outcome, Payload, ReceiveBuffer, Session, Next,
     TransmitBuffer,
 };
 
@@ -46,15 +46,15 @@ fn serve() -> u32 {
     let mut session = Session::new(config(), now());
     loop {
         match session.poll(now(), &mut Echo, &mut head, &mut rx, &mut tx) {
-            SessionStep::Wait { deadline } => {
+            Next::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));
                 let n = read(session.spare(&mut head, &mut rx));
                 session.fill(&mut head, &mut rx, n);
             }
-            SessionStep::Shutdown => tell(2),
-            SessionStep::Done(Outcome::Refused(status)) => return status.into(),
-            SessionStep::Done(outcome) => return outcome.is_vanished().into(),
+            Next::Shutdown => tell(2),
+            Next::Done(Outcome::Refused(status)) => return status.into(),
+            Next::Done(outcome) => return outcome.is_vanished().into(),
         }
     }
 }
