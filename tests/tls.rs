@@ -4,15 +4,16 @@
 #[path = "../examples/tls/mod.rs"]
 mod tls;
 
+mod pki;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, upgrade};
+use rustls::ClientConfig;
 use sansocket::adapter::Buffers;
 use sansocket::adapter::std::{Connected, Error, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Address, Connect};
@@ -21,42 +22,6 @@ use sansocket::{
     Outcome, Payload,
 };
 use tls::Tls;
-
-const NAME: &str = "echo.test";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// An authority, and a server that it vouches for under `NAME` and 127.0.0.1.
-struct Pki {
-    authority: CertificateDer<'static>,
-    server: Arc<ServerConfig>,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let (authority_key, server_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&authority_key).unwrap();
-        let names = [NAME.into(), "127.0.0.1".into()];
-        let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&server_key, &authority, &authority_key).unwrap();
-        let server = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(server_key.serialize_der().into()),
-            )
-            .unwrap();
-        Self { authority: authority.der().clone(), server: Arc::new(server) }
-    }
-
-    /// Whoever trusts this authority.
-    fn client(&self) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.clone()).unwrap();
-        Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-    }
-}
 
 /// Echoes, and keeps how it ended.
 #[derive(Default)]
@@ -97,15 +62,15 @@ fn serve_one(pki: &Pki, config: Config) -> (SocketAddr, JoinHandle<Served>) {
     (address, served)
 }
 
-fn buffers() -> Buffers<'static> {
-    Buffers::with_capacity(4096, 4096, 4096).unwrap()
+/// A client of it, up to the answer's head.
+fn upgraded(pki: &Pki, address: SocketAddr) -> Peer {
+    let mut peer = pki.peer(address);
+    upgrade(&mut peer);
+    peer
 }
 
-fn dial(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
+fn buffers() -> Buffers<'static> {
+    Buffers::with_capacity(4096, 4096, 4096).unwrap()
 }
 
 type Socket = WebSocket<'static, Tls, Client<SystemKeys>>;
@@ -178,20 +143,14 @@ fn a_peer_that_reads_late_gets_everything() {
     const LEN: usize = 512 << 10;
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
-    let mut peer = foreign(&pki, address);
-    upgrade(&mut peer);
+    let peer = upgraded(&pki, address);
     let mut frame = vec![0x82, 0xFF];
     frame.extend((LEN as u64).to_be_bytes());
     frame.extend([0; 4]);
     frame.resize(14 + LEN, 0x5A);
     let (mut tls, mut socket) = (peer.conn, peer.sock);
     // A thread writes what a second one reads late: rustls is one object, so the bytes go through memory.
-    tls.set_buffer_limit(None);
-    tls.writer().write_all(&frame).unwrap();
-    let mut wire = Vec::new();
-    while tls.wants_write() {
-        tls.write_tls(&mut wire).unwrap();
-    }
+    let wire = sealed(&mut tls, &frame);
     let mut out = socket.try_clone().unwrap();
     let writing = thread::spawn(move || out.write_all(&wire).unwrap());
     thread::sleep(Duration::from_millis(300));
@@ -236,35 +195,12 @@ fn another_host_s_certificate_is_refused() {
     assert!(served.join().unwrap().outcome.is_err());
 }
 
-/// rustls' own client, so that what comes on the wire is seen byte by byte.
-fn foreign(pki: &Pki, address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
-    let tls = ClientConnection::new(pki.client(), NAME.try_into().unwrap()).unwrap();
-    StreamOwned::new(tls, dial(address))
-}
-
-fn upgrade(peer: &mut (impl Read + Write)) {
-    let request = "GET / HTTP/1.1\r\nHost: echo.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-    peer.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        peer.read_exact(&mut byte).unwrap();
-        head.extend(byte);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
-}
-
-const MASKED_HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58];
-const MASKED_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
-
 /// The answer to a Close, `close_notify`, and then the end of TCP: `read` says 0 only in that order.
 #[test]
 fn close_notify_comes_before_the_end() {
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
-    let mut peer = foreign(&pki, address);
-    upgrade(&mut peer);
+    let mut peer = upgraded(&pki, address);
     peer.write_all(&MASKED_CLOSE).unwrap();
     let mut rest = Vec::new();
     peer.read_to_end(&mut rest).unwrap();
@@ -283,8 +219,7 @@ fn close_notify_comes_before_the_end() {
 fn an_end_without_close_notify_is_a_peer_that_vanished() {
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
-    let mut peer = foreign(&pki, address);
-    upgrade(&mut peer);
+    let mut peer = upgraded(&pki, address);
     peer.write_all(&MASKED_HELLO).unwrap();
     let mut echo = [0; 7];
     peer.read_exact(&mut echo).unwrap();
@@ -300,11 +235,8 @@ fn an_end_without_close_notify_is_a_peer_that_vanished() {
 fn a_forged_record_ends_the_connection() {
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
-    let mut peer = foreign(&pki, address);
-    upgrade(&mut peer);
-    let mut record = Vec::new();
-    peer.conn.writer().write_all(&MASKED_HELLO).unwrap();
-    peer.conn.write_tls(&mut record).unwrap();
+    let mut peer = upgraded(&pki, address);
+    let mut record = sealed(&mut peer.conn, &MASKED_HELLO);
     *record.last_mut().unwrap() ^= 1;
     peer.sock.write_all(&record).unwrap();
     let served = served.join().unwrap();
@@ -320,11 +252,8 @@ fn a_record_in_pieces_loses_nothing() {
     config.timeouts.pong = None;
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, config);
-    let mut peer = foreign(&pki, address);
-    upgrade(&mut peer);
-    let mut record = Vec::new();
-    peer.conn.writer().write_all(&MASKED_HELLO).unwrap();
-    peer.conn.write_tls(&mut record).unwrap();
+    let mut peer = upgraded(&pki, address);
+    let record = sealed(&mut peer.conn, &MASKED_HELLO);
     for (i, byte) in record.iter().enumerate() {
         if i % 8 == 0 {
             thread::sleep(Duration::from_millis(50));
@@ -415,17 +344,11 @@ fn a_server_that_never_speaks_tls_is_given_up() {
 /// What is wrong with a certificate's or a key's file is said, with the file's name.
 #[test]
 fn files_are_named() {
-    let directory = std::env::temp_dir().join(format!("sansocket-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let certificate = CertificateParams::new([NAME.into()]).unwrap().self_signed(&one).unwrap();
-    std::fs::write(path("cert.pem"), certificate.pem()).unwrap();
-    std::fs::write(path("key.pem"), one.serialize_pem()).unwrap();
-    std::fs::write(path("other.pem"), other.serialize_pem()).unwrap();
-    std::fs::write(path("empty.pem"), "").unwrap();
+    let files = Pki::new().files("tls");
+    std::fs::write(files.path("other.pem"), Pki::new().key.serialize_pem()).unwrap();
+    std::fs::write(files.path("empty.pem"), "").unwrap();
     let [cert, key, other, empty, none] =
-        ["cert.pem", "key.pem", "other.pem", "empty.pem", "none.pem"].map(path);
+        ["cert.pem", "key.pem", "other.pem", "empty.pem", "none.pem"].map(|name| files.path(name));
 
     assert!(tls::server(&cert, &key).is_ok());
     assert!(tls::client(&cert).is_ok());
@@ -440,5 +363,4 @@ fn files_are_named() {
         let error = failed.unwrap_err();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
-    std::fs::remove_dir_all(directory).unwrap();
 }

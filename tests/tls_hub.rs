@@ -1,58 +1,24 @@
 //! The hub over TLS.
 #![cfg(feature = "rustls")]
 
-use std::fs;
+mod pki;
+mod town;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, Peer, Pki, REQUEST, dial, sealed, upgrade};
+use rustls::ClientConfig;
 use sansocket::adapter::mio::Server;
 use sansocket::adapter::rustls::Tls;
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, Choice, Client, ClientState, Counters, Handle, Message, Settings};
-use sansocket::{CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Outbox, Outcome, Payload};
+use sansocket::{CloseCode, Config, End, Outcome};
+use town::{Echo, descriptors, resident, wait_for};
 use tungstenite::{Message as Theirs, WebSocket};
-
-const NAME: &str = "hub.test";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Pki {
-    certificate: CertificateDer<'static>,
-    server: Arc<ServerConfig>,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([NAME.into()]).unwrap().self_signed(&key).unwrap();
-        let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let certificate = certificate.der().clone();
-        let server = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], secret)
-            .unwrap();
-        Self { certificate, server: Arc::new(server) }
-    }
-
-    fn client(&self) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
-    }
-}
-
-struct Echo;
-
-impl Handler for Echo {
-    fn event(&mut self, _: Moment, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
-        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
-    }
-}
 
 /// Echoes, and keeps how sessions ended.
 struct App(Arc<Mutex<Vec<Outcome>>>);
@@ -95,25 +61,28 @@ impl Running {
         Self { pki, address, handle, outcomes, thread, _alone: alone }
     }
 
-    fn tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
-        let tls = ClientConnection::new(Arc::new(self.pki.client()), NAME.try_into().unwrap()).unwrap();
-        StreamOwned::new(tls, self.tcp())
-    }
-
     fn tcp(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
+        dial(self.address)
     }
 
-    fn connect(&self) -> WebSocket<StreamOwned<ClientConnection, TcpStream>> {
+    fn tls(&self) -> Peer {
+        self.pki.peer(self.address)
+    }
+
+    /// Up to the answer's head.
+    fn upgraded(&self) -> Peer {
+        let mut peer = self.tls();
+        upgrade(&mut peer);
+        peer
+    }
+
+    fn connect(&self) -> WebSocket<Peer> {
         tungstenite::client(format!("ws://{NAME}/"), self.tls()).unwrap().0
     }
 
     /// How the `n` sessions ended that there were.
     fn outcomes(&self, n: usize) -> Vec<Outcome> {
-        until(|| self.outcomes.lock().unwrap().len() >= n);
+        wait_for("the end of every session", || self.outcomes.lock().unwrap().len() >= n);
         let outcomes = self.outcomes.lock().unwrap().clone();
         assert_eq!(outcomes.len(), n, "{outcomes:?}");
         outcomes
@@ -141,35 +110,11 @@ impl Drop for Running {
     }
 }
 
-fn until(mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < PATIENCE, "it never came");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn ends(outcome: &Outcome) -> End {
     match outcome {
         Outcome::Closed(cause) => cause.end,
         other => panic!("{other:?}"),
     }
-}
-
-const HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58];
-const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
-
-fn upgrade(peer: &mut (impl Read + Write)) {
-    let request = "GET / HTTP/1.1\r\nHost: hub.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-    peer.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        peer.read_exact(&mut byte).unwrap();
-        head.extend(byte);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
 }
 
 #[test]
@@ -210,7 +155,7 @@ fn many_at_once_and_a_broadcast() {
                 while client.read().is_ok() {}
             });
         }
-        until(|| server.counters().messages == CLIENTS as u64 * 20);
+        wait_for("every message", || server.counters().messages == CLIENTS as u64 * 20);
         server.handle.broadcast(Message::binary(big.clone())).unwrap();
         server.handle.broadcast(Message::text("small")).unwrap();
     });
@@ -223,13 +168,10 @@ fn many_at_once_and_a_broadcast() {
 fn versions_and_key_updates() {
     let server = Running::new(Config::DEFAULT);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let mut roots = RootCertStore::empty();
-        roots.add(server.pki.certificate.clone()).unwrap();
         let config = ClientConfig::builder_with_protocol_versions(&[version])
-            .with_root_certificates(roots)
+            .with_root_certificates(server.pki.roots())
             .with_no_client_auth();
-        let tls = ClientConnection::new(Arc::new(config), NAME.try_into().unwrap()).unwrap();
-        let stream = StreamOwned::new(tls, server.tcp());
+        let stream = pki::peer(Arc::new(config), NAME, server.tcp());
         let (mut client, _) = tungstenite::client(format!("ws://{NAME}/"), stream).unwrap();
         assert_eq!(client.get_ref().conn.protocol_version(), Some(version.version));
         for n in 0..50 {
@@ -260,26 +202,16 @@ fn what_tls_has_to_say_by_itself_is_sent() {
 fn a_slow_reader_loses_nothing() {
     const LEN: usize = 24 << 20;
     let server = Running::new(Config::DEFAULT);
-    let mut slow = server.tls();
-    upgrade(&mut slow);
+    let slow = server.upgraded();
     let (mut tls, mut socket) = (slow.conn, slow.sock);
-    let mut frame = vec![0x82, 0xFF];
-    frame.extend((LEN as u64).to_be_bytes());
-    frame.extend([0; 4]);
-    frame.resize(14 + LEN, 0x5A);
-    frame.extend(CLOSE);
-    tls.set_buffer_limit(None);
-    tls.writer().write_all(&frame).unwrap();
-    let mut wire = Vec::new();
-    while tls.wants_write() {
-        tls.write_tls(&mut wire).unwrap();
-    }
+    let mut frames = town::frame(0x82, &vec![0x5A; LEN]);
+    frames.extend(MASKED_CLOSE);
+    let wire = sealed(&mut tls, &frames);
     let before = resident();
     let mut out = socket.try_clone().unwrap();
     let writing = thread::spawn(move || out.write_all(&wire).unwrap());
-    // Until the server takes no more.
     let mut last = 0;
-    until(|| {
+    wait_for("the end of what the server takes", || {
         thread::sleep(Duration::from_millis(100));
         let received = server.counters().received;
         std::mem::replace(&mut last, received) == received && received > 0
@@ -310,18 +242,12 @@ fn a_slow_reader_loses_nothing() {
     writing.join().unwrap();
 }
 
-/// Of this process.
-fn resident() -> usize {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
 /// Frames that wait for a slow reader go whole and in order, and each is told of when TCP has it.
 #[test]
 fn a_backlog_is_delivered_in_order() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.connect();
-    until(|| server.open() == 1);
+    wait_for("the connection", || server.open() == 1);
     let id = server.handle.clients()[0].id;
     let done = Arc::new(Mutex::new(Vec::new()));
     let sizes = [10, 5000, 70_000, 1023, 1024, 200_000, 3, 16 * 1024, 400_000, 100_000];
@@ -334,7 +260,7 @@ fn a_backlog_is_delivered_in_order() {
         thread::sleep(Duration::from_millis(10));
         assert!(peer.read().unwrap() == Theirs::binary(vec![n as u8; size]), "{n}");
     }
-    until(|| done.lock().unwrap().len() == sizes.len());
+    wait_for("every delivery", || done.lock().unwrap().len() == sizes.len());
     assert!(done.lock().unwrap().iter().enumerate().all(|(at, told)| *told == (at, Ok(()))));
 }
 
@@ -343,10 +269,8 @@ fn a_backlog_is_delivered_in_order() {
 fn garbage_is_answered_with_an_alert() {
     let server = Running::new(Config::DEFAULT);
     let long = vec![0x5A; 100_000];
-    let request = b"GET / HTTP/1.1\r\nHost: hub.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     let hello = [22, 3, 1, 0, 4, 1, 0, 0, 0];
-    for garbage in [&b"\0"[..], b"hello, hello", request, &hello, &long[..5000]] {
+    for garbage in [&b"\0"[..], b"hello, hello", REQUEST, &hello, &long[..5000]] {
         let mut socket = server.tcp();
         socket.write_all(garbage).unwrap();
         socket.shutdown(Shutdown::Write).unwrap();
@@ -380,7 +304,7 @@ fn a_long_hello_is_read_in_turns() {
         wire.extend(part);
     }
     let mut socket = server.tcp();
-    until(|| server.counters().accepted == 1);
+    wait_for("the connection", || server.counters().accepted == 1);
     // All of it is there before the hub looks.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     server.handle.run(move |_| assert!(wait.recv().is_err())).unwrap();
@@ -396,8 +320,7 @@ fn a_long_hello_is_read_in_turns() {
 #[test]
 fn a_client_that_does_not_trust_us() {
     let server = Running::new(Config::DEFAULT);
-    let tls = ClientConnection::new(Arc::new(Pki::new().client()), NAME.try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(tls, server.tcp());
+    let mut stream = Pki::new().peer(server.address);
     assert_eq!(stream.write(b"x").unwrap_err().kind(), ErrorKind::InvalidData);
     let _ = stream.conn.write_tls(&mut stream.sock);
     drop(stream);
@@ -423,16 +346,15 @@ fn the_deadline_of_the_handshake_holds_for_tls_too() {
     });
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     let _ = half.read_to_end(&mut Vec::new());
-    assert!(server.outcomes(3).iter().all(|outcome| *outcome == Outcome::Refused(0)));
+    assert!(server.outcomes(3).iter().all(|outcome| *outcome == Outcome::Vanished));
 }
 
 /// The answer to a Close, `close_notify`, and then the end of TCP: `read` says 0 only in that order.
 #[test]
 fn close_notify_comes_before_the_end() {
     let server = Running::new(Config::DEFAULT);
-    let mut peer = server.tls();
-    upgrade(&mut peer);
-    peer.write_all(&CLOSE).unwrap();
+    let mut peer = server.upgraded();
+    peer.write_all(&MASKED_CLOSE).unwrap();
     let mut rest = Vec::new();
     peer.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, [0x88, 0x02, 0x03, 0xE8]);
@@ -448,9 +370,8 @@ fn close_notify_comes_before_the_end() {
 #[test]
 fn an_end_without_close_notify_is_a_peer_that_vanished() {
     let server = Running::new(Config::DEFAULT);
-    let mut peer = server.tls();
-    upgrade(&mut peer);
-    peer.write_all(&HELLO).unwrap();
+    let mut peer = server.upgraded();
+    peer.write_all(&MASKED_HELLO).unwrap();
     let mut echo = [0; 7];
     peer.read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"\x81\x05Hello");
@@ -461,11 +382,8 @@ fn an_end_without_close_notify_is_a_peer_that_vanished() {
 #[test]
 fn a_forged_record_ends_the_connection_with_an_alert() {
     let server = Running::new(Config::DEFAULT);
-    let mut peer = server.tls();
-    upgrade(&mut peer);
-    let mut record = Vec::new();
-    peer.conn.writer().write_all(&HELLO).unwrap();
-    peer.conn.write_tls(&mut record).unwrap();
+    let mut peer = server.upgraded();
+    let mut record = sealed(&mut peer.conn, &MASKED_HELLO);
     *record.last_mut().unwrap() ^= 1;
     peer.sock.write_all(&record).unwrap();
     let error = peer.read(&mut [0; 16]).unwrap_err();
@@ -477,21 +395,19 @@ fn a_forged_record_ends_the_connection_with_an_alert() {
 #[test]
 fn nothing_is_left_of_those_who_went() {
     let server = Running::new(Config::DEFAULT);
-    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let rounds = |n: usize| {
         for i in 0..n {
             match i % 4 {
                 0 => drop(server.tcp()),
                 1 => drop(server.connect()),
                 2 => {
-                    let mut peer = server.tls();
-                    upgrade(&mut peer);
-                    peer.write_all(&HELLO).unwrap();
+                    let mut peer = server.upgraded();
+                    peer.write_all(&MASKED_HELLO).unwrap();
                 }
                 _ => server.tcp().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap(),
             }
         }
-        until(|| server.counters().accepted == server.counters().ended);
+        wait_for("the end of every session", || server.counters().accepted == server.counters().ended);
     };
     let before = descriptors();
     rounds(40);
@@ -507,12 +423,8 @@ fn nothing_is_left_of_those_who_went() {
 #[test]
 fn a_record_in_pieces_loses_nothing() {
     let server = Running::new(Config::DEFAULT);
-    let mut peer = server.tls();
-    upgrade(&mut peer);
-    let mut record = Vec::new();
-    peer.conn.writer().write_all(&HELLO).unwrap();
-    peer.conn.write_tls(&mut record).unwrap();
-    for byte in record {
+    let mut peer = server.upgraded();
+    for byte in sealed(&mut peer.conn, &MASKED_HELLO) {
         thread::sleep(Duration::from_millis(2));
         peer.sock.write_all(&[byte]).unwrap();
     }

@@ -5,16 +5,20 @@
 #[path = "../examples/wss_server.rs"]
 mod wss_server;
 
+mod pki;
+mod town;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, KeyPair};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use pki::{PATIENCE, Peer, Pki, REQUEST, ask, dial, upgrade};
+use rustls::{ClientConfig, RootCertStore};
 use sansocket::CloseCode;
 use sansocket::hub::Handle;
+use town::{frame, next};
 use wss_server::{Options, start};
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -24,58 +28,33 @@ struct Running {
     address: SocketAddr,
     handle: Handle,
     thread: Option<JoinHandle<()>>,
-    client: Arc<ClientConfig>,
+    pki: Pki,
 }
 
 impl Running {
     fn new(name: &str, keep_alive: Duration, hello: Duration) -> Self {
-        let directory = std::env::temp_dir().join(format!("sansocket-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(["wss.test".into()]).unwrap().self_signed(&key).unwrap();
-        let files = ["cert.pem", "key.pem"].map(|name| directory.join(name).to_str().unwrap().to_owned());
-        std::fs::write(&files[0], certificate.pem()).unwrap();
-        std::fs::write(&files[1], key.serialize_pem()).unwrap();
-        let [chain, secret] = files;
-        let certificate_files = Some((chain, secret));
+        let pki = Pki::new();
+        let files = pki.files(name);
+        let certificate = Some((files.path("cert.pem"), files.path("key.pem")));
         let listen = "127.0.0.1:0".into();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
-            let server =
-                start(&Options { listen, certificate: certificate_files, keep_alive, hello }).unwrap();
+            let server = start(&Options { listen, certificate, keep_alive, hello }).unwrap();
             tell.send((server.address(), server.handle())).unwrap();
             server.run().unwrap();
         });
         let (address, handle) = told.recv().unwrap();
-        std::fs::remove_dir_all(directory).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone()).unwrap();
-        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self { address, handle, thread: Some(thread), client: Arc::new(client) }
+        Self { address, handle, thread: Some(thread), pki }
     }
 
-    /// A connection, up to the answer's head; and its status.
-    fn connect(&self) -> (StreamOwned<ClientConnection, TcpStream>, String) {
-        let name = "wss.test".try_into().unwrap();
-        let tls = ClientConnection::new(Arc::clone(&self.client), name).unwrap();
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut peer = StreamOwned::new(tls, socket);
-        let request = "GET /ws HTTP/1.1\r\nHost: wss.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        peer.write_all(request.as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            peer.read_exact(&mut byte).unwrap();
-            head.extend(byte);
-        }
-        (peer, String::from_utf8(head[9..12].to_vec()).unwrap())
+    /// The status of the answer to a request.
+    fn status(&self) -> String {
+        ask(&mut self.pki.peer(self.address))[9..12].to_owned()
     }
 
-    fn open(&self) -> StreamOwned<ClientConnection, TcpStream> {
-        let (peer, status) = self.connect();
-        assert_eq!(status, "101");
+    fn open(&self) -> Peer {
+        let mut peer = self.pki.peer(self.address);
+        upgrade(&mut peer);
         peer
     }
 }
@@ -97,24 +76,18 @@ const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 
 fn send(peer: &mut impl Write, first: u8, payload: &[u8]) {
-    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    frame.extend(payload);
-    peer.write_all(&frame).unwrap();
+    peer.write_all(&frame(first, payload)).unwrap();
 }
 
 fn receive(peer: &mut impl Read) -> (u8, Vec<u8>) {
-    let mut head = [0; 2];
-    peer.read_exact(&mut head).unwrap();
-    let mut payload = vec![0; usize::from(head[1])];
-    peer.read_exact(&mut payload).unwrap();
-    (head[0], payload)
+    next(peer).unwrap()
 }
 
 #[test]
 fn w1_tls_for_four_clients() {
     let server = Running::new("w1", NEVER, NEVER);
     let mut peers: Vec<_> = (0..4).map(|_| server.open()).collect();
-    assert_eq!(server.connect().1, "503");
+    assert_eq!(server.status(), "503");
     for peer in &mut peers {
         send(peer, TEXT, b"still here");
         assert_eq!(receive(peer), (TEXT, b"still here".to_vec()));
@@ -124,12 +97,12 @@ fn w1_tls_for_four_clients() {
     assert_eq!(receive(&mut peers[0]), (CLOSE, vec![0x03, 0xE8]));
     drop(peers.remove(0));
     let began = Instant::now();
-    while server.connect().1 != "101" {
-        assert!(began.elapsed() < Duration::from_secs(20), "no place was given back");
+    while server.status() != "101" {
+        assert!(began.elapsed() < PATIENCE, "no place was given back");
     }
     // And nothing but TLS.
-    let mut plain = TcpStream::connect(server.address).unwrap();
-    plain.write_all(b"GET /ws HTTP/1.1\r\nHost: wss.test\r\n\r\n").unwrap();
+    let mut plain = dial(server.address);
+    plain.write_all(REQUEST).unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();
     assert_eq!(answer[0], 21, "an alert");
@@ -197,8 +170,7 @@ fn w1_a_certificate_of_its_own() {
     let (address, handle) = (server.address(), server.handle());
     let thread = thread::spawn(move || server.run().unwrap());
     let client = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    let tls = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
-    let mut peer = StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+    let mut peer = pki::peer(Arc::new(client), "localhost", dial(address));
     let error = peer.write(b"x").unwrap_err();
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
     handle.stop(CloseCode::GOING_AWAY).unwrap();

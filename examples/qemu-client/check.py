@@ -4,9 +4,6 @@ Python 3.8+, nothing to install.
 
 A line for each check, exit code 1 if one failed. All traffic is on loopback: QEMU's 10.0.2.2 is 127.0.0.1 here.
 """
-import base64
-import concurrent.futures
-import hashlib
 import os
 import random
 import re
@@ -18,23 +15,17 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
 import unproved
 
-ECHO_SERVER = os.path.abspath(sys.argv[1])
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../../tests/peers"))
+from check import check, run  # noqa: E402
+from wire import CLOSE, PING, accept_value  # noqa: E402
+
+ECHO_SERVER = os.path.abspath(sys.argv[1])
 PATIENCE = 60  # seconds for anything that is waited for
 AT_ONCE = 3  # boards
-TEXT, CLOSE, PING = 1, 8, 9
-
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
-
 
 # ---- processes ----
 
@@ -160,9 +151,8 @@ class Peer:
         self.stream = self.socket.makefile("rb")
         lines = [line.decode() for line in iter(lambda: self.stream.readline().strip(), b"")]
         self.request, self.fields = lines[0], dict(line.split(": ", 1) for line in lines[1:])
-        key = self.fields["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-                  "Sec-WebSocket-Accept: " + base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()]
+                  "Sec-WebSocket-Accept: " + accept_value(self.fields["Sec-WebSocket-Key"])]
         answer += ["Sec-WebSocket-Protocol: " + protocol] if protocol else []
         self.socket.sendall("\r\n".join(answer + ["", ""]).encode())
 
@@ -244,18 +234,18 @@ def converses(server, ca=None):
         return "stack " + stack
 
 
-@check
+@check("echoes over TCP")
 def echoes_over_tcp():
     return converses(Server())
 
 
-@check
+@check("echoes over TLS")
 def echoes_over_tls():
     certificate = Certificate("echo.test")
     return converses(Server(certificate=certificate), certificate)
 
 
-@check
+@check("a megabyte each way over TLS")
 def a_megabyte_each_way_over_tls():
     certificate = Certificate("echo.test")
     with Server(certificate=certificate) as server:
@@ -264,7 +254,7 @@ def a_megabyte_each_way_over_tls():
             board.done()
 
 
-@check
+@check("TLS in pieces loses nothing")
 def tls_in_pieces_loses_nothing():
     """Turns end in the middle of records, in both directions, all the time."""
     certificate = Certificate("echo.test")
@@ -275,7 +265,7 @@ def tls_in_pieces_loses_nothing():
             board.done()
 
 
-@check
+@check("the request is as it was set")
 def the_request_is_as_it_was_set():
     with Listener() as listener, Board(listener.url, "protocol=chat", "header=Authorization: Basic dTpw", "large=0") as board:
         peer = Peer(listener, "chat")
@@ -293,7 +283,7 @@ def the_request_is_as_it_was_set():
         board.expect(r"^failed: WebSocket\(Closed\(Cause \{ end: Clean")
 
 
-@check
+@check("masking keys never repeat")
 def masking_keys_never_repeat():
     keys, nonces = set(), set()
     for _ in range(2):  # start afresh: a generator without a seed would begin with the same
@@ -307,7 +297,7 @@ def masking_keys_never_repeat():
     assert (len(keys), len(nonces)) == (100, 2), (len(keys), len(nonces))
 
 
-@check
+@check("another answer is a refusal")
 def another_answer_is_a_refusal():
     with Server() as server, Board(server.url.replace("/ws", "/auth"), "large=0") as board:
         board.expect(r"^failed: Refused\(401\)$", never="open")
@@ -341,17 +331,17 @@ def comes_back(certificate=None):
         return "waited %s ms, and %s" % (found, again)
 
 
-@check
+@check("it comes back over TCP")
 def it_comes_back_over_tcp():
     return comes_back()
 
 
-@check
+@check("it comes back over TLS")
 def it_comes_back_over_tls():
     return comes_back(Certificate("echo.test"))
 
 
-@check
+@check("what is short is no success")
 def what_is_short_is_no_success():
     """A server that drops each connection at once is left alone for longer and longer."""
     with Listener() as listener, Board(listener.url, "large=0", "patience=3") as board:
@@ -364,7 +354,7 @@ def what_is_short_is_no_success():
         return "waited %s ms" % found
 
 
-@check
+@check("a server that does not answer the request")
 def a_server_that_does_not_answer_the_request():
     with Listener() as listener, Board(listener.url) as board:
         with listener.accept() as s:
@@ -372,7 +362,7 @@ def a_server_that_does_not_answer_the_request():
             assert s.recv(4) == b"GET "
 
 
-@check
+@check("a server that does not answer TLS")
 def a_server_that_does_not_answer_tls():
     certificate = Certificate("echo.test")
     with Listener() as listener:
@@ -382,7 +372,7 @@ def a_server_that_does_not_answer_tls():
                 assert s.recv(1) == b"\x16"
 
 
-@check
+@check("a server that does not answer a ping")
 def a_server_that_does_not_answer_a_ping():
     with Listener() as listener, Board(listener.url, "large=0", "every=0") as board:
         peer = Peer(listener)
@@ -391,7 +381,7 @@ def a_server_that_does_not_answer_a_ping():
         peer.ended()
 
 
-@check
+@check("a server that does not answer a close")
 def a_server_that_does_not_answer_a_close():
     with Listener() as listener, Board(listener.url, "large=0", "every=100", "messages=1") as board:
         peer = Peer(listener)
@@ -410,24 +400,24 @@ def refused(certificate, ca):
         server.untouched()
 
 
-@check
+@check("another authority's certificate is refused")
 def another_authority_s_certificate_is_refused():
     refused(Certificate("echo.test"), Certificate("echo.test"))
 
 
-@check
+@check("another host's certificate is refused")
 def another_host_s_certificate_is_refused():
     certificate = Certificate("other.test")
     refused(certificate, certificate)
 
 
-@check
+@check("a certificate out of date is refused")
 def a_certificate_out_of_date_is_refused():
     certificate = Certificate("echo.test", days=-1)
     refused(certificate, certificate)
 
 
-@check
+@check("a certificate signed by a server is refused")
 def a_certificate_signed_by_a_server_is_refused():
     certificate = Certificate("other.test").forge("echo.test")
     refused(certificate, certificate)
@@ -443,17 +433,17 @@ def unproved_is_refused(failure, **how):
                 board.expect(r"^again in \d+ ms$")
 
 
-@check
+@check("a server without a certificate is refused")
 def a_server_without_a_certificate_is_refused():
     unproved_is_refused("InvalidCertificate")
 
 
-@check
+@check("an empty record is no panic")
 def an_empty_record_is_no_panic():
     unproved_is_refused("IoError", empty=True)
 
 
-@check
+@check("a record in the clear is no panic")
 def a_record_in_the_clear_is_no_panic():
     """Behind the handshake, from somebody on the way."""
     certificate = Certificate("echo.test")
@@ -466,27 +456,5 @@ def a_record_in_the_clear_is_no_panic():
             board.expect(r"^again in \d+ ms$")
 
 
-# ---- running ----
-
-
-def main():
-    def run(function):
-        began = time.monotonic()
-        title = function.__name__.replace("_", " ")
-        try:
-            note = function()
-            print("ok    %-46s %5.1f s  %s" % (title, time.monotonic() - began, note or ""), flush=True)
-            return True
-        except Exception as e:
-            lines = [str(f.lineno) for f in traceback.extract_tb(e.__traceback__)]
-            print("FAIL  %s: %s: %s (lines %s)" % (title, type(e).__name__, e, " > ".join(lines)), flush=True)
-            return False
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        passed = sum(pool.map(run, checks))
-    print("%d passed, %d failed" % (passed, len(checks) - passed))
-    sys.exit(0 if passed == len(checks) > 0 else 1)
-
-
-main()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+run(at_once=AT_ONCE)

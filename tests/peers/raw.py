@@ -12,7 +12,9 @@ import socket
 import struct
 import time
 
+import wire
 from check import check, equal, run
+from wire import RFC_ACCEPT, RFC_KEY, frame, parse, read_exactly, read_head, request, reset
 
 ap = argparse.ArgumentParser()
 for group in ("strict", "lenient", "scarce", "hasty"):
@@ -22,7 +24,6 @@ ap.add_argument("--connections", type=int)
 ap.add_argument("--seconds", type=float)
 args = ap.parse_args()
 
-RFC_KEY, RFC_ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 # The request in the log of ESP-IDF's example. Its key is not 16 bytes of base64.
 IDF_REQUEST = (b"GET /ws HTTP/1.1\r\nHost: 192.168.4.2\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                b"Sec-WebSocket-Key: gfhjgfhjfj\r\nSec-WebSocket-Protocol: echo\r\nSec-WebSocket-Version: 13\r\n\r\n")
@@ -30,28 +31,11 @@ IDF_REQUEST = (b"GET /ws HTTP/1.1\r\nHost: 192.168.4.2\r\nUpgrade: websocket\r\n
 
 def dial(base):
     host, port = base.rsplit(":", 1)
-    s = socket.create_connection((host, int(port)), 10)
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return s
-
-
-def request(path="/ws", method="GET", version="HTTP/1.1", drop=(), add=(), end="\r\n", **change):
-    """A right upgrade request; arguments make it wrong: Upgrade_="x" changes, drop removes, add appends lines."""
-    headers = {"Host": "127.0.0.1", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": RFC_KEY,
-               "Sec-WebSocket-Version": "13"}
-    headers.update((k.replace("_", "-"), v) for k, v in change.items())
-    lines = ["%s %s %s" % (method, path, version)] + ["%s: %s" % h for h in headers.items() if h[0] not in drop]
-    return (end.join(lines + list(add)) + end + end).encode("latin-1")
+    return wire.dial(host, int(port), 10)
 
 
 def get(path, *lines):
     return ("\r\n".join(("GET %s HTTP/1.1" % path, "Host: 127.0.0.1") + lines) + "\r\n\r\n").encode()
-
-
-def frame(opcode, payload, fin=True, mask=b"\x37\xfa\x21\x3d"):
-    n = len(payload)
-    size = bytes([0x80 | n]) if n < 126 else b"\xfe" + struct.pack(">H", n) if n < 65536 else b"\xff" + struct.pack(">Q", n)
-    return bytes([fin << 7 | opcode]) + size + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(payload))
 
 
 def read_until_end(s, seconds=10):
@@ -68,34 +52,9 @@ def read_until_end(s, seconds=10):
         return got
 
 
-def read_exactly(s, n):
-    got = b""
-    while len(got) < n:
-        piece = s.recv(n - len(got))
-        if not piece:
-            raise AssertionError("the stream ended after %r, %d bytes were due" % (got, n))
-        got += piece
-    return got
-
-
-def parse(raw):
-    """(status, [(name, value)], body) of the bytes of a response."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    assert lines[0].startswith("HTTP/1.1 "), "no response: %r" % raw[:80]
-    return int(lines[0].split()[1]), [tuple(h.split(": ", 1)) for h in lines[1:]], body
-
-
-def read_head(s):
-    raw = b""
-    while not raw.endswith(b"\r\n\r\n"):
-        raw += read_exactly(s, 1)
-    return parse(raw)
-
-
-def upgrade(base, **how):
+def upgrade(base):
     s = dial(base)
-    s.sendall(request(**how))
+    s.sendall(request())
     equal(read_head(s)[0], 101)
     return s
 
@@ -131,11 +90,6 @@ def serves(base):
         equal(read_exactly(s, 7), b"\x81\x05Hello")
         s.sendall(frame(8, b"\x03\xe8"))
         equal(read_until_end(s, 3), b"\x88\x02\x03\xe8")
-
-
-def reset(s):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
 
 
 def at_every_split(base, sent, want, together=1):

@@ -7,8 +7,6 @@ echo_client URL sends each line of its input as TEXT, echo_client URL --file F s
 receive, close with 1000 at the end and exit 0; they exit otherwise when there was no handshake.
 """
 import asyncio
-import base64
-import hashlib
 import logging
 import os
 import sys
@@ -17,6 +15,7 @@ import tempfile
 from websockets.asyncio.server import serve
 
 from check import check, equal, run
+from wire import accept_value
 
 logging.disable()  # the library's own word on connections that end early
 CLIENT = os.path.abspath(sys.argv[1])
@@ -126,8 +125,7 @@ async def answer(reply):
     async def handle(reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         key = next(h.split(":")[1].strip() for h in head.split("\r\n") if h.lower().startswith("sec-websocket-key:"))
-        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest())
-        writer.write(reply(accept.decode()).encode("latin-1"))
+        writer.write(reply(accept_value(key)).encode("latin-1"))
         await writer.drain()
         writer.close()
     server = await asyncio.start_server(handle, "127.0.0.1", 0)

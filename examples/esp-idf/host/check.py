@@ -14,15 +14,14 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../tests/peers"))
-from check import check, equal, run  # noqa: E402
+import wire  # noqa: E402
+from check import check, equal, run, together  # noqa: E402
+from wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, frame, read_head, request, rest  # noqa: E402
 
 PROGRAM = os.path.abspath(sys.argv[1])
 V4, V6 = "192.0.2.2", "2001:db8::2"
 SECONDS = 20  # for whatever is waited for; all of it takes moments
 KIB, MIB = 1 << 10, 1 << 20
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
 
 if {name for _, name in socket.if_nameindex()} != {"lo", "tap0"}:
     sys.exit("this is no network of its own: use run.sh")
@@ -80,129 +79,26 @@ class Server:
         return sum(line == "released" for line in self.seen)
 
     def all_serve(self):
-        """Every place is free, and echoes."""
-        clients = [patient() for _ in range(self.connections)]
-        for client in clients:
-            client.echo(TEXT, b"a place")
-        for client in clients:
-            client.close()
+        wire.all_serve(patient, self.connections)
 
 
 def dial(host=V4, port=80, receive_buffer=None):
-    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    s.settimeout(SECONDS)
-    if receive_buffer:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    s.connect((host, port))
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return s
+    return wire.dial(host, port, SECONDS, receive_buffer)
 
 
-def request(path="/ws"):
-    return ("GET %s HTTP/1.1\r\nHost: board\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n" % (path, KEY)).encode()
-
-
-def frame(opcode, payload, fin=True):
-    n, mask = len(payload), os.urandom(4)
-    size = bytes([0x80 | n]) if n < 126 else struct.pack(">BH", 0xFE, n) if n < 65536 else struct.pack(">BQ", 0xFF, n)
-    masks = (mask * (n // 4 + 1))[:n]
-    masked = int.from_bytes(payload, "big") ^ int.from_bytes(masks, "big")
-    return bytes([fin << 7 | opcode]) + size + mask + masked.to_bytes(n, "big")
-
-
-def status(s):
-    """Of the answer, whose head is read."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        byte = s.recv(1)
-        assert byte, "the stream ended within a head: %r" % head
-        head += byte
-    return int(head.split()[1]), head
-
-
-class Busy(Exception):
-    """There is no place."""
-
-
-class Client:
-    def __init__(self, **where):
-        self.socket = dial(**where)
-        self.socket.sendall(request())
-        got, head = status(self.socket)
-        if got == 503:
-            raise Busy
-        assert got == 101 and ACCEPT in head, head
-        self.stream = self.socket.makefile("rb")
-
-    def read(self, n):
-        data = self.stream.read(n)
-        assert len(data) == n, "the stream ended after %d of %d bytes" % (len(data), n)
-        return data
-
-    def frame(self):
-        """(fin, opcode, payload) of the next frame."""
-        first, n = self.read(2)
-        assert not n & 0x80, "a server does not mask"
-        if n > 125:
-            n, = struct.unpack(">H" if n == 126 else ">Q", self.read(2 if n == 126 else 8))
-        return first >> 7, first & 0x7F, self.read(n)
-
-    def message(self):
-        fin, kind, payload = self.frame()
-        parts = [payload]
-        while not fin:
-            fin, opcode, payload = self.frame()
-            equal(opcode, CONTINUATION)
-            parts.append(payload)
-        return kind, b"".join(parts)
-
-    def send(self, data):
-        try:
-            self.socket.sendall(data)
-        except OSError:
-            pass  # the receiver sees it as well
-
-    def echo(self, kind, payload):
-        """Sends while it receives, for no message fits the server."""
-        sending = threading.Thread(target=self.send, args=(frame(kind, payload),), daemon=True)
-        sending.start()
-        got = self.message()
-        sending.join(SECONDS)
-        assert got == (kind, payload), "what came back is not what was sent"
-
-    def close(self):
-        """The closing handshake, to the end of the stream."""
-        self.socket.sendall(frame(CLOSE, b"\x03\xe8"))
-        equal(self.frame(), (1, CLOSE, b"\x03\xe8"))
-        equal(self.stream.read(), b"")
-        self.drop()
-
-    def drop(self):
-        self.stream.close()
-        self.socket.close()
-
-    def reset(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.drop()
+def connect(**where):
+    return Client(dial(**where))
 
 
 def patient(**where):
-    """A client; a place that was just given up may take a moment to be free."""
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            return Client(**where)
-        except Busy:
-            assert time.monotonic() < end, "no place came free"
-            time.sleep(0.02)
+    return wire.patient(lambda: dial(**where), 503, SECONDS)
 
 
 @check("echo: every length form, text and binary, over IPv4 and IPv6")
 def echo():
     with Server():
         for host in (V4, V6):
-            client = Client(host=host)
+            client = connect(host=host)
             for n in (0, 1, 125, 126, 3000, 65535, 65536):
                 client.echo(TEXT, b"x" * n)
                 client.echo(BINARY, os.urandom(n))
@@ -212,23 +108,12 @@ def echo():
 @check("4 MiB stream through 1 KiB, four times at once")
 def stream():
     with Server() as server:
-        failed = []
-
         def one():
-            try:
-                client = Client()
-                client.echo(BINARY, os.urandom(4 * MIB))
-                client.close()
-            except BaseException as e:
-                failed.append(e)
+            client = connect()
+            client.echo(BINARY, os.urandom(4 * MIB))
+            client.close()
 
-        threads = [threading.Thread(target=one, daemon=True) for _ in range(server.connections)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        together(*[one] * server.connections)
 
 
 @check("request and frames cut at every byte, and byte by byte")
@@ -241,15 +126,15 @@ def segments():
                 for start, end in zip((0,) + cuts, cuts + (len(sent),)):
                     s.sendall(sent[start:end])
                     time.sleep(0.001)
-                equal((cuts[0], status(s)[0]), (cuts[0], 101))
-                equal((cuts[0], s.makefile("rb").read()), (cuts[0], want))
+                equal((cuts[0], read_head(s)[0]), (cuts[0], 101))
+                equal((cuts[0], rest(s)), (cuts[0], want))
         server.all_serve()
 
 
 @check("fragments, with a ping between them")
 def fragments():
     with Server():
-        client = Client()
+        client = connect()
         for n in (1, 100, 5000):
             part = os.urandom(n)
             client.socket.sendall(frame(BINARY, part, False) + frame(PING, b"?") + frame(CONTINUATION, part, False))
@@ -270,11 +155,11 @@ def fragments():
 @check("a slow reader: others are served, memory is bounded, and its time ends")
 def slow_reader():
     with Server(write=3, queue_bytes=8 * KIB) as server:
-        other = Client()
+        other = connect()
         other.echo(TEXT, b"there")
         before, _ = server.memory()
-        slow = Client(receive_buffer=4096)
-        threading.Thread(target=slow.send, args=(frame(BINARY, os.urandom(MIB)),), daemon=True).start()
+        slow = connect(receive_buffer=4096)
+        slow.send(frame(BINARY, os.urandom(MIB)))
         time.sleep(1)  # by now everything between here and there is full
         for i in range(100):
             other.echo(TEXT, b"quick")
@@ -314,13 +199,13 @@ def half_close():
             with dial() as s:
                 s.sendall(request() + frame(BINARY, b"x" * 3000) + frame(CLOSE, b"\x03\xe8"))
                 s.shutdown(socket.SHUT_WR)
-                equal(status(s)[0], 101)
-                equal(s.makefile("rb").read(), b"\x82\x7e" + struct.pack(">H", 3000) + b"x" * 3000 + b"\x88\x02\x03\xe8")
+                equal(read_head(s)[0], 101)
+                equal(rest(s), b"\x82\x7e" + struct.pack(">H", 3000) + b"x" * 3000 + b"\x88\x02\x03\xe8")
             client = patient()
             client.socket.sendall(frame(TEXT, b"Hello"))
             client.socket.shutdown(socket.SHUT_WR)
             equal(client.message(), (TEXT, b"Hello"))
-            client.stream.read()
+            client.rest()
             client.drop()
             with dial() as s:
                 s.sendall(request()[:60])
@@ -338,13 +223,13 @@ def limit():
             for _ in range(3):
                 with dial() as s:
                     s.sendall(request())
-                    equal(status(s)[0], 503)
-                    s.makefile("rb").read()
+                    equal(read_head(s)[0], 503)
+                    rest(s)
             with dial() as mute, dial() as waits:
                 waits.sendall(request())  # the place of those that wait is taken by one who says nothing
                 while mute.recv(1000):
                     pass
-                equal(status(waits)[0], 503)
+                equal(read_head(waits)[0], 503)
             for client in held:
                 client.echo(TEXT, b"still here")
             held.pop().close()
@@ -357,7 +242,7 @@ def limit():
 @check("broadcast, send and close from another thread")
 def wake():
     with Server() as server:
-        clients = [Client(), Client(host=V6)]
+        clients = [connect(), connect(host=V6)]
         for i in range(200):
             equal(server.tell("broadcast number %d" % i), "0")
             for client in clients:
@@ -368,11 +253,11 @@ def wake():
         equal(server.tell("close %s 4000" % first), "0")
         equal(clients[0].frame(), (1, CLOSE, struct.pack(">H", 4000)))
         clients[0].socket.sendall(frame(CLOSE, struct.pack(">H", 4000)))
-        equal(clients[0].stream.read(), b"")
+        equal(clients[0].rest(), b"")
         clients[0].drop()
         while first in server.tell("clients").split():
             time.sleep(0.02)
-        clients[0] = Client()  # in the same place
+        clients[0] = connect()  # in the same place
         assert first not in server.tell("clients").split()
         for order in ("send %s for the dead", "close %s 4000"):
             equal(server.tell(order % first), "0")
@@ -385,7 +270,7 @@ def wake():
 @check("a queue that is full is an error at once")
 def full():
     with Server(commands=4, queue=8) as server:
-        client = Client()
+        client = connect()
         server.tell("hold")
         client.socket.sendall(frame(TEXT, b"has to be logged"))
         time.sleep(0.5)  # by now the loop stands still
@@ -415,9 +300,9 @@ def adopt():
                 client.socket.sendall(frame(BINARY, b"x" * 5000)[:-1])
                 client.drop()
             server.expect("released")
-        held = [Client() for _ in range(server.connections)]
-        late = Client(port=81)
-        equal(late.stream.read(), b"")  # there is no place
+        held = [connect() for _ in range(server.connections)]
+        late = connect(port=81)
+        equal(late.rest(), b"")  # there is no place
         server.expect("released")
         for client in held:
             client.close()
@@ -430,14 +315,14 @@ def restart():
     with Server() as server:
         after = []
         for _ in range(6):
-            clients, adopted = [Client() for _ in range(2)], Client(port=81)
+            clients, adopted = [connect() for _ in range(2)], connect(port=81)
             for client in clients + [adopted]:
                 client.echo(TEXT, b"here")
             server.process.stdin.write("stop\n")
             for client in clients + [adopted]:
                 equal(client.frame(), (1, CLOSE, struct.pack(">H", 1001)))
                 client.socket.sendall(frame(CLOSE, struct.pack(">H", 1001)))
-                equal(client.stream.read(), b"")
+                equal(client.rest(), b"")
                 client.drop()
             equal(server.expect("stop "), "-2")  # what it is asked for then
             try:
