@@ -22,7 +22,7 @@ use rustls::pki_types::PrivateKeyDer;
 use sansocket::adapter::mio::Server;
 use sansocket::adapter::rustls::Tls;
 use sansocket::handshake::{Accept, Answer, Request, Response};
-use sansocket::hub::{Application, Choice, Client, Handle, Id, Message, Settings};
+use sansocket::hub::{Application, Choice, Client, Handle, HandleError, Id, Message, Settings};
 use sansocket::{Cause, Config, Control, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
 
 const HELP: &str = "\
@@ -31,8 +31,8 @@ A WebSocket server over TLS, for four clients, at /ws.
 Usage: wss_server [OPTIONS]
 
   --listen ADDR:PORT   where to listen [127.0.0.1:8443]
-  --cert FILE          the certificate chain, PEM [one of its own]
-  --key FILE           and its private key, PEM
+  --tls-cert FILE      the certificate chain, PEM [one of its own]
+  --tls-key FILE       and its private key, PEM
   --keep-alive S       seconds of silence before a PING, and again before the end [5]
   --hello S            seconds from one \"Hello client\" to the next [10]
   --help               this
@@ -86,7 +86,8 @@ fn greet(handle: &Handle, every: Duration) {
         let queued = handle.run(move |hub| {
             hub.broadcast(&greeting, &mut |_| true);
         });
-        if queued.is_err() {
+        // A full queue is no reason to give up.
+        if queued == Err(HandleError::Stopped) {
             return;
         }
     }
@@ -181,8 +182,8 @@ fn options() -> Result<Option<Options>, Box<dyn Error>> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("listen") => options.listen = parser.value()?.string()?,
-            Long("cert") => chain = Some(parser.value()?.string()?),
-            Long("key") => key = Some(parser.value()?.string()?),
+            Long("tls-cert") => chain = Some(parser.value()?.string()?),
+            Long("tls-key") => key = Some(parser.value()?.string()?),
             Long("keep-alive") => options.keep_alive = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
             Long("hello") => options.hello = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
             Long("help") | Short('h') => return Ok(None),
@@ -190,7 +191,7 @@ fn options() -> Result<Option<Options>, Box<dyn Error>> {
         }
     }
     if chain.is_some() != key.is_some() {
-        return Err("--cert and --key go together".into());
+        return Err("--tls-cert and --tls-key go together".into());
     }
     options.certificate = chain.zip(key);
     Ok(Some(options))

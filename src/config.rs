@@ -69,9 +69,11 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// After so long a silence of the peer a Ping is sent. Default: 30 s.
     pub ping: Option<Duration>,
-    /// After a Ping something, be it the Pong, has to arrive within this time. Default: 20 s.
+    /// After a Ping something, be it the Pong, has to arrive within this time. While the transport takes what waits
+    /// to be written, that time begins anew. Default: 20 s.
     pub pong: Option<Duration>,
-    /// The closing handshake, and after it the closing of the transport. Default: 5 s.
+    /// The closing handshake, and after it the closing of the transport: so long each, and anew while the transport takes
+    /// what stands before the Close. Default: 5 s.
     pub close: Option<Duration>,
     /// The peer takes none of what waits in the transmit buffer. Default: 30 s.
     pub write: Option<Duration>,

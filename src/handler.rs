@@ -343,7 +343,8 @@ impl<'c> Session<'c> {
     }
 
     /// Begins the closing handshake, without a reason where there is no room for one now. A frame that the handler
-    /// has begun may be finished, in the time for the closing handshake. Nothing happens where no connection is
+    /// has begun may be finished, in the time for the closing handshake, which begins anew while the transport takes
+    /// some of it. Nothing happens where no connection is
     /// open; poll then.
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {

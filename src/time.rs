@@ -58,6 +58,11 @@ impl Instant {
         }
     }
 
+    /// The last moment for what a peer takes little by little, and has this long for each time: ten times as late.
+    pub(crate) fn at_slowest(self, duration: Option<Duration>) -> Self {
+        (0..10).fold(self, |moment, _| moment.plus(duration))
+    }
+
     /// As an adapter wants it: `None` where nothing is to be waited for.
     pub(crate) fn as_deadline(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)

@@ -38,7 +38,7 @@ fn the_life_of_a_session_is_noted() {
     drop(client);
     wait_for("the end", || town.handle.clients().is_empty());
     town.stop();
-    let id = "Id { slot: 0, generation: 0 }";
+    let id = "Id(0)";
     let lines = LINES.lock().unwrap();
     let told = [
         format!("{id} from {peer:?}"),

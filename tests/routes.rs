@@ -352,6 +352,25 @@ fn h16_each_route_has_its_origins() {
 }
 
 #[test]
+fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
+    let (tx, asked) = mpsc::channel();
+    let served = Served::new(Settings::default(), |_, routes| {
+        routes.websocket_with("/ws", Accept::default(), move |_, _| {
+            tx.send(()).unwrap();
+            Ok(Says("welcome".into()))
+        });
+    });
+    assert_eq!(served.ask(upgrade("/ws", &["Origin: https://a.example"])).status, 403);
+    assert_eq!(asked.try_iter().count(), 0);
+    let mut peer = served.open("/ws", &["Origin: http://server.example.com"]);
+    assert_eq!(asked.try_iter().count(), 1);
+    assert_eq!(peer.say("?"), "welcome");
+    peer.close();
+    assert_eq!(served.inside(|control| control.counters()).refused.forbidden, 1);
+    served.finish();
+}
+
+#[test]
 fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
     let served = Served::new(Settings::default(), |_, routes| {
         // Whatever takes the rest.
@@ -835,7 +854,7 @@ impl Handler for Fails {
         let Event::Data(data) = event else { return Ok(()) };
         match data.payload.bytes() {
             b"halt" => Err(Halt::Close(CloseCode::new(4321).unwrap(), "failed")),
-            // No message was begun.
+            // A message has begun already.
             b"misuse" => {
                 out.fragment(Kind::Text, b"a", false)?;
                 Ok(out.send(Kind::Binary, b"b")?)

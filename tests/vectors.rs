@@ -126,6 +126,23 @@ fn s03_sent_as_the_rfc_has_them() {
     }
 }
 
+/// 65535 too in four bytes: ESP-IDF takes ten for it.
+#[test]
+fn s03_the_shortest_form_of_a_length() {
+    for (len, head) in [
+        (125, &[0x82, 125][..]),
+        (126, &[0x82, 126, 0, 126]),
+        (65_535, &[0x82, 126, 0xFF, 0xFF]),
+        (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+    ] {
+        let payload = vec![7; len];
+        for buffer in [140, 65_550] {
+            let sent = send(Server, &[Got::message(Kind::Binary, &payload)], buffer);
+            assert!(sent == [head, &payload].concat(), "{len} in {buffer}");
+        }
+    }
+}
+
 /// Sends what the events say, whole where it fits and in pieces where it does not.
 fn send<R: sansocket::Role>(role: R, events: &[Got], buffer: usize) -> Vec<u8> {
     let mut memory = vec![0; buffer];

@@ -1,8 +1,59 @@
-//! Asynchronous, over any pair of [`embedded_io_async`]'s `Read` and `Write`.
+//! Asynchronous, over any pair of `embedded_io_async::Read` and `embedded_io_async::Write`.
 //!
 //! Reading and writing go on at the same time. Cancelling a call loses and repeats no byte, provided that
 //! dropping the transport's own `read` and `write` does not: that is so for embassy-net's sockets. It is not so for
 //! embedded-tls (0.19), which wants a [`Transport`] of its own, as `examples/qemu-client` has one.
+//!
+//! What a platform adds is a clock, and how its writing half is closed:
+//!
+//! ```
+//! use embedded_io_async::{ErrorType, Read, Write};
+//! use sansocket::adapter::embedded_io_async::{Clock, Close, Split};
+//! use sansocket::adapter::{Buffers, serve};
+//! use sansocket::{Config, Handler, Instant, Outcome};
+//!
+//! struct Time;
+//!
+//! impl Clock for Time {
+//!     fn now(&mut self) -> Instant {
+//!         Instant::from_micros(embassy_time::Instant::now().as_micros())
+//!     }
+//!
+//!     async fn at(&mut self, moment: Instant) {
+//!         embassy_time::Timer::at(embassy_time::Instant::from_micros(moment.as_micros())).await
+//!     }
+//! }
+//!
+//! struct Writer<W>(W);
+//!
+//! impl<W: Write> Close for Writer<W> {
+//!     async fn close(&mut self) -> Result<(), W::Error> {
+//!         self.0.flush().await // a serial line has no end; a socket is shut down here
+//!     }
+//! }
+//!
+//! impl<W: Write> ErrorType for Writer<W> {
+//!     type Error = W::Error;
+//! }
+//!
+//! impl<W: Write> Write for Writer<W> {
+//!     async fn write(&mut self, bytes: &[u8]) -> Result<usize, W::Error> {
+//!         self.0.write(bytes).await
+//!     }
+//!
+//!     async fn flush(&mut self) -> Result<(), W::Error> {
+//!         self.0.flush().await
+//!     }
+//! }
+//!
+//! async fn run<R: Read, W: Write<Error = R::Error>>(
+//!     (reader, writer): (R, W),
+//!     handler: &mut impl Handler,
+//!     buffers: &mut Buffers<'_>,
+//! ) -> Result<Outcome, R::Error> {
+//!     serve(&mut Split::new(reader, Writer(writer), Time), handler, &Config::DEFAULT, buffers).await
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 

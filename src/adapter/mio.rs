@@ -216,7 +216,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             for _ in 0..caught(|| hub.begin(now)).unwrap_or(0) {
                 if let Some(key) = hub.next_turn() {
                     if caught(|| hub.turn(now, key)).is_none() {
-                        let _ = caught(|| hub.abandon(key));
+                        while caught(|| hub.abandon(key)).is_none() {}
                     }
                 }
             }
@@ -238,12 +238,13 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    let prepared = prepare(SockRef::from(&stream), self.keep_alive);
-                    if let Ok(stream) = prepared.and_then(|()| self.acceptor.accept(stream)) {
+                    // One that is not welcome is closed by that.
+                    let _ = caught(|| {
+                        prepare(SockRef::from(&stream), self.keep_alive)?;
+                        let stream = self.acceptor.accept(stream)?;
                         let socket = Watched { stream, registry: self.registry.clone(), key: 0 };
-                        // One that is not welcome is closed by that.
-                        let _ = caught(|| self.hub.accept(now, socket, peer));
-                    }
+                        io::Result::Ok(self.hub.accept(now, socket, peer))
+                    });
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.waiting = false,

@@ -216,6 +216,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         if !matches!(self.phase, Phase::Closed(_)) {
             let end = if let Phase::Ending { end, .. } = self.phase { end } else { End::Vanished };
             self.phase = Phase::Closed(end);
+            // It has no way to leave any more.
+            self.owed = None;
             self.next = Instant::START;
         }
     }

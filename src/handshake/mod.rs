@@ -16,6 +16,4 @@ pub use key::{AcceptKey, accept_key};
 pub use origin::Origin;
 pub use request::Request;
 pub use response::{Body, Fault, Rejection, Response};
-#[cfg(feature = "hub")]
-pub(crate) use server::SLOWEST;
 pub use server::{Accept, Answer, HandshakeStep, ServerHandshake};

@@ -7,6 +7,21 @@ use super::request::Request;
 
 /// Which origins are welcome. A request without an Origin comes from no browser, and is accepted: such a
 /// client could claim any.
+///
+/// Origins that are known only when the program runs are compared where the request is answered:
+///
+/// ```
+/// use sansocket::handshake::{Accept, Answer, Origin, Rejection, Request};
+///
+/// fn answer(known: &[String], request: &Request<'_>) -> Answer<'static> {
+///     match request.origin() {
+///         Some(origin) if !known.iter().any(|known| known == origin) => {
+///             Answer::Respond(Rejection::Forbidden.response())
+///         }
+///         _ => Answer::Accept(Accept { origin: Origin::Any, ..Accept::default() }),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Origin<'s> {
     /// Only pages from this host and port: the origin's authority is the request's `Host`. The default, as

@@ -238,6 +238,11 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        // Those of a body, which only a hub receives.
+        #[cfg(feature = "hub")]
+        411 => "Length Required",
+        #[cfg(feature = "hub")]
+        413 => "Content Too Large",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",

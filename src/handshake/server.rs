@@ -79,9 +79,6 @@ pub struct ServerHandshake<'c> {
     phase: Phase,
 }
 
-/// How many times [`Timeouts::write`](crate::Timeouts::write) an answer other than the 101 may take as a whole.
-pub(crate) const SLOWEST: u32 = 10;
-
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// The request is being received.
@@ -252,7 +249,7 @@ impl<'c> ServerHandshake<'c> {
         if !matches!(decision, Decision::Switch { .. }) {
             let write = self.config.timeouts.write;
             self.deadline = now.plus(write);
-            self.limit = (0..SLOWEST).fold(now, |end, _| end.plus(write));
+            self.limit = now.at_slowest(write);
         }
         if head.is_ended() {
             rx.fill(0);

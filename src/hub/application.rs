@@ -82,8 +82,8 @@ impl Page {
         Self { status, headers: alloc::vec![("Content-Type".into(), content_type.into())], body: body.into() }
     }
 
-    /// Head and body as they go out. An answer that cannot be written becomes 500.
-    pub(super) fn encode(&self, to_head: bool) -> Vec<u8> {
+    /// Status, and head and body as they go out. An answer that cannot be written becomes 500.
+    pub(super) fn encode(&self, to_head: bool) -> (u16, Vec<u8>) {
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let fields: usize = headers
@@ -92,8 +92,10 @@ impl Page {
             .sum();
         let body = crate::handshake::Body::Copied(&self.body);
         let size = fields.saturating_add(self.body.len()).saturating_add(256);
-        write(&Response { status: self.status, headers: &headers, body }, size, to_head)
-            .unwrap_or_else(|| write(&Response::text(500, ""), 256, to_head).unwrap_or_default())
+        match write(&Response { status: self.status, headers: &headers, body }, size, to_head) {
+            Some(bytes) => (self.status, bytes),
+            None => (500, write(&Response::text(500, ""), 256, to_head).unwrap_or_default()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::socket::{Failed, Io, Socket};
 use super::turn::{STEPS, Turn};
 use crate::config::Config;
 use crate::handler::Outcome;
-use crate::handshake::{Rejection, Request, SLOWEST};
+use crate::handshake::{Rejection, Request};
 use crate::time::Instant;
 
 /// How a request is answered that is not upgraded.
@@ -84,9 +84,9 @@ impl Exchange {
         exchange
     }
 
-    /// It is to end in the time for closing.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.limit = self.limit.min(now.plus(self.config.timeouts.close));
+    /// It is to end by then.
+    pub(super) fn hurry(&mut self, limit: Instant) {
+        self.limit = self.limit.min(limit);
         self.deadline = self.deadline.min(self.limit);
     }
 
@@ -144,11 +144,6 @@ impl Exchange {
                     self.answer(&page, now);
                     continue;
                 }
-                Stage::Receive if now >= self.deadline => {
-                    let late = Rejection::Timeout;
-                    self.answer(&Page::text(late.status(), late.text()), now);
-                    continue;
-                }
                 Stage::Answer(status) if !self.has_output() => {
                     io.socket.shutdown()?;
                     self.stage = Stage::Shut(status);
@@ -174,6 +169,10 @@ impl Exchange {
                 (Some(0), _) => return end(Outcome::Vanished),
                 (Some(n), Stage::Receive) => self.request.extend(chunk.iter().take(n)),
                 (Some(_), _) => {}
+                (None, Stage::Receive) if now >= self.deadline => {
+                    let late = Rejection::Timeout;
+                    self.answer(&Page::text(late.status(), late.text()), now);
+                }
                 (None, _) => return self.rest(io),
             }
         }
@@ -193,10 +192,11 @@ impl Exchange {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
         self.answer.drain(..self.written);
         self.written = 0;
-        self.answer.extend(page.encode(to_head));
-        self.stage = Stage::Answer(page.status);
+        let (status, answer) = page.encode(to_head);
+        self.answer.extend(answer);
+        self.stage = Stage::Answer(status);
         let write = self.config.timeouts.write;
-        self.limit = self.limit.min((0..SLOWEST).fold(now, |end, _| end.plus(write)));
+        self.limit = self.limit.min(now.at_slowest(write));
         self.deadline = now.plus(write).min(self.limit);
     }
 }

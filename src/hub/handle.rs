@@ -186,7 +186,8 @@ impl Handle {
     }
 
     /// Stops gracefully: no connection is accepted any more, every session is closed with `code`, and when the last has
-    /// ended, or the time for closing is over, the driver returns.
+    /// ended the driver returns. However slowly peers read, that is after ten times [`Timeouts::close`](crate::Timeouts) at
+    /// the latest, unless it is off.
     ///
     /// # Errors
     /// [`HandleError::Stopped`]; it finds room in a full queue.

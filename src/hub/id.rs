@@ -6,7 +6,9 @@ use core::fmt;
 
 /// The name of a session, for as long as its hub lives: no later session gets it again, so that what is meant
 /// for one that has ended reaches nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Written as its number, like [`get`](Self::get).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -28,6 +30,12 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, self.generation)
+        fmt::Display::fmt(&self.get(), f)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.get())
     }
 }

@@ -150,7 +150,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
         let full = self.is_full();
         if full && self.settings.capacity == Capacity::Evict {
-            self.evict();
+            self.evict(now);
         }
         let refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
         let mut session = Session::new(self.settings.config, now);
@@ -267,7 +267,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// The turn of this session has panicked: it is dropped.
+    /// The turn of this session has panicked: it is dropped. Call it again where this panics too.
     pub fn abandon(&mut self, key: usize) {
         note!("a handler panicked in place {:?}", key);
         if self.slot(key).is_some() {
@@ -343,16 +343,35 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         sent
     }
 
-    /// The session that has been silent for longest is closed, unless enough are leaving anyway.
-    fn evict(&mut self) {
-        let slots = self.places.iter().filter_map(|place| place.slot.as_ref());
-        let staying = slots.filter(|slot| !slot.is_closing());
-        if staying.clone().count() < self.settings.sessions {
-            return;
+    /// The session that has been silent for longest is closed, unless enough are leaving anyway. One of those is cut off
+    /// where this newcomer takes the last place that they have.
+    fn evict(&mut self, now: Instant) {
+        let mut staying = 0usize;
+        let (mut silent, mut leaving) = (None, None);
+        for slot in self.places.iter().filter_map(|place| place.slot.as_ref()) {
+            let longest = if slot.is_closing() {
+                &mut leaving
+            } else {
+                staying = staying.saturating_add(1);
+                &mut silent
+            };
+            let this = (slot.heard, slot.client.id.slot as usize);
+            *longest = Some(longest.map_or(this, |longest: (Instant, usize)| longest.min(this)));
         }
-        if let Some(id) = staying.min_by_key(|slot| slot.heard).map(|slot| slot.client.id) {
-            note!("{:?} makes room", id);
-            self.close(id, CloseCode::TRY_AGAIN_LATER, "");
+        if staying >= self.settings.sessions {
+            self.make_room(silent, |slot| slot.close(CloseCode::TRY_AGAIN_LATER, ""));
+        }
+        if self.sessions.saturating_add(1) >= self.settings.sessions.saturating_add(LEAVING) {
+            self.make_room(leaving, |slot| slot.cut(now));
+        }
+    }
+
+    fn make_room(&mut self, whose: Option<(Instant, usize)>, end: impl FnOnce(&mut Slot<S, A::Handler>)) {
+        let Some((_, key)) = whose else { return };
+        if let Some(slot) = self.slot(key) {
+            note!("{:?} makes room", slot.client.id);
+            end(slot);
+            self.enlist(key);
         }
     }
 
@@ -390,6 +409,10 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
         let place = self.places.get_mut(key)?;
+        // Whoever waits for it may panic: then the rest is still here to be told, when this is called again.
+        while place.slot.as_mut()?.lose_one() {
+            count(&mut self.counters.lost);
+        }
         let mut slot = place.slot.take()?;
         // A place whose names are used up is not used again.
         if let Some(generation) = place.generation.checked_add(1) {
@@ -402,8 +425,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         count(&mut self.counters.ended);
         self.handle.update(|shared| shared.show(key, None));
         note!("{:?} has ended: {:?}", slot.client.id, outcome);
-        let lost = slot.end(&mut self.pool);
-        self.counters.lost = self.counters.lost.saturating_add(lost);
+        slot.end(&mut self.pool);
         self.application.ended(&slot.client, outcome);
         Some(slot)
     }

@@ -129,10 +129,12 @@ impl Queue {
         }
     }
 
-    /// Nothing of it will be sent; how many messages that were.
-    pub(super) fn clear(&mut self) -> u64 {
-        let count = self.waiting.len().saturating_add(self.copied.len()) as u64;
-        *self = Self::default();
-        count
+    /// The first will not be sent; whether there was one.
+    pub(super) fn lose_one(&mut self) -> bool {
+        let done = match self.copied.pop_front() {
+            Some((_, done)) => Some(done),
+            None => self.waiting.pop_front().map(|(_, done)| done),
+        };
+        done.map(|done| done.tell(Err(Lost::Ended))).is_some()
     }
 }

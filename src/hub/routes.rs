@@ -107,8 +107,11 @@ impl<S> Routes<S> {
     }
 
     /// A WebSocket. `hook` sees the request before it is answered, and gives the connection its handler, or refuses with
-    /// a page; how it is accepted says the handler's own [`request`](Handler::request). Behind the 101,
-    /// [`Handler::opened`] is the next to be called.
+    /// a page; how it is accepted says the handler's own [`request`](Handler::request).
+    ///
+    /// Key, version, origin and subprotocols are checked behind the hook, so that it may be asked for a request that is
+    /// refused then, and its handler dropped. What is for connections only belongs to [`Handler::opened`], which is called
+    /// behind the 101.
     pub fn websocket<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
@@ -118,7 +121,8 @@ impl<S> Routes<S> {
     }
 
     /// The same, accepted like this: with the route's own subprotocols, origins, fields of the 101, limits, deadlines and
-    /// control mode. The handler's `request` is not asked.
+    /// control mode. The handler's `request` is not asked. The origin is checked before the hook: pages that are not
+    /// welcome do not reach it.
     pub fn websocket_with<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
@@ -231,6 +235,9 @@ impl<S: 'static> Application<S> for Routes<S> {
             if route.action.takes(request) {
                 client.group = route.number;
                 return match &mut route.action {
+                    Action::WebSocket(Some(accept), _) if !accept.origin.allows(request) => {
+                        Choice::Answer(Answer::Respond(Rejection::Forbidden.response()))
+                    }
                     Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
                         (Ok(handler), Some(accept)) => Choice::Accept(handler, *accept),
                         (Ok(handler), None) => Choice::Handler(handler),

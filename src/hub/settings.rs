@@ -10,13 +10,23 @@ use crate::frame::MAX_HEADER;
 use crate::time::Instant;
 
 /// What a hub is told before it begins.
+///
+/// ```
+/// use sansocket::hub::Settings;
+///
+/// let mut settings = Settings::default();
+/// settings.sessions = 200;
+/// settings.backlog.bytes = 64 * 1024;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
     /// Of handshakes and connections; a route may have settings of its own
     /// ([`Accept::config`](crate::handshake::Accept::config)).
     pub config: &'static Config,
-    /// Sessions at once. Default: 1024.
+    /// Sessions at once. Default: 1024. Each takes a descriptor, and the process a few beside: a PC often grants no more
+    /// than 1024 (`ulimit -n`). Where they run out before the places do, newcomers wait to be accepted: nobody is refused,
+    /// and nobody goes to make room.
     pub sessions: usize,
     /// What happens to one more. Default: [`Capacity::Refuse`] with 16.
     pub capacity: Capacity,
@@ -44,7 +54,8 @@ pub enum Capacity {
     /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at
     /// once, beside the sessions; further ones wait to be accepted.
     Refuse(usize),
-    /// The session that has been silent for longest is closed with 1013 to make room.
+    /// The session that has been silent for longest is closed with 1013 to make room. For their farewell there is room for
+    /// a few beside the sessions; beyond, one of them is cut off.
     Evict,
 }
 

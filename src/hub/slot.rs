@@ -14,7 +14,7 @@ use super::queue::{Queue, Queued};
 use super::settings::Backlog;
 use super::socket::{Failed, Io, Ready, Socket};
 use super::turn::{STEPS, Turn};
-use crate::cause::Cause;
+use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::connection::State;
@@ -41,6 +41,8 @@ pub(super) struct Slot<S, H> {
     written: u64,
     exchange: Option<Exchange>,
     close: Option<(CloseCode, String)>,
+    /// The last moment for an end that has begun.
+    limit: Instant,
     /// At capacity: every request is answered with 503.
     pub(super) refuse: bool,
     /// Stands in the list of those that are to be run.
@@ -69,6 +71,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             written: 0,
             exchange: None,
             close: None,
+            limit: Instant::NEVER,
             refuse: false,
             listed: false,
             heard: now,
@@ -116,6 +119,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.close.is_some() || self.client.state == ClientState::Closing
     }
 
+    /// There is no more time for it.
+    pub(super) fn cut(&mut self, now: Instant) {
+        self.limit = now;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.hurry(now);
+        }
+    }
+
     /// Does all that can be done now.
     pub(super) fn run<A: Application<S, Handler = H>>(
         &mut self,
@@ -125,12 +136,31 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         pool: &mut Pool,
         counters: &mut Counters,
     ) -> Turn {
+        let turn = self.go_on(now, application, config, pool, counters);
+        match turn {
+            // The last of what is encrypted may wait for room: it goes before we do.
+            Turn::Ended(outcome) if !is_given_up(&outcome) && self.io.flush() == Ok(false) => {
+                self.end_by(now.plus(config.timeouts.close));
+                if now < self.limit { Turn::Wait(self.limit.as_deadline()) } else { turn }
+            }
+            turn => turn,
+        }
+    }
+
+    fn go_on<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        config: &'static Config,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) -> Turn {
         let mut budget = BYTES;
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             if let Some(exchange) = &mut self.exchange {
                 if self.close.take().is_some() {
                     self.client.state = ClientState::Closing;
-                    exchange.hurry(now);
+                    exchange.hurry(now.plus(config.timeouts.close));
                 }
                 let before = counters.received;
                 let turn = exchange.run(now, application, &self.client, &mut self.io, counters);
@@ -148,9 +178,15 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 if self.session.connection().is_none() {
                     self.session.reset();
                 }
+                // However slowly the peer reads what stands before the Close.
+                self.end_by(now.at_slowest(config.timeouts.close));
                 // What was sent before goes before it, as far as there is room.
                 self.feed();
                 self.session.close(&mut self.buffers.tx, code, &reason);
+            }
+            // What has come, and what there is room for, goes before the time: we may be late ourselves.
+            if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
+                self.session.reset();
             }
             let Buffers { head, rx, tx } = &mut self.buffers;
             let mut reply = None;
@@ -172,11 +208,13 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                             pool.take(&mut self.buffers);
                             self.queue.shrink();
                         }
-                        return Turn::Wait(deadline);
+                        let limit = self.limit.as_deadline();
+                        return Turn::Wait(deadline.into_iter().chain(limit).min());
                     }
                     Err(Failed) => self.session.reset(),
                 },
                 Next::Shutdown => {
+                    self.end_by(now.plus(config.timeouts.close));
                     if self.io.socket.shutdown().is_err() {
                         self.session.reset();
                     }
@@ -195,10 +233,18 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         Turn::Again
     }
 
-    /// The end: gives everything back. How many messages nobody will get.
-    pub(super) fn end(&mut self, pool: &mut Pool) -> u64 {
+    /// Nobody will get the first message of those that wait, and who sent it is told; whether there was one.
+    pub(super) fn lose_one(&mut self) -> bool {
+        self.queue.lose_one()
+    }
+
+    /// The end: gives its buffers back.
+    pub(super) fn end(&mut self, pool: &mut Pool) {
         pool.take(&mut self.buffers);
-        self.queue.clear()
+    }
+
+    fn end_by(&mut self, limit: Instant) {
+        self.limit = self.limit.min(limit);
     }
 
     /// Whether it has no need of its buffers until something comes.
@@ -226,7 +272,21 @@ impl<S: Socket, H: Handler> Slot<S, H> {
 
     /// One turn of writing and reading; whether anything moved.
     fn turn(&mut self, now: Instant, budget: &mut usize, counters: &mut Counters) -> Result<bool, Failed> {
-        let mut moved = self.feed();
+        let fed = self.feed();
+        let moved = self.transfer(now, budget, counters)? || fed;
+        if !moved {
+            self.io.flush()?;
+        }
+        Ok(moved)
+    }
+
+    fn transfer(
+        &mut self,
+        now: Instant,
+        budget: &mut usize,
+        counters: &mut Counters,
+    ) -> Result<bool, Failed> {
+        let mut moved = false;
         if let Some(frame) = self.queue.direct() {
             if let Some(n) = self.io.send(frame, counters)? {
                 moved = true;
@@ -255,9 +315,6 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             self.session.fill(head, rx, n);
             self.heard = now;
             *budget = budget.saturating_sub(n);
-        }
-        if !moved {
-            self.io.flush()?;
         }
         Ok(moved)
     }
@@ -288,6 +345,15 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             moved = true;
         }
         moved
+    }
+}
+
+/// Whether a session ended because there was no more to hope for.
+const fn is_given_up(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Closed(cause) => matches!(cause.end, End::Timeout(_) | End::Vanished),
+        Outcome::Vanished => true,
+        Outcome::Refused(_) | Outcome::HandOver => false,
     }
 }
 

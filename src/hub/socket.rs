@@ -7,7 +7,8 @@ use super::counters::Counters;
 /// A transport that never blocks.
 pub trait Socket {
     /// A read that brings less than there was room for has taken all that there is, unless the peer has closed its
-    /// side: true of TCP, not of TLS. Spares one read of nothing for each time that something comes.
+    /// side: true of TCP (but for its urgent data, which nobody sends), not of TLS. Spares one read of nothing for each
+    /// time that something comes.
     const DRAINED_BY_SHORT_READ: bool = false;
 
     /// It belongs to a hub now, and is to be watched under this key.
@@ -125,12 +126,12 @@ impl<S: Socket> Io<S> {
         Ok(sent)
     }
 
-    /// Before anything is waited for.
-    pub(super) fn flush(&mut self) -> Result<(), Failed> {
+    /// Before anything is waited for; whether the socket keeps nothing to itself.
+    pub(super) fn flush(&mut self) -> Result<bool, Failed> {
         self.unflushed = !self.socket.flush()?;
         if self.unflushed {
             self.writable = false;
         }
-        Ok(())
+        Ok(!self.unflushed)
     }
 }

@@ -30,6 +30,8 @@ pub struct Wire {
     /// What the hub has written, as far as the peer has not looked at it.
     pub from_hub: Vec<u8>,
     pub shut: bool,
+    /// Something written is not on its way yet.
+    pub keeps: bool,
     pub dropped: bool,
     pub received: u64,
     pub sent: u64,
@@ -135,6 +137,11 @@ impl Socket for Pipe {
         wire.room -= n;
         wire.sent += n as u64;
         Ok(Some(n))
+    }
+
+    fn flush(&mut self) -> Result<bool, Failed> {
+        let wire = self.0.lock().unwrap();
+        if wire.cut { Err(Failed) } else { Ok(!wire.keeps) }
     }
 
     fn shutdown(&mut self) -> Result<(), Failed> {
@@ -342,6 +349,7 @@ impl<A: Application<Pipe>> World<A> {
             most: usize::MAX,
             from_hub: vec![],
             shut: false,
+            keeps: false,
             dropped: false,
             received: 0,
             sent: 0,
@@ -400,7 +408,7 @@ impl<A: Application<Pipe>> World<A> {
         for _ in 0..turns {
             if let Some(key) = self.hub.next_turn() {
                 if catch_unwind(AssertUnwindSafe(|| self.hub.turn(now, key))).is_err() {
-                    self.hub.abandon(key);
+                    while catch_unwind(AssertUnwindSafe(|| self.hub.abandon(key))).is_err() {}
                 }
             }
         }

@@ -1,0 +1,268 @@
+//! Peers that take their time, a hub that is late itself, and who waits in vain.
+#![cfg(feature = "hub")]
+
+mod pipe;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pipe::*;
+use sansocket::hub::{Capacity, Page, Routes, Settings};
+use sansocket::{CloseCode, Config, Event, Halt, Handler, Instant, Outbox, Payload};
+
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
+}
+
+struct Quiet;
+
+impl Handler for Quiet {
+    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+/// The first bytes of a message that is never sent whole.
+fn endless() -> Vec<u8> {
+    let mut bytes = vec![0x82, 0x80 | 127];
+    bytes.extend((64 * 1024 * 1024u64 - 1).to_be_bytes());
+    bytes.extend([0; 4 + 100_000]);
+    bytes
+}
+
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Who reads a little now and then puts off the end, but ten times the time for closing at the most.
+#[test]
+fn a_peer_that_reads_slowly_does_not_put_off_the_end() {
+    for (direct, stops) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = echoes(settings(|_| {}));
+        let peer = world.open();
+        peer.block();
+        if direct {
+            world.handle.send(peer.id, numbered(1, 1_000_000).1).unwrap();
+        } else {
+            peer.feed(&endless());
+        }
+        world.settle();
+        if stops {
+            world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+        } else {
+            world.handle.close(peer.id, CloseCode::GOING_AWAY, "").unwrap();
+        }
+        world.settle();
+        let began = world.now;
+        while !peer.is_gone() {
+            assert!(began.until(world.now) <= 10 * CLOSE, "direct: {direct}, stops: {stops}");
+            peer.feed(&[0; 10]);
+            peer.allow(10);
+            world.pass(SECOND);
+        }
+        assert!(began.until(world.now) > CLOSE, "it has some time");
+        assert_eq!(world.hub.is_over(), stops);
+    }
+}
+
+/// What stands before the Close has the time for closing, its answer has it anew.
+#[test]
+fn who_reads_in_time_is_waited_for() {
+    let mut world = echoes(settings(|_| {}));
+    let peer = world.open();
+    peer.block();
+    world.handle.send(peer.id, numbered(1, 40).1).unwrap();
+    world.settle();
+    world.handle.close(peer.id, CloseCode::GOING_AWAY, "").unwrap();
+    world.settle();
+    for _ in 0..4 {
+        peer.allow(15);
+        world.pass(SECOND);
+    }
+    assert!(matches!(peer.got()[..], [Got::Data { .. }, Got::Close(1001)]));
+    world.pass(2 * SECOND);
+    assert!(!peer.is_gone());
+    peer.bye(1001);
+    world.settle();
+    assert!(peer.is_gone());
+    assert_eq!(world.end().closed.clean, 1);
+}
+
+/// Those that linger when they are to make room are cut off before newcomers are kept out.
+#[test]
+fn the_evicted_do_not_lock_others_out() {
+    let mut world = echoes(settings(|settings| {
+        settings.sessions = 2;
+        settings.capacity = Capacity::Evict;
+    }));
+    for _ in 0..30 {
+        let peer = world.open();
+        peer.block();
+        peer.feed(&endless());
+        world.settle();
+        world.now = world.now.after(SECOND / 100);
+        assert!(world.handle.clients().len() <= 2 + 8);
+        assert!(world.hub.admits(world.now));
+    }
+    let (peer, counters) = (world.open(), world.handle.counters());
+    peer.text("in");
+    world.settle();
+    assert_eq!(peer.got(), [text("in")]);
+    assert!(counters.ended >= 20, "{counters:?}");
+}
+
+/// Of what was there in time when the hub comes too late, nothing counts as late.
+#[test]
+fn a_late_hub_looks_before_it_judges() {
+    let world = |change: fn(&mut Config)| {
+        let mut config = Config::new();
+        change(&mut config);
+        let config: &'static Config = Box::leak(Box::new(config));
+        echoes(settings(|settings| settings.config = config))
+    };
+    let late = |seconds: u32, world: &mut World<App>| {
+        world.now = world.now.after(seconds * SECOND);
+        world.settle();
+    };
+
+    let mut pong = world(|_| {});
+    let peer = pong.open();
+    pong.pass(32 * SECOND);
+    assert_eq!(peer.got(), [Got::Ping(vec![])]);
+    peer.frame(0x8A, b"");
+    late(60, &mut pong);
+    assert!(matches!(peer.got()[..], [] | [Got::Ping(_)]));
+    assert!(!peer.is_gone());
+
+    let mut idle = world(|config| config.timeouts.idle = Some(20 * SECOND));
+    let peer = idle.open();
+    peer.text("here");
+    late(25, &mut idle);
+    assert_eq!(peer.got(), [text("here")]);
+
+    let mut handshake = world(|_| {});
+    let peer = handshake.connect();
+    handshake.settle();
+    peer.feed(REQUEST);
+    late(11, &mut handshake);
+    assert!(peer.bytes().starts_with(b"HTTP/1.1 101 "));
+
+    let mut write = world(|_| {});
+    let peer = write.open();
+    peer.block();
+    peer.text("x");
+    write.settle();
+    peer.allow(1000);
+    late(40, &mut write);
+    assert!(peer.got().contains(&text("x")));
+    assert!(!peer.is_gone());
+}
+
+#[test]
+fn a_body_that_was_there_in_time() {
+    let mut world = World::new(settings(|_| {}), |_| {
+        let mut routes = Routes::new();
+        routes.post("/up", 100, |_, _, body| Page::text(200, &format!("{} bytes", body.len())));
+        routes
+    });
+    for (rest, status) in [(&b"cde"[..], "200"), (b"cd", "408")] {
+        let peer = world.connect();
+        peer.feed(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+        world.settle();
+        peer.feed(rest);
+        world.now = world.now.after(60 * SECOND);
+        world.settle();
+        let answer = peer.bytes();
+        assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", answer.escape_ascii());
+    }
+}
+
+/// What a socket has not passed on yet, TLS's last record, is not thrown away with it.
+#[test]
+fn an_end_waits_for_what_the_socket_keeps() {
+    for flushes in [true, false] {
+        for upgrade in [true, false] {
+            let mut world = World::new(settings(|_| {}), |_| {
+                let mut routes = Routes::new();
+                routes.get("/page", |_, _| Page::text(200, "a page"));
+                routes.websocket("/ws", |_, _| Ok::<_, Page>(Quiet));
+                routes
+            });
+            let peer = world.connect();
+            peer.wire().keeps = true;
+            if upgrade {
+                peer.feed(REQUEST);
+                peer.bye(1000);
+            } else {
+                peer.feed(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+                peer.fin();
+            }
+            world.settle();
+            assert!(peer.wire().shut && !peer.is_gone(), "{upgrade}");
+            world.pass(CLOSE - SECOND);
+            assert!(!peer.is_gone(), "{upgrade}");
+            if flushes {
+                peer.wire().keeps = false;
+                peer.allow(1);
+                world.settle();
+            } else {
+                world.pass(2 * SECOND);
+            }
+            assert!(peer.is_gone(), "{upgrade} {flushes}");
+            let counters = world.end();
+            assert_eq!(
+                (counters.closed.clean, counters.refused.answered),
+                if upgrade { (1, 0) } else { (0, 1) }
+            );
+        }
+    }
+}
+
+/// It is counted as what it was answered with.
+#[test]
+fn a_page_that_cannot_be_written_is_a_500() {
+    let mut world = World::new(settings(|_| {}), |_| {
+        let mut routes = Routes::new();
+        routes.get("/status", |_, _| Page::text(99, "x"));
+        routes.get("/header", |_, _| {
+            let mut page = Page::text(200, "x");
+            page.headers.push(("A".into(), "b\r\nC: d".into()));
+            page
+        });
+        routes
+    });
+    for path in ["/status", "/header"] {
+        let peer = world.connect();
+        peer.feed(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        peer.fin();
+        world.settle();
+        assert!(peer.bytes().starts_with(b"HTTP/1.1 500 "));
+    }
+    let refused = world.end().refused;
+    assert_eq!((refused.failed, refused.answered), (2, 0));
+}
+
+/// One that panics ends nothing but itself, however many there are.
+#[test]
+fn completions_that_panic() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let mut world = echoes(settings(|_| {}));
+    let peer = world.open();
+    peer.block();
+    for n in 0..5 {
+        let done = |_| {
+            TOLD.fetch_add(1, Ordering::Relaxed);
+            panic!("on purpose");
+        };
+        world.handle.send_then(peer.id, numbered(n, 10).1, done).unwrap();
+    }
+    world.settle();
+    peer.cut();
+    world.settle();
+    assert!(peer.is_gone());
+    assert_eq!((TOLD.load(Ordering::Relaxed), world.handle.clients().len()), (5, 0));
+    let other = world.open();
+    other.text("alive");
+    world.settle();
+    assert_eq!(other.got(), [text("alive")]);
+}
