@@ -7,7 +7,8 @@
 # 2. Else Debian's (apt: rustc-web cargo-web rust-web-src): it brings the library's sources, and
 #    cargo builds from them the crates named in CROSS_BUILD_STD (default `core`; `core,alloc` and
 #    `std,panic_abort` work as well).
-# 3. Else an error that says what to install.
+# 3. Else rustup's nightly with its component rust-src, in the same way.
+# 4. Else an error that says what to install.
 
 cross_cargo() {
     local target=$1 subcommand=$2
@@ -25,8 +26,11 @@ cross_cargo() {
             export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
             /usr/bin/cargo "$subcommand" -Z "build-std=${CROSS_BUILD_STD-core}" --target "$target" "$@"
         )
+    elif cross_has_nightly; then
+        cargo +nightly "$subcommand" -Z "build-std=${CROSS_BUILD_STD-core}" --target "$target" "$@"
     else
-        echo "cross: no Rust toolchain for $target. Either: rustup target add $target" >&2
+        echo "cross: no Rust toolchain for $target. Either: rustup toolchain install nightly --component rust-src" >&2
+        [[ $target == *-none-* && $target != xtensa-* ]] && echo "cross: or: rustup target add $target" >&2
         echo "cross: or on Debian: apt-get install rustc-web cargo-web rust-web-src lld-22" >&2
         return 1
     fi
@@ -36,6 +40,10 @@ cross_has_target() {
     local libraries
     libraries=$(rustc --print target-libdir --target "$1" 2>/dev/null) &&
         compgen -G "$libraries/libcore-*.rlib" >/dev/null
+}
+
+cross_has_nightly() {
+    command -v rustup >/dev/null && rustup component list --toolchain nightly --installed 2>/dev/null | grep -q '^rust-src'
 }
 
 cross_has_sources() {

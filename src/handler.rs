@@ -58,6 +58,10 @@ pub trait Handler {
 
     /// The deadline has passed, and has to be moved or taken away.
     ///
+    /// A message may be open that [`event`](Self::event) has begun, be it by [`relay`](Outbox::relay): no other can be sent
+    /// inside it, and to try is an error that closes the connection. Where it is not [free](Outbox::is_free), move the
+    /// deadline, and send later.
+    ///
     /// # Errors
     /// [`Halt::Blocked`]: called again when there is room, if the deadline stands.
     fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {

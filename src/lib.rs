@@ -91,6 +91,7 @@
 //! `mio`, `rustls`, `esp-idf`: what drives it. `log`, `tracing`, `defmt`: notes of what it does.
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -150,6 +151,6 @@ pub use time::Instant;
 pub use utf8::{InvalidUtf8, Utf8};
 
 /// The examples in the README are tests.
-#[cfg(all(doctest, feature = "std"))]
+#[cfg(all(doctest, feature = "mio"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

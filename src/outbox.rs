@@ -112,6 +112,11 @@ pub trait Outbox {
     /// Whether a fragmented message has begun and not ended.
     fn is_inside_message(&self) -> bool;
 
+    /// Whether neither a frame nor a message is open, so that a message may be sent.
+    fn is_free(&self) -> bool {
+        self.left() == 0 && !self.is_inside_message()
+    }
+
     /// Bytes that the transmit buffer takes now.
     fn room(&self) -> usize;
 

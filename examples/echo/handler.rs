@@ -203,7 +203,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
     }
 
     fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        if out.left() > 0 || out.is_inside_message() {
+        if !out.is_free() {
             // An echo is under way, and nothing may come between.
             self.ping_at = self.ping_at.map(|_| now.after(LATER));
             self.async_at = self.async_at.map(|_| now.after(LATER));

@@ -330,7 +330,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             let (len, room) = (message.len(), self.buffers.tx.capacity());
             let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
             // The handler's own message goes first.
-            if out.left() > 0 || out.is_inside_message() || out.connection.state() != State::Open {
+            if !out.is_free() || out.connection.state() != State::Open {
                 break;
             }
             if out.is_empty() && (len >= DIRECT || len > room) {
