@@ -17,7 +17,9 @@ use sansocket::adapter::rustls::Tls;
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, Choice, Client, ClientState, Counters, Handle, Message, Settings};
 use sansocket::{CloseCode, Config, End, Outcome};
-use town::{Echo, descriptors, resident, wait_for};
+use town::{Echo, wait_for};
+#[cfg(target_os = "linux")]
+use town::{descriptors, resident};
 use tungstenite::{Message as Theirs, WebSocket};
 
 /// Echoes, and keeps how sessions ended.
@@ -198,6 +200,7 @@ fn what_tls_has_to_say_by_itself_is_sent() {
 
 /// A peer that asks for much and reads nothing costs a bounded amount of memory, holds up nobody, and gets everything
 /// when it reads at last.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_slow_reader_loses_nothing() {
     const LEN: usize = 24 << 20;
@@ -392,6 +395,7 @@ fn a_forged_record_ends_the_connection_with_an_alert() {
 }
 
 /// Connections that come and are cut leave nothing behind.
+#[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_left_of_those_who_went() {
     let server = Running::new(Config::DEFAULT);

@@ -1,11 +1,9 @@
 //! Clients of a hub over TCP, plain and quick, and what the process has of descriptors and memory.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
-#![expect(unsafe_code, reason = "a socket option that std does not have")]
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -156,7 +154,10 @@ pub fn echo(stream: &mut TcpStream, text: &str) {
 }
 
 /// Closes with a reset.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a socket option that std does not have")]
 pub fn reset(stream: TcpStream) {
+    use std::os::fd::AsRawFd;
     #[repr(C)]
     struct Linger {
         on: i32,

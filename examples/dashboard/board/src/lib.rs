@@ -13,7 +13,7 @@ use core::time::Duration;
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::adapter::Buffers;
-use sansocket::{Handler, Instant, Session, Next};
+use sansocket::{Handler, Instant, Next, Outcome, Session};
 
 static LED: AtomicBool = AtomicBool::new(false);
 static PWM: AtomicU8 = AtomicU8::new(50);
