@@ -4,17 +4,63 @@
 #   cross_cargo TARGET SUBCOMMAND [CARGO-ARGS...]
 #
 # 1. The cargo and rustc of the PATH, where their toolchain has the target (`rustup target add`).
-# 2. Else one that has the library's sources, from which cargo builds the crates named in
-#    CROSS_BUILD_STD (default `core`; `core,alloc` and `std,panic_abort` work as well): rustup's
-#    nightly with rust-src, for the Xtensa ESP32s espup's;
-# 3. or Debian's (apt: rustc-web cargo-web rust-web-src).
+# 2. Else Debian's (apt: rustc-web cargo-web rust-web-src): it brings the library's sources, and
+#    cargo builds from them the crates named in CROSS_BUILD_STD (default `core`; `core,alloc` and
+#    `std,panic_abort` work as well).
+# 3. Else rustup's nightly with its component rust-src, in the same way.
 # 4. Else an error that says what to install.
 
 cross_cargo() {
-    local target=$1 subcommand=$2 toolchain
+    local target=$1 subcommand=$2
     shift 2
     if cross_has_target "$target"; then
         cargo "$subcommand" --target "$target" "$@"
-    elif toolchain=$(cross_toolchain "$target") && cross_has_sources rustup run "$toolchain" rustc; then
-        rustup run "$toolchain" cargo "$subcommand" -Z "build-std=${CROSS_BUILD_STD-core}" --target "$target" "$@"
-    elif cross_has_sources /usr/bin/rustc; then
+    elif cross_has_sources; then
+        local linker=CARGO_TARGET_${target//-/_}_LINKER
+        linker=${linker^^}
+        (
+            # Bare metal is linked by LLVM's linker; Debian's rustc brings none of its own.
+            if [[ $target == *-none-* && -z ${!linker-} ]]; then
+                export "$linker=$(cross_linker)"
+            fi
+            export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+            /usr/bin/cargo "$subcommand" -Z "build-std=${CROSS_BUILD_STD-core}" --target "$target" "$@"
+        )
+    elif cross_has_nightly; then
+        cargo +nightly "$subcommand" -Z "build-std=${CROSS_BUILD_STD-core}" --target "$target" "$@"
+    else
+        echo "cross: no Rust toolchain for $target. Either: rustup toolchain install nightly --component rust-src" >&2
+        [[ $target == *-none-* && $target != xtensa-* ]] && echo "cross: or: rustup target add $target" >&2
+        echo "cross: or on Debian: apt-get install rustc-web cargo-web rust-web-src lld-22" >&2
+        return 1
+    fi
+}
+
+cross_has_target() {
+    local libraries
+    libraries=$(rustc --print target-libdir --target "$1" 2>/dev/null) &&
+        compgen -G "$libraries/libcore-*.rlib" >/dev/null
+}
+
+cross_has_nightly() {
+    command -v rustup >/dev/null && rustup component list --toolchain nightly --installed 2>/dev/null | grep -q '^rust-src'
+}
+
+cross_has_sources() {
+    [[ -x /usr/bin/cargo && -x /usr/bin/rustc ]] &&
+        [[ -f $(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml ]]
+}
+
+# LLVM's linker: the one Debian's rustc names (apt: lld-22), else the one inside a rustup toolchain (so
+# the PATH must still be the caller's).
+cross_linker() {
+    local candidate
+    for candidate in /usr/bin/rust-lld "$(rustc --print sysroot 2>/dev/null)"/lib/rustlib/*/bin/rust-lld; do
+        if [[ -x $candidate ]]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "cross: no linker found: linking will fail (on Debian: apt-get install lld-22)" >&2
+    echo rust-lld
+}
