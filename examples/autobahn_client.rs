@@ -6,7 +6,7 @@ use std::error::Error;
 use std::net::TcpStream;
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Connected, Error as SocketError, SystemKeys, WebSocket};
+use sansocket::blocking::{Connected, Error as SocketError, SystemKeys, WebSocket};
 use sansocket::handshake::{Address, Connect};
 use sansocket::{Assembler, Client, Config, Event, Kind};
 

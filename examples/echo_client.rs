@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Connected, Error as SocketError, Stream, SystemKeys, WebSocket};
+use sansocket::blocking::{Connected, Error as SocketError, Stream, SystemKeys, WebSocket};
 use sansocket::handshake::{Address, Connect, Reply};
 use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Outbox, Payload};
 use tls::Tls;

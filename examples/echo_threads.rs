@@ -12,7 +12,8 @@ use std::time::Duration;
 use std::{env, fmt, io, thread};
 
 use handler::Echo;
-use sansocket::adapter::{Buffers, std::serve};
+use sansocket::adapter::Buffers;
+use sansocket::blocking::serve;
 use sansocket::{Busy, Config, MIN_BUFFER};
 
 /// Each has a thread, its stack and three buffers.

@@ -48,7 +48,7 @@ impl Backoff {
     /// How long to wait now, as a share of the ceiling that `random` is of 2³²; the next ceiling is twice as high.
     ///
     /// `random` comes from what the client has for its masking keys: `u32::from_ne_bytes(keys.masking_key())` of
-    /// `adapter::std::SystemKeys`, or the chip's generator. Where all clients draw the same number all come back at once.
+    /// `blocking::SystemKeys`, or the chip's generator. Where all clients draw the same number all come back at once.
     #[must_use]
     pub fn wait(&mut self, random: u32) -> Duration {
         let share = u64::from(self.ceiling).wrapping_mul(u64::from(random)) >> 32;

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
 //! | many connections, and something to tell them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
-//! | one connection to read from and to send on | [`adapter::WebSocket`], or the blocking `adapter::std::WebSocket` |
+//! | one connection to read from and to send on | [`adapter::WebSocket`], or the blocking `blocking::WebSocket` |
 //! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
 //! # Driving a connection
@@ -86,7 +86,7 @@
 //! # Features
 //!
 //! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: messages in
-//! `BytesMut`. `std`: `adapter::std`, masking keys from the system. `simd`: faster UTF-8 on hosts.
+//! `BytesMut`. `std`: `blocking`, masking keys from the system. `simd`: faster UTF-8 on hosts.
 //! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware. `hub`: many connections on one thread;
 //! `mio`, `rustls`, `esp-idf`: what drives it. `log`, `tracing`, `defmt`: notes of what it does.
 
@@ -106,6 +106,8 @@ extern crate std;
 
 pub mod adapter;
 mod backoff;
+#[cfg(feature = "std")]
+pub mod blocking;
 mod buffer;
 mod cause;
 mod close;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Stream, serve};
+use sansocket::blocking::{Stream, serve};
 use sansocket::{
     Config, Connection, Event, Halt, Handler, Instant, Outbox, Payload, ReceiveBuffer, Server, Step,
     TransmitBuffer,

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Accepted, Connected, Error, Stream, SystemKeys, WebSocket, serve};
+use sansocket::blocking::{Accepted, Connected, Error, Stream, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Accept, Address, Answer, Connect, Reply, Request, Response};
 use sansocket::{
     Assembler, Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Outbox,

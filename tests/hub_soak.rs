@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use sansocket::adapter::{Buffers, std::serve};
+use sansocket::adapter::Buffers;
+use sansocket::blocking::serve;
 use sansocket::hub::{Handle, Id, Message, Overflow, Settings};
 use sansocket::{CloseCode, Config};
 use town::*;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, upgrade};
 use rustls::ClientConfig;
 use sansocket::adapter::Buffers;
-use sansocket::adapter::std::{Connected, Error, SystemKeys, WebSocket, serve};
+use sansocket::blocking::{Connected, Error, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Address, Connect};
 use sansocket::{
     Assembler, Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Kind, Outbox,

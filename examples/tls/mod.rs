@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
-use sansocket::adapter::std::Stream;
+use sansocket::blocking::Stream;
 
 /// A connection, from before its TLS handshake on.
 #[derive(Debug)]

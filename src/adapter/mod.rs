@@ -18,8 +18,6 @@ pub mod esp_idf;
 pub mod mio;
 #[cfg(feature = "rustls")]
 pub mod rustls;
-#[cfg(feature = "std")]
-pub mod std;
 mod websocket;
 
 pub use websocket::{Accepted, Connected, Error, Sending, WebSocket};

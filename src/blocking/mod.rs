@@ -16,7 +16,7 @@ use std::net::{Shutdown, TcpStream};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::{Buffers, Transport, Turn};
+use crate::adapter::{self, Buffers, Transport, Turn};
 use crate::cause::Cause;
 use crate::close::CloseCode;
 use crate::config::Config;
@@ -97,7 +97,7 @@ impl<S: Stream + ?Sized> Stream for std::boxed::Box<S> {
 }
 
 /// What an operation on a blocking connection fails with.
-pub type Error = super::Error<io::Error>;
+pub type Error = adapter::Error<io::Error>;
 
 /// A [`Stream`] as a [`Transport`] whose turns block.
 #[derive(Debug)]
@@ -139,11 +139,11 @@ pub enum Connected<'c, 'u, S, K: MaskingKey = SystemKeys> {
 
 /// An open connection over a blocking stream.
 #[derive(Debug)]
-pub struct WebSocket<'c, S, R = Server>(super::WebSocket<'c, 'static, Blocking<S>, R>);
+pub struct WebSocket<'c, S, R = Server>(adapter::WebSocket<'c, 'static, Blocking<S>, R>);
 
 /// The sending side of a [`WebSocket`].
 #[derive(Debug)]
-pub struct Sending<'a, 'c, S, R>(&'a mut super::Sending<'c, 'static, Blocking<S>, R>);
+pub struct Sending<'a, 'c, S, R>(&'a mut adapter::Sending<'c, 'static, Blocking<S>, R>);
 
 /// An event, and the sending side to answer it on.
 pub type Received<'a, 'c, S, R> = (Event<Payload<'a>>, Sending<'a, 'c, S, R>);
@@ -163,7 +163,7 @@ pub fn serve<S: Stream>(
     config: &Config,
     buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {
-    ready(super::serve(&mut Blocking::new(stream), handler, config, buffers))
+    ready(adapter::serve(&mut Blocking::new(stream), handler, config, buffers))
 }
 
 impl<'c, S: Stream> WebSocket<'c, S, Server> {
@@ -177,10 +177,10 @@ impl<'c, S: Stream> WebSocket<'c, S, Server> {
         buffers: Buffers<'static>,
         decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
     ) -> Result<Accepted<'c, S>, Error> {
-        let accepted = super::WebSocket::accept(Blocking::new(stream), config, buffers, decide);
+        let accepted = adapter::WebSocket::accept(Blocking::new(stream), config, buffers, decide);
         Ok(match ready(accepted)? {
-            super::Accepted::WebSocket(socket, protocol) => Accepted::WebSocket(Self(socket), protocol),
-            super::Accepted::HandOver(transport, head) => {
+            adapter::Accepted::WebSocket(socket, protocol) => Accepted::WebSocket(Self(socket), protocol),
+            adapter::Accepted::HandOver(transport, head) => {
                 Accepted::HandOver(transport.stream, head.filled().to_vec())
             }
         })
@@ -199,10 +199,10 @@ impl<'c, S: Stream, K: MaskingKey> WebSocket<'c, S, Client<K>> {
         keys: K,
         connect: &Connect<'u>,
     ) -> Result<Connected<'c, 'u, S, K>, Error> {
-        let connected = super::WebSocket::connect(Blocking::new(stream), config, buffers, keys, connect);
+        let connected = adapter::WebSocket::connect(Blocking::new(stream), config, buffers, keys, connect);
         Ok(match ready(connected)? {
-            super::Connected::WebSocket(socket, protocol) => Connected::WebSocket(Self(socket), protocol),
-            super::Connected::Refused(head) => Connected::Refused(head),
+            adapter::Connected::WebSocket(socket, protocol) => Connected::WebSocket(Self(socket), protocol),
+            adapter::Connected::Refused(head) => Connected::Refused(head),
         })
     }
 }
