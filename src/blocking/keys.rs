@@ -1,0 +1,32 @@
+//! Masking keys from the operating system.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::role::MaskingKey;
+
+/// Masking keys from ChaCha12, seeded by the operating system.
+#[derive(Clone, Debug)]
+pub struct SystemKeys(ChaCha12Rng);
+
+impl SystemKeys {
+    /// Seeded afresh.
+    ///
+    /// # Errors
+    /// Where the operating system has no random bytes.
+    pub fn new() -> io::Result<Self> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        Ok(Self(ChaCha12Rng::from_seed(seed)))
+    }
+}
+
+impl MaskingKey for SystemKeys {
+    fn masking_key(&mut self) -> [u8; 4] {
+        self.0.next_u32().to_ne_bytes()
+    }
+}

@@ -1,0 +1,149 @@
+//! A blocking stream as a transport.
+
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+use std::io::{self, ErrorKind};
+
+use super::stream::Stream;
+use crate::adapter::{Transport, Turn};
+use crate::time::Instant;
+
+/// A [`Stream`] as a [`Transport`] whose turns block.
+#[derive(Debug)]
+pub(super) struct Blocking<S> {
+    pub(super) stream: S,
+    start: std::time::Instant,
+    /// When the stream was last read.
+    read: Instant,
+    /// How long the peer goes unheard while there is something to write.
+    patience: Duration,
+    /// So many reads go before the next write: one was blocked, perhaps because the peer waits to be heard.
+    reads: u32,
+    /// Something was written that the stream may keep to itself.
+    dirty: bool,
+    read_timeout: Option<Option<Duration>>,
+    write_timeout: Option<Option<Duration>>,
+}
+
+impl<S: Stream> Blocking<S> {
+    pub(super) fn new(stream: S) -> Self {
+        let start = std::time::Instant::now();
+        Self {
+            stream,
+            start,
+            read: Instant::START,
+            patience: LONGEST,
+            reads: 0,
+            dirty: false,
+            read_timeout: None,
+            write_timeout: None,
+        }
+    }
+
+    /// Before anything is waited for, what was written has to be on its way.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.stream.flush()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Stream> Transport for Blocking<S> {
+    type Error = io::Error;
+
+    fn now(&mut self) -> Instant {
+        Instant::START.after(self.start.elapsed())
+    }
+
+    async fn turn(&mut self, input: &mut [u8], output: &[u8], deadline: Option<Instant>) -> io::Result<Turn> {
+        let now = self.now();
+        let mut write = !output.is_empty();
+        let mut end = deadline;
+        // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
+        if write && !input.is_empty() {
+            let patience = self.read.after(self.patience);
+            write = now < patience && self.reads == 0;
+            end = Some(if write { end.map_or(patience, |end| end.min(patience)) } else { now });
+        }
+        let wait = end.map(|end| now.until(end).max(SHORTEST));
+        let done = if write {
+            if let Some(timeout) = change(&mut self.write_timeout, wait) {
+                self.stream.set_write_timeout(timeout)?;
+            }
+            match self.stream.write(output) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.dirty = true;
+                    // The last of it: nobody may come to read, and what the stream keeps to itself would stay there.
+                    match if written == output.len() { self.flush() } else { Ok(()) } {
+                        Err(error) if !is_harmless(error.kind()) => Err(error),
+                        _ => Ok(Turn { read: None, written }),
+                    }
+                }
+                Err(error) => {
+                    self.reads = READS;
+                    Err(error)
+                }
+            }
+        } else if !input.is_empty() {
+            if let Some(timeout) = change(&mut self.read_timeout, wait) {
+                self.stream.set_read_timeout(timeout)?;
+            }
+            let read = self.flush().and_then(|()| self.stream.read(input));
+            self.read = self.now();
+            if !output.is_empty() {
+                // There may be more where this came from, or there is nothing to be gained by haste.
+                let full = matches!(read, Ok(read) if read == input.len());
+                self.reads = if full { self.reads.saturating_sub(1) } else { 0 };
+                self.patience =
+                    if read.is_ok() { SHORTEST } else { self.patience.saturating_mul(2).min(LONGEST) };
+            }
+            read.map(|read| Turn { read: Some(read), written: 0 })
+        } else {
+            std::thread::sleep(wait.unwrap_or(SHORTEST));
+            Ok(Turn::default())
+        };
+        match done {
+            Err(error) if is_harmless(error.kind()) => Ok(Turn::default()),
+            done => done,
+        }
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.stream.shutdown() {
+            // The peer was first.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// Shorter time-outs round down to none at all on some systems.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest that the peer goes unheard while there is something to write.
+const LONGEST: Duration = Duration::from_millis(100);
+/// Reads behind a write that was blocked, as long as each brings as much as there was room for.
+const READS: u32 = 256;
+
+/// The time-out to set, where the one that is set does not do: it may be shorter than what is wanted, as an
+/// early end of a turn is harmless, but not by much.
+fn change(set: &mut Option<Option<Duration>>, wanted: Option<Duration>) -> Option<Option<Duration>> {
+    let fits = match (*set, wanted) {
+        (Some(None), None) => true,
+        (Some(Some(set)), Some(wanted)) => set <= wanted && set.saturating_mul(4) >= wanted,
+        _ => false,
+    };
+    if fits {
+        return None;
+    }
+    *set = Some(wanted);
+    Some(wanted)
+}
+
+fn is_harmless(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
