@@ -88,6 +88,40 @@ fn v09_tcp_keep_alive_and_no_delay() {
     thread.join().unwrap().unwrap();
 }
 
+#[test]
+fn a_server_accepts_from_each_of_its_listeners() {
+    let mut settings = Settings::default();
+    settings.sessions = 4;
+    let mut server = Server::bind("127.0.0.1:0", settings, |_| Echoes).unwrap();
+    let more: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let mut addresses = vec![server.address()];
+    for listener in more {
+        addresses.push(listener.local_addr().unwrap());
+        server.add_listener(listener).unwrap();
+    }
+    let town = Town::of(server);
+    let mut clients: Vec<_> = addresses.iter().map(|address| open(*address)).collect();
+    clients.push(open(addresses[2]));
+    for client in &mut clients {
+        echo(client, "here");
+    }
+    // They share the places.
+    for address in &addresses {
+        let mut refused = connect(*address);
+        refused.write_all(REQUEST).unwrap();
+        assert!(head(&mut refused).unwrap().starts_with(b"HTTP/1.1 503 "));
+    }
+    // One that leaves makes room for whoever comes, wherever that is.
+    drop(clients.pop());
+    wait_for("a place", || town.handle.clients().len() == 3);
+    clients.push(open(addresses[0]));
+    drop(clients);
+    town.stop();
+    for address in addresses {
+        assert!(TcpStream::connect(address).is_err(), "a server that has ended listens on {address}");
+    }
+}
+
 /// Another server has accepted it, and has made the opening handshake.
 #[test]
 fn a_connection_of_another_server_is_adopted() {

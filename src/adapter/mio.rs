@@ -5,12 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
 use core::time::Duration;
+use core::{fmt, mem};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::vec::Vec;
 
 use ::mio::net::{TcpListener, TcpStream};
 use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -86,7 +87,8 @@ pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
     poll: Poll,
     registry: Arc<Registry>,
     events: Events,
-    listener: Option<TcpListener>,
+    /// None while it stops.
+    listeners: Vec<TcpListener>,
     address: SocketAddr,
     /// A connection may wait to be accepted.
     waiting: bool,
@@ -123,7 +125,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(100);
 
 impl<A: Application<Watched<TcpStream>>> Server<A> {
-    /// Listens on an address, for plain TCP. The application is made with the hub's handle.
+    /// Listens for plain TCP, on the first of these addresses that can be bound. The application is made with the hub's
+    /// handle.
     ///
     /// # Errors
     /// The system's.
@@ -149,29 +152,40 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         settings: Settings,
         application: impl FnOnce(Handle) -> A,
     ) -> io::Result<Self> {
-        // std's own 128 is little: who finds no room tries again a second later.
-        SockRef::from(&listener).listen(BACKLOG)?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         let registry = Arc::new(poll.registry().try_clone()?);
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(&registry, WAKER)?;
         let handle = Handle::new(Arc::new(Shelf { shared: Mutex::default(), waker }));
-        Ok(Self {
+        let mut server = Self {
             hub: Hub::new(application(handle.clone()), settings, handle),
             acceptor,
             poll,
             registry,
             events: Events::with_capacity(1024),
-            listener: Some(listener),
+            listeners: Vec::new(),
             address,
             waiting: true,
             retry: Instant::START,
             keep_alive: Some(KEEP_ALIVE),
             start: std::time::Instant::now(),
-        })
+        };
+        server.add_listener(listener)?;
+        Ok(server)
+    }
+
+    /// Accepts from this listener too: for a name that has several addresses, such as `localhost`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn add_listener(&mut self, listener: std::net::TcpListener) -> io::Result<()> {
+        // std's own 128 is little: who finds no room tries again a second later.
+        SockRef::from(&listener).listen(BACKLOG)?;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        self.registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        self.listeners.push(listener);
+        Ok(())
     }
 
     /// TCP's keep-alive, of connections that are accepted from now on: after so long a silence the peer's system is asked
@@ -196,7 +210,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         Watch { registry: Arc::clone(&self.registry), start: self.start }
     }
 
-    /// Where it listens.
+    /// The address of the listener that it was made with.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -221,7 +235,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
                 }
             }
             if self.hub.is_stopping() {
-                self.listener = None;
+                self.listeners.clear();
             }
             if self.hub.is_over() {
                 return Ok(());
@@ -231,10 +245,22 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     }
 
     fn accept(&mut self, now: Instant) {
-        let Some(listener) = &self.listener else { return };
+        if !self.waiting || now < self.retry {
+            return;
+        }
+        let listeners = mem::take(&mut self.listeners);
+        self.waiting = false;
+        for listener in &listeners {
+            self.waiting |= !self.drain(now, listener);
+        }
+        self.listeners = listeners;
+    }
+
+    /// Accepts what waits there, within the share of a turn; whether nothing is left.
+    fn drain(&mut self, now: Instant, listener: &TcpListener) -> bool {
         for _ in 0..ACCEPTS {
-            if !self.waiting || now < self.retry || !self.hub.admits(now) {
-                break;
+            if !self.hub.admits(now) {
+                return false;
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
@@ -247,19 +273,23 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
                     });
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => self.waiting = false,
+                    ErrorKind::WouldBlock => return true,
                     // The peer was gone before.
                     ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
-                    _ => self.retry = now.after(RETRY),
+                    _ => {
+                        self.retry = now.after(RETRY);
+                        return false;
+                    }
                 },
             }
         }
+        false
     }
 
     fn wait(&mut self) -> io::Result<()> {
         let now = now(self.start);
         let mut deadline = self.hub.deadline(now);
-        if self.waiting && self.listener.is_some() && self.hub.admits(now.max(self.retry)) {
+        if self.waiting && !self.listeners.is_empty() && self.hub.admits(now.max(self.retry)) {
             // One that had to wait may come now: there is room again.
             deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
         }
