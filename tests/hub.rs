@@ -47,8 +47,10 @@ fn attack_33_a_stale_id_reaches_nobody() {
     world.settle();
     let second = world.open();
     assert_ne!(first.id, second.id);
-    assert_eq!(first.id.get() as u32, second.id.get() as u32, "another place");
     assert_eq!(Id::new(first.id.get()), first.id);
+    // Another that the hub has never given.
+    let alien = Id::new(second.id.get() + (1 << 31));
+    world.handle.send_then(alien, Message::text("alien"), told.done(0)).unwrap();
     world.handle.send(first.id, Message::text("stale")).unwrap();
     world.handle.send_then(first.id, Message::text("stale"), told.done(1)).unwrap();
     world.handle.close(first.id, CloseCode::NORMAL, "").unwrap();
@@ -60,12 +62,12 @@ fn attack_33_a_stale_id_reaches_nobody() {
         })
         .unwrap();
     world.settle();
-    assert_eq!(told.take(), [(1, Err(Lost::Ended))]);
+    assert_eq!(told.take(), [(0, Err(Lost::Ended)), (1, Err(Lost::Ended))]);
     assert_eq!(second.got(), []);
     second.text("alive");
     world.settle();
     assert_eq!(second.got(), [text("alive")]);
-    assert_eq!(world.handle.counters().lost, 3);
+    assert_eq!(world.handle.counters().lost, 4);
     world.end();
 }
 

@@ -205,3 +205,48 @@ fn nothing_is_left_behind() {
     assert!(bytes() - before < 1000, "{}", bytes() - before);
     world.end();
 }
+
+/// Everything that grows with the number of sessions: places, the list for handles, timers, who is to be run, commands.
+#[test]
+fn memory_follows_the_number_of_sessions_down() {
+    let mut settings = Settings::default();
+    settings.sessions = 5000;
+    settings.spare = 0;
+    let mut world = echoes(settings);
+    let rest = |world: &mut World<App>| {
+        world.hub.application().ended = vec![];
+        *world.hub.application().closed.lock().unwrap() = vec![];
+        // A queue that was long is given back by and by.
+        for _ in 0..20 {
+            world.handle.broadcast(Message::text("x")).unwrap();
+            world.settle();
+        }
+        world.forget();
+        bytes()
+    };
+    // The one that is last to come stays: nothing that is kept for others may stand below it.
+    let round = |world: &mut World<App>, many: usize| {
+        let mut peers: Vec<_> = (0..many).map(|_| world.connect()).collect();
+        peers.iter().for_each(|peer| peer.feed(REQUEST));
+        world.settle();
+        for _ in 0..many.min(4000) {
+            world.handle.send(peers[0].id, Message::text("x")).unwrap();
+        }
+        world.settle();
+        let last = peers.pop().unwrap();
+        peers.iter().for_each(Peer::cut);
+        drop(peers);
+        world.settle();
+        last.wire().from_hub = vec![];
+        last
+    };
+    let few = round(&mut world, 10);
+    let before = rest(&mut world);
+    let last = round(&mut world, 5000);
+    few.wire().from_hub = vec![];
+    let after = rest(&mut world);
+    last.wire().from_hub = vec![];
+    println!("{} bytes are left of 5000 sessions", after - before);
+    assert!(after - before < 10_000, "{}", after - before);
+    world.end();
+}

@@ -10,6 +10,7 @@ use super::application::Application;
 use super::counters::Counters;
 use super::handle::{Client, ClientState, Command, Control};
 use super::message::{Done, Lost, Message};
+use super::round::Task;
 use super::socket::Socket;
 use super::{Hub, Id};
 use crate::close::CloseCode;
@@ -21,28 +22,22 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
 
     fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
         let mut reached = 0usize;
-        for key in 0..self.places.len() {
-            let slot = self.places.get_mut(key).and_then(|place| place.slot.as_mut());
-            let Some(slot) = slot else { continue };
-            if slot.client.state != ClientState::Open || !to(&slot.client) {
-                continue;
-            }
-            let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
-            reached = reached.saturating_add(usize::from(sent.is_ok()));
-            self.enlist(key);
-        }
+        self.for_each(|hub, key| {
+            reached = reached.saturating_add(usize::from(hub.send_if(key, message, to)));
+        });
         reached
     }
 
     fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> bool {
-        let Some(slot) = self.find(id) else { return false };
-        slot.close(code, reason);
-        self.enlist(id.slot as usize);
+        if self.find(id).is_none() {
+            return false;
+        }
+        self.close_at(id.key(), code, reason);
         true
     }
 
     fn clients(&self, see: &mut dyn FnMut(&Client)) {
-        self.places.iter().filter_map(|place| place.slot.as_ref()).for_each(|slot| see(&slot.client));
+        self.places.iter().for_each(|(_, slot)| see(&slot.client));
     }
 
     fn counters(&self) -> Counters {
@@ -61,14 +56,38 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             Command::Send(id, message, done) => {
                 let _ = self.send_then(id, message, done);
             }
-            Command::Broadcast(message, mut to) => {
-                self.broadcast(&message, &mut to);
-            }
+            Command::Broadcast(message, to) => self.begin_round(Task::Broadcast(message, to)),
             Command::Close(id, code, reason) => {
                 self.close(id, code, &reason);
             }
             Command::Run(function) => function(self),
-            Command::Stop(code) => self.stop(code),
+            Command::Stop(code) => {
+                self.stopping = true;
+                self.begin_round(Task::Close(code));
+            }
+        }
+    }
+
+    /// Sends a message to a session if that is open and `to` selects it; whether it was queued.
+    pub(super) fn send_if(
+        &mut self,
+        key: usize,
+        message: &Message,
+        to: &mut dyn FnMut(&Client) -> bool,
+    ) -> bool {
+        let Some(slot) = self.places.get(key) else { return false };
+        if slot.client.state != ClientState::Open || !to(&slot.client) {
+            return false;
+        }
+        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
+        self.enlist(key);
+        sent.is_ok()
+    }
+
+    pub(super) fn close_at(&mut self, key: usize, code: CloseCode, reason: &str) {
+        if let Some(slot) = self.places.get(key) {
+            slot.close(code, reason);
+            self.enlist(key);
         }
     }
 }
@@ -89,6 +108,6 @@ impl<S, A: Application<S>> Drop for Hub<S, A> {
 
 impl<S, A: Application<S>> fmt::Debug for Hub<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("sessions", &self.sessions).finish_non_exhaustive()
+        f.debug_struct("Hub").field("sessions", &self.places.len()).finish_non_exhaustive()
     }
 }

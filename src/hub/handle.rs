@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,7 +37,7 @@ pub trait Monitor: Send + Sync {
 pub struct Shared {
     commands: VecDeque<Command>,
     pub(super) limit: usize,
-    pub(super) clients: Vec<Option<Client>>,
+    pub(super) clients: BTreeMap<usize, Client>,
     pub(super) counters: Counters,
     /// Nobody is there any more to do anything.
     pub(super) ended: bool,
@@ -146,7 +146,8 @@ impl Handle {
         self.post(Command::Send(id, message, Done::new(done)))
     }
 
-    /// Sends a message, encoded once, to all sessions that are open by then.
+    /// Sends a message, encoded once, to all open sessions. Where there are many, the hub reaches some in each turn, and does
+    /// later commands after that; a session that is accepted meanwhile does not get the message.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -195,11 +196,20 @@ impl Handle {
         self.post(Command::Stop(code))
     }
 
-    /// The sessions of now.
+    /// A copy of the list of sessions. The lock is held for a few of them at a time, so that neither the hub nor another
+    /// thread waits for the whole copy: a session that begins or ends meanwhile may be missing, or in the list still.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         let mut clients = Vec::new();
-        self.0.lock(&mut |shared| clients = shared.clients.iter().flatten().cloned().collect());
+        let mut from = Some(0);
+        while let Some(key) = from.take() {
+            clients.reserve(COPIED);
+            self.0.lock(&mut |shared| {
+                let mut rest = shared.clients.range(key..);
+                clients.extend(rest.by_ref().take(COPIED).map(|(_, client)| client.clone()));
+                from = rest.next().map(|(key, _)| *key);
+            });
+        }
         clients
     }
 
@@ -244,15 +254,16 @@ impl Handle {
     }
 }
 
+/// Sessions that are copied while the lock is held.
+const COPIED: usize = 32;
+
 impl Shared {
-    /// What handles see of the session in this place.
+    /// What handles see of the session with this key.
     pub(super) fn show(&mut self, key: usize, client: Option<&Client>) {
-        if self.clients.len() <= key {
-            self.clients.resize(key.saturating_add(1), None);
-        }
-        if let Some(place) = self.clients.get_mut(key) {
-            *place = client.cloned();
-        }
+        match client {
+            Some(client) => self.clients.insert(key, client.clone()),
+            None => self.clients.remove(&key),
+        };
     }
 
     pub(super) fn has_commands(&self) -> bool {

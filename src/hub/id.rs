@@ -4,38 +4,49 @@
 
 use core::fmt;
 
-/// The name of a session, for as long as its hub lives: no later session gets it again, so that what is meant
-/// for one that has ended reaches nobody.
+/// The name of a session. A hub never gives the same id to two sessions, so that what is meant for a session that has ended
+/// reaches nobody.
 ///
-/// Written as its number, like [`get`](Self::get).
+/// Ids are numbers that a hub gives in the order in which it accepts transports. An id is displayed as its number, which is
+/// that of [`get`](Self::get).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id {
-    pub(super) slot: u32,
-    pub(super) generation: u32,
-}
+pub struct Id(u64);
 
 impl Id {
-    /// As one number: for logs and for other languages.
+    pub(super) const FIRST: Self = Self(0);
+
+    /// The id as a number: for logs and for other languages.
     #[must_use]
     pub const fn get(self) -> u64 {
-        (self.generation as u64) << 32 | self.slot as u64
+        self.0
     }
 
-    /// From that number.
+    /// The id with this number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
-        Self { slot: number as u32, generation: (number >> 32) as u32 }
+        Self(number)
+    }
+
+    /// The id after this one. At a million sessions a second the numbers last for half a million years.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// The key under which a driver watches the session's transport: unlike the id, it may serve a later session too. The
+    /// largest keys that a `usize` of 32 bits can hold stay free for a driver's own use.
+    pub(super) const fn key(self) -> usize {
+        (self.0 & 0x7FFF_FFFF) as usize
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.get(), f)
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({})", self.get())
+        write!(f, "Id({})", self.0)
     }
 }

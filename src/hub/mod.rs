@@ -1,11 +1,11 @@
 //! Many connections on one thread.
 //!
-//! A hub drives any number of [`Handler`](crate::Handler)s, each of which an [`Application`] gives to a connection when
-//! its request is here. From outside, a [`Handle`] sends to one, to some, to all, closes, lists, counts and stops. It
-//! needs a heap, and atomic operations.
+//! A hub drives any number of [`Handler`](crate::Handler)s. An [`Application`] gives each connection its handler when the
+//! request has arrived. From outside, a [`Handle`] sends to one session, to some or to all, closes, lists, counts and stops. A
+//! hub needs a heap and atomic operations.
 //!
 //! Like everything here it does no I/O: a driver tells it which transports are ready and what time it is, and waits until
-//! one is ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write
+//! a transport is ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write
 //! one:
 //!
 //! 1. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
@@ -14,8 +14,16 @@
 //!    [wants](Hub::wants) of it, or the [`Monitor`] is woken.
 //! 3. Until [`Hub::is_over`].
 //!
-//! A transport is dropped when its session is over. An idle connection owns no buffer. What sessions have to wait for is
-//! bounded: bytes and messages by [`Backlog`], commands by [`Settings::commands`].
+//! A transport is dropped when its session is over. An idle connection owns no buffer. What waits for a session is limited:
+//! bytes and messages by [`Backlog`], commands by [`Settings::commands`].
+//!
+//! # How long a turn takes
+//!
+//! One [`Hub::run`] does a limited amount of work, however many sessions there are and whatever they do; then the driver
+//! looks again for new connections and for what has become ready. It takes at most 64 commands and 256 timers, and gives at
+//! most 256 sessions a turn, each of 64 steps and about 64 KiB. A broadcast or a stop reaches 256 sessions in a run and goes
+//! on in the next; commands after it wait until it is done. What the application does in its own functions is not limited: a
+//! handler or a function of [`Handle::run`] that blocks, or that goes through all sessions, holds up everybody.
 
 #![forbid(unsafe_code)]
 
@@ -28,8 +36,10 @@ mod handle;
 mod id;
 mod message;
 mod note;
+mod places;
 mod pool;
 mod queue;
+mod round;
 mod routes;
 mod settings;
 mod slot;
@@ -48,7 +58,6 @@ pub use settings::{Backlog, Capacity, Overflow, Settings};
 pub use socket::{Failed, Ready, Socket};
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
@@ -56,7 +65,9 @@ use counters::count;
 use handle::Command;
 use message::Done;
 use note::note;
+use places::Places;
 use pool::Pool;
+use round::Round;
 use slot::Slot;
 use timers::{Timers, round_up};
 use turn::Turn;
@@ -72,25 +83,20 @@ pub struct Hub<S, A: Application<S>> {
     application: A,
     settings: Settings,
     handle: Handle,
-    places: Vec<Place<S, A::Handler>>,
-    free: Vec<u32>,
-    /// Those that are to be run.
-    list: VecDeque<u32>,
+    places: Places<S, A::Handler>,
+    /// The keys of those that are to be run.
+    list: VecDeque<usize>,
     timers: Timers,
     pool: Pool,
     counters: Counters,
     commands: VecDeque<Command>,
-    sessions: usize,
-    /// Those of them that are answered with 503.
+    /// The command at hand, as far as it concerns one session after the other.
+    round: Option<Round>,
+    /// Sessions that are answered with 503.
     refused: usize,
     /// No transport is accepted before.
     pace: Instant,
     stopping: bool,
-}
-
-struct Place<S, H> {
-    generation: u32,
-    slot: Option<Slot<S, H>>,
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
@@ -99,18 +105,18 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     pub fn new(application: A, settings: Settings, handle: Handle) -> Self {
         let pool = Pool::new(settings.head, settings.rx, settings.tx, settings.spare);
         handle.update(|shared| shared.limit = settings.commands);
+        let places = Places::new(settings.capacity == Capacity::Evict);
         Self {
             application,
             settings,
             handle,
-            places: Vec::new(),
-            free: Vec::new(),
+            places,
             list: VecDeque::new(),
             timers: Timers::default(),
             pool,
             counters: Counters::default(),
             commands: VecDeque::new(),
-            sessions: 0,
+            round: None,
             refused: 0,
             pace: Instant::START,
             stopping: false,
@@ -123,14 +129,14 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let room = match self.settings.capacity {
             Capacity::Refuse(waiting) => !self.is_full() || self.refused < waiting,
             // While those that are to go say farewell.
-            Capacity::Evict => self.sessions < self.settings.sessions.saturating_add(LEAVING),
+            Capacity::Evict => self.places.len() < self.settings.sessions.saturating_add(LEAVING),
         };
         !self.stopping && now >= self.pace && room
     }
 
     /// Whether nobody else can be served. Those that hear so take no place.
-    const fn is_full(&self) -> bool {
-        self.sessions.saturating_sub(self.refused) >= self.settings.sessions
+    fn is_full(&self) -> bool {
+        self.places.len().saturating_sub(self.refused) >= self.settings.sessions
     }
 
     /// A transport was accepted.
@@ -139,7 +145,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// The application does not want it, or it cannot be watched.
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<Id, S> {
         self.pace = settings::pace(self.pace, now, self.settings.handshakes);
-        let id = self.free_id();
+        let id = self.places.new_id();
         let mut client = Client { id, peer, state: ClientState::Handshake, group: 0 };
         let welcome = self.application.accept(&mut client);
         (client.id, client.state) = (id, ClientState::Handshake);
@@ -178,14 +184,14 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             return Err(socket);
         }
         count(&mut self.counters.accepted);
-        let client = Client { id: self.free_id(), peer, state: ClientState::Handshake, group: 0 };
+        let client = Client { id: self.places.new_id(), peer, state: ClientState::Handshake, group: 0 };
         let driver = Driver::new(Connection::new(Server, self.settings.config, now), protocol);
         self.seat(Slot::new(socket, client, Session::open(driver), Some(handler), now))
     }
 
     /// A transport is ready for something.
     pub fn ready(&mut self, key: usize, ready: Ready) {
-        if let Some(slot) = self.slot(key) {
+        if let Some(slot) = self.places.get(key) {
             slot.io.ready(ready);
             self.enlist(key);
         }
@@ -194,13 +200,12 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// What a transport has to become ready for before there is anything to do on it. For drivers that ask each time; where
     /// readiness is told when it changes, watch for everything and do not ask.
     pub fn wants(&self) -> impl Iterator<Item = (usize, &S, Ready)> {
-        let slots = self.places.iter().enumerate();
-        slots.filter_map(|(key, place)| place.slot.as_ref().map(|slot| (key, &slot.io.socket, slot.wants())))
+        self.places.iter().map(|(key, slot)| (key, &slot.io.socket, slot.wants()))
     }
 
     /// The transport under this key.
     pub fn socket(&mut self, key: usize) -> Option<&mut S> {
-        self.slot(key).map(|slot| &mut slot.io.socket)
+        self.places.get(key).map(|slot| &mut slot.io.socket)
     }
 
     /// Does all that is to be done now.
@@ -218,27 +223,36 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if self.commands.is_empty() {
             self.handle.take_commands(&mut self.commands);
         }
+        trim(&mut self.commands);
+        let mut visits = ROUND;
+        self.go_round(&mut visits);
         for _ in 0..COMMANDS {
+            // Commands take effect in their order.
+            if self.round.is_some() {
+                break;
+            }
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
+            self.go_round(&mut visits);
         }
-        while let Some(id) = self.timers.pop(now) {
+        for _ in 0..ROUND {
+            let Some(id) = self.timers.pop(now) else { break };
             if let Some(slot) = self.find(id) {
                 slot.timer = Instant::NEVER;
-                self.enlist(id.slot as usize);
+                self.enlist(id.key());
             }
         }
-        self.list.len()
+        self.list.len().min(ROUND)
     }
 
     /// The next session that is to have a turn.
     pub fn next_turn(&mut self) -> Option<usize> {
-        self.list.pop_front().map(|key| key as usize)
+        self.list.pop_front()
     }
 
     /// The turn of one session.
     pub fn turn(&mut self, now: Instant, key: usize) {
-        let Some(slot) = self.places.get_mut(key).and_then(|place| place.slot.as_mut()) else { return };
+        let Some(slot) = self.places.get(key) else { return };
         slot.listed = false;
         let (state, group, id) = (slot.client.state, slot.client.group, slot.client.id);
         let turn =
@@ -252,6 +266,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             Turn::Wait(deadline) => {
                 let moment = deadline.map_or(Instant::NEVER, |deadline| round_up(now, deadline));
                 self.timers.set(id, &mut slot.timer, moment);
+                self.places.reorder(key);
             }
             Turn::Again => self.enlist(key),
             Turn::Ended(outcome) => {
@@ -270,7 +285,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// The turn of this session has panicked: it is dropped. Call it again where this panics too.
     pub fn abandon(&mut self, key: usize) {
         note!("a handler panicked in place {:?}", key);
-        if self.slot(key).is_some() {
+        if self.places.get(key).is_some() {
             count(&mut self.counters.panicked);
             self.leave(key, None);
         }
@@ -280,7 +295,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// done.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let mut commands = !self.commands.is_empty();
+        let mut commands = self.round.is_some() || !self.commands.is_empty();
         self.handle.update(|shared| {
             shared.counters = self.counters;
             // Those that came behind what a turn has left: their wake-up may have been consumed.
@@ -295,8 +310,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     /// Whether it was stopped, and the last session has ended.
     #[must_use]
-    pub const fn is_over(&self) -> bool {
-        self.stopping && self.sessions == 0
+    pub fn is_over(&self) -> bool {
+        self.stopping && self.places.len() == 0
     }
 
     /// Whether it is being stopped: nothing more is to be accepted.
@@ -305,15 +320,10 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.stopping
     }
 
-    /// Begins a graceful end, as [`Handle::stop`].
+    /// Begins a graceful end, as [`Handle::stop`], and closes every session before it returns.
     pub fn stop(&mut self, code: CloseCode) {
         self.stopping = true;
-        for key in 0..self.places.len() {
-            if let Some(slot) = self.slot(key) {
-                slot.close(code, "");
-                self.enlist(key);
-            }
-        }
+        self.for_each(|hub, key| hub.close_at(key, code, ""));
     }
 
     /// The application.
@@ -328,9 +338,9 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 
     fn send_then(&mut self, id: Id, message: Message, done: Done) -> Result<(), Lost> {
-        let key = id.slot as usize;
-        let slot = self.places.get_mut(key).and_then(|place| place.slot.as_mut());
-        let Some(slot) = slot.filter(|slot| slot.client.id == id) else {
+        let key = id.key();
+        let slot = self.places.get(key).filter(|slot| slot.client.id == id);
+        let Some(slot) = slot else {
             count(&mut self.counters.lost);
             done.tell(Err(Lost::Ended));
             return Err(Lost::Ended);
@@ -343,84 +353,52 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         sent
     }
 
-    /// The session that has been silent for longest is closed, unless enough are leaving anyway. One of those is cut off
+    /// Closes the session that has been silent for longest, unless enough are being closed anyway. Cuts one of those off
     /// where this newcomer takes the last place that they have.
     fn evict(&mut self, now: Instant) {
-        let mut staying = 0usize;
-        let (mut silent, mut leaving) = (None, None);
-        for slot in self.places.iter().filter_map(|place| place.slot.as_ref()) {
-            let longest = if slot.is_closing() {
-                &mut leaving
-            } else {
-                staying = staying.saturating_add(1);
-                &mut silent
-            };
-            let this = (slot.heard, slot.client.id.slot as usize);
-            *longest = Some(longest.map_or(this, |longest: (Instant, usize)| longest.min(this)));
-        }
-        if staying >= self.settings.sessions {
+        let leaving = self.places.oldest(true);
+        if self.places.staying() >= self.settings.sessions {
+            let silent = self.places.oldest(false);
             self.make_room(silent, |slot| slot.close(CloseCode::TRY_AGAIN_LATER, ""));
         }
-        if self.sessions.saturating_add(1) >= self.settings.sessions.saturating_add(LEAVING) {
+        if self.places.len().saturating_add(1) >= self.settings.sessions.saturating_add(LEAVING) {
             self.make_room(leaving, |slot| slot.cut(now));
         }
     }
 
-    fn make_room(&mut self, whose: Option<(Instant, usize)>, end: impl FnOnce(&mut Slot<S, A::Handler>)) {
-        let Some((_, key)) = whose else { return };
-        if let Some(slot) = self.slot(key) {
+    fn make_room(&mut self, key: Option<usize>, end: impl FnOnce(&mut Slot<S, A::Handler>)) {
+        let Some(key) = key else { return };
+        if let Some(slot) = self.places.get(key) {
             note!("{:?} makes room", slot.client.id);
             end(slot);
             self.enlist(key);
         }
     }
 
-    fn free_id(&mut self) -> Id {
-        match self.free.last() {
-            Some(&slot) => {
-                let generation = self.places.get(slot as usize).map_or(0, |place| place.generation);
-                Id { slot, generation }
-            }
-            None => Id { slot: self.places.len() as u32, generation: 0 },
-        }
-    }
-
-    /// Puts a session into the place that its id names.
+    /// Adds a session.
     fn seat(&mut self, mut slot: Slot<S, A::Handler>) -> Result<Id, S> {
         let id = slot.client.id;
         note!("{:?} from {:?}", id, slot.client.peer);
-        let key = id.slot as usize;
+        let key = id.key();
         if slot.io.socket.attach(key).is_err() {
             count(&mut self.counters.ended);
             return Err(slot.io.socket);
         }
         self.handle.update(|shared| shared.show(key, Some(&slot.client)));
-        if self.free.pop().is_none() {
-            self.places.push(Place { generation: 0, slot: None });
-        }
         self.refused = self.refused.saturating_add(usize::from(slot.refuse));
-        if let Some(place) = self.places.get_mut(key) {
-            place.slot = Some(slot);
-        }
-        self.sessions = self.sessions.saturating_add(1);
+        self.places.insert(slot);
         self.enlist(key);
         Ok(id)
     }
 
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
-        let place = self.places.get_mut(key)?;
         // Whoever waits for it may panic: then the rest is still here to be told, when this is called again.
-        while place.slot.as_mut()?.lose_one() {
+        while self.places.get(key)?.lose_one() {
             count(&mut self.counters.lost);
         }
-        let mut slot = place.slot.take()?;
-        // A place whose names are used up is not used again.
-        if let Some(generation) = place.generation.checked_add(1) {
-            place.generation = generation;
-            self.free.push(slot.client.id.slot);
-        }
+        let mut slot = self.places.remove(key)?;
+        trim(&mut self.list);
         self.timers.set(slot.client.id, &mut slot.timer, Instant::NEVER);
-        self.sessions = self.sessions.saturating_sub(1);
         self.refused = self.refused.saturating_sub(usize::from(slot.refuse));
         count(&mut self.counters.ended);
         self.handle.update(|shared| shared.show(key, None));
@@ -430,20 +408,25 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         Some(slot)
     }
 
-    fn slot(&mut self, key: usize) -> Option<&mut Slot<S, A::Handler>> {
-        self.places.get_mut(key)?.slot.as_mut()
-    }
-
     fn find(&mut self, id: Id) -> Option<&mut Slot<S, A::Handler>> {
-        self.slot(id.slot as usize).filter(|slot| slot.client.id == id)
+        self.places.get(id.key()).filter(|slot| slot.client.id == id)
     }
 
+    /// Gives a session a turn, after it has become ready or was changed from outside.
     fn enlist(&mut self, key: usize) {
-        if let Some(slot) = self.slot(key) {
+        if let Some(slot) = self.places.get(key) {
             if !mem::replace(&mut slot.listed, true) {
-                self.list.push_back(key as u32);
+                self.list.push_back(key);
             }
+            self.places.reorder(key);
         }
+    }
+}
+
+/// Gives back memory that a queue no longer needs, by halves: each costs no more than what filled it.
+fn trim<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > 64 && queue.capacity() / 4 > queue.len() {
+        queue.shrink_to(queue.capacity() / 2);
     }
 }
 
@@ -452,3 +435,6 @@ const LEAVING: usize = 8;
 /// Commands that are obeyed before sessions have their turn: so what is sent in a burst is written in between, and no
 /// peer that reads loses any of it.
 const COMMANDS: usize = 64;
+/// Sessions that one turn of the hub concerns: that have their own turn in it, whose timers are due, that a command reaches.
+/// Then the driver looks for newcomers and for what has become ready.
+const ROUND: usize = 256;

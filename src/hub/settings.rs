@@ -54,8 +54,9 @@ pub enum Capacity {
     /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at
     /// once, beside the sessions; further ones wait to be accepted.
     Refuse(usize),
-    /// The session that has been silent for longest is closed with 1013 to make room. For their farewell there is room for
-    /// a few beside the sessions; beyond, one of them is cut off.
+    /// The session that has been silent for longest is closed with 1013 to make room. While they are being closed, up to
+    /// eight sessions may exist beyond [`Settings::sessions`]; for one more, the one of them that has been silent for
+    /// longest since its closing began is cut off.
     Evict,
 }
 

@@ -11,7 +11,8 @@ pub trait Socket {
     /// time that something comes.
     const DRAINED_BY_SHORT_READ: bool = false;
 
-    /// It belongs to a hub now, and is to be watched under this key.
+    /// Called once, when a hub takes the transport: it is to be watched under this key. Keys are below 2^31, no two live
+    /// sessions have the same, and they are not dense: a driver must not use them as indices.
     ///
     /// # Errors
     /// It cannot be watched.

@@ -39,6 +39,8 @@ pub struct Wire {
     pub writes: usize,
     /// Readiness that is to be told, as an edge.
     told: Ready,
+    /// The key under which the hub wants to hear of it.
+    key: usize,
 }
 
 /// The hub's end. A short read has taken everything there is.
@@ -49,7 +51,6 @@ pub struct Pipe(Arc<Mutex<Wire>>);
 pub struct Peer {
     wire: Arc<Mutex<Wire>>,
     pub id: Id,
-    key: usize,
     decoder: Arc<Mutex<Decoder>>,
 }
 
@@ -102,6 +103,11 @@ impl Monitor for Shelf {
 
 impl Socket for Pipe {
     const DRAINED_BY_SHORT_READ: bool = true;
+
+    fn attach(&mut self, key: usize) -> Result<(), Failed> {
+        self.0.lock().unwrap().key = key;
+        Ok(())
+    }
 
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
         let mut wire = self.0.lock().unwrap();
@@ -356,8 +362,9 @@ impl<A: Application<Pipe>> World<A> {
             reads: 0,
             writes: 0,
             told: Ready::default(),
+            key: 0,
         }));
-        let peer = Peer { wire: wire.clone(), id: Id::new(0), key: 0, decoder: Arc::default() };
+        let peer = Peer { wire: wire.clone(), id: Id::new(0), decoder: Arc::default() };
         (Pipe(wire), peer)
     }
 
@@ -370,10 +377,15 @@ impl<A: Application<Pipe>> World<A> {
     }
 
     /// A peer whose pipe the hub has.
-    pub fn know(&mut self, mut peer: Peer) -> Peer {
-        peer.key = peer.id.get() as u32 as usize;
+    pub fn know(&mut self, peer: Peer) -> Peer {
         self.peers.push(peer.clone());
         peer
+    }
+
+    /// Gives back the memory of peers that are gone.
+    pub fn forget(&mut self) {
+        self.peers.retain(|peer| !peer.is_gone());
+        self.peers.shrink_to_fit();
     }
 
     /// The same with its opening handshake done.
@@ -396,10 +408,10 @@ impl<A: Application<Pipe>> World<A> {
             if wire.dropped {
                 return false;
             }
-            let told = std::mem::take(&mut wire.told);
+            let (told, key) = (std::mem::take(&mut wire.told), wire.key);
             drop(wire);
             if told != Ready::default() {
-                self.hub.ready(peer.key, told);
+                self.hub.ready(key, told);
             }
             true
         });

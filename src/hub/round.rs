@@ -1,0 +1,63 @@
+//! Commands that concern one session after the other.
+//!
+//! However many sessions there are, a turn of the hub comes to a bounded number of them; the next turn goes on behind the
+//! last. Later commands wait until then, so that each session sees them in their order.
+
+#![forbid(unsafe_code)]
+
+use super::Hub;
+use super::application::Application;
+use super::handle::Filter;
+use super::id::Id;
+use super::message::Message;
+use super::socket::Socket;
+use crate::close::CloseCode;
+
+/// A command that is under way.
+pub(super) struct Round {
+    task: Task,
+    /// The least key that it has not come to.
+    from: usize,
+    /// Sessions from this id on were accepted after the command had begun: it does not concern them.
+    end: Id,
+}
+
+/// What is done to each session.
+pub(super) enum Task {
+    Broadcast(Message, Filter),
+    Close(CloseCode),
+}
+
+impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
+    pub(super) fn begin_round(&mut self, task: Task) {
+        self.round = Some(Round { task, from: 0, end: self.places.next_id() });
+    }
+
+    /// Goes on with the round at hand, and takes from `visits` what that costs. A filter that panics ends its round.
+    pub(super) fn go_round(&mut self, visits: &mut usize) {
+        let Some(mut round) = self.round.take() else { return };
+        while let Some((key, slot)) = self.places.from(round.from) {
+            if *visits == 0 {
+                self.round = Some(round);
+                return;
+            }
+            *visits = visits.saturating_sub(1);
+            round.from = key.saturating_add(1);
+            if slot.client.id < round.end {
+                match &mut round.task {
+                    Task::Broadcast(message, to) => drop(self.send_if(key, message, to)),
+                    Task::Close(code) => self.close_at(key, *code, ""),
+                }
+            }
+        }
+    }
+
+    /// Does something to every session at once.
+    pub(super) fn for_each(&mut self, mut act: impl FnMut(&mut Self, usize)) {
+        let mut from = 0;
+        while let Some((key, _)) = self.places.from(from) {
+            from = key.saturating_add(1);
+            act(self, key);
+        }
+    }
+}

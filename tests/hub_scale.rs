@@ -1,0 +1,304 @@
+//! What a hub does in one turn, and for one session, does not grow with the number of sessions.
+#![cfg(feature = "hub")]
+
+mod pipe;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pipe::*;
+use proptest::prelude::*;
+use sansocket::hub::{Capacity, ClientState, Control, Id, Message, Settings};
+use sansocket::{CloseCode, Config};
+
+/// Sessions that one turn of the hub concerns.
+const ROUND: usize = 256;
+const MANY: usize = 1000;
+
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut config = Config::new();
+    config.timeouts.ping = None;
+    let mut settings = Settings::new(Box::leak(Box::new(config)));
+    change(&mut settings);
+    settings
+}
+
+/// A world with so many open sessions.
+fn crowd(make: impl FnMut() -> Act + 'static, many: usize) -> (World<App>, Vec<Peer>) {
+    let mut world = World::new(settings(|settings| settings.sessions = 2 * many), |_| App::new(make));
+    let peers: Vec<_> = (0..many).map(|_| world.connect()).collect();
+    peers.iter().for_each(|peer| peer.feed(REQUEST));
+    world.settle();
+    for peer in &peers {
+        assert!(peer.bytes().starts_with(b"HTTP/1.1 101 "));
+    }
+    (world, peers)
+}
+
+fn heard(peers: &[Peer]) -> usize {
+    peers.iter().filter(|peer| !peer.wire().from_hub.is_empty()).count()
+}
+
+#[test]
+fn a_turn_serves_a_bounded_number_of_sessions() {
+    let (mut world, peers) = crowd(echo, MANY);
+    peers.iter().for_each(|peer| peer.text("all at once"));
+    let mut before = 0;
+    while before < MANY {
+        world.run();
+        let now = heard(&peers);
+        assert!(now > before && now - before <= ROUND, "{now} after {before}");
+        before = now;
+        let due = world.hub.deadline(world.now).is_some_and(|deadline| deadline <= world.now);
+        assert_eq!(due, now < MANY, "it waits with sessions to serve");
+    }
+    world.end();
+}
+
+#[test]
+fn a_turn_takes_a_bounded_number_of_timers() {
+    let timers = Arc::new(AtomicUsize::new(0));
+    let count = timers.clone();
+    let act = move || -> Act {
+        let count = count.clone();
+        Box::new(move |now, call, deadline, _| {
+            match call {
+                Call::Opened => *deadline = Some(now.after(SECOND)),
+                Call::Timer => {
+                    *deadline = None;
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    };
+    let (mut world, _peers) = crowd(act, MANY);
+    world.now = world.now.after(2 * SECOND);
+    let mut before = 0;
+    while before < MANY {
+        world.run();
+        let now = timers.load(Ordering::Relaxed);
+        assert!(now > before && now - before <= ROUND, "{now} after {before}");
+        before = now;
+        let due = world.hub.deadline(world.now).is_some_and(|deadline| deadline <= world.now);
+        assert_eq!(due, now < MANY, "it waits with timers that are due");
+    }
+    world.end();
+}
+
+#[test]
+fn a_broadcast_reaches_a_bounded_number_of_sessions_a_turn() {
+    let (mut world, peers) = crowd(echo, MANY);
+    let visits = Arc::new(AtomicUsize::new(0));
+    for number in 0..3 {
+        let count = visits.clone();
+        let message = Message::text(format!("broadcast {number}"));
+        world
+            .handle
+            .broadcast_to(message, move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                true
+            })
+            .unwrap();
+    }
+    // Commands take effect in their order, for each session.
+    world.handle.send(peers[MANY - 1].id, Message::text("behind")).unwrap();
+    let mut before = 0;
+    let mut turns = 0;
+    while before < 3 * MANY {
+        world.run();
+        turns += 1;
+        let now = visits.load(Ordering::Relaxed);
+        assert!(now > before && now - before <= ROUND, "{now} after {before}");
+        before = now;
+    }
+    assert!(turns <= 3 * MANY / ROUND + 1, "{turns} turns");
+    world.settle();
+    assert_eq!(visits.load(Ordering::Relaxed), 3 * MANY);
+    let broadcasts = ["broadcast 0", "broadcast 1", "broadcast 2"].map(text);
+    for peer in &peers[..MANY - 1] {
+        assert_eq!(peer.got(), broadcasts);
+    }
+    assert_eq!(peers[MANY - 1].got(), [&broadcasts[..], &[text("behind")]].concat());
+    world.end();
+}
+
+/// Many short broadcasts cost as much as one long one.
+#[test]
+fn broadcasts_of_one_turn_share_its_visits() {
+    let (mut world, peers) = crowd(echo, 100);
+    for _ in 0..50 {
+        world.handle.broadcast(Message::text("x")).unwrap();
+    }
+    world.run();
+    let got: usize = peers.iter().map(|peer| peer.got().len()).sum();
+    assert!((1..=ROUND).contains(&got), "{got}");
+    world.settle();
+    let got: usize = peers.iter().map(|peer| peer.got().len()).sum::<usize>() + got;
+    assert_eq!(got, 50 * 100);
+    world.end();
+}
+
+#[test]
+fn a_broadcast_under_way_does_not_concern_who_joins_then() {
+    let (mut world, peers) = crowd(echo, MANY);
+    world.handle.broadcast(Message::text("early")).unwrap();
+    world.run();
+    assert!(heard(&peers) < MANY, "it is under way");
+    let late = world.connect();
+    late.feed(REQUEST);
+    // Who ends meanwhile is no hindrance, wherever the broadcast stands.
+    peers[ROUND].cut();
+    peers[MANY - 2].cut();
+    world.settle();
+    assert!(late.bytes().ends_with(b"\r\n\r\n"), "no message behind the 101");
+    assert!(peers[MANY - 1].got() == [text("early")]);
+    world.handle.broadcast(Message::text("for all")).unwrap();
+    world.settle();
+    assert_eq!(late.got(), [text("for all")]);
+    world.end();
+}
+
+#[test]
+fn a_filter_that_panics_ends_its_broadcast_only() {
+    let (mut world, peers) = crowd(echo, MANY);
+    let last = peers[MANY / 2].id;
+    world
+        .handle
+        .broadcast_to(Message::text("half"), move |client| {
+            assert!(client.id < last, "on purpose");
+            true
+        })
+        .unwrap();
+    world.handle.broadcast(Message::text("all")).unwrap();
+    world.settle();
+    assert_eq!(peers[0].got(), ["half", "all"].map(text));
+    assert_eq!(peers[MANY - 1].got(), [text("all")]);
+    world.end();
+}
+
+#[test]
+fn a_stop_closes_a_bounded_number_of_sessions_a_turn() {
+    let (mut world, peers) = crowd(echo, MANY);
+    world.handle.broadcast(Message::text("before")).unwrap();
+    world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    world.handle.broadcast(Message::text("too late")).unwrap();
+    let closing = |world: &mut World<App>| {
+        let mut closing = 0;
+        world.hub.clients(&mut |client| {
+            closing += usize::from(client.state == ClientState::Closing);
+        });
+        closing
+    };
+    let mut before = 0;
+    while before < MANY {
+        world.run();
+        let now = closing(&mut world);
+        assert!(now - before <= ROUND, "{now} after {before}");
+        assert!(now == 0 || world.hub.is_stopping() && !world.hub.admits(world.now));
+        before = now;
+    }
+    world.settle();
+    for peer in &peers {
+        assert_eq!(peer.got(), [text("before"), Got::Close(1001)]);
+        peer.bye(1001);
+    }
+    world.settle();
+    assert!(world.hub.is_over());
+}
+
+/// Its work is one session's: keys and ids stand for one another, and ids never come again.
+#[test]
+fn ids_are_never_given_twice() {
+    let mut world = echoes(settings(|settings| settings.sessions = 3));
+    let mut last: Option<Id> = None;
+    let mut open = vec![];
+    for round in 0..200 {
+        let peer = world.open();
+        assert!(last < Some(peer.id), "{:?} after {last:?}", peer.id);
+        last = Some(peer.id);
+        open.push(peer);
+        if open.len() == 3 {
+            open.remove(round % 3).cut();
+            world.settle();
+        }
+    }
+    world.end();
+}
+
+/// What a hub promises of evictions, by a list.
+#[derive(Default)]
+struct Model {
+    /// Who was heard last stands last.
+    staying: Vec<Id>,
+    leaving: Vec<Id>,
+}
+
+proptest! {
+    /// Whatever peers say and whoever is closed: the one that makes room is the one that was silent for longest.
+    #[test]
+    fn who_was_silent_for_longest_makes_room(deeds in proptest::collection::vec((0..4u8, 0..6usize), 1..80)) {
+        const PLACES: usize = 4;
+        let mut world = echoes(settings(|settings| {
+            settings.sessions = PLACES;
+            settings.capacity = Capacity::Evict;
+        }));
+        let mut peers: Vec<Peer> = vec![];
+        let mut model = Model::default();
+        for (deed, which) in deeds {
+            let peer = peers.get(which % peers.len().max(1)).cloned();
+            match (deed, peer) {
+                (0, Some(peer)) => {
+                    // One that is being closed is heard too.
+                    peer.text("here");
+                    let order = if model.staying.contains(&peer.id) { &mut model.staying } else { &mut model.leaving };
+                    order.retain(|id| *id != peer.id);
+                    order.push(peer.id);
+                }
+                (1, Some(peer)) => {
+                    world.handle.close(peer.id, CloseCode::NORMAL, "").unwrap();
+                    if model.staying.contains(&peer.id) {
+                        model.staying.retain(|id| *id != peer.id);
+                        model.leaving.push(peer.id);
+                    }
+                }
+                (2, Some(peer)) => {
+                    peer.cut();
+                    model.staying.retain(|id| *id != peer.id);
+                    model.leaving.retain(|id| *id != peer.id);
+                }
+                _ => {
+                    let cut = (model.staying.len() + model.leaving.len() + 1 >= PLACES + 8 && !model.leaving.is_empty())
+                        .then(|| model.leaving.remove(0));
+                    if model.staying.len() == PLACES {
+                        let silent = model.staying.remove(0);
+                        model.leaving.push(silent);
+                    }
+                    let peer = world.connect();
+                    peer.feed(REQUEST);
+                    model.staying.push(peer.id);
+                    peers.push(peer);
+                    peers.retain(|peer| Some(peer.id) != cut);
+                }
+            }
+            world.settle();
+            world.now = world.now.after(SECOND / 1000);
+            peers.retain(|peer| !peer.is_gone());
+            let mut staying = vec![];
+            let mut leaving = vec![];
+            for client in world.handle.clients() {
+                let closing = client.state == ClientState::Closing;
+                if closing { leaving.push(client.id) } else { staying.push(client.id) }
+            }
+            let sorted = |ids: &[Id]| {
+                let mut ids = ids.to_vec();
+                ids.sort();
+                ids
+            };
+            prop_assert_eq!(staying, sorted(&model.staying));
+            prop_assert_eq!(leaving, sorted(&model.leaving));
+        }
+        world.end();
+    }
+}
