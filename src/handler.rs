@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::connection::{Connection, State, Step};
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
-use crate::handshake::{Accept, Answer, HandshakeStep, Rejection, Request, ServerHandshake};
+use crate::handshake::{Accept, Answer, Decide, HandshakeStep, Refusal, Rejection, Request, ServerHandshake};
 use crate::outbox::{Halt, Outbox, Outgoing};
 use crate::role::{Role, Server};
 use crate::time::Instant;
@@ -23,6 +23,13 @@ pub trait Handler {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         let _ = request;
         Answer::Accept(Accept::default())
+    }
+
+    /// The request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, or fails a check behind
+    /// [`request`](Self::request); [`Answer::Reject`] too. Not called for [`Answer::Respond`]. Called once at most; the
+    /// place to log it. `request` is `None` where there is none that can be read, and for [`Rejection::Internal`].
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let _ = (request, refusal);
     }
 
     /// The connection is open, with the subprotocol at this place of
@@ -82,7 +89,7 @@ pub struct Busy;
 
 impl Handler for Busy {
     fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Respond(Rejection::Unavailable.response())
+        Answer::Reject(Rejection::Unavailable)
     }
 
     fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
@@ -275,12 +282,25 @@ enum Phase<'c> {
 pub enum Outcome {
     /// A connection was open, and is closed.
     Closed(Cause),
-    /// The request was answered with this status.
-    Refused(u16),
+    /// The request got another answer than an upgrade.
+    Refused(Refusal),
     /// There was no request, or nobody to read the answer.
     Vanished,
     /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
     HandOver,
+}
+
+/// A handler that decides about a request.
+struct Deciding<'h, H>(&'h mut H);
+
+impl<H: Handler> Decide for Deciding<'_, H> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        self.0.request(request)
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        self.0.refused(request, refusal);
+    }
 }
 
 impl Outcome {
@@ -326,11 +346,11 @@ impl<'c> Session<'c> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Next<Outcome> {
         if let Phase::Handshake(handshake) = &mut self.phase {
-            match handshake.poll(now, head, rx, tx, |request| handler.request(request)) {
+            match handshake.poll_with(now, head, rx, tx, &mut Deciding(handler)) {
                 HandshakeStep::Wait { deadline } => return Next::Wait { deadline },
                 HandshakeStep::Shutdown => return Next::Shutdown,
                 HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
-                HandshakeStep::Refused(status) => return Next::Done(Outcome::Refused(status)),
+                HandshakeStep::Refused(refusal) => return Next::Done(Outcome::Refused(refusal)),
                 HandshakeStep::Vanished => return Next::Done(Outcome::Vanished),
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, handshake.config(), now);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
 use sansocket::blocking::{Accepted, Connected, Error, Stream, SystemKeys, WebSocket, serve};
-use sansocket::handshake::{Accept, Address, Answer, Connect, Reply, Request, Response};
+use sansocket::handshake::{Accept, Address, Answer, Connect, Rejection, Reply, Request, Response};
 use sansocket::{
     Assembler, Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Outbox,
     Outcome, Payload, SendError, Server, Timeout,
@@ -209,7 +209,10 @@ fn a_refusal_shows_status_headers_and_body() {
         }
         Connected::WebSocket(..) => panic!("accepted"),
     }
-    assert_eq!(server.join().unwrap().unwrap_err().to_string(), "the request was answered with status 401");
+    assert_eq!(
+        server.join().unwrap().unwrap_err().to_string(),
+        "refused with 401: answered by the application"
+    );
 }
 
 #[test]
@@ -222,7 +225,7 @@ fn a_peer_may_reset_what_is_refused() {
             }
             let busy = Response::text(503, "later");
             match WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(busy)) {
-                Err(Error::Refused(status)) => Outcome::Refused(status),
+                Err(Error::Refused(refusal)) => Outcome::Refused(refusal),
                 other => panic!("{other:?}"),
             }
         });
@@ -230,7 +233,11 @@ fn a_peer_may_reset_what_is_refused() {
         // What is left unread makes a reset of the close.
         client.read_exact(&mut [0; 16]).unwrap();
         drop(client);
-        assert_eq!(server.join().unwrap(), Outcome::Refused(503));
+        let reason = by_handler.then_some(Rejection::Unavailable);
+        match server.join().unwrap() {
+            Outcome::Refused(refusal) => assert_eq!((refusal.status, refusal.reason), (503, reason)),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -259,7 +266,7 @@ fn at_capacity_the_answer_is_503() {
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"), "{answer}");
     drop(client);
-    assert_eq!(server.join().unwrap(), Outcome::Refused(503));
+    assert_eq!(server.join().unwrap(), Outcome::Refused(Rejection::Unavailable.into()));
 }
 
 /// Sends without end, and remembers how that ended.

@@ -445,7 +445,7 @@ fn the_page_and_what_is_not_there() {
             assert!(method == "HEAD" || answer.body == page);
         }
         assert_eq!(answer.field("Allow"), (status == 405).then_some("GET, HEAD"));
-        assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(status)), 1));
+        assert_eq!((drive.refused(), drive.shutdowns), (Some(status), 1));
     }
 }
 

@@ -838,8 +838,9 @@ fn v06_counters_agree_with_what_went_through_the_pipes() {
     assert_eq!((counters.delivered, counters.lost), (8, 0));
     let closed = counters.closed;
     assert_eq!((closed.clean, closed.violation, closed.vanished), (1, 1, 2));
-    // Both were answered and 426 and 400 are one sort; the last had nothing to say.
-    assert_eq!((counters.refused.bad_request, counters.refused.vanished), (2, 1));
+    // The page got 426, what is no HTTP 400; the last had nothing to say.
+    let refused = counters.refused;
+    assert_eq!((refused.upgrade, refused.not_http, refused.vanished), (1, 1, 1));
     assert_eq!(world.hub.application().ended.len(), 7);
     assert_eq!(world.hub.application().closed.lock().unwrap().len(), 4);
 }

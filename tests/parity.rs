@@ -50,7 +50,7 @@ fn g2_the_golden_key_is_refused_unless_it_is_allowed_by_name() {
             let mut drive = Drive::new(&mut memory, &strict, Echo::new(quiet));
             pieces.iter().for_each(|piece| drive.send(piece));
             drive.end();
-            assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(400)), 1));
+            assert_eq!((drive.refused(), drive.shutdowns), (Some(400), 1));
             let answer = Http::parse(&drive.out);
             answer.check_closing(true);
             answers.push(answer);

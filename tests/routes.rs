@@ -101,7 +101,7 @@ fn h01_method_and_path() {
     }
     served.rest();
     let refused = served.inside(|control| control.counters()).refused;
-    assert_eq!((refused.answered, refused.not_found, refused.bad_request), (6, 13, 1), "{refused:?}");
+    assert_eq!((refused.answered, refused.not_found, refused.upgrade), (6, 13, 1), "{refused:?}");
     served.finish();
 }
 
@@ -366,7 +366,7 @@ fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
     assert_eq!(asked.try_iter().count(), 1);
     assert_eq!(peer.say("?"), "welcome");
     peer.close();
-    assert_eq!(served.inside(|control| control.counters()).refused.forbidden, 1);
+    assert_eq!(served.inside(|control| control.counters()).refused.origin, 1);
     served.finish();
 }
 

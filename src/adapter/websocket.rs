@@ -12,7 +12,7 @@ use crate::error::SendError;
 use crate::event::{Event, Payload};
 use crate::frame::Kind;
 use crate::handshake::{
-    Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Request,
+    Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Refusal, Request,
     ServerHandshake,
 };
 use crate::message::{Assembler, Storage};
@@ -56,9 +56,9 @@ pub enum Error<E> {
     /// No opening handshake.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The request was answered with this status.
-    #[error("the request was answered with status {0}")]
-    Refused(u16),
+    /// The request got another answer than an upgrade.
+    #[error("refused with {0}")]
+    Refused(Refusal),
     /// The message is larger than the memory for it.
     #[error("the message is larger than the memory for it")]
     MessageTooLarge,
@@ -120,7 +120,7 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
-                HandshakeStep::Refused(status) => return Err(Error::Refused(status)),
+                HandshakeStep::Refused(refusal) => return Err(Error::Refused(refusal)),
                 HandshakeStep::Vanished => {
                     return Err(failed.map_or(HandshakeError::Vanished.into(), Error::Transport));
                 }

@@ -15,5 +15,5 @@ pub use head::{BadHead, Fields};
 pub use key::{AcceptKey, accept_key};
 pub use origin::Origin;
 pub use request::Request;
-pub use response::{Body, Fault, Rejection, Response};
-pub use server::{Accept, Answer, HandshakeStep, ServerHandshake};
+pub use response::{Body, Fault, Refusal, Rejection, Response};
+pub use server::{Accept, Answer, Decide, HandshakeStep, ServerHandshake};

@@ -15,9 +15,7 @@ use super::request::Request;
 ///
 /// fn answer(known: &[String], request: &Request<'_>) -> Answer<'static> {
 ///     match request.origin() {
-///         Some(origin) if !known.iter().any(|known| known == origin) => {
-///             Answer::Respond(Rejection::Forbidden.response())
-///         }
+///         Some(origin) if !known.iter().any(|known| known == origin) => Answer::Reject(Rejection::Forbidden),
 ///         _ => Answer::Accept(Accept { origin: Origin::Any, ..Accept::default() }),
 ///     }
 /// }

@@ -29,7 +29,7 @@ impl<'h> Request<'h> {
         let mut request = httparse::Request::new(headers.get_mut(..count).unwrap_or_default());
         match request.parse(head) {
             Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::TooLarge),
+            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::TooManyFields),
             Ok(httparse::Status::Partial) | Err(_) => return Err(Fault::NotHttp.into()),
         }
         let (method, target) = request.method.zip(request.path).ok_or(Fault::NotHttp)?;

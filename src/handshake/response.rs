@@ -18,10 +18,18 @@ pub enum Rejection {
     MethodNotAllowed,
     /// 408: the request took too long.
     Timeout,
+    /// 411: the body has no `Content-Length`.
+    #[cfg(feature = "hub")]
+    LengthRequired,
+    /// 413: the body is larger than the application wants it.
+    #[cfg(feature = "hub")]
+    BodyTooLarge,
     /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): no upgrade, or none to version 13.
     UpgradeRequired,
-    /// 431: the head is longer, or has more fields, than the limits allow.
+    /// 431: the head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
     TooLarge,
+    /// 431: the head has more fields than [`Limits::headers`](crate::Limits::headers).
+    TooManyFields,
     /// 500: what was to be answered cannot be.
     Internal,
     /// 503: no room for another connection.
@@ -42,6 +50,9 @@ pub enum Fault {
     Connection,
     /// A request with a body.
     Body,
+    /// `Content-Length` is no number, or came twice.
+    #[cfg(feature = "hub")]
+    Length,
     /// No `Sec-WebSocket-Version`.
     Version,
     /// No key, or not one of 16 bytes.
@@ -56,6 +67,18 @@ pub enum Fault {
     VersionTwice,
     /// Two `Sec-WebSocket-Key`s.
     KeyTwice,
+}
+
+/// An answer other than the 101: its status, and why the server gave it.
+///
+/// Displays as `403: the origin is not allowed (Accept::origin)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The status code.
+    pub status: u16,
+    /// The server's own reason; `None` where the application chose the answer.
+    pub reason: Option<Rejection>,
 }
 
 /// An HTTP answer other than the 101. It closes the connection.
@@ -96,23 +119,29 @@ impl Rejection {
             Self::Forbidden => 403,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
+            #[cfg(feature = "hub")]
+            Self::LengthRequired => 411,
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => 413,
             Self::UpgradeRequired => 426,
-            Self::TooLarge => 431,
+            Self::TooLarge | Self::TooManyFields => 431,
             Self::Internal => 500,
             Self::Unavailable => 503,
         }
     }
 
-    /// What was wrong, in words; the body of the answer.
+    /// What was wrong, in words for the peer: the body of the answer.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             Self::BadRequest(fault) => match fault {
-                Fault::NotHttp => "this is not an HTTP/1.1 request",
+                Fault::NotHttp => "not an HTTP/1.1 request",
                 Fault::HttpVersion => "an upgrade needs HTTP/1.1",
                 Fault::Host => "Host is missing or malformed",
                 Fault::Connection => "Connection does not have the token Upgrade",
                 Fault::Body => "an upgrade has no body",
+                #[cfg(feature = "hub")]
+                Fault::Length => "Content-Length is malformed",
                 Fault::Version => "Sec-WebSocket-Version is missing",
                 Fault::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
                 Fault::Protocol => "none of the subprotocols is spoken here",
@@ -121,11 +150,16 @@ impl Rejection {
                 Fault::VersionTwice => "Sec-WebSocket-Version came twice",
                 Fault::KeyTwice => "Sec-WebSocket-Key came twice",
             },
-            Self::Forbidden => "this origin is not welcome",
+            Self::Forbidden => "the origin is not allowed",
             Self::MethodNotAllowed => "the method is not GET",
             Self::Timeout => "the request took too long",
+            #[cfg(feature = "hub")]
+            Self::LengthRequired => "send a Content-Length",
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => "the body is too large",
             Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
-            Self::TooLarge => "the head of the request is too large",
+            Self::TooLarge => "the head is too large",
+            Self::TooManyFields => "too many fields",
             Self::Internal => "the answer could not be written",
             Self::Unavailable => "no room for another connection",
         }
@@ -149,13 +183,51 @@ impl Rejection {
     }
 }
 
+/// What was wrong, in words for the server's operator: they name the setting that decides it.
 impl core::fmt::Display for Rejection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.text())
+        f.write_str(self.text())?;
+        f.write_str(match self {
+            Self::BadRequest(Fault::Key) => " (Config::allow_malformed_key)",
+            Self::BadRequest(Fault::Protocol) => " (Accept::protocols)",
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => " (Choice::Body)",
+            Self::Forbidden => " (Accept::origin)",
+            Self::Timeout => " (Timeouts::handshake)",
+            Self::TooLarge => " (Limits::head, and the memory for it)",
+            Self::TooManyFields => " (Limits::headers)",
+            _ => "",
+        })
     }
 }
 
 impl core::error::Error for Rejection {}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: ", self.status)?;
+        match &self.reason {
+            Some(reason) => reason.fmt(f),
+            None => f.write_str("answered by the application"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl From<Rejection> for Refusal {
+    fn from(reason: Rejection) -> Self {
+        Self { status: reason.status(), reason: Some(reason) }
+    }
+}
+
+impl Refusal {
+    /// An answer that the application chose.
+    #[must_use]
+    pub const fn answered(status: u16) -> Self {
+        Self { status, reason: None }
+    }
+}
 
 impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {

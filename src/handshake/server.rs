@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::Scanner;
+use core::marker::PhantomData;
+
+use super::head::{BadHead, Scanner};
 use super::key::{AcceptKey, accept_key};
 use super::origin::Origin;
 use super::request::Request;
-use super::response::{Fault, Rejection, Response, write_switch};
+use super::response::{Fault, Refusal, Rejection, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::Config;
 use crate::time::Instant;
@@ -16,10 +18,25 @@ use crate::time::Instant;
 pub enum Answer<'s> {
     /// The upgrade is welcome. Where the request is none, or a wrong one, it is refused as it deserves.
     Accept(Accept<'s>),
+    /// A refusal in the server's own words, for this reason.
+    Reject(Rejection),
     /// Another answer, which closes the connection: a page, a 401, a 404.
     Respond(Response<'s>),
     /// The request is somebody else's: its bytes stay in the buffer, untouched.
     HandOver,
+}
+
+/// Answers a request, and is told of a refusal.
+pub trait Decide {
+    /// Answers the request, which is here whole. Called once at most.
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s>;
+
+    /// Is told that the request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, or fails
+    /// a check behind [`decide`](Self::decide); [`Answer::Reject`] too. Not called for [`Answer::Respond`]. Called
+    /// once at most. `request` is `None` where there is none that can be read, and for [`Rejection::Internal`].
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let _ = (request, refusal);
+    }
 }
 
 /// How an upgrade is accepted.
@@ -56,8 +73,8 @@ pub enum HandshakeStep {
     Open(Option<usize>),
     /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
     HandOver,
-    /// Over, without a connection: the answer had this status code, and is written. Drop the transport.
-    Refused(u16),
+    /// Over, without a connection: the request got this answer, and it is written. Drop the transport.
+    Refused(Refusal),
     /// Over, without an answer: the peer was gone, did not read it, or asked for nothing in time. Drop the
     /// transport.
     Vanished,
@@ -84,15 +101,13 @@ enum Phase {
     /// The request is being received.
     Request,
     /// The answer is on its way: its head out of the head buffer, then the rest of its body. Then an open
-    /// connection, or the end with this status.
+    /// connection, or the end.
     Answer {
         body: &'static [u8],
         end: HandshakeStep,
     },
     /// The answer is written; the peer is to close.
-    Shut {
-        status: u16,
-    },
+    Shut(Refusal),
     Done(HandshakeStep),
 }
 
@@ -127,6 +142,18 @@ impl<'c> ServerHandshake<'c> {
         tx: &mut TransmitBuffer<'_>,
         decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
     ) -> HandshakeStep {
+        self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
+    }
+
+    /// Does what [`poll`](Self::poll) does, and tells of refusals too.
+    pub fn poll_with(
+        &mut self,
+        now: Instant,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+        decide: &mut impl Decide,
+    ) -> HandshakeStep {
         if let Phase::Request = self.phase {
             self.read(now, head, rx, decide);
         }
@@ -136,9 +163,9 @@ impl<'c> ServerHandshake<'c> {
             let body = body.get(n..).unwrap_or_default();
             let all = head.is_empty() && body.is_empty();
             self.phase = match end {
-                HandshakeStep::Refused(status) if all && tx.is_empty() => {
+                HandshakeStep::Refused(refusal) if all && tx.is_empty() => {
                     // What is written is gone: now the peer may learn that this was all.
-                    self.phase = Phase::Shut { status };
+                    self.phase = Phase::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
                     return HandshakeStep::Shutdown;
                 }
@@ -150,16 +177,16 @@ impl<'c> ServerHandshake<'c> {
                 self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
         }
-        if let Phase::Shut { status } = self.phase {
+        if let Phase::Shut(refusal) = self.phase {
             // Whatever follows a refused upgrade is not read as a request.
             rx.consume(usize::MAX);
             if rx.is_ended() {
-                self.phase = Phase::Done(HandshakeStep::Refused(status));
+                self.phase = Phase::Done(HandshakeStep::Refused(refusal));
             }
         }
         let late = now >= self.deadline;
         match self.phase {
-            Phase::Shut { status } if late => self.phase = Phase::Done(HandshakeStep::Refused(status)),
+            Phase::Shut(refusal) if late => self.phase = Phase::Done(HandshakeStep::Refused(refusal)),
             // The peer does not read: without the whole answer there is no connection.
             Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Vanished),
             _ => {}
@@ -183,7 +210,7 @@ impl<'c> ServerHandshake<'c> {
                 let n = spare.len().min(limit).min(room);
                 spare.get_mut(..n).unwrap_or_default()
             }
-            Phase::Shut { .. } => rx.spare(),
+            Phase::Shut(_) => rx.spare(),
             Phase::Answer { .. } | Phase::Done(_) => &mut [],
         }
     }
@@ -203,50 +230,65 @@ impl<'c> ServerHandshake<'c> {
     /// The transport failed.
     pub fn reset(&mut self) {
         self.phase = Phase::Done(match self.phase {
-            Phase::Shut { status } => HandshakeStep::Refused(status),
+            Phase::Shut(refusal) => HandshakeStep::Refused(refusal),
             _ => HandshakeStep::Vanished,
         });
     }
 
-    fn read<'s>(
+    fn read(
         &mut self,
         now: Instant,
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+        decide: &mut impl Decide,
     ) {
         let filled = head.filled();
-        let decision = match self.scanner.find(filled) {
+        let (mut rest, mut to_head) = (&[][..], false);
+        let request = match self.scanner.find(filled) {
             Ok(Some(len)) => {
-                let (request, rest) = filled.split_at_checked(len).unwrap_or((filled, &[]));
-                let decision = decide_on(request, self.config, decide);
-                if let Decision::HandOver = decision {
-                    self.phase = Phase::Done(HandshakeStep::HandOver);
-                    return;
-                }
-                if let Decision::Switch { config, .. } = decision {
-                    self.config = config.unwrap_or(self.config);
-                    // A frame may come with the request.
-                    rx.feed(rest);
-                }
-                decision
+                let (head, behind) = filled.split_at_checked(len).unwrap_or((filled, &[]));
+                rest = behind;
+                Request::parse(head, self.config)
             }
             Ok(None) if filled.len() >= self.config.limits.head.min(head.capacity()) => {
-                Decision::from(Rejection::TooLarge)
+                Err(Rejection::TooLarge)
             }
-            Ok(None) if head.is_ended() => {
+            Ok(None) if !head.is_ended() && now < self.deadline => return,
+            Ok(None) if head.is_ended() || filled.is_empty() => {
                 self.phase = Phase::Done(HandshakeStep::Vanished);
                 return;
             }
-            Ok(None) if now < self.deadline => return,
-            Ok(None) if filled.is_empty() => {
-                self.phase = Phase::Done(HandshakeStep::Vanished);
-                return;
-            }
-            Ok(None) => Decision::from(self.late),
-            Err(_) => Decision::from(Rejection::from(Fault::NotHttp)),
+            Ok(None) => Err(self.late),
+            Err(_) => Err(Fault::NotHttp.into()),
         };
-        if !matches!(decision, Decision::Switch { .. }) {
+        let decision = match &request {
+            Ok(request) => {
+                to_head = request.method() == "HEAD";
+                match decide.decide(request) {
+                    Answer::Accept(accept) => accept.check(request, self.config),
+                    Answer::Reject(rejection) => Err(rejection),
+                    Answer::Respond(response) => Ok(Decision::Respond(response, None)),
+                    Answer::HandOver => {
+                        self.phase = Phase::Done(HandshakeStep::HandOver);
+                        return;
+                    }
+                }
+            }
+            Err(rejection) => Err(*rejection),
+        };
+        let told = decision.is_err();
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(rejection) => {
+                decide.refused(request.as_ref().ok(), &rejection.into());
+                Decision::Respond(rejection.response(), Some(rejection))
+            }
+        };
+        if let Decision::Switch { config, .. } = decision {
+            self.config = config.unwrap_or(self.config);
+            // A frame may come with the request.
+            rx.feed(rest);
+        } else {
             let write = self.config.timeouts.write;
             self.deadline = now.plus(write);
             self.limit = now.at_slowest(write);
@@ -254,31 +296,30 @@ impl<'c> ServerHandshake<'c> {
         if head.is_ended() {
             rx.fill(0);
         }
-        let (end, body) = head.rewrite(|memory| decision.write(memory));
+        let written = head.rewrite(|memory| decision.write(memory, to_head));
+        // What is to be answered cannot be written: the peer learns that much.
+        let (end, body) = written.unwrap_or_else(|_| {
+            let reason = Rejection::Internal;
+            if !told {
+                decide.refused(None, &reason.into());
+            }
+            let body = head.rewrite(|memory| reason.response().write(memory, to_head).unwrap_or_default());
+            (HandshakeStep::Refused(reason.into()), body)
+        });
         self.phase = Phase::Answer { body, end };
     }
 }
 
-fn decide_on<'s>(
-    head: &[u8],
-    config: &Config,
-    decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
-) -> Decision<'s> {
-    let request = match Request::parse(head, config) {
-        Ok(request) => request,
-        Err(rejection) => return rejection.into(),
-    };
-    let to_head = request.method() == "HEAD";
-    match decide(&request) {
-        Answer::Accept(accept) => accept
-            .check(&request, config)
-            .unwrap_or_else(|rejection| Decision::Respond { response: rejection.response(), to_head }),
-        Answer::Respond(response) => Decision::Respond { response, to_head },
-        Answer::HandOver => Decision::HandOver,
+/// A closure that decides; what it answers borrows for `'a`.
+struct Once<'a, F>(Option<F>, PhantomData<Answer<'a>>);
+
+impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a>> Decide for Once<'a, F> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        self.0.take().map_or(Answer::HandOver, |decide| decide(request))
     }
 }
 
-/// What is to be done with a request; nothing of it borrows the request.
+/// What a request is answered with; nothing of it borrows the request.
 enum Decision<'s> {
     Switch {
         key: AcceptKey,
@@ -286,11 +327,7 @@ enum Decision<'s> {
         headers: &'s [(&'s str, &'s str)],
         config: Option<&'static Config>,
     },
-    Respond {
-        response: Response<'s>,
-        to_head: bool,
-    },
-    HandOver,
+    Respond(Response<'s>, Option<Rejection>),
 }
 
 impl<'s> Accept<'s> {
@@ -311,33 +348,27 @@ impl<'s> Accept<'s> {
 
 impl Decision<'_> {
     /// Writes the head of the answer: how long it is, what comes of it, and what is left of its body.
-    fn write(&self, memory: &mut [u8]) -> (usize, (HandshakeStep, &'static [u8])) {
-        let written = match self {
+    fn write(
+        &self,
+        memory: &mut [u8],
+        to_head: bool,
+    ) -> (usize, Result<(HandshakeStep, &'static [u8]), BadHead>) {
+        let (end, written) = match self {
             Self::Switch { key, protocol, headers, .. } => {
                 let open = HandshakeStep::Open(protocol.map(|(place, _)| place));
-                write_switch(memory, key, protocol.map(|(_, name)| name), headers)
-                    .map(|n| (n, (open, &[][..])))
+                (
+                    open,
+                    write_switch(memory, key, protocol.map(|(_, name)| name), headers).map(|n| (n, &[][..])),
+                )
             }
-            Self::Respond { response, to_head } => {
-                let refused = HandshakeStep::Refused(response.status);
-                response.write(memory, *to_head).map(|(n, body)| (n, (refused, body)))
+            Self::Respond(response, reason) => {
+                let refusal = Refusal { status: response.status, reason: *reason };
+                (HandshakeStep::Refused(refusal), response.write(memory, to_head))
             }
-            Self::HandOver => Ok((0, (HandshakeStep::HandOver, &[][..]))),
         };
-        // What the application wants to say cannot be said: the peer learns that much.
-        written.unwrap_or_else(|_| {
-            let refused = HandshakeStep::Refused(500);
-            let to_head = matches!(self, Self::Respond { to_head: true, .. });
-            match Rejection::Internal.response().write(memory, to_head) {
-                Ok((n, body)) => (n, (refused, body)),
-                Err(_) => (0, (refused, &[])),
-            }
-        })
-    }
-}
-
-impl From<Rejection> for Decision<'_> {
-    fn from(rejection: Rejection) -> Self {
-        Self::Respond { response: rejection.response(), to_head: false }
+        match written {
+            Ok((n, body)) => (n, Ok((end, body))),
+            Err(bad) => (0, Err(bad)),
+        }
     }
 }

@@ -8,7 +8,7 @@ use core::fmt;
 use crate::cause::Cause;
 use crate::event::{Event, Payload};
 use crate::handler::Handler;
-use crate::handshake::{Answer, Request};
+use crate::handshake::{Answer, Refusal, Request};
 use crate::outbox::{Halt, Outbox};
 use crate::time::Instant;
 
@@ -32,6 +32,7 @@ impl AnyHandler {
 /// [`Handler`], without what is generic.
 trait Erased {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s>;
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal);
     fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut dyn Outbox) -> Result<(), Halt>;
     fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut dyn Outbox) -> Result<(), Halt>;
     fn writable(&mut self, now: Instant, out: &mut dyn Outbox) -> Result<(), Halt>;
@@ -43,6 +44,10 @@ trait Erased {
 impl<H: Handler> Erased for H {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         Handler::request(self, request)
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        Handler::refused(self, request, refusal);
     }
 
     fn opened(
@@ -83,6 +88,10 @@ impl<H: Handler> Erased for H {
 impl Handler for AnyHandler {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         self.0.request(request)
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        self.0.refused(request, refusal);
     }
 
     fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {

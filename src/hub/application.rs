@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::handle::Client;
 use crate::handler::{Handler, Outcome};
-use crate::handshake::{Accept, Answer, Request, Response};
+use crate::handshake::{Accept, Answer, Refusal, Request, Response};
 
 /// What a hub serves: it gives each connection its [`Handler`], and answers other requests. Its own data are the hub's.
 pub trait Application<S>: 'static {
@@ -35,6 +35,14 @@ pub trait Application<S>: 'static {
         let _ = (client, socket, received);
     }
 
+    /// A request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, found no place, or fails a
+    /// check behind what [`request`](Self::request) or the handler answered; [`Answer::Reject`] too. Not called for a
+    /// [`Page`] or an [`Answer::Respond`]. Called once at most for each request; the place to log it. `request` is `None`
+    /// where there is none that can be read, and for [`Rejection::Internal`](crate::handshake::Rejection::Internal).
+    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let _ = (client, request, refusal);
+    }
+
     /// A session has ended; `None` where its handler panicked. A connection's handler has been told before.
     fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
         let _ = (client, outcome);
@@ -48,7 +56,7 @@ pub enum Choice<'s, H> {
     Handler(H),
     /// The same, but accepted like this: its handler is not asked.
     Accept(H, Accept<'s>),
-    /// An answer at once, or none: [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has no handler, and
+    /// An answer at once, or none: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has no handler, and
     /// becomes 500.
     Answer(Answer<'s>),
     /// An answer at once, of its own memory.

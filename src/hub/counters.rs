@@ -4,6 +4,7 @@
 
 use crate::cause::{Cause, End, Timeout};
 use crate::handler::Outcome;
+use crate::handshake::{Fault, Refusal, Rejection};
 
 /// What a hub has done since it began; a copy can be had at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,24 +34,42 @@ pub struct Counters {
     pub closed: Closed,
 }
 
-/// Requests that were not upgraded, by what they were answered with.
+/// Requests that were not upgraded, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Statuses below 400: pages.
+    /// The application answered with a status below 400: a page, a redirect.
     pub answered: u64,
-    /// 401 and 403.
+    /// The application answered with 401 or 403.
     pub forbidden: u64,
-    /// 404 and 405.
+    /// The application answered with 404 or 405.
     pub not_found: u64,
-    /// 408: the request took too long.
-    pub timeout: u64,
-    /// 503: at capacity.
-    pub unavailable: u64,
-    /// Other statuses from 400 to 499: wrong requests.
-    pub bad_request: u64,
-    /// Other statuses from 500 on.
+    /// The application answered with another status from 400 to 499.
+    pub declined: u64,
+    /// The application answered with a status from 500 on, or its answer could not be written: 500.
     pub failed: u64,
+    /// The page's origin is not allowed: 403.
+    pub origin: u64,
+    /// Not an HTTP request: 400.
+    pub not_http: u64,
+    /// None of the subprotocols on offer is spoken here: 400.
+    pub protocol: u64,
+    /// A field of the upgrade is missing, wrong, or there twice; a body that is not announced as it has to be: 400, 411.
+    pub bad_request: u64,
+    /// An upgrade with another method than GET: 405.
+    pub method: u64,
+    /// The request took too long: 408.
+    pub timeout: u64,
+    /// The body is too large: 413.
+    pub body: u64,
+    /// No upgrade to version 13 of WebSocket where only that is served: 426.
+    pub upgrade: u64,
+    /// The head is larger than its limit or its memory: 431.
+    pub head: u64,
+    /// The head has more fields than its limit: 431.
+    pub fields: u64,
+    /// At capacity: 503.
+    pub unavailable: u64,
     /// The peer vanished, asked for nothing in time, or was closed before there was an answer.
     pub vanished: u64,
     /// Requests that were handed over.
@@ -83,16 +102,36 @@ impl Counters {
             Outcome::Closed(cause) => self.closed.by(cause),
             Outcome::HandOver => &mut self.refused.handed_over,
             Outcome::Vanished => &mut self.refused.vanished,
-            Outcome::Refused(status) => match status {
-                ..=399 => &mut self.refused.answered,
-                401 | 403 => &mut self.refused.forbidden,
-                404 | 405 => &mut self.refused.not_found,
-                408 => &mut self.refused.timeout,
-                503 => &mut self.refused.unavailable,
-                400..=499 => &mut self.refused.bad_request,
-                _ => &mut self.refused.failed,
-            },
+            Outcome::Refused(refusal) => self.refused.by(refusal),
         });
+    }
+}
+
+impl Refused {
+    const fn by(&mut self, refusal: Refusal) -> &mut u64 {
+        let Some(reason) = refusal.reason else {
+            return match refusal.status {
+                ..=399 => &mut self.answered,
+                401 | 403 => &mut self.forbidden,
+                404 | 405 => &mut self.not_found,
+                400..=499 => &mut self.declined,
+                _ => &mut self.failed,
+            };
+        };
+        match reason {
+            Rejection::BadRequest(Fault::NotHttp) => &mut self.not_http,
+            Rejection::BadRequest(Fault::Protocol) => &mut self.protocol,
+            Rejection::BadRequest(_) | Rejection::LengthRequired => &mut self.bad_request,
+            Rejection::Forbidden => &mut self.origin,
+            Rejection::MethodNotAllowed => &mut self.method,
+            Rejection::Timeout => &mut self.timeout,
+            Rejection::BodyTooLarge => &mut self.body,
+            Rejection::UpgradeRequired => &mut self.upgrade,
+            Rejection::TooLarge => &mut self.head,
+            Rejection::TooManyFields => &mut self.fields,
+            Rejection::Internal => &mut self.failed,
+            Rejection::Unavailable => &mut self.unavailable,
+        }
     }
 }
 

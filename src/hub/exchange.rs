@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use super::application::{Application, Page};
 use super::counters::Counters;
 use super::handle::Client;
+use super::note::note_refusal;
 use super::socket::{Failed, Io, Socket};
 use super::turn::{STEPS, Turn};
 use crate::config::Config;
 use crate::handler::Outcome;
-use crate::handshake::{Rejection, Request};
+use crate::handshake::{Fault, Refusal, Rejection, Request};
 use crate::time::Instant;
 
 /// How a request is answered that is not upgraded.
@@ -36,14 +37,16 @@ pub(super) struct Exchange {
     deadline: Instant,
     /// The last moment for an answer that is read slowly.
     limit: Instant,
+    /// Nobody was told yet why there is no other answer.
+    untold: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Receive,
-    Answer(u16),
+    Answer(Refusal),
     /// The answer is written, the peer is to close.
-    Shut(u16),
+    Shut(Refusal),
 }
 
 impl Exchange {
@@ -63,23 +66,25 @@ impl Exchange {
             stage: Stage::Receive,
             deadline: now.plus(config.timeouts.handshake),
             limit: Instant::NEVER,
+            untold: None,
         };
         let limit = match reply {
             Reply::Body(limit) => limit,
             Reply::Page(page) => {
-                exchange.answer(&page, now);
+                exchange.answer(&page, None, now);
                 return exchange;
             }
         };
-        match exchange.request().map(|request| (body_len(&request, limit), expects(&request))) {
-            Ok((Ok(len), expects)) => {
+        let asked =
+            exchange.request().and_then(|request| Ok((body_len(&request, limit)?, expects(&request))));
+        match asked {
+            Ok((len, expects)) => {
                 exchange.len = end.saturating_add(len);
                 if expects && exchange.request.len() < exchange.len {
                     exchange.answer = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
                 }
             }
-            Ok((Err(page), _)) => exchange.answer(&page, now),
-            Err(rejection) => exchange.answer(&Page::text(rejection.status(), rejection.text()), now),
+            Err(rejection) => exchange.reject(rejection, now),
         }
         exchange
     }
@@ -106,7 +111,7 @@ impl Exchange {
         match self.go_on(now, application, client, io, counters) {
             Ok(turn) => turn,
             Err(Failed) => Turn::Ended(match self.stage {
-                Stage::Shut(status) => Outcome::Refused(status),
+                Stage::Shut(refusal) => Outcome::Refused(refusal),
                 Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
             }),
         }
@@ -123,6 +128,11 @@ impl Exchange {
     ) -> Result<Turn, Failed> {
         let end = |outcome| Ok(Turn::Ended(outcome));
         for _ in 0..STEPS {
+            if let Some(refusal) = self.untold.take() {
+                let request = self.request().ok();
+                note_refusal(client, request.as_ref(), &refusal);
+                application.refused(client, request.as_ref(), &refusal);
+            }
             while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
                 let Some(n) = io.send([rest, &[]], counters)? else { break };
                 self.written = self.written.saturating_add(n);
@@ -134,24 +144,25 @@ impl Exchange {
             match self.stage {
                 Stage::Receive if self.request.len() >= self.len => {
                     self.request.truncate(self.len);
-                    let page = match self.request() {
+                    match self.request() {
                         Ok(request) => {
                             let body = self.request.get(self.head..).unwrap_or_default();
-                            application.exchange(client, &request, body)
+                            let page = application.exchange(client, &request, body);
+                            note_refusal(client, Some(&request), &Refusal::answered(page.status));
+                            self.answer(&page, None, now);
                         }
-                        Err(rejection) => Page::text(rejection.status(), rejection.text()),
-                    };
-                    self.answer(&page, now);
+                        Err(rejection) => self.reject(rejection, now),
+                    }
                     continue;
                 }
-                Stage::Answer(status) if !self.has_output() => {
+                Stage::Answer(refusal) if !self.has_output() => {
                     io.socket.shutdown()?;
-                    self.stage = Stage::Shut(status);
+                    self.stage = Stage::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
                     continue;
                 }
                 Stage::Answer(_) if now >= self.deadline => return end(Outcome::Vanished),
-                Stage::Shut(status) if now >= self.deadline => return end(Outcome::Refused(status)),
+                Stage::Shut(refusal) if now >= self.deadline => return end(Outcome::Refused(refusal)),
                 _ => {}
             }
             let mut chunk = [0; 1024];
@@ -165,13 +176,12 @@ impl Exchange {
                 return self.rest(io);
             };
             match (io.recv(chunk, counters)?, self.stage) {
-                (Some(0), Stage::Shut(status)) => return end(Outcome::Refused(status)),
+                (Some(0), Stage::Shut(refusal)) => return end(Outcome::Refused(refusal)),
                 (Some(0), _) => return end(Outcome::Vanished),
                 (Some(n), Stage::Receive) => self.request.extend(chunk.iter().take(n)),
                 (Some(_), _) => {}
                 (None, Stage::Receive) if now >= self.deadline => {
-                    let late = Rejection::Timeout;
-                    self.answer(&Page::text(late.status(), late.text()), now);
+                    self.reject(Rejection::Timeout, now);
                 }
                 (None, _) => return self.rest(io),
             }
@@ -188,13 +198,18 @@ impl Exchange {
         Request::parse(self.request.get(..self.head).unwrap_or_default(), self.config)
     }
 
-    fn answer(&mut self, page: &Page, now: Instant) {
+    fn reject(&mut self, reason: Rejection, now: Instant) {
+        self.untold = Some(reason.into());
+        self.answer(&Page::text(reason.status(), reason.text()), Some(reason), now);
+    }
+
+    fn answer(&mut self, page: &Page, reason: Option<Rejection>, now: Instant) {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
         self.answer.drain(..self.written);
         self.written = 0;
         let (status, answer) = page.encode(to_head);
         self.answer.extend(answer);
-        self.stage = Stage::Answer(status);
+        self.stage = Stage::Answer(Refusal { status, reason });
         let write = self.config.timeouts.write;
         self.limit = self.limit.min(now.at_slowest(write));
         self.deadline = now.plus(write).min(self.limit);
@@ -202,19 +217,19 @@ impl Exchange {
 }
 
 /// The length of a request's body, or why it is not received (RFC 9112 §6.3).
-fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Page> {
+fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
     if request.fields().get("Transfer-Encoding").is_some() {
-        return Err(Page::text(411, "send a Content-Length\n"));
+        return Err(Rejection::LengthRequired);
     }
     let mut lengths = request.fields().all("Content-Length");
     let Some(len) = lengths.next() else { return Ok(0) };
     let digits = !len.is_empty() && len.iter().all(u8::is_ascii_digit);
     if lengths.next().is_some() || !digits {
-        return Err(Page::text(400, "Content-Length is malformed\n"));
+        return Err(Fault::Length.into());
     }
     match core::str::from_utf8(len).ok().and_then(|len| len.parse().ok()) {
         Some(len) if len <= limit => Ok(len),
-        _ => Err(Page::text(413, "the body is too large\n")),
+        _ => Err(Rejection::BodyTooLarge),
     }
 }
 

@@ -14,7 +14,7 @@ use super::application::{Application, Choice, Page};
 use super::handle::{Client, Control};
 use super::socket::Socket;
 use crate::handler::{Handler, Outcome};
-use crate::handshake::{Accept, Answer, Rejection, Request, Response};
+use crate::handshake::{Accept, Answer, Refusal, Rejection, Request};
 
 /// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and what is handed over, side by side.
 ///
@@ -73,6 +73,7 @@ pub struct Routes<S> {
     last: u32,
     welcome: Option<Welcome>,
     farewell: Option<Farewell>,
+    refused: Option<Refused>,
 }
 
 struct Route<S> {
@@ -91,6 +92,7 @@ type Hook = Box<dyn FnMut(&mut Client, &Request<'_>) -> Result<AnyHandler, Page>
 type Reply = Box<dyn FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send>;
 type Taker<S> = Box<dyn FnMut(&Client, S, Vec<u8>) + Send>;
 type Welcome = Box<dyn FnMut(&mut Client) -> bool + Send>;
+type Refused = Box<dyn FnMut(&Client, Option<&Request<'_>>, &Refusal) + Send>;
 type Farewell = Box<dyn FnMut(&Client, Option<Outcome>) + Send>;
 
 impl<S> fmt::Debug for Routes<S> {
@@ -103,7 +105,7 @@ impl<S> Routes<S> {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self { routes: Vec::new(), last: 0, welcome: None, farewell: None }
+        Self { routes: Vec::new(), last: 0, welcome: None, farewell: None, refused: None }
     }
 
     /// A WebSocket. `hook` sees the request before it is answered, and gives the connection its handler, or refuses with
@@ -176,6 +178,15 @@ impl<S> Routes<S> {
         self.welcome = Some(Box::new(welcome));
     }
 
+    /// Told of each request that is refused, those without a route included, but not of pages that a route's own
+    /// closures answer with; see [`Application::refused`].
+    pub fn on_refuse(
+        &mut self,
+        refused: impl FnMut(&Client, Option<&Request<'_>>, &Refusal) + Send + 'static,
+    ) {
+        self.refused = Some(Box::new(refused));
+    }
+
     /// Told of each session that has ended; see [`Application::ended`].
     pub fn on_end(&mut self, farewell: impl FnMut(&Client, Option<Outcome>) + Send + 'static) {
         self.farewell = Some(Box::new(farewell));
@@ -236,7 +247,7 @@ impl<S: 'static> Application<S> for Routes<S> {
                 client.group = route.number;
                 return match &mut route.action {
                     Action::WebSocket(Some(accept), _) if !accept.origin.allows(request) => {
-                        Choice::Answer(Answer::Respond(Rejection::Forbidden.response()))
+                        Choice::Answer(Answer::Reject(Rejection::Forbidden))
                     }
                     Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
                         (Ok(handler), Some(accept)) => Choice::Accept(handler, *accept),
@@ -250,17 +261,26 @@ impl<S: 'static> Application<S> for Routes<S> {
             websocket |= matches!(route.action, Action::WebSocket(..));
             allow.extend(route.action.methods());
         }
-        if rank.is_none() {
-            return Choice::Answer(Answer::Respond(Response::text(404, "not found\n")));
-        }
         if websocket && request.method() == "GET" {
-            return Choice::Answer(Answer::Respond(Rejection::UpgradeRequired.response()));
+            return Choice::Answer(Answer::Reject(Rejection::UpgradeRequired));
         }
-        allow.sort_unstable();
-        allow.dedup();
-        let mut page = Page::text(405, "not with this method\n");
-        page.headers.push(("Allow".into(), allow.join(", ")));
+        let page = if rank.is_none() {
+            Page::text(404, "not found\n")
+        } else {
+            allow.sort_unstable();
+            allow.dedup();
+            let mut page = Page::text(405, "not with this method\n");
+            page.headers.push(("Allow".into(), allow.join(", ")));
+            page
+        };
+        Application::<S>::refused(self, client, Some(request), &Refusal::answered(page.status));
         Choice::Page(page)
+    }
+
+    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+        if let Some(refused) = &mut self.refused {
+            refused(client, request, refusal);
+        }
     }
 
     fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {

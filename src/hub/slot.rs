@@ -9,6 +9,7 @@ use super::counters::{Counters, count};
 use super::exchange::{Exchange, Reply};
 use super::handle::{Client, ClientState};
 use super::message::{Done, Lost, Message};
+use super::note::note_refusal;
 use super::pool::{Buffers, Pool};
 use super::queue::{Queue, Queued};
 use super::settings::Backlog;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::connection::State;
 use crate::event::{Event, Payload};
 use crate::handler::{Handler, Next, Outcome, Session};
-use crate::handshake::{Answer, Rejection, Request};
+use crate::handshake::{Answer, Refusal, Rejection, Request};
 use crate::outbox::{Halt, Outbox};
 use crate::time::Instant;
 
@@ -371,20 +372,21 @@ struct Link<'a, S, A: Application<S>> {
 impl<S, A: Application<S>> Handler for Link<'_, S, A> {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         if self.refuse {
-            return Answer::Respond(Rejection::Unavailable.response());
+            return Answer::Reject(Rejection::Unavailable);
         }
         let id = self.client.id;
         let choice = self.application.request(self.client, request);
         (self.client.id, self.client.state) = (id, ClientState::Handshake);
-        match choice {
+        let answer = match choice {
             Choice::Handler(handler) => self.handler.insert(handler).request(request),
-            Choice::Answer(Answer::Accept(_)) => Answer::Respond(Rejection::Internal.response()),
+            Choice::Answer(Answer::Accept(_)) => Answer::Reject(Rejection::Internal),
             Choice::Accept(handler, accept) => {
                 *self.handler = Some(handler);
                 Answer::Accept(accept)
             }
             Choice::Answer(answer) => answer,
             Choice::Page(page) => {
+                note_refusal(self.client, Some(request), &Refusal::answered(page.status));
                 *self.reply = Some(Reply::Page(page));
                 Answer::HandOver
             }
@@ -392,6 +394,18 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
                 *self.reply = Some(Reply::Body(limit));
                 Answer::HandOver
             }
+        };
+        if let Answer::Respond(response) = &answer {
+            note_refusal(self.client, Some(request), &Refusal::answered(response.status));
+        }
+        answer
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        note_refusal(self.client, request, refusal);
+        self.application.refused(self.client, request, refusal);
+        if let Some(handler) = self.handler {
+            handler.refused(request, refusal);
         }
     }
 

@@ -166,6 +166,14 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         std::mem::take(&mut self.out)
     }
 
+    /// The status that the request was refused with, once that is over.
+    pub(crate) fn refused(&self) -> Option<u16> {
+        match self.outcome? {
+            Outcome::Refused(refusal) => Some(refusal.status),
+            _ => None,
+        }
+    }
+
     /// Sends a request that is to be accepted, and takes the 101 off the output.
     pub(crate) fn open(&mut self, request: &[u8]) -> Http {
         self.send(request);

@@ -53,7 +53,7 @@ fn serve() -> u32 {
                 session.fill(&mut head, &mut rx, n);
             }
             Next::Shutdown => tell(2),
-            Next::Done(Outcome::Refused(status)) => return status.into(),
+            Next::Done(Outcome::Refused(refusal)) => return refusal.status.into(),
             Next::Done(outcome) => return outcome.is_vanished().into(),
         }
     }
