@@ -77,7 +77,7 @@ pub trait Handler {
     }
 
     /// The connection has ended, with the reason in the peer's Close. Called once for each connection that was
-    /// opened, and last.
+    /// opened, and last, also where a hub is dropped.
     fn closed(&mut self, cause: &Cause, reason: &str) {
         let _ = (cause, reason);
     }

@@ -43,7 +43,8 @@ pub trait Application<S>: 'static {
         let _ = (client, request, refusal);
     }
 
-    /// A session has ended; `None` where its handler panicked. A connection's handler has been told before.
+    /// A session has ended; `None` where its handler panicked. A connection's handler has been told before. Also called
+    /// where the hub is dropped.
     fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
         let _ = (client, outcome);
     }

@@ -22,10 +22,13 @@ pub struct Counters {
     pub sent: u64,
     /// Messages that came.
     pub messages: u64,
-    /// Messages that were sent through the hub, and written to a transport whole.
+    /// Messages that were sent through the hub, one for each session, and that a transport has taken whole.
     pub delivered: u64,
-    /// Messages that were sent through the hub, and lost.
+    /// Messages that were sent through the hub, one for each session, and that no transport has taken whole or ever
+    /// will. With `delivered` and `waiting` these are all that the hub was asked to send.
     pub lost: u64,
+    /// Messages that were sent through the hub, one for each session, and that wait. This one falls again.
+    pub waiting: u64,
     /// Handlers that panicked.
     pub panicked: u64,
     /// Requests that were not upgraded.

@@ -110,10 +110,15 @@ impl Exchange {
     ) -> Turn {
         match self.go_on(now, application, client, io, counters) {
             Ok(turn) => turn,
-            Err(Failed) => Turn::Ended(match self.stage {
-                Stage::Shut(refusal) => Outcome::Refused(refusal),
-                Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
-            }),
+            Err(Failed) => Turn::Ended(self.failed()),
+        }
+    }
+
+    /// What it comes to without a transport.
+    pub(super) fn failed(&self) -> Outcome {
+        match self.stage {
+            Stage::Shut(status) => Outcome::Refused(status),
+            Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
         }
     }
 

@@ -2,27 +2,27 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::string::String;
+use core::mem;
 
-use super::application::{Application, Choice};
+use super::application::Application;
+use super::closing::Closing;
 use super::counters::{Counters, count};
 use super::exchange::{Exchange, Reply};
 use super::handle::{Client, ClientState};
+use super::link::Link;
 use super::message::{Done, Lost, Message};
-use super::note::note_refusal;
 use super::pool::{Buffers, Pool};
-use super::queue::{Queue, Queued};
-use super::settings::Backlog;
+use super::queue::Queue;
+use super::settings::{Backlog, Overflow};
 use super::socket::{Failed, Io, Ready, Socket};
 use super::turn::{STEPS, Turn};
-use crate::cause::{Cause, End};
+use crate::cause::End;
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::connection::State;
-use crate::event::{Event, Payload};
+use crate::error::SendError;
 use crate::handler::{Handler, Next, Outcome, Session};
-use crate::handshake::{Answer, Refusal, Rejection, Request};
-use crate::outbox::{Halt, Outbox};
+use crate::outbox::Outbox;
 use crate::time::Instant;
 
 /// Bytes that one session may receive and send before the others have their turn.
@@ -41,11 +41,16 @@ pub(super) struct Slot<S, H> {
     /// Bytes of the transmit buffer that the transport took.
     written: u64,
     exchange: Option<Exchange>,
-    close: Option<(CloseCode, String)>,
+    /// The close that was asked for, until its Close is sent.
+    closing: Option<Closing>,
     /// The last moment for an end that has begun.
     limit: Instant,
     /// At capacity: every request is answered with 503.
     pub(super) refuse: bool,
+    /// The connection was seen to be open.
+    opened: bool,
+    /// The request is answered as ordinary HTTP.
+    ordinary: bool,
     /// Stands in the list of those that are to be run.
     pub(super) listed: bool,
     /// When something came for the last time.
@@ -71,9 +76,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             queue: Queue::default(),
             written: 0,
             exchange: None,
-            close: None,
+            closing: None,
             limit: Instant::NEVER,
             refuse: false,
+            opened: false,
+            ordinary: false,
             listed: false,
             heard: now,
             timer: Instant::NEVER,
@@ -86,38 +93,37 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.io.wants(!self.buffers.tx.is_empty() || answer)
     }
 
-    /// Queues a message.
+    /// Queues a message, or says why not and gives back whoever is to be told.
     pub(super) fn send(
         &mut self,
         message: Message,
         done: Done,
         backlog: &Backlog,
         counters: &mut Counters,
-    ) -> Result<(), Lost> {
-        let lost = match self.queue.push(message, done, backlog) {
-            Queued::Yes => return Ok(()),
-            Queued::Instead(others) => {
-                counters.lost = counters.lost.saturating_add(others);
-                return Ok(());
-            }
-            Queued::Refused => Lost::Overflow,
-            Queued::Fatal(code) => {
+    ) -> Result<(), (Lost, Done)> {
+        if self.is_closing() {
+            return Err((Lost::Closing, done));
+        }
+        if self.ordinary || self.refuse {
+            return Err((Lost::Ended, done));
+        }
+        self.queue.push(message, done, backlog, counters).map_err(|done| {
+            if let Overflow::Close(code) = backlog.overflow {
                 self.close(code, "");
-                Lost::Overflow
             }
-        };
-        count(&mut counters.lost);
-        Err(lost)
+            (Lost::Overflow, done)
+        })
     }
 
-    /// It is to be closed.
+    /// It is to be closed, behind what waits, and takes nothing more.
     pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
-        self.close.get_or_insert_with(|| (code, reason.into()));
+        self.client.state = ClientState::Closing;
+        self.closing.get_or_insert_with(|| Closing::new(code, reason));
     }
 
     /// Whether it is to be closed, or is being closed.
     pub(super) fn is_closing(&self) -> bool {
-        self.close.is_some() || self.client.state == ClientState::Closing
+        self.client.state == ClientState::Closing
     }
 
     /// There is no more time for it.
@@ -159,8 +165,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         let mut budget = BYTES;
         for step in 0..STEPS {
             if let Some(exchange) = &mut self.exchange {
-                if self.close.take().is_some() {
-                    self.client.state = ClientState::Closing;
+                if self.closing.take().is_some() {
                     exchange.hurry(now.plus(config.timeouts.close));
                 }
                 let before = counters.received;
@@ -174,34 +179,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 break;
             }
             pool.lend(&mut self.buffers, self.session.connection().is_none());
-            if let Some((code, reason)) = self.close.take() {
-                // No Close stands before the 101.
-                if self.session.connection().is_none() {
-                    self.session.reset();
-                }
-                // However slowly the peer reads what stands before the Close.
-                self.end_by(now.at_slowest(config.timeouts.close));
-                // What was sent before goes before it, as far as there is room.
-                self.feed();
-                self.session.close(&mut self.buffers.tx, code, &reason);
-            }
             // What has come, and what there is room for, goes before the time: we may be late ourselves.
             if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
                 self.session.reset();
             }
-            let Buffers { head, rx, tx } = &mut self.buffers;
-            let mut reply = None;
-            let mut link = Link {
-                application: &mut *application,
-                handler: &mut self.handler,
-                client: &mut self.client,
-                messages: &mut counters.messages,
-                refuse: self.refuse,
-                reply: &mut reply,
-            };
-            let step = self.session.poll(now, &mut link, head, rx, tx);
+            self.go_on_closing(now, config, counters);
+            let (next, reply) = self.poll(now, application, counters);
             self.note_state(pool, counters);
-            match step {
+            match next {
                 Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
                     Ok(true) => {}
                     Ok(false) => {
@@ -209,7 +194,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                             pool.take(&mut self.buffers);
                             self.queue.shrink();
                         }
-                        let limit = self.limit.as_deadline();
+                        let patience = self.closing.as_ref().map_or(Instant::NEVER, Closing::patience);
+                        let limit = self.limit.min(patience).as_deadline();
                         return Turn::Wait(deadline.into_iter().chain(limit).min());
                     }
                     Err(Failed) => self.session.reset(),
@@ -234,9 +220,26 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         Turn::Again
     }
 
-    /// Nobody will get the first message of those that wait, and who sent it is told; whether there was one.
-    pub(super) fn lose_one(&mut self) -> bool {
-        self.queue.lose_one()
+    /// The oldest message of those that wait is lost with the session; whether there was one.
+    pub(super) fn lose_one(&mut self, counters: &mut Counters) -> bool {
+        self.queue.lose_anyhow(counters)
+    }
+
+    /// The transport is given up now, and the handler told; how the session ended.
+    pub(super) fn abandon<A: Application<S, Handler = H>>(
+        &mut self,
+        application: &mut A,
+        counters: &mut Counters,
+    ) -> Outcome {
+        if let Some(exchange) = &self.exchange {
+            return exchange.failed();
+        }
+        self.session.reset();
+        // What is over asks for no time.
+        match self.poll(Instant::START, application, counters) {
+            (Next::Done(outcome), _) => outcome,
+            (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Vanished,
+        }
     }
 
     /// The end: gives its buffers back.
@@ -261,14 +264,73 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
     }
 
+    /// Has the handler do what is to be done.
+    fn poll<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        counters: &mut Counters,
+    ) -> (Next<Outcome>, Option<Reply>) {
+        let Buffers { head, rx, tx } = &mut self.buffers;
+        let mut reply = None;
+        let mut link = Link {
+            application,
+            handler: &mut self.handler,
+            client: &mut self.client,
+            messages: &mut counters.messages,
+            refuse: self.refuse,
+            ordinary: &mut self.ordinary,
+            reply: &mut reply,
+        };
+        let next = self.session.poll(now, &mut link, head, rx, tx);
+        // It will never be a WebSocket.
+        while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
+        (next, reply)
+    }
+
     fn note_state(&mut self, pool: &mut Pool, counters: &mut Counters) {
         let Some(connection) = self.session.connection() else { return };
-        if self.client.state == ClientState::Handshake {
+        let state = connection.state();
+        if !mem::replace(&mut self.opened, true) {
             pool.take_head(&mut self.buffers);
             count(&mut counters.opened);
         }
-        self.client.state =
-            if connection.state() == State::Open { ClientState::Open } else { ClientState::Closing };
+        let open = state == State::Open && self.closing.is_none();
+        self.client.state = if open { ClientState::Open } else { ClientState::Closing };
+        if state == State::Closing {
+            // "The application MUST NOT send any more data frames after sending a Close frame." (RFC 6455 §5.5.1)
+            while self.queue.lose(Lost::Closing, counters) {}
+        }
+    }
+
+    /// What was sent before a close was asked for goes first, for as long as the transport takes it; then the Close.
+    fn go_on_closing(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+        let Some(closing) = &mut self.closing else { return };
+        if self.session.connection().is_none() {
+            // No Close stands before the 101.
+            self.session.reset();
+            self.closing = None;
+            return;
+        }
+        let limit = closing.begin(now, config.timeouts.close);
+        let late = now >= closing.patience();
+        self.end_by(limit);
+        self.feed();
+        while late && self.queue.lose(Lost::Closing, counters) {}
+        let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
+        let sent = self
+            .session
+            .outbox(&mut self.buffers.tx)
+            .map(|mut out| out.close(Some(closing.code), &closing.reason));
+        match sent {
+            // It waits for the room that its reason takes.
+            Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
+            Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
+                self.session.close(&mut self.buffers.tx, closing.code, "");
+            }
+            _ => {}
+        }
+        self.closing = None;
     }
 
     /// One turn of writing and reading; whether anything moved.
@@ -293,9 +355,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 moved = true;
                 *budget = budget.saturating_sub(n);
                 let left = self.buffers.tx.preceded(n);
-                if self.queue.wrote(n, left) {
-                    count(&mut counters.delivered);
+                if let Some(closing) = &mut self.closing {
+                    closing.took(now);
                 }
+                self.queue.wrote(n, left, counters);
             }
         } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
             moved = true;
@@ -303,8 +366,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             self.buffers.tx.consume(n);
             self.written = self.written.saturating_add(n as u64);
             let own = !self.queue.has_copied();
-            let delivered = self.queue.flushed(self.written);
-            counters.delivered = counters.delivered.saturating_add(delivered);
+            if let Some(closing) = &mut self.closing {
+                closing.took(now);
+            }
+            self.queue.flushed(self.written, counters);
             // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
             if own && self.buffers.tx.is_empty() {
                 self.feed();
@@ -355,89 +420,5 @@ const fn is_given_up(outcome: &Outcome) -> bool {
         Outcome::Closed(cause) => matches!(cause.end, End::Timeout(_) | End::Vanished),
         Outcome::Vanished => true,
         Outcome::Refused(_) | Outcome::HandOver => false,
-    }
-}
-
-/// A session's handler, which the application gives it when the request is here.
-struct Link<'a, S, A: Application<S>> {
-    application: &'a mut A,
-    handler: &'a mut Option<A::Handler>,
-    client: &'a mut Client,
-    messages: &'a mut u64,
-    refuse: bool,
-    /// Given where the hub itself is to answer what was handed over.
-    reply: &'a mut Option<Reply>,
-}
-
-impl<S, A: Application<S>> Handler for Link<'_, S, A> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
-        if self.refuse {
-            return Answer::Reject(Rejection::Unavailable);
-        }
-        let id = self.client.id;
-        let choice = self.application.request(self.client, request);
-        (self.client.id, self.client.state) = (id, ClientState::Handshake);
-        let answer = match choice {
-            Choice::Handler(handler) => self.handler.insert(handler).request(request),
-            Choice::Answer(Answer::Accept(_)) => Answer::Reject(Rejection::Internal),
-            Choice::Accept(handler, accept) => {
-                *self.handler = Some(handler);
-                Answer::Accept(accept)
-            }
-            Choice::Answer(answer) => answer,
-            Choice::Page(page) => {
-                note_refusal(self.client, Some(request), &Refusal::answered(page.status));
-                *self.reply = Some(Reply::Page(page));
-                Answer::HandOver
-            }
-            Choice::Body(limit) => {
-                *self.reply = Some(Reply::Body(limit));
-                Answer::HandOver
-            }
-        };
-        if let Answer::Respond(response) = &answer {
-            note_refusal(self.client, Some(request), &Refusal::answered(response.status));
-        }
-        answer
-    }
-
-    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
-        note_refusal(self.client, request, refusal);
-        self.application.refused(self.client, request, refusal);
-        if let Some(handler) = self.handler {
-            handler.refused(request, refusal);
-        }
-    }
-
-    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(now, protocol, out))
-    }
-
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
-        let last = matches!(&event, Event::Data(data) if data.end);
-        let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(now, event, out));
-        // One that is blocked comes again.
-        if last && !matches!(done, Err(Halt::Blocked { .. })) {
-            count(self.messages);
-        }
-        done
-    }
-
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(now, out))
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.handler.as_ref().and_then(Handler::deadline)
-    }
-
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(now, out))
-    }
-
-    fn closed(&mut self, cause: &Cause, reason: &str) {
-        if let Some(handler) = self.handler {
-            handler.closed(cause, reason);
-        }
     }
 }
