@@ -71,7 +71,7 @@ pub struct Refused {
     pub head: u64,
     /// The head has more fields than its limit: 431.
     pub fields: u64,
-    /// At capacity: 503.
+    /// At capacity, or no memory for the body: 503.
     pub unavailable: u64,
     /// The peer vanished, asked for nothing in time, or was closed before there was an answer.
     pub vanished: u64,
@@ -133,7 +133,7 @@ impl Refused {
             Rejection::TooLarge => &mut self.head,
             Rejection::TooManyFields => &mut self.fields,
             Rejection::Internal => &mut self.failed,
-            Rejection::Unavailable => &mut self.unavailable,
+            Rejection::NoMemory | Rejection::Unavailable => &mut self.unavailable,
         }
     }
 }

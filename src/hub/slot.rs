@@ -15,7 +15,7 @@ use super::pool::{Buffers, Pool};
 use super::queue::Queue;
 use super::settings::{Backlog, Overflow};
 use super::socket::{Failed, Io, Ready, Socket};
-use super::turn::{STEPS, Turn};
+use super::turn::{BYTES, STEPS, Turn};
 use crate::cause::End;
 use crate::close::CloseCode;
 use crate::config::Config;
@@ -25,8 +25,6 @@ use crate::handler::{Handler, Next, Outcome, Session};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
-/// Bytes that one session may receive and send before the others have their turn.
-const BYTES: usize = 64 * 1024;
 /// From so many bytes on, a message is written from where it lies and not copied.
 const DIRECT: usize = 1024;
 
