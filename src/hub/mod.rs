@@ -29,7 +29,6 @@
 
 mod any_handler;
 mod application;
-mod closing;
 mod control;
 mod counters;
 mod exchange;

@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod closing;
+mod transfer;
+
 use core::mem;
 
+use closing::Closing;
+
 use super::application::Application;
-use super::closing::Closing;
 use super::counters::{Counters, count};
 use super::exchange::{Exchange, Reply};
 use super::handle::{Client, ClientState};
@@ -20,13 +24,8 @@ use crate::cause::End;
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::connection::State;
-use crate::error::SendError;
 use crate::handler::{Handler, Next, Outcome, Session};
-use crate::outbox::Outbox;
 use crate::time::Instant;
-
-/// From so many bytes on, a message is written from where it lies and not copied.
-const DIRECT: usize = 1024;
 
 /// A transport, and what is done on it.
 pub(super) struct Slot<S, H> {
@@ -299,116 +298,6 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             // "The application MUST NOT send any more data frames after sending a Close frame." (RFC 6455 §5.5.1)
             while self.queue.lose(Lost::Closing, counters) {}
         }
-    }
-
-    /// What was sent before a close was asked for goes first, for as long as the transport takes it; then the Close.
-    fn go_on_closing(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
-        let Some(closing) = &mut self.closing else { return };
-        if self.session.connection().is_none() {
-            // No Close stands before the 101.
-            self.session.reset();
-            self.closing = None;
-            return;
-        }
-        let limit = closing.begin(now, config.timeouts.close);
-        let late = now >= closing.patience();
-        self.end_by(limit);
-        self.feed();
-        while late && self.queue.lose(Lost::Closing, counters) {}
-        let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
-        let sent = self
-            .session
-            .outbox(&mut self.buffers.tx)
-            .map(|mut out| out.close(Some(closing.code), &closing.reason));
-        match sent {
-            // It waits for the room that its reason takes.
-            Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
-            Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
-                self.session.close(&mut self.buffers.tx, closing.code, "");
-            }
-            _ => {}
-        }
-        self.closing = None;
-    }
-
-    /// One turn of writing and reading; whether anything moved.
-    fn turn(&mut self, now: Instant, budget: &mut usize, counters: &mut Counters) -> Result<bool, Failed> {
-        let fed = self.feed();
-        let moved = self.transfer(now, budget, counters)? || fed;
-        if !moved {
-            self.io.flush()?;
-        }
-        Ok(moved)
-    }
-
-    fn transfer(
-        &mut self,
-        now: Instant,
-        budget: &mut usize,
-        counters: &mut Counters,
-    ) -> Result<bool, Failed> {
-        let mut moved = false;
-        if let Some(frame) = self.queue.direct() {
-            if let Some(n) = self.io.send(frame, counters)? {
-                moved = true;
-                *budget = budget.saturating_sub(n);
-                let left = self.buffers.tx.preceded(n);
-                if let Some(closing) = &mut self.closing {
-                    closing.took(now);
-                }
-                self.queue.wrote(n, left, counters);
-            }
-        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
-            moved = true;
-            *budget = budget.saturating_sub(n);
-            self.buffers.tx.consume(n);
-            self.written = self.written.saturating_add(n as u64);
-            let own = !self.queue.has_copied();
-            if let Some(closing) = &mut self.closing {
-                closing.took(now);
-            }
-            self.queue.flushed(self.written, counters);
-            // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
-            if own && self.buffers.tx.is_empty() {
-                self.feed();
-            }
-        }
-        let Buffers { head, rx, .. } = &mut self.buffers;
-        if let Some(n) = self.io.recv(self.session.spare(head, rx), counters)? {
-            moved = true;
-            self.session.fill(head, rx, n);
-            self.heard = now;
-            *budget = budget.saturating_sub(n);
-        }
-        Ok(moved)
-    }
-
-    /// Moves on what waits in the queue, where a message may begin; whether it did.
-    fn feed(&mut self) -> bool {
-        let mut moved = false;
-        // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
-        if self.queue.has_copied() {
-            return false;
-        }
-        while let Some(message) = self.queue.next() {
-            let (len, room) = (message.len(), self.buffers.tx.capacity());
-            let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
-            // The handler's own message goes first.
-            if !out.is_free() || out.connection.state() != State::Open {
-                break;
-            }
-            if out.is_empty() && (len >= DIRECT || len > room) {
-                self.buffers.tx.precede(len);
-                self.queue.begin();
-            } else if out.send(message.kind(), message.payload()).is_ok() {
-                let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
-                self.queue.copied(end);
-            } else {
-                break;
-            }
-            moved = true;
-        }
-        moved
     }
 }
 
