@@ -55,7 +55,8 @@ pub struct Limits {
     /// Bytes of a request's or an answer's head; the memory that holds it is a limit of its own.
     /// Beyond: status 431. Default: 8 KiB.
     pub head: usize,
-    /// Header fields of a head. Beyond: status 431. Default, and the most there can be: 64.
+    /// Fields of a request's or an answer's head. Beyond: status 431. Default: 128; browsers behind several proxies
+    /// send some forty.
     pub headers: usize,
 }
 
@@ -117,7 +118,7 @@ impl Config {
                 fragments: 131_072,
                 pings: None,
                 head: 8 * 1024,
-                headers: MAX_HEADERS,
+                headers: 128,
             },
             timeouts: Timeouts {
                 handshake: Some(Duration::from_secs(10)),
@@ -141,6 +142,3 @@ impl Default for Config {
         Self::DEFAULT
     }
 }
-
-/// The most header fields that a head can have: they are listed on the stack while a head is checked.
-pub(crate) const MAX_HEADERS: usize = 64;

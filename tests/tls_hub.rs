@@ -1,5 +1,5 @@
 //! The hub over TLS.
-#![cfg(all(feature = "mio", feature = "rustls"))]
+#![cfg(feature = "rustls")]
 
 mod pki;
 mod town;

@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Fields, Scanner, Writer, is_token, split_scheme};
+use super::head::{BadHead, Fields, Scanner, Writer, first_line, is_same, is_token, split_scheme};
 use super::key::{AcceptKey, accept_key, encode_nonce};
+use super::response::Rejection;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::config::{Config, MAX_HEADERS};
+use crate::config::Config;
 use crate::time::Instant;
 
 /// Where a `ws:` or `wss:` URL leads (RFC 6455 §3).
@@ -80,9 +81,12 @@ pub enum HandshakeError {
     /// Not HTTP.
     #[error("the answer is not HTTP/1.1")]
     NotHttp,
-    /// The head is longer, or has more fields, than the limits and the buffer allow.
-    #[error("the head of the answer is too large")]
+    /// The head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
+    #[error("the head of the answer is too large (Limits::head, and the memory for it)")]
     TooLarge,
+    /// The head has more fields than [`Limits::headers`](crate::Limits::headers).
+    #[error("the answer has too many fields (Limits::headers)")]
+    TooManyFields,
     /// "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is not [...]
     /// "websocket"".
     #[error("the answer does not upgrade to websocket")]
@@ -152,8 +156,8 @@ impl<'u> Address<'u> {
     /// What is wrong with it.
     pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
         let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
-        let secure = scheme.eq_ignore_ascii_case("wss");
-        if !secure && !scheme.eq_ignore_ascii_case("ws") {
+        let secure = is_same(scheme.as_bytes(), "wss");
+        if !secure && !is_same(scheme.as_bytes(), "ws") {
             return Err(BadUrl::Scheme);
         }
         if rest.contains('#') {
@@ -241,17 +245,18 @@ impl<'h> Reply<'h> {
     }
 
     fn of(filled: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let count = config.limits.headers.min(MAX_HEADERS);
-        let mut response = httparse::Response::new(headers.get_mut(..count).unwrap_or_default());
-        let len = match response.parse(filled) {
-            Ok(httparse::Status::Complete(len)) => len,
-            Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::TooLarge),
-            Ok(httparse::Status::Partial) | Err(_) => return Err(HandshakeError::NotHttp),
+        let (line, lines) = first_line(filled);
+        let mut response = httparse::Response::new(&mut []);
+        // Partial where the line is good, since no field follows it.
+        let parsed = response.parse(line);
+        let (Ok(_), Some(status), Some(_)) = (parsed, response.code, response.reason) else {
+            return Err(HandshakeError::NotHttp);
         };
-        let status = response.code.ok_or(HandshakeError::NotHttp)?;
-        let (head, body) = filled.split_at_checked(len).unwrap_or((filled, &[]));
-        Ok(Self { status, fields: Fields::of(head.trim_ascii_start()), body })
+        let (fields, body) = Fields::check(lines, config.limits.headers).map_err(|bad| match bad {
+            Rejection::TooManyFields => HandshakeError::TooManyFields,
+            _ => HandshakeError::NotHttp,
+        })?;
+        Ok(Self { status, fields, body })
     }
 
     /// The length that the body is to have, as far as the answer says.
@@ -392,9 +397,7 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
     fn check(&self, fields: &Fields<'_>) -> Result<Option<&'u str>, HandshakeError> {
         // Not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
         let mut upgrades = fields.all("Upgrade");
-        if !upgrades.next().is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-            || upgrades.next().is_some()
-        {
+        if !upgrades.next().is_some_and(|value| is_same(value, "websocket")) || upgrades.next().is_some() {
             return Err(HandshakeError::Upgrade);
         }
         if !fields.has_token("Connection", "Upgrade") {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::response::{Fault, Rejection};
 use crate::buffer::copy;
 
 /// Finds the end of a head that arrives in pieces, looking at each byte once.
@@ -47,10 +48,33 @@ pub struct Fields<'h> {
 }
 
 impl<'h> Fields<'h> {
-    /// Of a whole head: everything behind its first line.
-    pub(crate) fn of(head: &'h [u8]) -> Self {
-        let (_, lines) = split_line(head);
-        Self { lines }
+    /// Checks what stands behind the first line of a head; the fields, and what follows the empty line.
+    ///
+    /// Line by line, since httparse lists the fields of a whole head in an array on the stack. Its verdict is the same:
+    /// it knows nothing at the start of a line but how many fields there were.
+    pub(crate) fn check(lines: &'h [u8], most: usize) -> Result<(Self, &'h [u8]), Rejection> {
+        let (mut rest, mut count) = (lines, 0usize);
+        loop {
+            let (line, behind) = cut_line(rest);
+            match httparse::parse_headers(line, &mut [httparse::EMPTY_HEADER]) {
+                // The line is a field: only the next one is missing.
+                Ok(httparse::Status::Partial) if !line.is_empty() => {}
+                Ok(httparse::Status::Complete(_)) => {
+                    let len = lines.len().saturating_sub(rest.len());
+                    return Ok((Self { lines: lines.get(..len).unwrap_or_default() }, behind));
+                }
+                // RFC 9112 §5.2: "A server that receives an obs-fold in a request message [...] MUST either reject the
+                // message by sending a 400 (Bad Request), preferably with a representation explaining that obsolete
+                // line folding is unacceptable, or replace".
+                _ if matches!(line.first(), Some(b' ' | b'\t')) => return Err(Fault::Folded.into()),
+                _ => return Err(Fault::NotHttp.into()),
+            }
+            if count >= most {
+                return Err(Rejection::TooManyFields);
+            }
+            count = count.saturating_add(1);
+            rest = behind;
+        }
     }
 
     /// The value of the first field with this name.
@@ -73,14 +97,27 @@ impl<'h> Fields<'h> {
     /// Whether a list has this token, compared without case.
     #[must_use]
     pub fn has_token(self, name: &str, token: &str) -> bool {
-        let is_token = |item: &[u8]| trim(item).eq_ignore_ascii_case(token.as_bytes());
+        let is_token = |item: &[u8]| is_same(trim(item), token);
         self.all(name).any(|value| value.split(|&c| c == b',').any(is_token))
     }
 
     /// The value of the next field with this name.
     #[inline(never)]
     fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
-        self.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        loop {
+            let (known, value) = self.next_raw()?;
+            if is_same(known, name) {
+                return Some(value);
+            }
+        }
+    }
+
+    fn next_raw(&mut self) -> Option<(&'h [u8], &'h [u8])> {
+        let (line, rest) = cut_line(self.lines);
+        self.lines = rest;
+        let colon = line.iter().position(|&c| c == b':')?;
+        let (name, value) = line.split_at_checked(colon)?;
+        Some((name, trim(value.get(1..)?)))
     }
 }
 
@@ -88,11 +125,8 @@ impl<'h> Iterator for Fields<'h> {
     type Item = (&'h str, &'h [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (line, rest) = split_line(self.lines);
-        self.lines = rest;
-        let colon = line.iter().position(|&c| c == b':')?;
-        let (name, value) = line.split_at_checked(colon)?;
-        Some((core::str::from_utf8(name).ok()?, trim(value.get(1..)?)))
+        let (name, value) = self.next_raw()?;
+        Some((core::str::from_utf8(name).ok()?, value))
     }
 }
 
@@ -140,7 +174,7 @@ impl<'m> Writer<'m> {
     /// Fields of the caller's, none of them one of `ours`: a second one could be read in the place of the first.
     pub(crate) fn fields(&mut self, fields: &[(&str, &str)], ours: &[&str]) -> &mut Self {
         fields.iter().fold(self, |writer, (name, value)| {
-            let free = !ours.iter().any(|known| known.eq_ignore_ascii_case(name));
+            let free = !ours.iter().any(|known| is_same(known.as_bytes(), name));
             writer.fail_unless(free, BadHead::Malformed).field(name, value)
         })
     }
@@ -187,15 +221,22 @@ pub(crate) fn is_value(text: &str) -> bool {
     text.bytes().all(|c| c >= b' ' && c != 0x7F || c == b'\t')
 }
 
-/// The first line, without its CR LF, and the rest.
-fn split_line(lines: &[u8]) -> (&[u8], &[u8]) {
-    match lines.iter().position(|&c| c == b'\n') {
-        Some(at) => {
-            let (line, rest) = lines.split_at_checked(at).unwrap_or_default();
-            (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
-        }
-        None => (&[], &[]),
+/// The first line of a head, with its line break, and the lines behind it.
+///
+/// RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
+/// line (CRLF) received prior to the request-line".
+pub(crate) fn first_line(mut head: &[u8]) -> (&[u8], &[u8]) {
+    while let Some(rest) = head.strip_prefix(b"\r\n").or_else(|| head.strip_prefix(b"\n")) {
+        head = rest;
     }
+    cut_line(head)
+}
+
+/// The first line, with its line break, and the rest; both empty where there is no line break.
+#[inline(never)]
+fn cut_line(lines: &[u8]) -> (&[u8], &[u8]) {
+    let at = lines.iter().position(|&c| c == b'\n');
+    at.and_then(|at| lines.split_at_checked(at.saturating_add(1))).unwrap_or_default()
 }
 
 /// The text before the first `mark`, which is ASCII, and the text behind it.
@@ -211,6 +252,12 @@ pub(crate) fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
 pub(crate) fn split_scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = cut(url, b':')?;
     Some((scheme, rest.strip_prefix("//")?))
+}
+
+/// Compared without case, in one place: inlined, it would stand in the image half a dozen times.
+#[inline(never)]
+pub(crate) fn is_same(a: &[u8], b: &str) -> bool {
+    a.eq_ignore_ascii_case(b.as_bytes())
 }
 
 fn trim(value: &[u8]) -> &[u8] {

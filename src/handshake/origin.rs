@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::split_scheme;
+use super::head::{is_same, split_scheme};
 use super::request::Request;
 
 /// Which origins are welcome. A request without an Origin comes from no browser, and is accepted: such a
@@ -45,7 +45,7 @@ impl Origin<'_> {
         match self {
             Self::Any => true,
             Self::Check(approves) => approves(origin),
-            Self::List(list) => list.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+            Self::List(list) => list.iter().any(|known| is_same(known.as_bytes(), origin)),
             Self::SameHost => same_host(origin, request.header("Host").unwrap_or_default()),
         }
     }
@@ -60,5 +60,5 @@ fn same_host(origin: &str, host: &str) -> bool {
         _ => return false,
     };
     let without = |authority| str::strip_suffix(authority, port).unwrap_or(authority);
-    !host.is_empty() && without(authority).eq_ignore_ascii_case(without(host))
+    !host.is_empty() && is_same(without(authority).as_bytes(), without(host))
 }

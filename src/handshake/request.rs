@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{Fields, cut, split_scheme};
+use super::head::{Fields, cut, first_line, is_token, split_scheme};
 use super::key::is_well_formed;
 use super::response::{Fault, Rejection};
-use crate::config::{Config, MAX_HEADERS};
+use crate::config::Config;
 
 /// A request whose head has been checked to be HTTP, be it an upgrade or not.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +24,9 @@ impl<'h> Request<'h> {
     /// What it is to be answered with where it is no HTTP request, or has more fields than
     /// [`Limits::headers`](crate::Limits::headers).
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let count = config.limits.headers.min(MAX_HEADERS);
-        let mut request = httparse::Request::new(headers.get_mut(..count).unwrap_or_default());
-        match request.parse(head) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(Rejection::TooManyFields),
-            Ok(httparse::Status::Partial) | Err(_) => return Err(Fault::NotHttp.into()),
-        }
-        let (method, target) = request.method.zip(request.path).ok_or(Fault::NotHttp)?;
-        let minor = request.version.unwrap_or_default();
-        let fields = Fields::of(head.trim_ascii_start());
+        let (line, lines) = first_line(head);
+        let (method, target, minor) = request_line(line).ok_or(Fault::NotHttp)?;
+        let (fields, _) = Fields::check(lines, config.limits.headers)?;
         // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         // message that lacks a Host header field and to any request message that contains more than one Host
         // header field line".
@@ -166,6 +158,20 @@ impl<'h> Request<'h> {
         // "an empty path component is equivalent to an absolute path of "/"" (RFC 9110 §4.2.3)
         (if path.is_empty() { "/" } else { path }, query)
     }
+}
+
+/// Method, target, and the minor version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
+fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
+    let (method, rest) = cut(core::str::from_utf8(line).ok()?, b' ')?;
+    let (target, version) = cut(rest, b' ')?;
+    let version = version.strip_suffix('\n')?;
+    let minor = match version.strip_suffix('\r').unwrap_or(version) {
+        "HTTP/1.1" => 1,
+        "HTTP/1.0" => 0,
+        _ => return None,
+    };
+    let good = is_token(method) && !target.is_empty() && target.bytes().all(|c| c > b' ' && c != 0x7F);
+    good.then_some((method, target, minor))
 }
 
 /// The value of a field that may come once.

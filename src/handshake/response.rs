@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Writer};
+use super::head::{BadHead, Writer, cut, is_same};
 use super::key::AcceptKey;
 use crate::buffer::copy;
 
@@ -30,9 +30,6 @@ pub enum Rejection {
     TooLarge,
     /// 431: the head has more fields than [`Limits::headers`](crate::Limits::headers).
     TooManyFields,
-    /// 503: no memory for the body.
-    #[cfg(feature = "hub")]
-    NoMemory,
     /// 500: what was to be answered cannot be.
     Internal,
     /// 503: no room for another connection.
@@ -45,6 +42,8 @@ pub enum Rejection {
 pub enum Fault {
     /// Not an HTTP request.
     NotHttp,
+    /// A line that continues the one before, which HTTP once allowed.
+    Folded,
     /// Older than HTTP/1.1.
     HttpVersion,
     /// No `Host`, or one that names no host.
@@ -129,8 +128,6 @@ impl Rejection {
             Self::UpgradeRequired => 426,
             Self::TooLarge | Self::TooManyFields => 431,
             Self::Internal => 500,
-            #[cfg(feature = "hub")]
-            Self::NoMemory => 503,
             Self::Unavailable => 503,
         }
     }
@@ -141,6 +138,7 @@ impl Rejection {
         match self {
             Self::BadRequest(fault) => match fault {
                 Fault::NotHttp => "not an HTTP/1.1 request",
+                Fault::Folded => "a folded field line",
                 Fault::HttpVersion => "an upgrade needs HTTP/1.1",
                 Fault::Host => "Host is missing or malformed",
                 Fault::Connection => "Connection does not have the token Upgrade",
@@ -165,8 +163,6 @@ impl Rejection {
             Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
             Self::TooLarge => "the head is too large",
             Self::TooManyFields => "too many fields",
-            #[cfg(feature = "hub")]
-            Self::NoMemory => "no memory for the body",
             Self::Internal => "the answer could not be written",
             Self::Unavailable => "no room for another connection",
         }
@@ -183,8 +179,6 @@ impl Rejection {
                 // |Sec-WebSocket-Version| header fields) containing all versions it is willing to use." (§4.4)
                 ("Sec-WebSocket-Version", "13"),
             ],
-            #[cfg(feature = "hub")]
-            Self::NoMemory => &[("Retry-After", "1")],
             Self::Unavailable => &[("Retry-After", "1")],
             _ => &[],
         };
@@ -262,12 +256,13 @@ impl Response<'_> {
             .text("\r\n")
             .fail_unless((200..600).contains(&self.status), BadHead::Malformed)
             .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
-        let bodiless = is_bodiless(self.status);
+        // RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
+        let bodiless = matches!(self.status, 204 | 304);
         if !bodiless {
             writer.text("Content-Length: ").number(len).text("\r\n");
         }
         // RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option".
-        let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
+        let upgrade = self.headers.iter().any(|(name, _)| is_same(name.as_bytes(), "Upgrade"));
         let close = if upgrade { "Connection: Upgrade, close" } else { "Connection: close" };
         let head = writer.text(close).text("\r\n\r\n").finish()?;
         if to_head || bodiless {
@@ -276,11 +271,6 @@ impl Response<'_> {
         let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
         if n < copied.len() { Err(BadHead::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
     }
-}
-
-/// RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
-pub(crate) const fn is_bodiless(status: u16) -> bool {
-    matches!(status, 204 | 304)
 }
 
 /// Writes the 101 (§4.2.2): the fields in the order of the RFC's example.
@@ -307,33 +297,37 @@ pub(crate) fn write_switch(
     head.fields(headers, OURS).text("\r\n").finish()
 }
 
-/// RFC 9110 §15, those that one meets.
+/// RFC 9110 §15, those that one meets. One text, since a table of texts, and a match all the more, is larger.
 fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        204 => "No Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        304 => "Not Modified",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        // Those of a body, which only a hub receives.
-        #[cfg(feature = "hub")]
-        411 => "Length Required",
-        #[cfg(feature = "hub")]
-        413 => "Content Too Large",
-        426 => "Upgrade Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        503 => "Service Unavailable",
-        // RFC 9112 §4: "A client SHOULD ignore the reason-phrase content".
-        _ => "",
+    const REASONS: &str = "200 OK\n\
+        204 No Content\n\
+        301 Moved Permanently\n\
+        302 Found\n\
+        304 Not Modified\n\
+        307 Temporary Redirect\n\
+        308 Permanent Redirect\n\
+        400 Bad Request\n\
+        401 Unauthorized\n\
+        403 Forbidden\n\
+        404 Not Found\n\
+        405 Method Not Allowed\n\
+        408 Request Timeout\n\
+        411 Length Required\n\
+        413 Content Too Large\n\
+        426 Upgrade Required\n\
+        429 Too Many Requests\n\
+        431 Request Header Fields Too Large\n\
+        500 Internal Server Error\n\
+        503 Service Unavailable\n";
+    let mut rest = REASONS;
+    while let Some((line, behind)) = cut(rest, b'\n') {
+        let (code, reason) = cut(line, b' ').unwrap_or_default();
+        let number = |sum: u16, digit: u8| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 0xF));
+        if code.bytes().fold(0, number) == status {
+            return reason;
+        }
+        rest = behind;
     }
+    // RFC 9112 §4: "A client SHOULD ignore the reason-phrase content".
+    ""
 }
