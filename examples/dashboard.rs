@@ -158,7 +158,7 @@ impl Device for Pc {
                     let mut all = Vec::new();
                     hub.clients(&mut |client| all.push(client.id));
                     for id in all {
-                        hub.close(id, CloseCode::SERVICE_RESTART, "restart");
+                        let _ = hub.close(id, CloseCode::SERVICE_RESTART, "restart");
                     }
                 });
                 return;

@@ -1,6 +1,6 @@
 //! Talks to a WebSocket server: lines as TEXT, a file as BINARY.
 //!
-//!     cargo run --release --example echo_client --features std -- ws://127.0.0.1:8080/ws
+//!     cargo run --release --example echo_client --features rustls -- ws://127.0.0.1:8080/ws
 //!     ... | echo_client URL                  every line as a message, answers to standard output
 //!     echo_client URL --file F               the file as one message, in one frame
 //!     echo_client wss://HOST --tls-ca CA     over TLS, where one of these authorities vouches for HOST
@@ -10,21 +10,28 @@ mod tls;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sansocket::adapter::Buffers;
-use sansocket::blocking::{Connected, Error as SocketError, Stream, SystemKeys, WebSocket};
-use sansocket::handshake::{Address, Connect, Reply};
+use sansocket::blocking::{
+    ClientOptions, Error as SocketError, NetStream, SystemKeys, WebSocket, connect_with,
+};
 use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Outbox, Payload};
-use tls::Tls;
 
 const HELP: &str = "\
-Usage: echo_client URL [--file FILE] [--protocol NAME] [--tls-ca FILE]
-
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.
+
+Usage: echo_client [OPTIONS] URL
+
+  --file FILE        send this file, and compare its echo
+  --protocol NAME    offer this subprotocol; may be given several times, the best first
+  --header N:VALUE   send this field with the request; may be given several times
+  --redirects N      follow so many redirects [0]
+  --tls-ca FILE      trust the authorities in this PEM file [those of the system]
+  --help             this
+
+A user and a password in the URL are sent as Basic authorization.
 ";
 
 /// How long the end of the input is followed by waiting for answers that are still on their way.
@@ -32,23 +39,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the lines that were typed are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-type Socket<S> = WebSocket<'static, S, Client<SystemKeys>>;
+type Socket = WebSocket<'static, NetStream, Client<SystemKeys>>;
 
 fn main() {
     if let Err(error) = run() {
-        eprint!("echo_client: {error}");
-        let mut error = error.source();
-        while let Some(source) = error {
-            eprint!(": {source}");
-            error = source.source();
-        }
-        eprintln!();
+        eprintln!("echo_client: {error}");
         std::process::exit(1);
     }
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let (mut url, mut file, mut protocols, mut authorities) = (None, None, Vec::new(), None);
+    static CONFIG: Config = {
+        let mut config = Config::new();
+        config.control = Control::Told;
+        config
+    };
+    let mut options =
+        ClientOptions::new().config(&CONFIG).receive_buffer(64 * 1024).transmit_buffer(64 * 1024);
+    let (mut url, mut file, mut protocols) = (None, None, Vec::new());
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         use lexopt::prelude::*;
@@ -56,7 +64,13 @@ fn run() -> Result<(), Box<dyn Error>> {
             Value(value) if url.is_none() => url = Some(value.string()?),
             Long("file") => file = Some(parser.value()?.string()?),
             Long("protocol") => protocols.push(parser.value()?.string()?),
-            Long("tls-ca") => authorities = Some(parser.value()?.string()?),
+            Long("header") => {
+                let header = parser.value()?.string()?;
+                let (name, value) = header.split_once(':').ok_or("--header wants NAME:VALUE")?;
+                options = options.header(name, value.trim());
+            }
+            Long("redirects") => options = options.follow_redirects(parser.value()?.parse()?),
+            Long("tls-ca") => options = options.tls_roots(tls::roots(&parser.value()?.string()?)?),
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(());
@@ -64,60 +78,32 @@ fn run() -> Result<(), Box<dyn Error>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let url = url.ok_or(HELP)?;
-    let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
-    let address = Address::parse(&url)?;
-    let authorities = match (address.secure, authorities) {
-        (true, None) => return Err("wss:// needs --tls-ca: whom is it to trust?".into()),
-        (true, Some(authorities)) => Some(tls::client(&authorities)?),
-        (false, _) => None,
-    };
-    let stream = TcpStream::connect((address.host, address.port))
-        .map_err(|error| format!("cannot connect to {}:{}: {error}", address.host, address.port))?;
-    stream.set_nodelay(true)?;
-    let request = Connect { protocols: &protocols, ..Connect::new(address) };
-    match authorities {
-        Some(config) => converse(Tls::connect(&config, address.host, stream)?, &request, file),
-        None => converse(stream, &request, file),
-    }
-}
-
-fn converse<S: Stream>(stream: S, request: &Connect<'_>, file: Option<String>) -> Result<(), Box<dyn Error>> {
-    let mut socket = connect(stream, request)?;
+    let url = url.ok_or("no URL; see --help")?;
+    let mut socket = connect_with(&url, &options.protocols(protocols)).map_err(describe)?;
+    eprintln!("open{}", socket.protocol().map(|name| format!(", protocol {name}")).unwrap_or_default());
     match file {
         Some(file) => send_file(&mut socket, &file),
         None => talk(&mut socket),
     }
 }
 
-fn connect<S: Stream>(stream: S, request: &Connect<'_>) -> Result<Socket<S>, Box<dyn Error>> {
-    static CONFIG: Config = {
-        let mut config = Config::new();
-        config.control = Control::Told;
-        config
-    };
-    let buffers = Buffers::with_capacity(8 * 1024, 64 * 1024, 64 * 1024)?;
-    match WebSocket::connect(stream, &CONFIG, buffers, SystemKeys::new()?, request)? {
-        Connected::WebSocket(socket, protocol) => {
-            eprintln!("open{}", protocol.map(|name| format!(", protocol {name}")).unwrap_or_default());
-            Ok(socket)
-        }
-        Connected::Refused(head) => {
-            let reply = Reply::parse(&head, &CONFIG)?;
-            Err(format!("refused with status {}: {}", reply.status, reply.body.escape_ascii()).into())
-        }
+/// A refusal with the words of the server.
+fn describe(error: SocketError) -> Box<dyn Error> {
+    match error.response() {
+        Some(response) => format!("{error}: {}", response.body.escape_ascii()).into(),
+        None => error.into(),
     }
 }
 
 /// Lines to the server, answers to standard output, until either side is done.
-fn talk<S: Stream>(socket: &mut Socket<S>) -> Result<(), Box<dyn Error>> {
+fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
     let lines = read_lines();
     let (mut sent, mut answered) = (0_u64, 0_u64);
     let mut quiet_since = None;
     loop {
         match lines.try_recv() {
             Ok(line) => {
-                socket.sending().send(Kind::Text, line?.as_bytes())?;
+                socket.send(&line?)?;
                 sent += 1;
                 continue;
             }
@@ -145,7 +131,7 @@ fn talk<S: Stream>(socket: &mut Socket<S>) -> Result<(), Box<dyn Error>> {
 }
 
 /// The file as one binary frame, whose echo is compared while it comes.
-fn send_file<S: Stream>(socket: &mut Socket<S>, path: &str) -> Result<(), Box<dyn Error>> {
+fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     let open = || File::open(path).map_err(|error| format!("{path}: {error}"));
     let (mut file, mut original) = (open()?, BufReader::new(open()?));
     let len = file.metadata()?.len();
@@ -198,8 +184,8 @@ fn send_file<S: Stream>(socket: &mut Socket<S>, path: &str) -> Result<(), Box<dy
     close(socket)
 }
 
-fn close<S: Stream>(socket: &mut Socket<S>) -> Result<(), Box<dyn Error>> {
-    let cause = socket.close(Some(CloseCode::NORMAL), "")?;
+fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
+    let cause = socket.close(CloseCode::NORMAL, "")?;
     eprintln!("{}, code {} {}", cause.end, cause.code(), socket.reason());
     if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }
 }

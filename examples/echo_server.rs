@@ -1,6 +1,6 @@
 //! The echo server on a PC: open the address that it prints in a browser.
 //!
-//!     cargo run --release --example echo_server --features rustls
+//!     cargo run --release --example echo_server --features mio,rustls
 //!
 //! One thread, or a few, for all connections. What it does on a connection is `echo/handler.rs`, which also runs on boards.
 

@@ -1,6 +1,6 @@
 //! Over TLS, for few clients, with control frames by hand: what ESP-IDF's example of the same name does.
 //!
-//!     cargo run --release --example wss_server --features rustls
+//!     cargo run --release --example wss_server --features mio,rustls
 //!
 //! It echoes TEXT, says "Hello client" to everybody every 10 s, asks who is silent for 5 s whether he still lives, and
 //! closes him after 10. Without a certificate it makes one for this run, and prints its fingerprint.

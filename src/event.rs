@@ -157,13 +157,14 @@ impl<P: Copy> Event<P> {
 }
 
 impl Event<Span> {
-    /// `n` bytes of the payload are done with, and `rest` is left of it.
-    pub(crate) fn advance(&mut self, n: usize, rest: Span) {
+    /// `rest` is left of the payload.
+    pub(crate) fn advance(&mut self, rest: Span) {
         match self {
             Self::Data(data) => {
+                let taken = data.payload.len.saturating_sub(rest.len);
                 data.payload = rest;
-                data.start &= n == 0;
-                data.offset = data.offset.saturating_add(n as u64);
+                data.start &= taken == 0;
+                data.offset = data.offset.saturating_add(taken as u64);
             }
             Self::Ping(span) | Self::Pong(span) | Self::Close(_, span) => *span = rest,
         }

@@ -58,26 +58,32 @@ pub trait Handler {
         Ok(())
     }
 
-    /// When [`timer`](Self::timer) is to be called; asked for after every other call.
+    /// When [`timer`](Self::timer) is to be called next; `None` switches it off. Read after each call of another method,
+    /// so that each of them may move it.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// The deadline has passed, and has to be moved or taken away.
+    /// The deadline has passed: move it or take it away.
+    ///
+    /// A deadline that was moved and has passed again calls `timer` again, so that a periodic timer which is late catches
+    /// up; after 16 calls the transport has its turn in between. A deadline that has passed and was not moved calls
+    /// `timer` again when the transport has read or written something.
     ///
     /// A message may be open that [`event`](Self::event) has begun, be it by [`relay`](Outbox::relay): no other can be sent
     /// inside it, and to try is an error that closes the connection. Where it is not [free](Outbox::is_free), move the
     /// deadline, and send later.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again when there is room, if the deadline stands.
+    /// [`Halt::Blocked`]: called again when there is room, if the deadline has passed then.
     fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
         let _ = (now, out);
         Ok(())
     }
 
-    /// The connection has ended, with the reason in the peer's Close. Called once for each connection that was
-    /// opened, and last.
+    /// The connection has ended, with the reason in the peer's Close. Called once, and last, for each connection whose
+    /// [`opened`](Self::opened) was called, also where a hub is dropped. Nothing else is called on a connection whose
+    /// transport has failed.
     fn closed(&mut self, cause: &Cause, reason: &str) {
         let _ = (cause, reason);
     }
@@ -119,17 +125,38 @@ pub struct Driver<'c, R, X = NoExtension> {
     /// An event that the handler could not take whole.
     held: Option<Event<Span>>,
     protocol: Option<usize>,
-    opened: bool,
+    stage: Stage,
     /// Something was sent since the handler last heard that all is written.
     sent: bool,
-    closed: bool,
+}
+
+/// What the handler was told of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// `opened` was called, and is to be called again.
+    Opening,
+    Open,
+    Closed,
+}
+
+/// The calls of a handler's timer within one poll.
+struct Ticks {
+    left: u8,
+    /// A deadline that waits for the transport.
+    stood: Option<Instant>,
+}
+
+impl Ticks {
+    /// A handler that is far behind catches up in portions, so that the transport is served in between.
+    const NEW: Self = Self { left: 16, stood: None };
 }
 
 impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     /// A connection that has just been opened.
     #[must_use]
     pub const fn new(connection: Connection<'c, R, X>, protocol: Option<usize>) -> Self {
-        Self { connection, held: None, protocol, opened: false, sent: true, closed: false }
+        Self { connection, held: None, protocol, stage: Stage::New, sent: true }
     }
 
     /// The connection.
@@ -138,7 +165,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         &self.connection
     }
 
-    /// The transport failed.
+    /// The transport failed: the next poll calls [`Handler::closed`], and nothing else.
     pub fn reset(&mut self) {
         self.connection.reset();
     }
@@ -151,17 +178,19 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Next<Cause> {
-        let step = self.run(now, handler, rx, tx);
+        let mut ticks = Ticks::NEW;
+        let step = self.run(now, handler, &mut ticks, rx, tx);
         self.sent |= !tx.is_empty();
         match step {
             Step::Wait { deadline } => {
-                // A deadline that stands although it has passed waits for the transport.
-                let timer = handler.deadline().filter(|moment| *moment > now);
+                // One that has passed waits for the transport, unless there is more to catch up.
+                let timer = handler.deadline().filter(|moment| *moment > now || ticks.left == 0);
+                let timer = timer.map(|moment| moment.max(now));
                 Next::Wait { deadline: deadline.into_iter().chain(timer).min() }
             }
             Step::Closed(cause) => {
-                if !self.closed {
-                    self.closed = true;
+                let told = core::mem::replace(&mut self.stage, Stage::Closed);
+                if matches!(told, Stage::Opening | Stage::Open) {
                     handler.closed(&cause, self.connection.reason());
                 }
                 Next::Done(cause)
@@ -175,42 +204,38 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         &mut self,
         now: Instant,
         handler: &mut impl Handler,
+        ticks: &mut Ticks,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step {
-        if self.closed {
+        if self.connection.state() == State::Closed {
             return self.connection.tend(now, tx);
         }
         // Before the handler fills what room there is.
         self.connection.reply(tx);
-        if !self.opened {
+        if self.stage != Stage::Open {
+            self.stage = Stage::Opening;
             let outcome = handler.opened(now, self.protocol, &mut self.connection.outbox(tx));
-            self.opened = self.settle(outcome, tx).is_none();
-            if !self.opened {
+            if self.settle(outcome, tx).is_some() {
                 return self.connection.tend(now, tx);
             }
+            self.stage = Stage::Open;
         }
         if self.sent && tx.is_empty() {
             self.sent = false;
             let outcome = handler.writable(now, &mut self.connection.outbox(tx));
             self.settle(outcome, tx);
         }
-        let mut patient = true;
         loop {
-            if patient && handler.deadline().is_some_and(|moment| moment <= now) {
-                let outcome = handler.timer(now, &mut self.connection.outbox(tx));
-                // A deadline that stands waits for the transport.
-                let stands = handler.deadline().is_some_and(|moment| moment <= now);
-                patient = self.settle(outcome, tx).is_none() && !stands;
-            }
+            // Before events, which may use up all the room each time.
+            self.tick(now, handler, ticks, tx);
             if let Some(event) = self.held {
                 let span = event.payload();
                 let shown = event.with(rx.held(span));
                 let outcome = handler.event(now, shown, &mut self.connection.outbox(tx));
-                let taken = self.settle(outcome, tx);
-                if let Some(taken) = taken {
+                if let Some(taken) = self.settle(outcome, tx) {
                     self.hold(event, taken, rx);
-                    return self.connection.tend(now, tx);
+                    break;
                 }
                 rx.release(span, span.len);
                 self.held = None;
@@ -223,11 +248,11 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
                         let span = rx.span(len);
                         rx.hold(span);
                         self.hold(shape.with(span), taken, rx);
-                        return self.connection.tend(now, tx);
+                        break;
                     }
                 }
                 Step::Wait { deadline } => {
-                    if !patient || handler.deadline().is_none_or(|moment| moment > now) {
+                    if !self.tick(now, handler, ticks, tx) {
                         return Step::Wait { deadline };
                     }
                 }
@@ -235,12 +260,36 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
                 Step::Closed(cause) => return Step::Closed(cause),
             }
         }
+        // The handler is blocked inside an event: its timer runs all the same.
+        while self.tick(now, handler, ticks, tx) {}
+        self.connection.tend(now, tx)
+    }
+
+    /// Calls the handler's timer if that is due; whether it was.
+    fn tick(
+        &mut self,
+        now: Instant,
+        handler: &mut impl Handler,
+        ticks: &mut Ticks,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> bool {
+        let deadline = handler.deadline();
+        if ticks.left == 0 || deadline == ticks.stood || deadline.is_none_or(|moment| moment > now) {
+            return false;
+        }
+        ticks.left = ticks.left.saturating_sub(1);
+        let outcome = handler.timer(now, &mut self.connection.outbox(tx));
+        let blocked = self.settle(outcome, tx).is_some();
+        let moved = handler.deadline();
+        if blocked || moved == deadline {
+            ticks.stood = moved;
+        }
+        true
     }
 
     /// Keeps what the handler did not take of an event whose payload was put back.
     fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
-        let rest = rx.release(event.payload(), taken);
-        event.advance(taken, rest);
+        event.advance(rx.release(event.payload(), taken));
         self.held = Some(event);
     }
 

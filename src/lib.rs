@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
 //! | many connections, and something to tell them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
-//! | one connection to read from and to send on | [`adapter::WebSocket`], or the blocking `blocking::WebSocket` |
+//! | one connection to read from and to send on | `blocking::connect` and `blocking::accept` on a host, else [`adapter::WebSocket`] |
 //! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
 //! # Driving a connection
@@ -85,10 +85,11 @@
 //!
 //! # Features
 //!
-//! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: messages in
-//! `BytesMut`. `std`: `blocking`, masking keys from the system. `simd`: faster UTF-8 on hosts.
-//! `embedded-io-async`, `embassy-net`: the asynchronous adapters for firmware. `hub`: many connections on one thread;
-//! `mio`, `rustls`, `esp-idf`: what drives it. `log`, `tracing`, `defmt`: notes of what it does.
+//! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: owned messages.
+//! `std`: `blocking`, masking keys from the system. `rustls`: TLS for `blocking`, and with `mio` for the hub; without
+//! ring, `rustls-no-provider`. `simd`: faster UTF-8 on hosts. `embedded-io-async`, `embassy-net`: the asynchronous
+//! adapters for firmware. `hub`: many connections on one thread; `mio`, `esp-idf`: what drives it. `log`, `tracing`,
+//! `defmt`: notes of what it does.
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -144,7 +145,9 @@ pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;
 pub use handler::{Busy, Driver, Handler, Next, Outcome, Session};
 pub use mask::mask;
-pub use message::{Assembler, Fixed, Full, Storage};
+#[cfg(feature = "bytes")]
+pub use message::Message;
+pub use message::{Assembler, Fixed, Full, MessageRef, Storage};
 pub use outbox::{Halt, Outbox, Outgoing};
 pub use receive::Receiver;
 pub use role::{Client, MaskingKey, Role, Server};

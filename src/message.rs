@@ -2,6 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod message_ref;
+#[cfg(feature = "bytes")]
+mod owned;
+
+pub use message_ref::MessageRef;
+#[cfg(feature = "bytes")]
+pub use owned::Message;
+
 use crate::buffer::copy;
 use crate::event::{Data, Payload};
 use crate::frame::Kind;

@@ -7,13 +7,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sansocket::adapter::Buffers;
-use sansocket::blocking::{Accepted, Connected, Error, Stream, SystemKeys, WebSocket, serve};
-use sansocket::handshake::{Accept, Address, Answer, Connect, Rejection, Reply, Request, Response};
+use sansocket::blocking::{Accepted, Error, Stream, SystemKeys, WebSocket, serve};
+use sansocket::handshake::{Accept, Address, Answer, Connect, Rejection, Request, Response};
 use sansocket::{
-    Assembler, Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Outbox,
-    Outcome, Payload, SendError, Server, Timeout,
+    Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Message, MessageRef,
+    Outbox, Outcome, Payload, SendError, Server, Timeout,
 };
-use tungstenite::Message;
+use tungstenite::Message as Theirs;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
 
@@ -38,25 +38,22 @@ fn buffers() -> Buffers<'static> {
 fn accept(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Server> {
     let accept = Accept { protocols: &["chat"], ..Accept::default() };
     match WebSocket::accept(stream, config, buffers(), |_| Answer::Accept(accept)).unwrap() {
-        Accepted::WebSocket(socket, _) => socket,
+        Accepted::WebSocket(socket) => socket,
         Accepted::HandOver(..) => panic!("handed over"),
     }
 }
 
 fn connect(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Client<SystemKeys>> {
     let request = Connect::new(Address::parse("ws://localhost/").unwrap());
-    match WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap() {
-        Connected::WebSocket(socket, _) => socket,
-        Connected::Refused(_) => panic!("refused"),
-    }
+    WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap()
 }
 
 /// Echoes frames as they are, until the end.
 fn echo_until_closed<R: sansocket::Role>(mut socket: WebSocket<'_, TcpStream, R>) -> Result<Cause, Error> {
-    let mut message = Assembler::new(Vec::new());
     loop {
-        match socket.read_message(&mut message) {
-            Ok(kind) => socket.sending().send(kind, message.bytes())?,
+        match socket.recv() {
+            Ok(Some(message)) => socket.send(&message)?,
+            Ok(None) => return Ok(socket.cause().unwrap()),
             Err(Error::Closed(cause)) => return Ok(cause),
             Err(error) => return Err(error),
         }
@@ -76,22 +73,22 @@ fn tungstenite_talks_to_our_server() {
 
     let long = vec![0xA5; 1 << 20];
     for message in [
-        Message::text("Grüß dich"),
-        Message::binary(vec![1, 2, 3]),
-        Message::text(""),
-        Message::binary(long),
-        Message::text("ü".repeat(100_000)),
+        Theirs::text("Grüß dich"),
+        Theirs::binary(vec![1, 2, 3]),
+        Theirs::text(""),
+        Theirs::binary(long),
+        Theirs::text("ü".repeat(100_000)),
     ] {
         client.send(message.clone()).unwrap();
         assert_eq!(client.read().unwrap(), message);
     }
-    client.send(Message::Ping("are you there".into())).unwrap();
-    assert_eq!(client.read().unwrap(), Message::Pong("are you there".into()));
+    client.send(Theirs::Ping("are you there".into())).unwrap();
+    assert_eq!(client.read().unwrap(), Theirs::Pong("are you there".into()));
 
     let bye = CloseFrame { code: TheirCode::Normal, reason: "bye".into() };
     client.close(Some(bye)).unwrap();
     let echoed = client.read().unwrap();
-    assert!(matches!(echoed, Message::Close(Some(frame)) if frame.code == TheirCode::Normal));
+    assert!(matches!(echoed, Theirs::Close(Some(frame)) if frame.code == TheirCode::Normal));
     assert!(matches!(client.read(), Err(tungstenite::Error::ConnectionClosed)));
     drop(client);
     let cause = server.join().unwrap().unwrap();
@@ -108,26 +105,23 @@ fn our_client_talks_to_tungstenite() {
         let mut socket = tungstenite::accept(theirs).unwrap();
         loop {
             match socket.read() {
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) => socket.send(message).unwrap(),
+                Ok(message @ (Theirs::Text(_) | Theirs::Binary(_))) => socket.send(message).unwrap(),
                 Ok(_) => {}
                 Err(error) => return error.to_string(),
             }
         }
     });
     let mut client = connect(ours, &Config::DEFAULT);
-    let mut message = Assembler::new(Vec::new());
     let long = vec![0x5A; 1 << 20];
-    for (kind, payload) in [(Kind::Text, "Grüß dich".as_bytes()), (Kind::Binary, &long), (Kind::Binary, b"")]
-    {
-        client.sending().send(kind, payload).unwrap();
-        assert_eq!(client.read_message(&mut message).unwrap(), kind);
-        assert_eq!(message.bytes(), payload);
+    for sent in [MessageRef::from("Grüß dich"), MessageRef::from(&long), MessageRef::from(b"")] {
+        client.send(sent).unwrap();
+        let message = client.recv().unwrap().unwrap();
+        assert_eq!(MessageRef::from(&message), sent);
     }
     for (part, fin) in [("three ", false), ("frag", false), ("ments", true)] {
         client.sending().fragment(Kind::Text, part.as_bytes(), fin).unwrap();
     }
-    client.read_message(&mut message).unwrap();
-    assert_eq!(message.text(), Some("three fragments"));
+    assert_eq!(client.recv().unwrap(), Some(Message::from("three fragments")));
     let cause = client.close(Some(CloseCode::NORMAL), "done").unwrap();
     assert_eq!((cause.end, cause.code()), (End::Clean, 1000));
     assert!(server.join().unwrap().contains("closed"), "tungstenite saw a clean end");
@@ -144,7 +138,7 @@ fn an_event_is_answered_without_a_copy() {
         }
     });
     let mut client = connect(client, &Config::DEFAULT);
-    client.sending().send(Kind::Text, b"hello").unwrap();
+    client.send("hello").unwrap();
     match client.read().unwrap() {
         (Event::Data(data), _) => assert_eq!(data.payload.text(), Some("hello")),
         other => panic!("{:?}", other.0),
@@ -163,7 +157,7 @@ fn reading_can_give_up_and_go_on() {
     // The system was asked to wait, and for no longer than that; it rounds.
     let waited = client.stream().read_timeout().unwrap().unwrap();
     assert!(waited < Duration::from_millis(50) && waited < longest, "{waited:?} after {longest:?}");
-    client.sending().send(Kind::Binary, b"now").unwrap();
+    client.send(b"now").unwrap();
     let (event, _) = client.read_timeout(PATIENCE).unwrap().unwrap();
     assert!(matches!(event, Event::Data(data) if *data.payload == *b"now"));
     client.close(None, "").unwrap();
@@ -182,10 +176,8 @@ fn what_is_in_the_outbox_leaves_in_one_write() {
     }
     assert_eq!(out.send(Kind::Binary, &[0; 2000]), Err(SendError::TooLarge));
     drop(out);
-    let mut message = Assembler::new(Vec::new());
     for n in 0..10 {
-        client.read_message(&mut message).unwrap();
-        assert_eq!(message.bytes(), [n]);
+        assert_eq!(client.recv().unwrap(), Some(Message::from(vec![n])));
     }
     client.close(None, "").unwrap();
     server.join().unwrap().unwrap();
@@ -201,14 +193,11 @@ fn a_refusal_shows_status_headers_and_body() {
     });
     let request = Connect::new(Address::parse("ws://localhost/").unwrap());
     let keys = SystemKeys::new().unwrap();
-    match WebSocket::connect(client, &Config::DEFAULT, buffers(), keys, &request).unwrap() {
-        Connected::Refused(head) => {
-            let reply = Reply::parse(&head, &Config::DEFAULT).unwrap();
-            assert_eq!((reply.status, reply.body), (401, &b"who are you?"[..]));
-            assert_eq!(reply.fields.get("www-authenticate"), Some(&b"Basic"[..]));
-        }
-        Connected::WebSocket(..) => panic!("accepted"),
-    }
+    let refused = WebSocket::connect(client, &Config::DEFAULT, buffers(), keys, &request).unwrap_err();
+    assert_eq!(refused.to_string(), "the server refused the connection with status 401");
+    let response = refused.response().unwrap();
+    assert_eq!((response.status, &*response.body), (401, &b"who are you?"[..]));
+    assert_eq!(response.field("www-authenticate"), Some(&b"Basic"[..]));
     assert_eq!(
         server.join().unwrap().unwrap_err().to_string(),
         "refused with 401: answered by the application"
@@ -225,7 +214,7 @@ fn a_peer_may_reset_what_is_refused() {
             }
             let busy = Response::text(503, "later");
             match WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(busy)) {
-                Err(Error::Refused(refusal)) => Outcome::Refused(refusal),
+                Err(Error::Rejected(refusal)) => Outcome::Refused(refusal),
                 other => panic!("{other:?}"),
             }
         });
@@ -338,11 +327,9 @@ fn what_came_before_a_half_close_is_answered() {
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let raw = client.try_clone().unwrap();
     let mut client = connect(client, &Config::DEFAULT);
-    client.sending().send(Kind::Text, b"last words").unwrap();
+    client.send("last words").unwrap();
     raw.shutdown(Shutdown::Write).unwrap();
-    let mut message = Assembler::new(Vec::new());
-    client.read_message(&mut message).unwrap();
-    assert_eq!(message.text(), Some("last words"));
+    assert_eq!(client.recv().unwrap(), Some(Message::from("last words")));
     assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
 }
 

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use pipe::*;
 use sansocket::Event;
-use sansocket::hub::{Message, Settings};
+use sansocket::hub::{Message, Page, Routes, Settings};
 
 struct Counting;
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
     static BYTES: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is the system's; counting allocates nothing.
@@ -24,6 +25,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
         BYTES.with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
+        PEAK.with(|peak| peak.set(peak.get().max(bytes())));
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
@@ -44,6 +46,14 @@ fn count() -> usize {
 
 fn bytes() -> isize {
     BYTES.with(Cell::get)
+}
+
+/// The most that there was at once beyond what there is now.
+fn peak(act: impl FnOnce()) -> isize {
+    let before = bytes();
+    PEAK.with(|peak| peak.set(before));
+    act();
+    PEAK.with(Cell::get) - before
 }
 
 /// The pipes keep memory for this, so that only the hub's is counted.
@@ -248,5 +258,53 @@ fn memory_follows_the_number_of_sessions_down() {
     last.wire().from_hub = vec![];
     println!("{} bytes are left of 5000 sessions", after - before);
     assert!(after - before < 10_000, "{}", after - before);
+    world.end();
+}
+
+const PAGE: usize = 4 << 20;
+static PAGE_BYTES: [u8; PAGE] = [7; PAGE];
+
+/// Beside its body an answer takes memory for its head only, and beside that of a request's body there is nothing of its
+/// size.
+#[test]
+fn a_page_takes_its_own_size_and_a_body_its_own() {
+    const HEAD: isize = 1024;
+    let mut world = World::new(Settings::default(), |_| {
+        let mut routes = Routes::new();
+        routes.get("/owned", |_, _| Page::new(200, "a/b", vec![7; PAGE]));
+        routes.get("/static", |_, _| Page::from_static(200, "a/b", &PAGE_BYTES));
+        routes.post("/body", PAGE, |_, _, body| Page::text(200, &body.len().to_string()));
+        routes
+    });
+    let ask = |world: &mut World<Routes<Pipe>>, path: &str| {
+        let peer = world.connect();
+        peer.block();
+        peer.feed(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let peak = peak(|| assert!(world.settle() > 0));
+        peer.cut();
+        world.settle();
+        peak
+    };
+    ask(&mut world, "/none");
+    let least = ask(&mut world, "/none");
+    let owned = ask(&mut world, "/owned");
+    assert!(owned <= PAGE as isize + least + HEAD, "{owned}");
+    let fixed = ask(&mut world, "/static");
+    assert!(fixed <= least + HEAD, "{fixed}");
+
+    let peer = world.connect();
+    peer.feed(format!("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: {PAGE}\r\n\r\n").as_bytes());
+    let mut body = peak(|| assert!(world.settle() > 0));
+    let mut held = body;
+    for piece in PAGE_BYTES.chunks(50_000) {
+        peer.feed(piece);
+        let before = bytes();
+        body = body.max(held + peak(|| assert!(world.settle() > 0)));
+        held += bytes() - before;
+    }
+    assert!(peer.bytes().ends_with(b"4194304"));
+    assert!(body <= PAGE as isize + least + HEAD, "{body}");
+    // The answer waits without the request.
+    assert!(held <= least + HEAD, "{held}");
     world.end();
 }

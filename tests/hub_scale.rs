@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pipe::*;
 use proptest::prelude::*;
-use sansocket::hub::{Capacity, ClientState, Control, Id, Message, Settings};
-use sansocket::{CloseCode, Config};
+use sansocket::hub::{Capacity, ClientState, Control, Id, Message, Page, Routes, Settings};
+use sansocket::{CloseCode, Config, Event, Halt, Handler, Instant, Outbox, Payload};
 
 /// Sessions that one turn of the hub concerns.
 const ROUND: usize = 256;
@@ -301,4 +301,128 @@ proptest! {
         }
         world.end();
     }
+}
+
+// ---- one session's turn ----
+
+/// Bytes that one session receives and sends in a turn.
+const BYTES: u64 = 64 * 1024;
+const LARGE: usize = 4 << 20;
+static LARGE_PAGE: [u8; LARGE] = [7; LARGE];
+
+fn pages() -> World<Routes<Pipe>> {
+    World::new(settings(|_| {}), |_| {
+        let mut routes = Routes::new();
+        routes.get("/owned", |_, _| Page::new(200, "a/b", LARGE_PAGE.to_vec()));
+        routes.get("/static", |_, _| Page::from_static(200, "a/b", &LARGE_PAGE));
+        routes.post("/body", LARGE, |_, _, body| Page::text(200, &format!("{} bytes", body.len())));
+        routes.websocket("/ws", |_, _| Ok::<_, Page>(Quick));
+        routes
+    })
+}
+
+/// Answers every message.
+struct Quick;
+
+impl Handler for Quick {
+    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        match event {
+            Event::Data(data) => out.relay(&data),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn a_page_of_any_size_has_turns_beside_others() {
+    let mut world = pages();
+    let other = world.open();
+    let readers: Vec<_> = ["/owned", "/static"].map(|path| (path, world.connect())).into();
+    for (path, reader) in &readers {
+        reader.feed(&get(path));
+    }
+    let mut turns = 0u64;
+    let mut pages = vec![vec![]; 2];
+    while readers.iter().any(|(_, reader)| !reader.wire().shut) {
+        other.text("here");
+        let before: Vec<_> = readers.iter().map(|(_, reader)| reader.wire().sent).collect();
+        world.run();
+        assert_eq!(other.got(), [text("here")]);
+        for ((_, reader), (page, before)) in readers.iter().zip(pages.iter_mut().zip(before)) {
+            let sent = reader.wire().sent - before;
+            assert!(sent <= BYTES, "{sent} bytes in a turn");
+            page.extend(reader.bytes());
+        }
+        turns += 1;
+    }
+    assert!(turns <= LARGE as u64 / BYTES + 3, "{turns} turns");
+    for page in pages {
+        let head = page.len() - LARGE;
+        assert!(page.starts_with(b"HTTP/1.1 200 ") && page[..head].ends_with(b"\r\n\r\n"));
+        assert!(page[head..] == LARGE_PAGE);
+    }
+    world.end();
+}
+
+/// However little the transport takes at a time.
+#[test]
+fn a_page_has_so_many_steps_a_turn() {
+    let mut world = pages();
+    let reader = world.connect();
+    reader.wire().most = 1;
+    reader.feed(&get("/owned"));
+    for _ in 0..10 {
+        let before = reader.wire().writes;
+        world.run();
+        let writes = reader.wire().writes - before;
+        assert!((1..=64).contains(&writes), "{writes}");
+    }
+    world.end();
+}
+
+#[test]
+fn a_body_has_turns_and_so_has_what_comes_behind_the_answer() {
+    let mut world = pages();
+    let other = world.open();
+    let peer = world.connect();
+    peer.feed(format!("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes());
+    peer.feed(&LARGE_PAGE);
+    // Nobody reads this.
+    peer.feed(&LARGE_PAGE);
+    let mut turns = 0;
+    while peer.wire().received < 2 * LARGE as u64 {
+        other.text("here");
+        let before = peer.wire().received;
+        world.run();
+        let received = peer.wire().received - before;
+        // The head of the request has a turn's share of its own.
+        assert!(received <= 2 * BYTES && (turns == 0 || received <= BYTES), "{received} bytes in a turn");
+        assert_eq!(other.got(), [text("here")]);
+        turns += 1;
+        assert!(turns < 1000);
+    }
+    let answer = peer.bytes();
+    assert!(answer.ends_with(format!("\r\n\r\n{LARGE} bytes").as_bytes()), "{}", answer.escape_ascii());
+    world.end();
+}
+
+#[test]
+fn a_body_for_which_there_is_no_memory_is_refused() {
+    let mut world = World::new(settings(|_| {}), |_| {
+        let mut routes = Routes::new();
+        routes.post("/", usize::MAX, |_, _, _| Page::text(200, ""));
+        routes
+    });
+    let peer = world.connect();
+    let len = usize::MAX / 4;
+    peer.feed(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n").as_bytes());
+    peer.fin();
+    world.settle();
+    let answer = peer.bytes();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
+    assert_eq!(world.end().panicked, 0);
 }

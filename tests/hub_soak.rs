@@ -209,7 +209,7 @@ fn soak(time: Duration) {
         counters.delivered,
         counters.lost,
         counters.messages,
-        counters.refused.bad_request,
+        counters.refused.not_http,
         counters.refused.vanished,
         closed.clean,
         closed.violation,

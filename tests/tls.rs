@@ -1,5 +1,5 @@
-//! The blocking adapter over TLS, with the stream that the examples use.
-#![cfg(feature = "std")]
+//! `NetStream`: the blocking adapter over TLS.
+#![cfg(feature = "rustls")]
 
 #[path = "../examples/tls/mod.rs"]
 mod tls;
@@ -15,13 +15,12 @@ use std::time::{Duration, Instant};
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, upgrade};
 use rustls::ClientConfig;
 use sansocket::adapter::Buffers;
-use sansocket::blocking::{Connected, Error, SystemKeys, WebSocket, serve};
+use sansocket::blocking::{Error, NetStream, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Address, Connect};
 use sansocket::{
-    Assembler, Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Kind, Outbox,
+    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Kind, Message, Outbox,
     Outcome, Payload,
 };
-use tls::Tls;
 
 /// Echoes, and keeps how it ended.
 #[derive(Default)]
@@ -55,7 +54,7 @@ fn serve_one(pki: &Pki, config: Config) -> (SocketAddr, JoinHandle<Served>) {
         socket.set_nodelay(true).unwrap();
         let began = Instant::now();
         let mut echo = Echo::default();
-        let stream = Tls::accept(&server, socket).unwrap();
+        let stream = NetStream::tls_server(socket, &server).unwrap();
         let outcome = serve(stream, &mut echo, &config, &mut buffers());
         Served { outcome, cause: echo.0, took: began.elapsed() }
     });
@@ -73,15 +72,12 @@ fn buffers() -> Buffers<'static> {
     Buffers::with_capacity(4096, 4096, 4096).unwrap()
 }
 
-type Socket = WebSocket<'static, Tls, Client<SystemKeys>>;
+type Socket = WebSocket<'static, NetStream, Client<SystemKeys>>;
 
 fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Result<Socket, Error> {
-    let stream = Tls::connect(config, name, dial(address)).unwrap();
+    let stream = NetStream::tls_client(dial(address), config, name).unwrap();
     let request = Connect::new(Address::parse("wss://echo.test/").unwrap());
-    match WebSocket::connect(stream, &Config::DEFAULT, buffers(), SystemKeys::new().unwrap(), &request)? {
-        Connected::WebSocket(socket, _) => Ok(socket),
-        Connected::Refused(head) => panic!("refused: {}", head.filled().escape_ascii()),
-    }
+    WebSocket::connect(stream, &Config::DEFAULT, buffers(), SystemKeys::new().unwrap(), &request)
 }
 
 #[test]
@@ -90,11 +86,9 @@ fn echo_and_a_clean_close() {
     for name in [NAME, "127.0.0.1"] {
         let (address, served) = serve_one(&pki, Config::DEFAULT);
         let mut socket = connect(&pki.client(), name, address).unwrap();
-        let mut message = Assembler::new(Vec::new());
         for text in ["", "Grüße", &"ü".repeat(1500)] {
-            socket.sending().send(Kind::Text, text.as_bytes()).unwrap();
-            assert_eq!(socket.read_message(&mut message).unwrap(), Kind::Text);
-            assert_eq!(message.text(), Some(text));
+            socket.send(text).unwrap();
+            assert_eq!(socket.recv().unwrap(), Some(Message::from(text)));
         }
         assert!(socket.close(Some(CloseCode::NORMAL), "").unwrap().is_clean());
         drop(socket);
@@ -332,7 +326,7 @@ fn a_server_that_never_speaks_tls_is_given_up() {
             let _ = socket.read_to_end(&mut Vec::new());
         });
         let config = hasty();
-        let stream = Tls::connect(&Pki::new().client(), NAME, dial(address)).unwrap();
+        let stream = NetStream::tls_client(dial(address), &Pki::new().client(), NAME).unwrap();
         let request = Connect::new(Address::parse("wss://echo.test/").unwrap());
         let keys = SystemKeys::new().unwrap();
         let failed = WebSocket::connect(stream, &config, buffers(), keys, &request).unwrap_err();
@@ -351,14 +345,14 @@ fn files_are_named() {
         ["cert.pem", "key.pem", "other.pem", "empty.pem", "none.pem"].map(|name| files.path(name));
 
     assert!(tls::server(&cert, &key).is_ok());
-    assert!(tls::client(&cert).is_ok());
+    assert!(tls::roots(&cert).is_ok());
     for (failed, words) in [
         (tls::server(&none, &key).map(drop), ["no certificate", "none.pem"]),
         (tls::server(&key, &key).map(drop), ["no certificate", "key.pem"]),
         (tls::server(&cert, &empty).map(drop), ["no private key", "empty.pem"]),
         (tls::server(&cert, &none).map(drop), ["no private key", "none.pem"]),
         (tls::server(&cert, &other).map(drop), ["cert.pem with", "other.pem"]),
-        (tls::client(&empty).map(drop), ["no certificate", "empty.pem"]),
+        (tls::roots(&empty).map(drop), ["no certificate", "empty.pem"]),
     ] {
         let error = failed.unwrap_err();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");

@@ -1,5 +1,5 @@
 //! The hub over TLS.
-#![cfg(feature = "rustls")]
+#![cfg(all(feature = "mio", feature = "rustls"))]
 
 mod pki;
 mod town;

@@ -1,5 +1,5 @@
 //! The example `wss_server` against what ESP-IDF's example of that name does: W1 to W4.
-#![cfg(feature = "rustls")]
+#![cfg(all(feature = "mio", feature = "rustls"))]
 
 #[allow(dead_code, reason = "what reads the command line")]
 #[path = "../examples/wss_server.rs"]

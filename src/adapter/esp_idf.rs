@@ -141,9 +141,9 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
         port::start()?;
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
-        let handle = Handle::new(Arc::new(Port(Locked::new(Shared::default()))));
+        let shared = Port(Locked::new(Shared::default()));
         Ok(Self {
-            hub: Hub::new(application(handle.clone()), settings, handle),
+            hub: Hub::new(settings, Arc::new(shared), application),
             acceptor,
             listener,
             retry: Instant::START,

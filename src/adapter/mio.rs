@@ -156,9 +156,9 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         let poll = Poll::new()?;
         let registry = Arc::new(poll.registry().try_clone()?);
         let waker = Waker::new(&registry, WAKER)?;
-        let handle = Handle::new(Arc::new(Shelf { shared: Mutex::default(), waker }));
+        let shelf = Shelf { shared: Mutex::default(), waker };
         let mut server = Self {
-            hub: Hub::new(application(handle.clone()), settings, handle),
+            hub: Hub::new(settings, Arc::new(shelf), application),
             acceptor,
             poll,
             registry,

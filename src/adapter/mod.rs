@@ -16,7 +16,7 @@ pub mod embedded_io_async;
 pub mod esp_idf;
 #[cfg(feature = "mio")]
 pub mod mio;
-#[cfg(feature = "rustls")]
+#[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 pub mod rustls;
 mod websocket;
 

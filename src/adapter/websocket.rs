@@ -322,6 +322,12 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         &mut self.link
     }
 
+    /// How the connection ended; `None` while it has not.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        self.link.connection.cause()
+    }
+
     /// The reason in the peer's Close, empty where there was none.
     #[must_use]
     pub fn reason(&self) -> &str {

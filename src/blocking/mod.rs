@@ -1,19 +1,35 @@
-//! Blocking: over TCP, and every other `Read + Write` with time-outs.
+//! Connections that block: over TCP, TLS, and every other `Read + Write` with time-outs.
 //!
-//! One thread serves one connection. While something waits to be written, the peer is read only now and then, and
-//! no more than the receive buffer holds: a peer that does not read what it is sent stops the connection, and no
-//! memory grows.
+//! [`connect`] opens one as a client, [`accept`] as a server, and [`serve`] runs a [`Handler`] on one. One thread serves
+//! one connection. While something waits to be written, the peer is read only now and then, and no more than the receive
+//! buffer holds: a peer that does not read what it is sent stops the connection, and no memory grows.
 
 #![forbid(unsafe_code)]
 
+mod basic;
+mod connect;
+mod dial;
+mod error;
 mod keys;
+mod net_stream;
+mod options;
+mod redirect;
 mod stream;
+#[cfg(feature = "rustls-no-provider")]
+mod tls;
 mod transport;
+#[cfg(feature = "rustls-no-provider")]
+mod trust;
 mod websocket;
 
+pub use connect::{connect, connect_with};
+pub use error::{ConnectError, Error, HttpResponse, Phase};
 pub use keys::SystemKeys;
+pub use net_stream::NetStream;
+pub use options::ClientOptions;
+pub use redirect::RedirectError;
 pub use stream::Stream;
-pub use websocket::{Accepted, Connected, Error, Received, Sending, WebSocket};
+pub use websocket::{Accepted, Received, Sending, WebSocket};
 
 use core::future::Future;
 use core::pin::pin;
@@ -23,7 +39,49 @@ use std::io;
 use crate::adapter::{self, Buffers};
 use crate::config::Config;
 use crate::handler::{Handler, Outcome};
+use crate::handshake::{Accept, Answer};
+use crate::role::Server;
 use transport::Blocking;
+
+/// Opens a connection on a stream that a server accepted, for pages of the same host and other programs, without a
+/// subprotocol. [`WebSocket::accept`] can do otherwise.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+///
+/// use sansocket::blocking;
+///
+/// fn echo(stream: TcpStream) -> Result<(), blocking::Error> {
+///     let mut socket = blocking::accept(stream)?;
+///     while let Some(message) = socket.recv()? {
+///         socket.send(&message)?;
+///     }
+///     Ok(())
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let mut client = TcpStream::connect(listener.local_addr()?)?;
+/// # std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\n")?;
+/// # client.shutdown(std::net::Shutdown::Write)?;
+/// let (stream, _) = listener.accept()?;
+/// stream.set_nodelay(true)?;
+/// let result = echo(stream);
+/// # assert!(matches!(result, Err(blocking::Error::Rejected(_))));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`WebSocket::accept`].
+pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<'static, S, Server>, Error> {
+    let buffers = Buffers::with_capacity(8 * 1024, 16 * 1024, 16 * 1024).map_err(io::Error::other);
+    let buffers = buffers.map_err(Error::Transport)?;
+    match WebSocket::accept(stream, &Config::DEFAULT, buffers, |_| Answer::Accept(Accept::default()))? {
+        Accepted::WebSocket(socket) => Ok(socket),
+        Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Vanished)),
+    }
+}
 
 /// Serves one connection: request, handler, end. Lend the stream where it is wanted after
 /// [`Outcome::HandOver`]; the request is in [`Buffers::head`] then.

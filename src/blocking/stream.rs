@@ -6,20 +6,21 @@ use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-/// A blocking stream whose reads and writes can be given a time-out: a `TcpStream`, or TLS over one.
+/// A blocking stream whose reads and writes can be given a time-out: a `TcpStream`, a [`NetStream`](super::NetStream), or
+/// one of your own.
 ///
-/// For TLS, `examples/tls` implements it over rustls and a `TcpStream`. Each of its calls makes one read or write at the most
-/// of what is below, so that a peer that drips bytes does not outlive a deadline; rustls' own `StreamOwned` goes on until it
-/// has a record. `flush` comes before each read, and must not wait longer than the time-out for writes.
+/// A call must read or write at most once what is below it, so that a peer that sends a byte now and then does not outlive
+/// a deadline: rustls' own `StreamOwned` goes on until it has a record. `flush` is called before each read, and must not
+/// wait longer than the time-out for writes.
 pub trait Stream: Read + Write {
-    /// Reads fail with [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`] after this time; never where it
-    /// is `None`. It is not zero.
+    /// Sets the time after which reads fail with [`WouldBlock`](io::ErrorKind::WouldBlock) or
+    /// [`TimedOut`](io::ErrorKind::TimedOut); never where it is `None`. It is not zero.
     ///
     /// # Errors
     /// The stream's.
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// The same for writes.
+    /// Sets the time after which writes fail, as [`set_read_timeout`](Self::set_read_timeout) does for reads.
     ///
     /// # Errors
     /// The stream's.

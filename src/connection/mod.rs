@@ -254,6 +254,15 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         }
     }
 
+    /// How the connection ended: what [`Step::Closed`] said. `None` while it has not.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match self.phase {
+            Phase::Closed(end) => Some(Cause { end, received: self.received, sent: self.sent }),
+            _ => None,
+        }
+    }
+
     /// The reason in the peer's Close, empty where there was none.
     #[must_use]
     pub fn reason(&self) -> &str {

@@ -15,5 +15,7 @@ pub use head::{BadHead, Fields};
 pub use key::{AcceptKey, accept_key};
 pub use origin::Origin;
 pub use request::Request;
+#[cfg(feature = "hub")]
+pub(crate) use response::is_bodiless;
 pub use response::{Body, Fault, Refusal, Rejection, Response};
 pub use server::{Accept, Answer, Decide, HandshakeStep, ServerHandshake};

@@ -30,6 +30,9 @@ pub enum Rejection {
     TooLarge,
     /// 431: the head has more fields than [`Limits::headers`](crate::Limits::headers).
     TooManyFields,
+    /// 503: no memory for the body.
+    #[cfg(feature = "hub")]
+    NoMemory,
     /// 500: what was to be answered cannot be.
     Internal,
     /// 503: no room for another connection.
@@ -128,6 +131,8 @@ impl Rejection {
             Self::UpgradeRequired => 426,
             Self::TooLarge | Self::TooManyFields => 431,
             Self::Internal => 500,
+            #[cfg(feature = "hub")]
+            Self::NoMemory => 503,
             Self::Unavailable => 503,
         }
     }
@@ -163,6 +168,8 @@ impl Rejection {
             Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
             Self::TooLarge => "the head is too large",
             Self::TooManyFields => "too many fields",
+            #[cfg(feature = "hub")]
+            Self::NoMemory => "no memory for the body",
             Self::Internal => "the answer could not be written",
             Self::Unavailable => "no room for another connection",
         }
@@ -179,6 +186,8 @@ impl Rejection {
                 // |Sec-WebSocket-Version| header fields) containing all versions it is willing to use." (§4.4)
                 ("Sec-WebSocket-Version", "13"),
             ],
+            #[cfg(feature = "hub")]
+            Self::NoMemory => &[("Retry-After", "1")],
             Self::Unavailable => &[("Retry-After", "1")],
             _ => &[],
         };
@@ -256,8 +265,7 @@ impl Response<'_> {
             .text("\r\n")
             .fail_unless((200..600).contains(&self.status), BadHead::Malformed)
             .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
-        // RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
-        let bodiless = matches!(self.status, 204 | 304);
+        let bodiless = is_bodiless(self.status);
         if !bodiless {
             writer.text("Content-Length: ").number(len).text("\r\n");
         }
@@ -271,6 +279,11 @@ impl Response<'_> {
         let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
         if n < copied.len() { Err(BadHead::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
     }
+}
+
+/// RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
+pub(crate) const fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
 }
 
 /// Writes the 101 (§4.2.2): the fields in the order of the RFC's example.

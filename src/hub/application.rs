@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::handle::Client;
 use crate::handler::{Handler, Outcome};
-use crate::handshake::{Accept, Answer, Refusal, Request, Response};
+use crate::handshake::{Accept, Answer, Body, Refusal, Request, Response, is_bodiless};
 
 /// What a hub serves: it gives each connection its [`Handler`], and answers other requests. Its own data are the hub's.
 pub trait Application<S>: 'static {
@@ -43,7 +44,8 @@ pub trait Application<S>: 'static {
         let _ = (client, request, refusal);
     }
 
-    /// A session has ended; `None` where its handler panicked. A connection's handler has been told before.
+    /// A session has ended; `None` where its handler panicked. A connection's handler has been told before. Also called
+    /// where the hub is dropped.
     fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
         let _ = (client, outcome);
     }
@@ -56,60 +58,80 @@ pub enum Choice<'s, H> {
     Handler(H),
     /// The same, but accepted like this: its handler is not asked.
     Accept(H, Accept<'s>),
-    /// An answer at once, or none: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has no handler, and
-    /// becomes 500.
+    /// An answer at once, or none: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has
+    /// no handler, and becomes 500.
     Answer(Answer<'s>),
-    /// An answer at once, of its own memory.
+    /// An answer at once.
     Page(Page),
     /// The request's body is received first, at most so many bytes of it, beyond which the answer is 413; then
     /// [`Application::exchange`] is asked. For requests without a body as well, where their answer is made.
+    ///
+    /// Memory for the whole body is reserved as soon as its length is known, so that it is received without being moved; where
+    /// there is none the answer is 503. The limit is therefore what each session can claim.
     Body(usize),
 }
 
-/// An answer of its own memory; it closes the connection.
+/// An answer that owns its body; it closes the connection.
+///
+/// The body is written from where it lies, at most 64 KiB in a turn of the hub: however large it is, other sessions have
+/// their turns meanwhile, and it is never copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page {
     /// The status code, 200 to 599.
     pub status: u16,
     /// Fields beside `Content-Length` and `Connection`.
     pub headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
 }
 
 impl Page {
-    /// An answer of plain text.
+    /// A page of plain text, of which it makes a copy.
     #[must_use]
     pub fn text(status: u16, body: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// An answer of this type.
+    /// A page of this content type. A `Vec<u8>` or a `String` is taken as it is, a borrowed body is copied;
+    /// [`from_static`](Self::from_static) spares that copy.
     #[must_use]
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: alloc::vec![("Content-Type".into(), content_type.into())], body: body.into() }
+        Self::with_body(status, content_type, Cow::Owned(body.into()))
     }
 
-    /// Status, and head and body as they go out. An answer that cannot be written becomes 500.
-    pub(super) fn encode(&self, to_head: bool) -> (u16, Vec<u8>) {
+    /// A page of this content type, whose body is not copied: a file that is part of the program.
+    #[must_use]
+    pub fn from_static(status: u16, content_type: &str, body: &'static [u8]) -> Self {
+        Self::with_body(status, content_type, Cow::Borrowed(body))
+    }
+
+    fn with_body(status: u16, content_type: &str, body: Cow<'static, [u8]>) -> Self {
+        Self { status, headers: alloc::vec![("Content-Type".into(), content_type.into())], body }
+    }
+
+    /// Status, head and body as they go out. An answer that cannot be written becomes 500.
+    pub(super) fn encode(self, to_head: bool) -> (u16, Vec<u8>, Cow<'static, [u8]>) {
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let fields: usize = headers
             .iter()
             .map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(4))
             .sum();
-        let body = crate::handshake::Body::Copied(&self.body);
-        let size = fields.saturating_add(self.body.len()).saturating_add(256);
-        match write(&Response { status: self.status, headers: &headers, body }, size, to_head) {
-            Some(bytes) => (self.status, bytes),
-            None => (500, write(&Response::text(500, ""), 256, to_head).unwrap_or_default()),
+        let body = Body::Copied(&self.body);
+        match head(&Response { status: self.status, headers: &headers, body }, fields) {
+            Some(head) if to_head || is_bodiless(self.status) => (self.status, head, Cow::Borrowed(&[])),
+            Some(head) => (self.status, head, self.body),
+            None => (500, head(&Response::text(500, ""), 0).unwrap_or_default(), Cow::Borrowed(&[])),
         }
     }
 }
 
-fn write(response: &Response<'_>, size: usize, to_head: bool) -> Option<Vec<u8>> {
-    let mut bytes = alloc::vec![0; size];
-    let (len, _) = response.write(&mut bytes, to_head).ok()?;
+/// The head of an answer, whose own fields take so many bytes.
+fn head(response: &Response<'_>, fields: usize) -> Option<Vec<u8>> {
+    let mut bytes = alloc::vec![0; fields.saturating_add(256)];
+    // What is written in answer to HEAD.
+    let (len, _) = response.write(&mut bytes, true).ok()?;
     bytes.truncate(len);
     Some(bytes)
 }

@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
 
 use super::application::Application;
 use super::counters::Counters;
-use super::handle::{Client, ClientState, Command, Control};
+use super::handle::{Client, ClientState, Command, Control, HandleError, check_reason};
 use super::message::{Done, Lost, Message};
 use super::round::Task;
 use super::socket::Socket;
@@ -17,7 +17,19 @@ use crate::close::CloseCode;
 
 impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
     fn send(&mut self, id: Id, message: Message) -> Result<(), Lost> {
-        self.send_then(id, message, Done::NOBODY)
+        self.submit(id, message, Done::NOBODY).map_err(|(lost, _)| lost)
+    }
+
+    fn send_then(
+        &mut self,
+        id: Id,
+        message: Message,
+        done: Box<dyn FnOnce(Result<(), Lost>) + Send>,
+    ) -> Result<(), Lost> {
+        self.submit(id, message, Done::new(done)).map_err(|(lost, done)| {
+            done.forget();
+            lost
+        })
     }
 
     fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
@@ -28,12 +40,13 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
         reached
     }
 
-    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> bool {
-        if self.find(id).is_none() {
-            return false;
+    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> Result<bool, HandleError> {
+        check_reason(reason)?;
+        let there = self.find(id).is_some();
+        if there {
+            self.close_at(id.key(), code, reason);
         }
-        self.close_at(id.key(), code, reason);
-        true
+        Ok(there)
     }
 
     fn clients(&self, see: &mut dyn FnMut(&Client)) {
@@ -54,11 +67,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Send(id, message, done) => {
-                let _ = self.send_then(id, message, done);
+                if let Err((lost, done)) = self.submit(id, message, done) {
+                    done.tell(Err(lost));
+                }
             }
             Command::Broadcast(message, to) => self.begin_round(Task::Broadcast(message, to)),
             Command::Close(id, code, reason) => {
-                self.close(id, code, &reason);
+                let _ = self.close(id, code, &reason);
             }
             Command::Run(function) => function(self),
             Command::Stop(code) => {
@@ -79,34 +94,48 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if slot.client.state != ClientState::Open || !to(&slot.client) {
             return false;
         }
-        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
-        self.enlist(key);
-        sent.is_ok()
+        let id = slot.client.id;
+        self.submit(id, message.clone(), Done::NOBODY).is_ok()
     }
 
+    /// Has a session closed, behind what was sent to it before.
     pub(super) fn close_at(&mut self, key: usize, code: CloseCode, reason: &str) {
         if let Some(slot) = self.places.get(key) {
             slot.close(code, reason);
+            self.show(key);
             self.enlist(key);
         }
     }
-}
 
-/// What still waits is lost, and whoever waits for it is told.
-impl<S, A: Application<S>> Drop for Hub<S, A> {
-    fn drop(&mut self) {
-        let mut commands = VecDeque::new();
-        let counters = self.counters;
-        self.handle.update(|shared| {
-            shared.ended = true;
-            shared.counters = counters;
-            shared.clients.clear();
-            commands = shared.take_commands();
+    /// Ends what is left, as the hub is dropped.
+    fn abandon_all(&mut self) {
+        self.for_each(|hub, key| {
+            let Self { places, application, counters, .. } = hub;
+            if let Some(slot) = places.get(key) {
+                let outcome = slot.abandon(application, counters);
+                hub.leave(key, Some(outcome));
+            }
         });
+        let counters = self.counters;
+        self.handle.update(|shared| shared.counters = counters);
     }
 }
 
-impl<S, A: Application<S>> fmt::Debug for Hub<S, A> {
+/// Sessions end, their handlers are told, and so is whoever waits for what becomes of a message.
+impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
+    fn drop(&mut self) {
+        struct Rest<'a, S: Socket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
+        impl<S: Socket + 'static, A: Application<S>> Drop for Rest<'_, S, A> {
+            fn drop(&mut self) {
+                self.0.abandon_all();
+            }
+        }
+        // Where one of them panics, the others are told while it unwinds.
+        Rest(self).0.abandon_all();
+    }
+}
+
+impl<S: Socket + 'static, A: Application<S>> fmt::Debug for Hub<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("sessions", &self.places.len()).finish_non_exhaustive()
     }

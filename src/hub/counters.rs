@@ -22,10 +22,13 @@ pub struct Counters {
     pub sent: u64,
     /// Messages that came.
     pub messages: u64,
-    /// Messages that were sent through the hub, and written to a transport whole.
+    /// Messages that were sent through the hub, one for each session, and that a transport has taken whole.
     pub delivered: u64,
-    /// Messages that were sent through the hub, and lost.
+    /// Messages that were sent through the hub, one for each session, and that no transport has taken whole or ever
+    /// will. With `delivered` and `waiting` these are all that the hub was asked to send.
     pub lost: u64,
+    /// Messages that were sent through the hub, one for each session, and that wait. This one falls again.
+    pub waiting: u64,
     /// Handlers that panicked.
     pub panicked: u64,
     /// Requests that were not upgraded.
@@ -68,7 +71,7 @@ pub struct Refused {
     pub head: u64,
     /// The head has more fields than its limit: 431.
     pub fields: u64,
-    /// At capacity: 503.
+    /// At capacity, or no memory for the body: 503.
     pub unavailable: u64,
     /// The peer vanished, asked for nothing in time, or was closed before there was an answer.
     pub vanished: u64,
@@ -130,7 +133,7 @@ impl Refused {
             Rejection::TooLarge => &mut self.head,
             Rejection::TooManyFields => &mut self.fields,
             Rejection::Internal => &mut self.failed,
-            Rejection::Unavailable => &mut self.unavailable,
+            Rejection::NoMemory | Rejection::Unavailable => &mut self.unavailable,
         }
     }
 }

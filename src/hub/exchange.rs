@@ -1,15 +1,18 @@
 //! An ordinary HTTP request with its body, and the answer to it (RFC 9112): one, then the connection closes.
+//!
+//! A turn receives and sends a bounded number of bytes, and no byte of a body is moved once it is in memory.
 
 #![forbid(unsafe_code)]
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::application::{Application, Page};
 use super::counters::Counters;
 use super::handle::Client;
 use super::note::note_refusal;
-use super::socket::{Failed, Io, Socket};
-use super::turn::{STEPS, Turn};
+use super::socket::{Failed, Io, Socket, clip};
+use super::turn::{BYTES, STEPS, Turn};
 use crate::config::Config;
 use crate::handler::Outcome;
 use crate::handshake::{Fault, Refusal, Rejection, Request};
@@ -30,8 +33,10 @@ pub(super) struct Exchange {
     head: usize,
     /// Bytes of the whole request.
     len: usize,
-    /// What is to be written, and how much of it was.
-    answer: Vec<u8>,
+    /// What is to be written: heads, and behind them a body from where it lies.
+    heads: Vec<u8>,
+    body: Cow<'static, [u8]>,
+    /// How much of that was.
     written: usize,
     stage: Stage,
     deadline: Instant,
@@ -61,7 +66,8 @@ impl Exchange {
             request: received,
             head: end,
             len: end,
-            answer: Vec::new(),
+            heads: Vec::new(),
+            body: Cow::Borrowed(&[]),
             written: 0,
             stage: Stage::Receive,
             deadline: now.plus(config.timeouts.handshake),
@@ -71,7 +77,7 @@ impl Exchange {
         let limit = match reply {
             Reply::Body(limit) => limit,
             Reply::Page(page) => {
-                exchange.answer(&page, None, now);
+                exchange.answer(page, None, now);
                 return exchange;
             }
         };
@@ -80,8 +86,12 @@ impl Exchange {
         match asked {
             Ok((len, expects)) => {
                 exchange.len = end.saturating_add(len);
-                if expects && exchange.request.len() < exchange.len {
-                    exchange.answer = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+                let rest = exchange.len.saturating_sub(exchange.request.len());
+                // All of it at once: a body that grows would be moved again and again.
+                if exchange.request.try_reserve_exact(rest).is_err() {
+                    exchange.reject(Rejection::NoMemory, now);
+                } else if expects && rest > 0 {
+                    exchange.heads = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
                 }
             }
             Err(rejection) => exchange.reject(rejection, now),
@@ -97,7 +107,7 @@ impl Exchange {
 
     /// Whether anything waits to be written.
     pub(super) fn has_output(&self) -> bool {
-        self.written < self.answer.len()
+        self.written < self.heads.len().saturating_add(self.body.len())
     }
 
     pub(super) fn run<S: Socket, A: Application<S>>(
@@ -110,10 +120,15 @@ impl Exchange {
     ) -> Turn {
         match self.go_on(now, application, client, io, counters) {
             Ok(turn) => turn,
-            Err(Failed) => Turn::Ended(match self.stage {
-                Stage::Shut(refusal) => Outcome::Refused(refusal),
-                Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
-            }),
+            Err(Failed) => Turn::Ended(self.failed()),
+        }
+    }
+
+    /// What it comes to without a transport.
+    pub(super) fn failed(&self) -> Outcome {
+        match self.stage {
+            Stage::Shut(status) => Outcome::Refused(status),
+            Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
         }
     }
 
@@ -127,18 +142,25 @@ impl Exchange {
         counters: &mut Counters,
     ) -> Result<Turn, Failed> {
         let end = |outcome| Ok(Turn::Ended(outcome));
+        let mut budget = BYTES;
         for _ in 0..STEPS {
+            if budget == 0 {
+                break;
+            }
             if let Some(refusal) = self.untold.take() {
                 let request = self.request().ok();
                 note_refusal(client, request.as_ref(), &refusal);
                 application.refused(client, request.as_ref(), &refusal);
             }
-            while let Some(rest) = self.answer.get(self.written..).filter(|rest| !rest.is_empty()) {
-                let Some(n) = io.send([rest, &[]], counters)? else { break };
+            if let Some(n) = io.send(clip(self.output(), budget), counters)? {
+                budget = budget.saturating_sub(n);
                 self.written = self.written.saturating_add(n);
                 // The 100 is no answer: the body has the handshake's time.
                 if self.stage != Stage::Receive {
                     self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
+                }
+                if self.has_output() {
+                    continue;
                 }
             }
             match self.stage {
@@ -149,7 +171,7 @@ impl Exchange {
                             let body = self.request.get(self.head..).unwrap_or_default();
                             let page = application.exchange(client, &request, body);
                             note_refusal(client, Some(&request), &Refusal::answered(page.status));
-                            self.answer(&page, None, now);
+                            self.answer(page, None, now);
                         }
                         Err(rejection) => self.reject(rejection, now),
                     }
@@ -175,10 +197,14 @@ impl Exchange {
             let Some(chunk) = chunk.get_mut(..room).filter(|chunk| !chunk.is_empty()) else {
                 return self.rest(io);
             };
-            match (io.recv(chunk, counters)?, self.stage) {
+            let received = io.recv(chunk, counters)?;
+            budget = budget.saturating_sub(received.unwrap_or_default());
+            match (received, self.stage) {
                 (Some(0), Stage::Shut(refusal)) => return end(Outcome::Refused(refusal)),
                 (Some(0), _) => return end(Outcome::Vanished),
-                (Some(n), Stage::Receive) => self.request.extend(chunk.iter().take(n)),
+                (Some(n), Stage::Receive) => {
+                    self.request.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                }
                 (Some(_), _) => {}
                 (None, Stage::Receive) if now >= self.deadline => {
                     self.reject(Rejection::Timeout, now);
@@ -200,15 +226,28 @@ impl Exchange {
 
     fn reject(&mut self, reason: Rejection, now: Instant) {
         self.untold = Some(reason.into());
-        self.answer(&Page::text(reason.status(), reason.text()), Some(reason), now);
+        self.answer(Page::text(reason.status(), reason.text()), Some(reason), now);
     }
 
-    fn answer(&mut self, page: &Page, reason: Option<Rejection>, now: Instant) {
+    /// What is still to be written.
+    fn output(&self) -> [&[u8]; 2] {
+        match self.heads.get(self.written..) {
+            Some(head) => [head, &self.body],
+            None => {
+                let at = self.written.saturating_sub(self.heads.len());
+                [self.body.get(at..).unwrap_or_default(), &[]]
+            }
+        }
+    }
+
+    /// From here on the body of the request is not needed any more.
+    fn answer(&mut self, page: Page, reason: Option<Rejection>, now: Instant) {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
-        self.answer.drain(..self.written);
-        self.written = 0;
-        let (status, answer) = page.encode(to_head);
-        self.answer.extend(answer);
+        self.request.truncate(self.head);
+        self.request.shrink_to_fit();
+        let (status, head, body) = page.encode(to_head);
+        self.heads.extend(head);
+        self.body = body;
         self.stage = Stage::Answer(Refusal { status, reason });
         let write = self.config.timeouts.write;
         self.limit = self.limit.min(now.at_slowest(write));

@@ -13,13 +13,15 @@ use core::net::SocketAddr;
 
 use super::counters::Counters;
 use super::id::Id;
-use super::message::{Done, Lost, Message};
+use super::message::{Done, Lost, Message, Told};
 use crate::close::{CloseCode, MAX_REASON};
 
 /// A hub as other threads and its own handlers see it. Cheap to clone.
 ///
-/// No call waits for the hub: what it is asked for goes into a queue, and where that is full the call fails at once.
-/// So none of them can lock, wherever it is called from.
+/// No call waits for the hub: a command goes into a queue, and where that is full the call fails at once. So no call can
+/// deadlock, wherever it is made, in handlers and completions too. The hub obeys commands in the order of the calls.
+///
+/// A hub that is dropped drops the commands that wait: functions and filters are not called, completions are.
 #[derive(Clone)]
 pub struct Handle(Arc<dyn Monitor>);
 
@@ -28,7 +30,9 @@ pub trait Monitor: Send + Sync {
     /// Calls `use_it` with what is shared, and nobody else meanwhile.
     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared));
 
-    /// Ends the hub's wait for its transports, the one at hand or the next. Must not block.
+    /// Ends the hub's wait for its transports, the one at hand or the next. Must not block. Called outside of
+    /// [`lock`](Self::lock), by several threads at once where they post at once: each call has to wake the hub by itself,
+    /// and must not rely on another call that has begun and not returned.
     fn wake(&self);
 }
 
@@ -37,6 +41,12 @@ pub trait Monitor: Send + Sync {
 pub struct Shared {
     commands: VecDeque<Command>,
     pub(super) limit: usize,
+    /// A stop waits among the commands.
+    stop: bool,
+    /// The hub was woken for what waits: no other wake-up is needed before it takes that.
+    woken: bool,
+    /// How often the hub has taken the commands.
+    taken: u32,
     pub(super) clients: BTreeMap<usize, Client>,
     pub(super) counters: Counters,
     /// Nobody is there any more to do anything.
@@ -54,8 +64,9 @@ pub(super) enum Command {
 pub(super) type Function = Box<dyn FnOnce(&mut dyn Control) + Send>;
 pub(super) type Filter = Box<dyn FnMut(&Client) -> bool + Send>;
 
-/// The queue of a hub is full, or the hub is gone: nothing was done.
+/// Why a call did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandleError {
     /// [`Settings::commands`](super::Settings::commands) wait already.
     #[error("the hub's queue is full")]
@@ -89,28 +100,43 @@ pub enum ClientState {
     Handshake,
     /// Both sides may send.
     Open,
-    /// The closing handshake has begun.
+    /// The closing handshake has begun, or a close was asked for. Messages that were sent before may still go out; later
+    /// ones are refused with [`Lost::Closing`].
     Closing,
 }
 
-/// A hub from inside, for what [`Handle::run`] runs there.
+/// A hub from inside, for what [`Handle::run`] runs there. Its calls act at once.
 pub trait Control {
-    /// Sends a message to a session.
+    /// Sends a message to a session, as [`Handle::send`].
     ///
     /// # Errors
-    /// [`Lost`], and nothing was sent.
+    /// [`Lost`]: nothing was sent.
     fn send(&mut self, id: Id, message: Message) -> Result<(), Lost>;
 
-    /// Sends a message to all open sessions that `to` selects; to how many.
+    /// Sends a message to a session and calls `done`, as [`Handle::send_then`].
+    ///
+    /// # Errors
+    /// [`Lost`]: nothing was sent, and `done` is dropped without a call.
+    fn send_then(
+        &mut self,
+        id: Id,
+        message: Message,
+        done: Box<dyn FnOnce(Result<(), Lost>) + Send>,
+    ) -> Result<(), Lost>;
+
+    /// Sends a message to all open sessions that `to` selects. Returns how many sessions have queued it.
     fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize;
 
-    /// Closes a session; whether there was one.
-    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> bool;
+    /// Closes a session, as [`Handle::close`]. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`HandleError::ReasonTooLong`]: nothing was done.
+    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> Result<bool, HandleError>;
 
     /// Calls `see` for each session.
     fn clients(&self, see: &mut dyn FnMut(&Client));
 
-    /// What was done so far.
+    /// What the hub has done so far, the call at hand included.
     fn counters(&self) -> Counters;
 
     /// All of it: a [`Hub`](super::Hub) of the driver's socket and the application, to be downcast to.
@@ -118,13 +144,17 @@ pub trait Control {
 }
 
 impl Handle {
-    /// Over what the driver has made.
-    #[must_use]
-    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
-        Self(monitor)
+    /// Over what the driver has made, for so many commands.
+    pub(super) fn new(monitor: Arc<dyn Monitor>, commands: usize) -> Self {
+        let handle = Self(monitor);
+        handle.update(|shared| shared.limit = commands);
+        handle
     }
 
-    /// Sends a message to a session. That it was queued does not mean that it arrives: the session may end before.
+    /// Sends a message to a session, behind all that was sent to it before.
+    ///
+    /// That the call succeeds does not mean that the message arrives: the session may end before.
+    /// [`send_then`](Self::send_then) tells.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -132,17 +162,21 @@ impl Handle {
         self.post(Command::Send(id, message, Done::NOBODY))
     }
 
-    /// The same, and `done` is told, once and in the hub's thread, when the transport has taken the message, or why it
-    /// never will. It must not block, nor panic.
+    /// Sends a message to a session, and calls `done` when the transport has taken the whole message, or with why it
+    /// never will.
+    ///
+    /// `done` is called once, in the hub's thread; where the hub is dropped, in the thread that drops it. It must not
+    /// block, nor panic.
     ///
     /// # Errors
-    /// [`HandleError::Full`], [`HandleError::Stopped`]; `done` is told as well.
+    /// [`HandleError::Full`], [`HandleError::Stopped`]. Then `done` is dropped in the caller's thread without a call.
     pub fn send_then(
         &self,
         id: Id,
         message: Message,
         done: impl FnOnce(Result<(), Lost>) + Send + 'static,
     ) -> Result<(), HandleError> {
+        let done: Told = Box::new(done);
         self.post(Command::Send(id, message, Done::new(done)))
     }
 
@@ -155,7 +189,7 @@ impl Handle {
         self.broadcast_to(message, |_| true)
     }
 
-    /// The same to those of them that `to` selects.
+    /// Sends a message, encoded once, to those open sessions that `to` selects when the hub obeys.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -167,14 +201,18 @@ impl Handle {
         self.post(Command::Broadcast(message, Box::new(to)))
     }
 
-    /// Begins the closing handshake of a session; one that is not open yet is dropped.
+    /// Closes a session. Messages that were sent to it before go first, then the Close; messages that are sent later are
+    /// refused with [`Lost::Closing`]. The first close counts: its code and reason are sent.
+    ///
+    /// The peer has [`Timeouts::close`](crate::Timeouts) to take some of what goes first, and as long again each time it
+    /// does, nine times that at the most. Then the messages that have not begun are lost with [`Lost::Closing`], and the
+    /// Close goes out, without its reason where the transmit buffer is full. After ten times that, the transport is
+    /// dropped. A session whose opening handshake is not complete is dropped at once.
     ///
     /// # Errors
     /// [`HandleError`].
     pub fn close(&self, id: Id, code: CloseCode, reason: &str) -> Result<(), HandleError> {
-        if reason.len() > MAX_REASON {
-            return Err(HandleError::ReasonTooLong);
-        }
+        check_reason(reason)?;
         self.post(Command::Close(id, code, reason.into()))
     }
 
@@ -186,12 +224,14 @@ impl Handle {
         self.post(Command::Run(Box::new(function)))
     }
 
-    /// Stops gracefully: no connection is accepted any more, every session is closed with `code`, and when the last has
-    /// ended the driver returns. However slowly peers read, that is after ten times [`Timeouts::close`](crate::Timeouts) at
-    /// the latest, unless it is off.
+    /// Stops gracefully, behind all that was asked for before: no connection is accepted any more, every session is
+    /// [closed](Self::close) with `code`, and when the last has ended the driver returns. However slowly peers read, that
+    /// is after ten times [`Timeouts::close`](crate::Timeouts) at the latest, unless it is off.
+    ///
+    /// Of several calls the first counts: its code is sent.
     ///
     /// # Errors
-    /// [`HandleError::Stopped`]; it finds room in a full queue.
+    /// [`HandleError::Stopped`]. Never [`HandleError::Full`]: a stop takes no room in the queue.
     pub fn stop(&self, code: CloseCode) -> Result<(), HandleError> {
         self.post(Command::Stop(code))
     }
@@ -213,7 +253,7 @@ impl Handle {
         clients
     }
 
-    /// What the hub has done, as of its last turn.
+    /// What the hub had done when its last turn ended. [`Control::counters`] are those of now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
@@ -224,28 +264,31 @@ impl Handle {
     fn post(&self, command: Command) -> Result<(), HandleError> {
         let mut command = Some(command);
         let mut outcome = Ok(());
-        let mut first = false;
+        let mut wake = None;
         self.0.lock(&mut |shared| {
-            let urgent = matches!(command, Some(Command::Stop(_)));
-            if shared.ended {
-                outcome = Err(HandleError::Stopped);
-            } else if shared.commands.len() >= shared.limit && !urgent {
-                outcome = Err(HandleError::Full);
-            } else {
-                first = shared.commands.is_empty();
-                shared.commands.extend(command.take());
-            }
+            outcome = shared.push(&mut command);
+            wake = (outcome.is_ok() && !shared.woken).then_some(shared.taken);
         });
-        // Who was before has woken the hub already. What was refused is dropped here, outside of the lock.
-        if first {
+        if let Some(taken) = wake {
             self.0.wake();
+            // Not before: whoever counts on a wake-up by a thread that is preempted may wait for long. Nor behind the
+            // next take, whose wait may come after this wake-up was consumed.
+            self.0.lock(&mut |shared| shared.woken |= shared.taken == taken);
+        }
+        // What was refused is dropped here, outside of the lock.
+        if let Some(Command::Send(_, _, done)) = command {
+            done.forget();
         }
         outcome
     }
 
     /// For the hub's own turn: what it is asked for, in exchange for an empty queue.
     pub(super) fn take_commands(&self, commands: &mut VecDeque<Command>) {
-        self.0.lock(&mut |shared| core::mem::swap(&mut shared.commands, commands));
+        self.0.lock(&mut |shared| {
+            core::mem::swap(&mut shared.commands, commands);
+            (shared.stop, shared.woken) = (false, false);
+            shared.taken = shared.taken.wrapping_add(1);
+        });
     }
 
     /// For the hub: changes what is shared.
@@ -270,10 +313,59 @@ impl Shared {
         !self.commands.is_empty()
     }
 
-    /// Everything that waits, when the hub ends.
-    pub(super) fn take_commands(&mut self) -> VecDeque<Command> {
-        core::mem::take(&mut self.commands)
+    /// Takes a command in, unless it is refused or makes no difference.
+    fn push(&mut self, command: &mut Option<Command>) -> Result<(), HandleError> {
+        let stop = matches!(command, Some(Command::Stop(_)));
+        let queued = self.commands.len().saturating_sub(usize::from(self.stop));
+        if self.ended {
+            return Err(HandleError::Stopped);
+        }
+        if !stop && queued >= self.limit {
+            return Err(HandleError::Full);
+        }
+        if !(stop && self.stop) {
+            self.commands.extend(command.take());
+        }
+        self.stop |= stop;
+        Ok(())
     }
+}
+
+/// The handle that the hub keeps. When it is dropped, there is no hub any more: what still waits is lost.
+pub(super) struct Owner(Handle);
+
+impl Owner {
+    pub(super) const fn new(handle: Handle) -> Self {
+        Self(handle)
+    }
+}
+
+impl core::ops::Deref for Owner {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let mut commands = VecDeque::new();
+        self.0.update(|shared| {
+            shared.ended = true;
+            shared.clients.clear();
+            commands = core::mem::take(&mut shared.commands);
+            let sends = commands.iter().filter(|command| matches!(command, Command::Send(..))).count();
+            shared.counters.lost = shared.counters.lost.saturating_add(sends as u64);
+        });
+        // Outside of the lock: whoever waits is told by that.
+        drop(commands);
+    }
+}
+
+/// A Close has room for no longer reason.
+pub(super) const fn check_reason(reason: &str) -> Result<(), HandleError> {
+    if reason.len() > MAX_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
 }
 
 impl fmt::Debug for Handle {

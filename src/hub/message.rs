@@ -81,17 +81,24 @@ impl<T: AsRef<str>> AsRef<[u8]> for Utf8<T> {
     }
 }
 
-/// Told, once, what became of a message.
+/// Tells the sender of a message, once, what became of it.
 pub(super) struct Done(Option<Told>);
 
-type Told = Box<dyn FnOnce(Result<(), Lost>) + Send>;
+pub(super) type Told = Box<dyn FnOnce(Result<(), Lost>) + Send>;
 
-/// Why a message did not reach the transport, or not all of it.
+/// Why the transport did not take a message, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Lost {
-    /// There is no such session, or it ended before.
+    /// There is no such session, it ended before the transport had taken the whole message, or it turned out to be an
+    /// ordinary HTTP request.
     #[error("the session has ended")]
     Ended,
+    /// The session is closing. A message that is sent after a close was asked for, by whomever, is refused with this. So
+    /// is one that waits when the handler or the peer closes, or when the peer takes too long to read what was sent
+    /// before a close: nothing may follow a Close (RFC 6455 §5.5.1).
+    #[error("the session is closing")]
+    Closing,
     /// More waits for the peer than [`Backlog`](super::Backlog) allows.
     #[error("too much waits for a peer that reads too slowly")]
     Overflow,
@@ -100,8 +107,8 @@ pub enum Lost {
 impl Done {
     pub(super) const NOBODY: Self = Self(None);
 
-    pub(super) fn new(done: impl FnOnce(Result<(), Lost>) + Send + 'static) -> Self {
-        Self(Some(Box::new(done)))
+    pub(super) const fn new(done: Told) -> Self {
+        Self(Some(done))
     }
 
     pub(super) fn tell(mut self, result: Result<(), Lost>) {
@@ -109,9 +116,14 @@ impl Done {
             done(result);
         }
     }
+
+    /// Tells nobody: the call that was to send the message has failed, and has said so.
+    pub(super) fn forget(mut self) {
+        self.0 = None;
+    }
 }
 
-/// Nobody waits for ever.
+/// A message that is dropped, wherever that is, is lost.
 impl Drop for Done {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {

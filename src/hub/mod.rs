@@ -34,6 +34,7 @@ mod counters;
 mod exchange;
 mod handle;
 mod id;
+mod link;
 mod message;
 mod note;
 mod places;
@@ -58,11 +59,12 @@ pub use settings::{Backlog, Capacity, Overflow, Settings};
 pub use socket::{Failed, Ready, Socket};
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::mem;
 use core::net::SocketAddr;
 
 use counters::count;
-use handle::Command;
+use handle::{Command, Owner};
 use message::Done;
 use note::note;
 use places::Places;
@@ -79,10 +81,12 @@ use crate::role::Server;
 use crate::time::Instant;
 
 /// Many sessions, and what they share.
-pub struct Hub<S, A: Application<S>> {
+///
+/// A hub that is dropped drops its transports. Each handler is told ([`Handler::closed`](crate::Handler::closed), with
+/// [`End::Vanished`](crate::End::Vanished)), and so is whoever waits for what becomes of a message.
+pub struct Hub<S: Socket + 'static, A: Application<S>> {
     application: A,
     settings: Settings,
-    handle: Handle,
     places: Places<S, A::Handler>,
     /// The keys of those that are to be run.
     list: VecDeque<usize>,
@@ -97,19 +101,20 @@ pub struct Hub<S, A: Application<S>> {
     /// No transport is accepted before.
     pace: Instant,
     stopping: bool,
+    /// Dropped last: until then handles reach a hub.
+    handle: Owner,
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
-    /// Without a session.
-    #[must_use]
-    pub fn new(application: A, settings: Settings, handle: Handle) -> Self {
+    /// Without a session. `monitor` is the driver's, and the application is made with the hub's handle: what that is
+    /// asked for already is done in the first turn.
+    pub fn new(settings: Settings, monitor: Arc<dyn Monitor>, application: impl FnOnce(Handle) -> A) -> Self {
         let pool = Pool::new(settings.head, settings.rx, settings.tx, settings.spare);
-        handle.update(|shared| shared.limit = settings.commands);
+        let handle = Owner::new(Handle::new(monitor, settings.commands));
         let places = Places::new(settings.capacity == Capacity::Evict);
         Self {
-            application,
+            application: application(handle.clone()),
             settings,
-            handle,
             places,
             list: VecDeque::new(),
             timers: Timers::default(),
@@ -120,6 +125,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             refused: 0,
             pace: Instant::START,
             stopping: false,
+            handle,
         }
     }
 
@@ -270,11 +276,9 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             }
             Turn::Again => self.enlist(key),
             Turn::Ended(outcome) => {
-                self.counters.end(outcome);
                 self.leave(key, Some(outcome));
             }
             Turn::HandOver(received) => {
-                self.counters.end(Outcome::HandOver);
                 if let Some(slot) = self.leave(key, Some(Outcome::HandOver)) {
                     self.application.hand_over(&slot.client, slot.io.socket, received);
                 }
@@ -285,10 +289,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     /// The turn of this session has panicked: it is dropped. Call it again where this panics too.
     pub fn abandon(&mut self, key: usize) {
         note!("a handler panicked in place {:?}", key);
-        if self.places.get(key).is_some() {
-            count(&mut self.counters.panicked);
-            self.leave(key, None);
-        }
+        self.leave(key, None);
     }
 
     /// When [`run`](Self::run) is to be called at the latest. Asked for before each wait: it also tells handles what was
@@ -320,7 +321,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.stopping
     }
 
-    /// Begins a graceful end, as [`Handle::stop`], and closes every session before it returns.
+    /// Begins a graceful end, as [`Handle::stop`], but at once: ahead of the commands that wait, and in every session before
+    /// it returns.
     pub fn stop(&mut self, code: CloseCode) {
         self.stopping = true;
         self.for_each(|hub, key| hub.close_at(key, code, ""));
@@ -337,19 +339,23 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.handle.clone()
     }
 
-    fn send_then(&mut self, id: Id, message: Message, done: Done) -> Result<(), Lost> {
+    /// Queues a message for a session, or says why it is lost and gives back whoever is to be told.
+    fn submit(&mut self, id: Id, message: Message, done: Done) -> Result<(), (Lost, Done)> {
         let key = id.key();
-        let slot = self.places.get(key).filter(|slot| slot.client.id == id);
-        let Some(slot) = slot else {
-            count(&mut self.counters.lost);
-            done.tell(Err(Lost::Ended));
-            return Err(Lost::Ended);
+        let sent = match self.places.get(key).filter(|slot| slot.client.id == id) {
+            Some(slot) => slot.send(message, done, &self.settings.backlog, &mut self.counters),
+            None => Err((Lost::Ended, done)),
         };
-        let sent = slot.send(message, done, &self.settings.backlog, &mut self.counters);
-        if let Err(lost) = sent {
-            note!("a message for {:?} is lost: {:?}", id, lost);
+        match &sent {
+            Ok(()) => self.enlist(key),
+            Err((lost, _)) => {
+                note!("a message for {:?} is lost: {:?}", id, lost);
+                count(&mut self.counters.lost);
+                // One too many may close the session.
+                self.show(key);
+                self.enlist(key);
+            }
         }
-        self.enlist(key);
         sent
     }
 
@@ -358,20 +364,18 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     fn evict(&mut self, now: Instant) {
         let leaving = self.places.oldest(true);
         if self.places.staying() >= self.settings.sessions {
-            let silent = self.places.oldest(false);
-            self.make_room(silent, |slot| slot.close(CloseCode::TRY_AGAIN_LATER, ""));
+            if let Some(key) = self.places.oldest(false) {
+                note!("place {:?} makes room", key);
+                self.close_at(key, CloseCode::TRY_AGAIN_LATER, "");
+            }
         }
         if self.places.len().saturating_add(1) >= self.settings.sessions.saturating_add(LEAVING) {
-            self.make_room(leaving, |slot| slot.cut(now));
-        }
-    }
-
-    fn make_room(&mut self, key: Option<usize>, end: impl FnOnce(&mut Slot<S, A::Handler>)) {
-        let Some(key) = key else { return };
-        if let Some(slot) = self.places.get(key) {
-            note!("{:?} makes room", slot.client.id);
-            end(slot);
-            self.enlist(key);
+            if let Some(slot) = leaving.and_then(|key| self.places.get(key)) {
+                let id = slot.client.id;
+                note!("{:?} is cut off", id);
+                slot.cut(now);
+                self.enlist(id.key());
+            }
         }
     }
 
@@ -393,10 +397,12 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
         // Whoever waits for it may panic: then the rest is still here to be told, when this is called again.
-        while self.places.get(key)?.lose_one() {
-            count(&mut self.counters.lost);
-        }
+        while self.places.get(key)?.lose_one(&mut self.counters) {}
         let mut slot = self.places.remove(key)?;
+        match outcome {
+            Some(outcome) => self.counters.end(outcome),
+            None => count(&mut self.counters.panicked),
+        }
         trim(&mut self.list);
         self.timers.set(slot.client.id, &mut slot.timer, Instant::NEVER);
         self.refused = self.refused.saturating_sub(usize::from(slot.refuse));
@@ -406,6 +412,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         slot.end(&mut self.pool);
         self.application.ended(&slot.client, outcome);
         Some(slot)
+    }
+
+    /// Shows handles what has changed about a session.
+    fn show(&mut self, key: usize) {
+        if let Some(slot) = self.places.get(key) {
+            self.handle.update(|shared| shared.show(key, Some(&slot.client)));
+        }
     }
 
     fn find(&mut self, id: Id) -> Option<&mut Slot<S, A::Handler>> {

@@ -54,18 +54,23 @@ pub enum Capacity {
     /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at
     /// once, beside the sessions; further ones wait to be accepted.
     Refuse(usize),
-    /// The session that has been silent for longest is closed with 1013 to make room. While they are being closed, up to
-    /// eight sessions may exist beyond [`Settings::sessions`]; for one more, the one of them that has been silent for
-    /// longest since its closing began is cut off.
+    /// The session that has been silent for longest is closed with 1013, as by [`Handle::close`](super::Handle::close), to
+    /// make room. While they are being closed, up to eight sessions may exist beyond [`Settings::sessions`]; for one more,
+    /// the one of them that has been silent for longest since its closing began is cut off.
     Evict,
 }
 
-/// How much may wait for one peer, and what happens beyond. A hub does 64 commands in a turn, and then writes: who sends
-/// more than this to one session within these loses it, however quickly the peer reads.
+/// How much may wait for one peer, and what happens beyond.
+///
+/// An empty queue takes a message of any size, which then takes nothing of `bytes` where it is larger than that: the
+/// backlog bounds what waits behind it. A message that has begun counts until the transport has taken all of it.
+///
+/// A hub obeys 64 commands in a turn, and then writes: who sends more than this to one session within these loses it,
+/// however quickly the peer reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// Messages. Default: 256.
+    /// Messages, of which one is always let in. Default: 256.
     pub messages: usize,
     /// Bytes. Default: 1 MiB.
     pub bytes: usize,
@@ -78,9 +83,9 @@ pub struct Backlog {
 pub enum Overflow {
     /// It is lost.
     DropNewest,
-    /// Those that have waited longest are lost instead.
+    /// Those that have waited longest and have not begun are lost instead, where that makes enough room.
     DropOldest,
-    /// The session is closed, with 1008 or 1013.
+    /// It is lost, and the session is closed with this code, such as 1008 or 1013, behind what was queued before.
     Close(CloseCode),
 }
 

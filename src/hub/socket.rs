@@ -136,3 +136,9 @@ impl<S: Socket> Io<S> {
         Ok(!self.unflushed)
     }
 }
+
+/// The first `most` bytes of two pieces.
+pub(super) fn clip([bytes, more]: [&[u8]; 2], most: usize) -> [&[u8]; 2] {
+    let bytes = bytes.get(..most).unwrap_or(bytes);
+    [bytes, more.get(..most.saturating_sub(bytes.len())).unwrap_or(more)]
+}

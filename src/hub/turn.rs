@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use crate::handler::Outcome;
 use crate::time::Instant;
 
+/// Bytes that one session may receive and send before the others have their turn.
+pub(super) const BYTES: usize = 64 * 1024;
 /// Steps of one session before the others have their turn.
 pub(super) const STEPS: usize = 64;
 

@@ -341,8 +341,8 @@ pub fn address() -> SocketAddr {
 impl<A: Application<Pipe>> World<A> {
     pub fn new(settings: Settings, application: impl FnOnce(Handle) -> A) -> Self {
         let shelf = Arc::new(Shelf::default());
-        let handle = Handle::new(shelf.clone());
-        let hub = Hub::new(application(handle.clone()), settings, handle.clone());
+        let hub = Hub::new(settings, shelf.clone(), application);
+        let handle = hub.handle();
         Self { hub, handle, shelf, now: Instant::from_micros(1_000_000), peers: vec![] }
     }
 

@@ -34,11 +34,21 @@ pub type Peer = StreamOwned<ClientConnection, TcpStream>;
 
 impl Pki {
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a server's certificate that is out of date.
+    pub fn expired() -> Self {
+        Self::with(|params| params.not_after = rcgen::date_time_ymd(2001, 2, 3))
+    }
+
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = params.self_signed(&authority_key).unwrap();
-        let params = CertificateParams::new([NAME.into(), "127.0.0.1".into()]).unwrap();
+        let mut params = CertificateParams::new([NAME.into(), "127.0.0.1".into()]).unwrap();
+        change(&mut params);
         let certificate = params.signed_by(&key, &authority, &authority_key).unwrap();
         let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let server = ServerConfig::builder()
@@ -64,13 +74,14 @@ impl Pki {
         peer(self.client(), NAME, dial(address))
     }
 
-    /// The server's `cert.pem` and `key.pem`, in a directory of this name.
+    /// The server's `cert.pem` and `key.pem` and the authority's `ca.pem`, in a directory of this name.
     pub fn files(&self, name: &str) -> Files {
         let directory = std::env::temp_dir().join(format!("sansocket-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let files = Files(directory);
         fs::write(files.path("cert.pem"), self.certificate.pem()).unwrap();
         fs::write(files.path("key.pem"), self.key.serialize_pem()).unwrap();
+        fs::write(files.path("ca.pem"), self.authority.pem()).unwrap();
         files
     }
 }

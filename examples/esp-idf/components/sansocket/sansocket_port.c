@@ -15,7 +15,7 @@
 
 static sys_mutex_t mutex;
 static int waker = -1; /* a UDP socket that is its own peer: what is sent to it ends lwip_poll */
-static atomic_bool woken;
+static atomic_bool woken; /* for the wake-up whose datagram finds no memory, before the wait */
 
 /* EINPROGRESS: another thread is inside a call on this socket. */
 static int32_t failure(void) {
@@ -132,13 +132,16 @@ int32_t sansocket_port_wait(struct sansocket_interest *sockets, uint32_t count, 
         int events = polled[i].revents & ~(POLLIN | POLLOUT) ? POLLIN | POLLOUT : polled[i].revents;
         sockets[i].ready = (events & POLLIN ? SANSOCKET_READ : 0) | (events & POLLOUT ? SANSOCKET_WRITE : 0);
     }
-    /* The flag last: who finds it set counts on a wait that has not returned yet. */
     for (char byte; lwip_recv(waker, &byte, 1, 0) >= 0;) continue;
     atomic_store(&woken, false);
     return 0;
 }
 
-void sansocket_port_wake(void) { if (!atomic_exchange(&woken, true)) lwip_send(waker, "", 1, 0); }
+/* Each call sends: who counts on a task that has set the flag and is preempted before it sends may wait for long. */
+void sansocket_port_wake(void) {
+    atomic_store(&woken, true);
+    lwip_send(waker, "", 1, 0);
+}
 void sansocket_port_lock(void) { sys_mutex_lock(&mutex); }
 void sansocket_port_unlock(void) { sys_mutex_unlock(&mutex); }
 

@@ -55,7 +55,8 @@ void sansocket_port_close(int32_t socket);
  * reason. 0, or SANSOCKET_FAILED where it could not wait. */
 int32_t sansocket_port_wait(struct sansocket_interest *sockets, uint32_t count, int64_t timeout);
 
-/* Ends the wait at hand, or the next one. From any task, never from an interrupt. */
+/* Ends the wait at hand, or the next one. From any task, by several at once, never from an interrupt, and never with the
+ * lock held. Each call has to do so by itself, not count on another that has begun. */
 void sansocket_port_wake(void);
 
 /* One lock for all that tasks share with the loop; held for a moment only. Not recursive. */

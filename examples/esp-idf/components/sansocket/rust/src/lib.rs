@@ -251,6 +251,6 @@ fn result(result: Result<(), HandleError>) -> i32 {
         Ok(()) => OK,
         Err(HandleError::Full) => FULL,
         Err(HandleError::Stopped) => STOPPED,
-        Err(HandleError::ReasonTooLong) => INVALID,
+        Err(_) => INVALID,
     }
 }

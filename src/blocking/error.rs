@@ -1,0 +1,233 @@
+//! Why an operation failed, by blame.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use std::boxed::Box;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::string::String;
+use std::vec::Vec;
+
+use super::redirect::RedirectError;
+use crate::adapter;
+use crate::cause::{Cause, End};
+use crate::error::SendError;
+use crate::handshake::{BadHead, BadUrl, HandshakeError, Refusal, Reply};
+
+/// Why an operation on a blocking connection failed.
+///
+/// `Display` says all; `source` is the error below it, where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Caller: the URL is not one of a WebSocket.
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    /// Caller: the request cannot be written as it was asked for.
+    #[error(transparent)]
+    Request(BadHead),
+    /// Network or server: [`connect`](super::connect) has no connection.
+    #[error(transparent)]
+    Connect(Box<ConnectError>),
+    /// Server: it answered the request with another status than 101.
+    #[error("the server refused the connection with status {}", .0.status)]
+    Refused(Box<HttpResponse>),
+    /// Client: its request got another answer than an upgrade.
+    #[error("refused with {0}")]
+    Rejected(Refusal),
+    /// Peer: there was no opening handshake.
+    #[error(transparent)]
+    Handshake(HandshakeError),
+    /// Network: the stream failed, and the connection has ended with it.
+    #[error("the stream failed: {0}")]
+    Transport(#[source] io::Error),
+    /// The connection has ended.
+    #[error("the connection is closed: {}", .0.end)]
+    Closed(Cause),
+    /// Caller: this cannot be sent.
+    #[error(transparent)]
+    Send(SendError),
+    /// Capacity: there is no memory for the message.
+    #[error("the message is larger than the memory for it")]
+    MessageTooLarge,
+}
+
+/// Why [`connect`](super::connect) has no connection: which step failed, with which server, and as `source` the reason.
+#[derive(Debug)]
+pub struct ConnectError {
+    pub(super) phase: Phase,
+    pub(super) server: String,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) reason: Reason,
+}
+
+/// A step of [`connect`](super::connect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The look-up of the host's addresses.
+    Resolve,
+    /// The TCP connection to one of them.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// The opening handshake of the WebSocket.
+    Handshake,
+    /// A redirect that is not followed.
+    Redirect,
+}
+
+#[derive(Debug)]
+pub(super) enum Reason {
+    Io(io::Error),
+    /// No address could be connected to.
+    Attempts(Vec<(SocketAddr, io::Error)>),
+    Handshake(HandshakeError),
+    Redirect(RedirectError),
+}
+
+/// The HTTP response with which a server refused a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpResponse {
+    /// The status code.
+    pub status: u16,
+    /// The fields in order, names as the server wrote them.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The body, as much of it as the [buffer](super::ClientOptions::response_buffer) held.
+    pub body: Vec<u8>,
+}
+
+impl Error {
+    /// The server's response, where it refused the connection.
+    #[must_use]
+    pub fn response(&self) -> Option<&HttpResponse> {
+        match self {
+            Self::Refused(response) => Some(response),
+            _ => None,
+        }
+    }
+
+    /// Whether a time-out was the reason.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_timeout(),
+            Self::Handshake(error) => *error == HandshakeError::Timeout,
+            Self::Transport(error) => error.kind() == ErrorKind::TimedOut,
+            Self::Closed(cause) => matches!(cause.end, End::Timeout(_)),
+            _ => false,
+        }
+    }
+}
+
+impl ConnectError {
+    /// The step that failed.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Host and port as the URL has them: after redirects, the last URL.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The address of the server, where TCP was connected to it.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The addresses that were tried in [`Phase::Connect`], and why there was no connection to each.
+    #[must_use]
+    pub fn attempts(&self) -> &[(SocketAddr, io::Error)] {
+        match &self.reason {
+            Reason::Attempts(attempts) => attempts,
+            _ => &[],
+        }
+    }
+
+    /// Whether a time-out was the reason; where addresses were tried, that of each.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match &self.reason {
+            Reason::Attempts(attempts) => {
+                attempts.iter().all(|(_, error)| error.kind() == ErrorKind::TimedOut)
+            }
+            Reason::Io(error) => error.kind() == ErrorKind::TimedOut,
+            Reason::Handshake(error) => *error == HandshakeError::Timeout,
+            Reason::Redirect(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.phase {
+            Phase::Resolve => "cannot resolve ",
+            Phase::Connect => "cannot connect to ",
+            Phase::Tls => "no TLS connection to ",
+            Phase::Handshake => "no WebSocket handshake with ",
+            Phase::Redirect => "redirected by ",
+        })?;
+        f.write_str(&self.server)?;
+        if let Some(address) = self.address {
+            write!(f, " ({address})")?;
+        }
+        f.write_str(": ")?;
+        match &self.reason {
+            Reason::Io(error) => error.fmt(f),
+            Reason::Handshake(error) => error.fmt(f),
+            Reason::Redirect(error) => error.fmt(f),
+            Reason::Attempts(attempts) => {
+                attempts.iter().enumerate().try_for_each(|(n, (address, error))| {
+                    write!(f, "{}{address}: {error}", if n == 0 { "" } else { ", " })
+                })
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {
+    /// Where addresses were tried, the error of the last.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(match &self.reason {
+            Reason::Io(error) => error,
+            Reason::Handshake(error) => error,
+            Reason::Redirect(error) => error,
+            Reason::Attempts(attempts) => &attempts.last()?.1,
+        })
+    }
+}
+
+impl From<adapter::Error<io::Error>> for Error {
+    fn from(error: adapter::Error<io::Error>) -> Self {
+        match error {
+            adapter::Error::Transport(error) => Self::Transport(error),
+            adapter::Error::Closed(cause) => Self::Closed(cause),
+            adapter::Error::Send(error) => Self::Send(error),
+            adapter::Error::Head(error) => Self::Request(error),
+            adapter::Error::Handshake(error) => Self::Handshake(error),
+            adapter::Error::Refused(refusal) => Self::Rejected(refusal),
+            adapter::Error::MessageTooLarge => Self::MessageTooLarge,
+        }
+    }
+}
+
+impl From<Reply<'_>> for HttpResponse {
+    fn from(reply: Reply<'_>) -> Self {
+        let fields = reply.fields.map(|(name, value)| (name.into(), value.into())).collect();
+        Self { status: reply.status, fields, body: reply.body.into() }
+    }
+}
+
+impl HttpResponse {
+    /// The value of the first field with this name, which is compared without case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    }
+}

@@ -1,0 +1,205 @@
+//! How a client connects.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::time::Duration;
+use std::string::String;
+use std::vec::Vec;
+
+use crate::config::Config;
+
+/// How [`connect_with`](super::connect_with) connects. A clone shares what it loaded for TLS.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use sansocket::blocking::{ClientOptions, connect_with};
+///
+/// # fn main() -> Result<(), sansocket::blocking::Error> {
+/// let options = ClientOptions::new()
+///     .protocols(["chat.v2", "chat.v1"])
+///     .header("Authorization", "Bearer 0123456789")
+///     .connect_timeout(Duration::from_secs(5))
+///     .follow_redirects(3);
+/// let socket = connect_with("wss://example.org/chat", &options)?;
+/// assert!(socket.protocol().is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ClientOptions<'c> {
+    pub(super) config: &'c Config,
+    pub(super) protocols: Vec<String>,
+    pub(super) origin: Option<String>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) redirects: u32,
+    pub(super) resolve_timeout: Option<Duration>,
+    pub(super) connect_timeout: Option<Duration>,
+    #[cfg(feature = "rustls-no-provider")]
+    pub(super) tls_timeout: Option<Duration>,
+    pub(super) response_buffer: usize,
+    pub(super) receive_buffer: usize,
+    pub(super) transmit_buffer: usize,
+    #[cfg(feature = "rustls-no-provider")]
+    pub(super) trust: super::trust::Trust,
+}
+
+impl Default for ClientOptions<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'c> ClientOptions<'c> {
+    /// The defaults, which [`connect`](super::connect) has.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: &Config::DEFAULT,
+            protocols: Vec::new(),
+            origin: None,
+            headers: Vec::new(),
+            redirects: 0,
+            resolve_timeout: Some(Duration::from_secs(10)),
+            connect_timeout: Some(Duration::from_secs(10)),
+            #[cfg(feature = "rustls-no-provider")]
+            tls_timeout: Some(Duration::from_secs(10)),
+            response_buffer: 8 * 1024,
+            receive_buffer: 16 * 1024,
+            transmit_buffer: 16 * 1024,
+            #[cfg(feature = "rustls-no-provider")]
+            trust: super::trust::Trust::default(),
+        }
+    }
+
+    /// Limits, time-outs and modes of the connection. Its
+    /// [`timeouts.handshake`](crate::Timeouts::handshake) counts from the end of the TLS handshake on. Default:
+    /// [`Config::DEFAULT`].
+    #[must_use]
+    pub fn config(mut self, config: &'c Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The subprotocols on offer, the best first (`Sec-WebSocket-Protocol`). Default: none.
+    #[must_use]
+    pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.protocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The `Origin`, as a browser would send it. Default: none.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// Another field of the request, as `Authorization`, `Cookie` or `User-Agent`; not one of the opening handshake
+    /// itself. An `Authorization` goes before user and password of the URL.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// How many redirects are followed: status 301, 302, 303, 307 and 308 with a `Location`, which may be relative, and
+    /// `http` and `https` in it stand for `ws` and `wss`. Default: 0, and the response is
+    /// [`Error::Refused`](super::Error::Refused).
+    ///
+    /// Fields that were given by [`header`](Self::header), and user and password of the URL, go to no other origin (scheme,
+    /// host and port) than the URL's; once a redirect has left it, they go nowhere any more. User and password in a
+    /// `Location` are ignored. A redirect from `wss` to `ws` is an error.
+    #[must_use]
+    pub fn follow_redirects(mut self, at_most: u32) -> Self {
+        self.redirects = at_most;
+        self
+    }
+
+    /// How long the look-up of the host's addresses may take; `None` for as long as the system's resolver takes.
+    /// Default: 10 s.
+    ///
+    /// No system lets a look-up be cancelled, so it runs in a thread of its own. After the time-out that thread stays until
+    /// the resolver gives up, and its result is dropped. At most 16 of them exist in a process; further look-ups
+    /// wait for one to end, within their time-out. With `None` the caller's thread looks up.
+    #[must_use]
+    pub fn resolve_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.resolve_timeout = timeout.into();
+        self
+    }
+
+    /// How long the TCP connection may take, over all addresses of the host; `None` for as long as the system tries.
+    /// Default: 10 s.
+    ///
+    /// The addresses are tried one after the other, in the order of the system's resolver, and the first that takes the
+    /// connection is used. Each gets an equal share of the time that is left, but at least 2 s of it.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = timeout.into();
+        self
+    }
+
+    /// How long the TLS handshake may take; `None` for ever. Default: 10 s.
+    #[cfg(feature = "rustls-no-provider")]
+    #[must_use]
+    pub fn tls_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.tls_timeout = timeout.into();
+        self
+    }
+
+    /// The authorities that vouch for servers. Default: those of the operating system.
+    #[cfg(feature = "rustls-no-provider")]
+    #[must_use]
+    pub fn tls_roots(mut self, roots: impl Into<std::sync::Arc<rustls::RootCertStore>>) -> Self {
+        self.trust = super::trust::Trust::Roots(roots.into());
+        self
+    }
+
+    /// All of TLS: authorities, cryptography, versions, a client's certificate. Replaces [`tls_roots`](Self::tls_roots).
+    #[cfg(feature = "rustls-no-provider")]
+    #[must_use]
+    pub fn tls_config(mut self, config: impl Into<std::sync::Arc<rustls::ClientConfig>>) -> Self {
+        self.trust = super::trust::Trust::Config(config.into());
+        self
+    }
+
+    /// Bytes of memory for the request, and for the response: its head, and what is kept of a refusal's body.
+    /// [`Limits::head`](crate::Limits::head) is a limit of its own. Default: 8 KiB.
+    #[must_use]
+    pub fn response_buffer(mut self, bytes: usize) -> Self {
+        self.response_buffer = bytes;
+        self
+    }
+
+    /// Bytes of the receive buffer; larger frames arrive in chunks. At least [`MIN_BUFFER`](crate::MIN_BUFFER) are
+    /// taken. Default: 16 KiB.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = bytes;
+        self
+    }
+
+    /// Bytes of the transmit buffer; larger messages leave in several writes. At least
+    /// [`MIN_BUFFER`](crate::MIN_BUFFER) are taken. Default: 16 KiB.
+    #[must_use]
+    pub fn transmit_buffer(mut self, bytes: usize) -> Self {
+        self.transmit_buffer = bytes;
+        self
+    }
+}
+
+/// Shows no value of a field: it may be a secret.
+impl fmt::Debug for ClientOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ClientOptions")
+            .field("protocols", &self.protocols)
+            .field("origin", &self.origin)
+            .field("headers", &names)
+            .field("redirects", &self.redirects)
+            .field("resolve_timeout", &self.resolve_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}

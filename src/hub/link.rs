@@ -1,0 +1,103 @@
+//! A session's handler, and the application that gives it one.
+
+#![forbid(unsafe_code)]
+
+use super::application::{Application, Choice};
+use super::counters::count;
+use super::exchange::Reply;
+use super::handle::{Client, ClientState};
+use super::note::note_refusal;
+use crate::cause::Cause;
+use crate::event::{Event, Payload};
+use crate::handler::Handler;
+use crate::handshake::{Answer, Refusal, Rejection, Request};
+use crate::outbox::{Halt, Outbox};
+use crate::time::Instant;
+
+/// A session's handler, which the application gives it when the request is here.
+pub(super) struct Link<'a, S, A: Application<S>> {
+    pub(super) application: &'a mut A,
+    pub(super) handler: &'a mut Option<A::Handler>,
+    pub(super) client: &'a mut Client,
+    pub(super) messages: &'a mut u64,
+    pub(super) refuse: bool,
+    /// Set where there is another answer than 101.
+    pub(super) ordinary: &'a mut bool,
+    /// Given where the hub itself is to answer what was handed over.
+    pub(super) reply: &'a mut Option<Reply>,
+}
+
+impl<S, A: Application<S>> Handler for Link<'_, S, A> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+        if self.refuse {
+            return Answer::Reject(Rejection::Unavailable);
+        }
+        let id = self.client.id;
+        let choice = self.application.request(self.client, request);
+        (self.client.id, self.client.state) = (id, ClientState::Handshake);
+        let answer = match choice {
+            Choice::Handler(handler) => self.handler.insert(handler).request(request),
+            Choice::Answer(Answer::Accept(_)) => Answer::Reject(Rejection::Internal),
+            Choice::Accept(handler, accept) => {
+                *self.handler = Some(handler);
+                Answer::Accept(accept)
+            }
+            Choice::Answer(answer) => answer,
+            Choice::Page(page) => {
+                note_refusal(self.client, Some(request), &Refusal::answered(page.status));
+                *self.reply = Some(Reply::Page(page));
+                Answer::HandOver
+            }
+            Choice::Body(limit) => {
+                *self.reply = Some(Reply::Body(limit));
+                Answer::HandOver
+            }
+        };
+        *self.ordinary = !matches!(answer, Answer::Accept(_));
+        if let Answer::Respond(response) = &answer {
+            note_refusal(self.client, Some(request), &Refusal::answered(response.status));
+        }
+        answer
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        *self.ordinary = true;
+        note_refusal(self.client, request, refusal);
+        self.application.refused(self.client, request, refusal);
+        if let Some(handler) = self.handler {
+            handler.refused(request, refusal);
+        }
+    }
+
+    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(now, protocol, out))
+    }
+
+    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+        let last = matches!(&event, Event::Data(data) if data.end);
+        let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(now, event, out));
+        // One that is blocked comes again.
+        if last && !matches!(done, Err(Halt::Blocked { .. })) {
+            count(self.messages);
+        }
+        done
+    }
+
+    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(now, out))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.handler.as_ref().and_then(Handler::deadline)
+    }
+
+    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(now, out))
+    }
+
+    fn closed(&mut self, cause: &Cause, reason: &str) {
+        if let Some(handler) = self.handler {
+            handler.closed(cause, reason);
+        }
+    }
+}

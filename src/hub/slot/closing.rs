@@ -1,0 +1,91 @@
+//! A close that was asked for, while what was sent before it goes first.
+
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use core::time::Duration;
+
+use super::Slot;
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::error::SendError;
+use crate::handler::Handler;
+use crate::hub::counters::Counters;
+use crate::hub::message::Lost;
+use crate::hub::socket::Socket;
+use crate::outbox::Outbox;
+use crate::time::Instant;
+
+/// What the Close says, and how long it waits.
+pub(super) struct Closing {
+    code: CloseCode,
+    reason: String,
+    /// Known from the first turn on.
+    times: Option<Times>,
+}
+
+struct Times {
+    /// How long the transport may take nothing.
+    time: Option<Duration>,
+    /// When it has taken nothing for so long.
+    patience: Instant,
+    /// However much it takes.
+    until: Instant,
+}
+
+impl Closing {
+    pub(super) fn new(code: CloseCode, reason: &str) -> Self {
+        Self { code, reason: reason.into(), times: None }
+    }
+
+    /// The first turn: the last moment for the end.
+    fn begin(&mut self, now: Instant, time: Option<Duration>) -> Instant {
+        // The Close and its answer have the rest of the ten times that there are.
+        let until = now.plus(time.map(|time| time.saturating_mul(9)));
+        self.times.get_or_insert(Times { time, patience: now.plus(time), until }).until.plus(time)
+    }
+
+    /// The transport took some of what goes first.
+    pub(super) fn took(&mut self, now: Instant) {
+        if let Some(times) = &mut self.times {
+            times.patience = now.plus(times.time).min(times.until);
+        }
+    }
+
+    /// When nothing more is waited for.
+    pub(super) fn patience(&self) -> Instant {
+        self.times.as_ref().map_or(Instant::NEVER, |times| times.patience)
+    }
+}
+
+impl<S: Socket, H: Handler> Slot<S, H> {
+    /// What was sent before a close was asked for goes first, for as long as the transport takes it; then the Close.
+    pub(super) fn go_on_closing(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+        let Some(closing) = &mut self.closing else { return };
+        if self.session.connection().is_none() {
+            // No Close stands before the 101.
+            self.session.reset();
+            self.closing = None;
+            return;
+        }
+        let limit = closing.begin(now, config.timeouts.close);
+        let late = now >= closing.patience();
+        self.end_by(limit);
+        self.feed();
+        while late && self.queue.lose(Lost::Closing, counters) {}
+        let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
+        let sent = self
+            .session
+            .outbox(&mut self.buffers.tx)
+            .map(|mut out| out.close(Some(closing.code), &closing.reason));
+        match sent {
+            // It waits for the room that its reason takes.
+            Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
+            Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
+                self.session.close(&mut self.buffers.tx, closing.code, "");
+            }
+            _ => {}
+        }
+        self.closing = None;
+    }
+}

@@ -1,0 +1,311 @@
+//! One session of a hub.
+
+#![forbid(unsafe_code)]
+
+mod closing;
+mod transfer;
+
+use core::mem;
+
+use closing::Closing;
+
+use super::application::Application;
+use super::counters::{Counters, count};
+use super::exchange::{Exchange, Reply};
+use super::handle::{Client, ClientState};
+use super::link::Link;
+use super::message::{Done, Lost, Message};
+use super::pool::{Buffers, Pool};
+use super::queue::Queue;
+use super::settings::{Backlog, Overflow};
+use super::socket::{Failed, Io, Ready, Socket};
+use super::turn::{BYTES, STEPS, Turn};
+use crate::cause::End;
+use crate::close::CloseCode;
+use crate::config::Config;
+use crate::connection::State;
+use crate::handler::{Handler, Next, Outcome, Session};
+use crate::time::Instant;
+
+/// A transport, and what is done on it.
+pub(super) struct Slot<S, H> {
+    pub(super) io: Io<S>,
+    pub(super) client: Client,
+    session: Session<'static>,
+    handler: Option<H>,
+    buffers: Buffers,
+    queue: Queue,
+    /// Bytes of the transmit buffer that the transport took.
+    written: u64,
+    exchange: Option<Exchange>,
+    /// The close that was asked for, until its Close is sent.
+    closing: Option<Closing>,
+    /// The last moment for an end that has begun.
+    limit: Instant,
+    /// At capacity: every request is answered with 503.
+    pub(super) refuse: bool,
+    /// The connection was seen to be open.
+    opened: bool,
+    /// The request is answered as ordinary HTTP.
+    ordinary: bool,
+    /// Stands in the list of those that are to be run.
+    pub(super) listed: bool,
+    /// When something came for the last time.
+    pub(super) heard: Instant,
+    /// The timer that is set.
+    pub(super) timer: Instant,
+}
+
+impl<S: Socket, H: Handler> Slot<S, H> {
+    pub(super) fn new(
+        socket: S,
+        client: Client,
+        session: Session<'static>,
+        handler: Option<H>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            io: Io::new(socket),
+            client,
+            session,
+            handler,
+            buffers: Buffers::default(),
+            queue: Queue::default(),
+            written: 0,
+            exchange: None,
+            closing: None,
+            limit: Instant::NEVER,
+            refuse: false,
+            opened: false,
+            ordinary: false,
+            listed: false,
+            heard: now,
+            timer: Instant::NEVER,
+        }
+    }
+
+    /// What the socket has to become before there is anything to do.
+    pub(super) fn wants(&self) -> Ready {
+        let answer = self.exchange.as_ref().is_some_and(Exchange::has_output);
+        self.io.wants(!self.buffers.tx.is_empty() || answer)
+    }
+
+    /// Queues a message, or says why not and gives back whoever is to be told.
+    pub(super) fn send(
+        &mut self,
+        message: Message,
+        done: Done,
+        backlog: &Backlog,
+        counters: &mut Counters,
+    ) -> Result<(), (Lost, Done)> {
+        if self.is_closing() {
+            return Err((Lost::Closing, done));
+        }
+        if self.ordinary || self.refuse {
+            return Err((Lost::Ended, done));
+        }
+        self.queue.push(message, done, backlog, counters).map_err(|done| {
+            if let Overflow::Close(code) = backlog.overflow {
+                self.close(code, "");
+            }
+            (Lost::Overflow, done)
+        })
+    }
+
+    /// It is to be closed, behind what waits, and takes nothing more.
+    pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
+        self.client.state = ClientState::Closing;
+        self.closing.get_or_insert_with(|| Closing::new(code, reason));
+    }
+
+    /// Whether it is to be closed, or is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.client.state == ClientState::Closing
+    }
+
+    /// There is no more time for it.
+    pub(super) fn cut(&mut self, now: Instant) {
+        self.limit = now;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.hurry(now);
+        }
+    }
+
+    /// Does all that can be done now.
+    pub(super) fn run<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        config: &'static Config,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) -> Turn {
+        let turn = self.go_on(now, application, config, pool, counters);
+        match turn {
+            // The last of what is encrypted may wait for room: it goes before we do.
+            Turn::Ended(outcome) if !is_given_up(&outcome) && self.io.flush() == Ok(false) => {
+                self.end_by(now.plus(config.timeouts.close));
+                if now < self.limit { Turn::Wait(self.limit.as_deadline()) } else { turn }
+            }
+            turn => turn,
+        }
+    }
+
+    fn go_on<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        config: &'static Config,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) -> Turn {
+        let mut budget = BYTES;
+        for step in 0..STEPS {
+            if let Some(exchange) = &mut self.exchange {
+                if self.closing.take().is_some() {
+                    exchange.hurry(now.plus(config.timeouts.close));
+                }
+                let before = counters.received;
+                let turn = exchange.run(now, application, &self.client, &mut self.io, counters);
+                if counters.received > before {
+                    self.heard = now;
+                }
+                return turn;
+            }
+            if budget == 0 {
+                break;
+            }
+            pool.lend(&mut self.buffers, self.session.connection().is_none());
+            // What has come, and what there is room for, goes before the time: we may be late ourselves.
+            if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
+                self.session.reset();
+            }
+            self.go_on_closing(now, config, counters);
+            let (next, reply) = self.poll(now, application, counters);
+            self.note_state(pool, counters);
+            match next {
+                Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        if self.is_idle() {
+                            pool.take(&mut self.buffers);
+                            self.queue.shrink();
+                        }
+                        let patience = self.closing.as_ref().map_or(Instant::NEVER, Closing::patience);
+                        let limit = self.limit.min(patience).as_deadline();
+                        return Turn::Wait(deadline.into_iter().chain(limit).min());
+                    }
+                    Err(Failed) => self.session.reset(),
+                },
+                Next::Shutdown => {
+                    self.end_by(now.plus(config.timeouts.close));
+                    if self.io.socket.shutdown().is_err() {
+                        self.session.reset();
+                    }
+                    // What it threw away may have been all that there is to wait for.
+                    self.io.ready(Ready { read: true, ..Ready::default() });
+                }
+                Next::Done(Outcome::HandOver) => {
+                    let received = self.buffers.head.filled().to_vec();
+                    let Some(reply) = reply else { return Turn::HandOver(received) };
+                    self.exchange = Some(Exchange::new(received, reply, config, now));
+                    pool.take(&mut self.buffers);
+                }
+                Next::Done(outcome) => return Turn::Ended(outcome),
+            }
+        }
+        Turn::Again
+    }
+
+    /// The oldest message of those that wait is lost with the session; whether there was one.
+    pub(super) fn lose_one(&mut self, counters: &mut Counters) -> bool {
+        self.queue.lose_anyhow(counters)
+    }
+
+    /// The transport is given up now, and the handler told; how the session ended.
+    pub(super) fn abandon<A: Application<S, Handler = H>>(
+        &mut self,
+        application: &mut A,
+        counters: &mut Counters,
+    ) -> Outcome {
+        if let Some(exchange) = &self.exchange {
+            return exchange.failed();
+        }
+        self.session.reset();
+        // What is over asks for no time.
+        match self.poll(Instant::START, application, counters) {
+            (Next::Done(outcome), _) => outcome,
+            (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Vanished,
+        }
+    }
+
+    /// The end: gives its buffers back.
+    pub(super) fn end(&mut self, pool: &mut Pool) {
+        pool.take(&mut self.buffers);
+    }
+
+    fn end_by(&mut self, limit: Instant) {
+        self.limit = self.limit.min(limit);
+    }
+
+    /// Whether it has no need of its buffers until something comes.
+    fn is_idle(&self) -> bool {
+        let Buffers { head, rx, tx } = &self.buffers;
+        match self.session.connection() {
+            // Nothing of the request is here yet, or all of the answer is gone.
+            None => {
+                let ended = head.is_ended() || rx.is_ended();
+                head.is_empty() && rx.is_empty() && tx.is_empty() && !ended
+            }
+            Some(_) => self.session.is_idle(rx, tx),
+        }
+    }
+
+    /// Has the handler do what is to be done.
+    fn poll<A: Application<S, Handler = H>>(
+        &mut self,
+        now: Instant,
+        application: &mut A,
+        counters: &mut Counters,
+    ) -> (Next<Outcome>, Option<Reply>) {
+        let Buffers { head, rx, tx } = &mut self.buffers;
+        let mut reply = None;
+        let mut link = Link {
+            application,
+            handler: &mut self.handler,
+            client: &mut self.client,
+            messages: &mut counters.messages,
+            refuse: self.refuse,
+            ordinary: &mut self.ordinary,
+            reply: &mut reply,
+        };
+        let next = self.session.poll(now, &mut link, head, rx, tx);
+        // It will never be a WebSocket.
+        while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
+        (next, reply)
+    }
+
+    fn note_state(&mut self, pool: &mut Pool, counters: &mut Counters) {
+        let Some(connection) = self.session.connection() else { return };
+        let state = connection.state();
+        if !mem::replace(&mut self.opened, true) {
+            pool.take_head(&mut self.buffers);
+            count(&mut counters.opened);
+        }
+        let open = state == State::Open && self.closing.is_none();
+        self.client.state = if open { ClientState::Open } else { ClientState::Closing };
+        if state == State::Closing {
+            // "The application MUST NOT send any more data frames after sending a Close frame." (RFC 6455 §5.5.1)
+            while self.queue.lose(Lost::Closing, counters) {}
+        }
+    }
+}
+
+/// Whether a session ended because there was no more to hope for.
+const fn is_given_up(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Closed(cause) => matches!(cause.end, End::Timeout(_) | End::Vanished),
+        Outcome::Vanished => true,
+        Outcome::Refused(_) | Outcome::HandOver => false,
+    }
+}

@@ -1,0 +1,102 @@
+//! What passes between a session's transport, its buffers and its queue.
+
+#![forbid(unsafe_code)]
+
+use super::Slot;
+use crate::connection::State;
+use crate::handler::Handler;
+use crate::hub::counters::Counters;
+use crate::hub::pool::Buffers;
+use crate::hub::socket::{Failed, Socket};
+use crate::outbox::Outbox;
+use crate::time::Instant;
+
+/// From so many bytes on, a message is written from where it lies and not copied.
+const DIRECT: usize = 1024;
+
+impl<S: Socket, H: Handler> Slot<S, H> {
+    /// One turn of writing and reading; whether anything moved.
+    pub(super) fn turn(
+        &mut self,
+        now: Instant,
+        budget: &mut usize,
+        counters: &mut Counters,
+    ) -> Result<bool, Failed> {
+        let fed = self.feed();
+        let moved = self.transfer(now, budget, counters)? || fed;
+        if !moved {
+            self.io.flush()?;
+        }
+        Ok(moved)
+    }
+
+    pub(super) fn transfer(
+        &mut self,
+        now: Instant,
+        budget: &mut usize,
+        counters: &mut Counters,
+    ) -> Result<bool, Failed> {
+        let mut moved = false;
+        if let Some(frame) = self.queue.direct() {
+            if let Some(n) = self.io.send(frame, counters)? {
+                moved = true;
+                *budget = budget.saturating_sub(n);
+                let left = self.buffers.tx.preceded(n);
+                if let Some(closing) = &mut self.closing {
+                    closing.took(now);
+                }
+                self.queue.wrote(n, left, counters);
+            }
+        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
+            moved = true;
+            *budget = budget.saturating_sub(n);
+            self.buffers.tx.consume(n);
+            self.written = self.written.saturating_add(n as u64);
+            let own = !self.queue.has_copied();
+            if let Some(closing) = &mut self.closing {
+                closing.took(now);
+            }
+            self.queue.flushed(self.written, counters);
+            // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
+            if own && self.buffers.tx.is_empty() {
+                self.feed();
+            }
+        }
+        let Buffers { head, rx, .. } = &mut self.buffers;
+        if let Some(n) = self.io.recv(self.session.spare(head, rx), counters)? {
+            moved = true;
+            self.session.fill(head, rx, n);
+            self.heard = now;
+            *budget = budget.saturating_sub(n);
+        }
+        Ok(moved)
+    }
+
+    /// Moves on what waits in the queue, where a message may begin; whether it did.
+    pub(super) fn feed(&mut self) -> bool {
+        let mut moved = false;
+        // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
+        if self.queue.has_copied() {
+            return false;
+        }
+        while let Some(message) = self.queue.next() {
+            let (len, room) = (message.len(), self.buffers.tx.capacity());
+            let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
+            // The handler's own message goes first.
+            if !out.is_free() || out.connection.state() != State::Open {
+                break;
+            }
+            if out.is_empty() && (len >= DIRECT || len > room) {
+                self.buffers.tx.precede(len);
+                self.queue.begin();
+            } else if out.send(message.kind(), message.payload()).is_ok() {
+                let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
+                self.queue.copied(end);
+            } else {
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+}

@@ -1,0 +1,75 @@
+//! Whole messages, borrowed.
+
+#![forbid(unsafe_code)]
+
+use crate::frame::Kind;
+
+/// A whole message, borrowed: text or binary (RFC 6455 §5.6).
+///
+/// Strings and bytes convert into it, so that a function with a parameter `impl Into<MessageRef<'_>>` takes both:
+///
+/// ```
+/// use sansocket::MessageRef;
+///
+/// assert_eq!(MessageRef::from("hello"), MessageRef::Text("hello"));
+/// assert_eq!(MessageRef::from(&[1, 2]), MessageRef::Binary(&[1, 2]));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageRef<'m> {
+    /// Text.
+    Text(&'m str),
+    /// Bytes of any meaning.
+    Binary(&'m [u8]),
+}
+
+impl<'m> MessageRef<'m> {
+    /// Whether this is text or binary.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::Binary(_) => Kind::Binary,
+        }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'m [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl<'m> From<&'m str> for MessageRef<'m> {
+    fn from(text: &'m str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'m> From<&'m [u8]> for MessageRef<'m> {
+    fn from(bytes: &'m [u8]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'m, const N: usize> From<&'m [u8; N]> for MessageRef<'m> {
+    fn from(bytes: &'m [u8; N]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'m> From<&'m alloc::string::String> for MessageRef<'m> {
+    fn from(text: &'m alloc::string::String) -> Self {
+        Self::Text(text)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'m> From<&'m alloc::vec::Vec<u8>> for MessageRef<'m> {
+    fn from(bytes: &'m alloc::vec::Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}

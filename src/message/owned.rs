@@ -1,0 +1,96 @@
+//! Whole messages, owned.
+
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use super::MessageRef;
+use crate::frame::Kind;
+
+/// A whole message, owned: text or binary (RFC 6455 §5.6). A clone shares the bytes.
+///
+/// ```
+/// use sansocket::Message;
+///
+/// let message = Message::from("hello");
+/// match &message {
+///     Message::Text(text) => assert_eq!(text.to_uppercase(), "HELLO"),
+///     Message::Binary(bytes) => assert_eq!(bytes[0], 1),
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Text: dereferences to `str`, converts from and into a `String`.
+    Text(ByteString),
+    /// Bytes of any meaning: dereferences to `[u8]`, converts from and into a `Vec<u8>`.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// A message of this kind, or `None` where it is to be text and the bytes are not UTF-8.
+    #[cfg(feature = "std")]
+    pub(crate) fn new(kind: Kind, bytes: BytesMut) -> Option<Self> {
+        match kind {
+            Kind::Text => ByteString::try_from(bytes).ok().map(Self::Text),
+            Kind::Binary => Some(Self::Binary(bytes.freeze())),
+        }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        MessageRef::from(self).as_bytes()
+    }
+
+    /// The text; `None` where the message is binary.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<ByteString> for Message {
+    fn from(text: ByteString) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'m> From<&'m Message> for MessageRef<'m> {
+    fn from(message: &'m Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}

@@ -1,0 +1,749 @@
+//! What a call has accepted reaches the transport, or its sender is told why not: at every end of a session and of a hub.
+#![cfg(feature = "hub")]
+
+mod pipe;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use pipe::*;
+use sansocket::hub::{
+    Capacity, Client, ClientState, Control, Handle, HandleError, Hub, Id, Lost, Message, Monitor, Overflow,
+    Routes, Settings, Shared,
+};
+use sansocket::{CloseCode, Config, End, Event, Halt, Kind};
+
+const CLOSE: std::time::Duration = std::time::Duration::from_secs(5);
+
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    let mut config = Config::new();
+    config.timeouts.ping = None;
+    config.timeouts.write = None;
+    settings.config = Box::leak(Box::new(config));
+    change(&mut settings);
+    settings
+}
+
+/// Payloads of so many bytes, one message each.
+fn payloads(len: usize, count: usize) -> Vec<Got> {
+    (0..count).map(|number| binary(&numbered(number, len).0)).collect()
+}
+
+/// What the hub itself counts now, not what it has shown last.
+fn counts(world: &mut World<App>) -> [u64; 3] {
+    let counters = Control::counters(&world.hub);
+    [counters.delivered, counters.lost, counters.waiting]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Close,
+    Stop,
+    Evict,
+    Overflow,
+}
+
+const WAYS: [Way; 4] = [Way::Close, Way::Stop, Way::Evict, Way::Overflow];
+
+// ---- before a close ----
+
+/// Whatever their sizes, whether the peer reads at once or in pieces, with and without a small one that is not written yet.
+#[test]
+fn what_was_sent_before_a_close_goes_before_it_at_every_size_and_way() {
+    for len in [50, 1_000, 1_100, 2_000, 20_000] {
+        for way in WAYS {
+            for (most, small) in [(usize::MAX, false), (700, false), (usize::MAX, true)] {
+                let mut world = echoes(settings(|settings| {
+                    settings.sessions = 1;
+                    settings.capacity = Capacity::Evict;
+                    settings.backlog.messages = 4;
+                    settings.backlog.overflow = Overflow::Close(CloseCode::TRY_AGAIN_LATER);
+                }));
+                let (told, peer) = (Told::default(), world.open());
+                peer.wire().most = most;
+                if small {
+                    peer.block();
+                    world.handle.send(peer.id, Message::text("small")).unwrap();
+                    world.settle();
+                    peer.allow(usize::MAX);
+                }
+                let count = if way == Way::Overflow { 4 } else { 3 };
+                for number in 0..count {
+                    let message = numbered(number, len).1;
+                    world.handle.send_then(peer.id, message, told.done(number)).unwrap();
+                }
+                let code = match way {
+                    Way::Close => world.handle.close(peer.id, CloseCode::NORMAL, "").map(|()| 1000),
+                    Way::Stop => world.handle.stop(CloseCode::GOING_AWAY).map(|()| 1001),
+                    Way::Evict => {
+                        world.hub.begin(world.now);
+                        world.connect();
+                        Ok(1013)
+                    }
+                    Way::Overflow => {
+                        world
+                            .handle
+                            .send_then(peer.id, Message::text("one too many"), told.done(98))
+                            .unwrap();
+                        Ok(1013)
+                    }
+                };
+                // From now on it is refused, in the same turn.
+                world.handle.send_then(peer.id, Message::text("too late"), told.done(99)).unwrap();
+                world.hub.begin(world.now);
+                let late = told.take();
+                let refused = (99, Err(Lost::Closing));
+                if way == Way::Overflow {
+                    assert_eq!(late, [(98, Err(Lost::Overflow)), refused]);
+                } else {
+                    assert_eq!(late, [refused], "{way:?}");
+                }
+                assert_eq!(world.handle.clients()[0].state, ClientState::Closing);
+                let lost = late.len() as u64;
+                assert_eq!(counts(&mut world), [0, lost, count as u64 + u64::from(small)]);
+
+                world.settle();
+                let mut all = if small { vec![text("small")] } else { vec![] };
+                all.extend(payloads(len, count));
+                all.push(Got::Close(code.unwrap()));
+                assert!(peer.got() == all, "{len} {way:?} {most} {small}");
+                assert_eq!(told.take(), (0..count).map(|number| (number, Ok(()))).collect::<Vec<_>>());
+                assert_eq!(counts(&mut world), [count as u64 + u64::from(small), lost, 0]);
+                peer.bye(code.unwrap());
+                world.settle();
+                assert!(peer.is_gone());
+                world.end();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_broadcast_goes_before_the_stop_of_the_same_turn() {
+    for len in [50, 1_100, 20_000] {
+        let mut world = echoes(settings(|_| {}));
+        let peers = [world.open(), world.open()];
+        for number in 0..3 {
+            world.handle.broadcast(numbered(number, len).1).unwrap();
+        }
+        world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+        world.handle.broadcast(Message::text("too late")).unwrap();
+        world.settle();
+        for peer in &peers {
+            assert!(peer.got() == [payloads(len, 3), vec![Got::Close(1001)]].concat(), "{len}");
+            peer.bye(1001);
+        }
+        world.settle();
+        assert!(world.hub.is_over());
+        assert_eq!(counts(&mut world), [6, 0, 0]);
+    }
+}
+
+/// It takes a little now and then, for nine times the time for closing at the most.
+#[test]
+fn a_slow_peer_has_the_time_for_closing_anew_with_all_that_it_takes() {
+    let mut world = echoes(settings(|_| {}));
+    let (told, peer) = (Told::default(), world.open());
+    peer.block();
+    for number in 0..20 {
+        world.handle.send_then(peer.id, numbered(number, 2_000).1, told.done(number)).unwrap();
+    }
+    world.handle.close(peer.id, CloseCode::NORMAL, "bye").unwrap();
+    world.settle();
+    let began = world.now;
+    while told.take().iter().all(|(_, result)| result.is_ok()) {
+        peer.allow(1_500);
+        world.pass(4 * SECOND);
+    }
+    let took = began.until(world.now);
+    assert!(took > 9 * CLOSE && took < 10 * CLOSE, "{took:?}");
+    peer.allow(3_000);
+    world.settle();
+    let got = peer.got();
+    let (close, messages) = got.split_last().unwrap();
+    assert!(*close == Got::Close(1000) && messages == &payloads(2_000, 20)[..messages.len()]);
+    assert_eq!(counts(&mut world), [messages.len() as u64, 20 - messages.len() as u64, 0]);
+    peer.bye(1000);
+    world.settle();
+    assert_eq!(world.end().closed.clean, 1);
+}
+
+/// What has begun goes on, what has not is lost with the true reason, and the Close goes out.
+#[test]
+fn who_reads_nothing_is_waited_for_once() {
+    for len in [50, 1_100, 20_000] {
+        let mut world = echoes(settings(|_| {}));
+        let (told, peer) = (Told::default(), world.open());
+        peer.block();
+        for number in 0..3 {
+            world.handle.send_then(peer.id, numbered(number, len).1, told.done(number)).unwrap();
+            // Each in a turn of its own: one is in the transmit buffer, or has begun.
+            world.settle();
+        }
+        world.handle.close(peer.id, CloseCode::NORMAL, "bye").unwrap();
+        world.pass(CLOSE - SECOND);
+        assert_eq!(told.take(), []);
+        world.pass(2 * SECOND);
+        assert_eq!(told.take(), [(1, Err(Lost::Closing)), (2, Err(Lost::Closing))], "{len}");
+        assert_eq!(counts(&mut world), [0, 2, 1]);
+        peer.allow(usize::MAX);
+        world.settle();
+        assert!(peer.got() == [payloads(len, 1), vec![Got::Close(1000)]].concat());
+        assert_eq!(told.take(), [(0, Ok(()))]);
+        peer.bye(1000);
+        world.settle();
+        assert_eq!(world.end().closed.clean, 1);
+    }
+}
+
+/// Nobody reads for longer than that: then the session ends, and the last sender hears of it.
+#[test]
+fn who_reads_nothing_at_all_is_given_up() {
+    let mut world = echoes(settings(|_| {}));
+    let (told, peer) = (Told::default(), world.open());
+    peer.block();
+    world.handle.send_then(peer.id, numbered(0, 2_000).1, told.done(0)).unwrap();
+    world.handle.send_then(peer.id, numbered(1, 2_000).1, told.done(1)).unwrap();
+    world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    world.pass(3 * CLOSE);
+    assert!(peer.is_gone() && world.hub.is_over());
+    assert_eq!(told.take(), [(1, Err(Lost::Closing)), (0, Err(Lost::Ended))]);
+    assert_eq!(world.end().closed.unanswered, 1);
+}
+
+/// The reason of a close waits for room like what was sent before it.
+#[test]
+fn a_reason_is_not_dropped_for_want_of_room() {
+    let mut world = echoes(settings(|settings| settings.tx = 300));
+    let peer = world.open();
+    peer.block();
+    peer.frame(0x82, &[7; 200]);
+    world.settle();
+    let reason = "r".repeat(123);
+    world.handle.close(peer.id, CloseCode::NORMAL, &reason).unwrap();
+    world.settle();
+    peer.wire().most = 64;
+    peer.allow(usize::MAX);
+    world.settle();
+    let bytes = peer.bytes();
+    assert!(bytes.len() == 4 + 200 + 2 + 125 && bytes.ends_with(reason.as_bytes()), "{}", bytes.len());
+    world.end();
+}
+
+/// Begins and ends a message, in frames or in one long frame; closes; panics at the end.
+fn scripted() -> World<App> {
+    World::new(settings(|_| {}), |_| {
+        App::new(|| {
+            Box::new(|_, call, _, out| {
+                let Call::Event(Event::Data(data)) = call else { return Ok(()) };
+                match data.payload.bytes() {
+                    b"message" => Ok(out.fragment(Kind::Text, b"one ", false)?),
+                    b"frame" => Ok(out.begin(Kind::Text, 7, true)?),
+                    b"end of message" => Ok(out.fragment(Kind::Text, b"two", true)?),
+                    b"end of frame" => Ok(out.write_all(&mut &b"one two"[..])?),
+                    b"close" => Ok(out.close(Some(CloseCode::NORMAL), "the handler")?),
+                    b"halt" => Err(Halt::Close(CloseCode::NORMAL, "the handler")),
+                    _ => panic!("on purpose"),
+                }
+            })
+        })
+    })
+}
+
+#[test]
+fn the_handlers_open_message_ends_before_what_was_sent_before_a_close() {
+    for what in ["message", "frame"] {
+        for len in [50, 1_100, 20_000] {
+            for ends in [true, false] {
+                let mut world = scripted();
+                let (told, peer) = (Told::default(), world.open());
+                peer.text(what);
+                world.settle();
+                for number in 0..3 {
+                    world.handle.send_then(peer.id, numbered(number, len).1, told.done(number)).unwrap();
+                }
+                world.handle.close(peer.id, CloseCode::GOING_AWAY, "").unwrap();
+                world.settle();
+                assert_eq!((peer.got(), told.take()), (vec![], vec![]));
+                if ends {
+                    peer.text(&format!("end of {what}"));
+                    world.settle();
+                    let frames = if what == "message" { 2 } else { 1 };
+                    let own = Got::Data { text: true, payload: b"one two".to_vec(), frames };
+                    let all = [vec![own], payloads(len, 3), vec![Got::Close(1001)]].concat();
+                    assert!(peer.got() == all, "{what} {len}");
+                    assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Ok(()))));
+                } else {
+                    // Nothing can stand inside of it: the senders are told, and the Close goes where it can.
+                    world.pass(CLOSE + SECOND);
+                    assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Err(Lost::Closing))));
+                    if what == "message" {
+                        assert_eq!(peer.got(), [Got::Close(1001)]);
+                    } else {
+                        world.pass(2 * CLOSE);
+                        assert!(peer.is_gone());
+                    }
+                }
+                world.end();
+            }
+        }
+    }
+}
+
+/// Promptly, not when the session ends: nothing may follow a Close, whoever sends it.
+#[test]
+fn what_waits_when_the_handler_or_the_peer_closes_is_told_at_once() {
+    for len in [50, 1_100, 20_000] {
+        for how in ["close", "halt", "peer closes", "peer breaks a rule"] {
+            let mut world = scripted();
+            let (told, peer) = (Told::default(), world.open());
+            peer.block();
+            for number in 0..3 {
+                world.handle.send_then(peer.id, numbered(number, len).1, told.done(number)).unwrap();
+                world.settle();
+            }
+            match how {
+                "peer closes" => peer.frame(0x88, &1000u16.to_be_bytes()),
+                "peer breaks a rule" => peer.frame(0xFF, b""),
+                text => peer.text(text),
+            }
+            world.handle.send_then(peer.id, Message::text("same turn"), told.done(3)).unwrap();
+            world.run();
+            let closing = Err(Lost::Closing);
+            assert_eq!(told.take(), [(1, closing), (2, closing), (3, closing)], "{len} {how}");
+            world.handle.send_then(peer.id, Message::text("later"), told.done(4)).unwrap();
+            world.run();
+            assert_eq!(told.take(), [(4, closing)]);
+            assert_eq!(counts(&mut world), [0, 4, 1]);
+            // The one that has begun is finished, and the Close stands behind it.
+            peer.allow(usize::MAX);
+            world.settle();
+            assert_eq!(told.take(), [(0, Ok(()))]);
+            let code = if how == "peer breaks a rule" { 1002 } else { 1000 };
+            assert!(peer.got() == [payloads(len, 1), vec![Got::Close(code)]].concat());
+            world.end();
+        }
+    }
+}
+
+/// It will never be a WebSocket, and its answer may take its time.
+#[test]
+fn what_is_sent_to_an_ordinary_request_is_told_at_once() {
+    let body = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    for request in [body, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nonsense\r\n\r\n"] {
+        let mut world = echoes(settings(|_| {}));
+        let (told, peer) = (Told::default(), world.connect());
+        peer.block();
+        world.handle.send_then(peer.id, Message::text("early"), told.done(0)).unwrap();
+        world.settle();
+        assert_eq!(told.take(), [], "it may become one");
+        peer.feed(request.as_bytes());
+        world.settle();
+        assert_eq!(told.take(), [(0, Err(Lost::Ended))], "{request}");
+        world.handle.send_then(peer.id, Message::text("later"), told.done(1)).unwrap();
+        world.settle();
+        assert_eq!(told.take(), [(1, Err(Lost::Ended))]);
+        assert!(!peer.is_gone());
+        world.end();
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_handshake_that_is_closed_is_told() {
+    let mut world = echoes(settings(|_| {}));
+    let (told, peer) = (Told::default(), world.connect());
+    world.handle.send_then(peer.id, Message::text("before"), told.done(0)).unwrap();
+    world.handle.close(peer.id, CloseCode::NORMAL, "").unwrap();
+    world.handle.send_then(peer.id, Message::text("behind"), told.done(1)).unwrap();
+    world.settle();
+    assert!(peer.is_gone());
+    assert_eq!(told.take(), [(1, Err(Lost::Closing)), (0, Err(Lost::Ended))]);
+    world.end();
+}
+
+/// One that was opened elsewhere, and is closed before its first turn.
+#[test]
+fn an_adopted_connection_that_is_closed_at_once_is_counted_as_opened() {
+    let mut world = echoes(settings(|_| {}));
+    let (pipe, mut peer) = World::<App>::pipe();
+    let script = world.hub.application().script(echo());
+    peer.id = world.hub.adopt(world.now, pipe, address(), script, None).unwrap_or_else(|_| panic!());
+    let peer = world.know(peer);
+    for number in 0..3 {
+        assert_eq!(world.hub.send(peer.id, numbered(number, 2_000).1), Ok(()));
+    }
+    assert_eq!(world.hub.close(peer.id, CloseCode::NORMAL, ""), Ok(true));
+    world.settle();
+    assert!(peer.got() == [payloads(2_000, 3), vec![Got::Close(1000)]].concat());
+    peer.bye(1000);
+    world.settle();
+    let counters = world.end();
+    assert_eq!((counters.opened, counters.closed.clean), (1, 1));
+}
+
+/// Those that panic are counted as well: the session ends, and the counts agree.
+#[test]
+fn counters_agree_where_completions_panic() {
+    let told = Arc::new(AtomicUsize::new(0));
+    for vanishes in [false, true] {
+        let mut world = echoes(settings(|_| {}));
+        let peer = world.open();
+        peer.block();
+        told.store(0, Ordering::Relaxed);
+        for number in 0..5 {
+            let told = Arc::clone(&told);
+            let done = move |_| {
+                told.fetch_add(1, Ordering::Relaxed);
+                panic!("on purpose");
+            };
+            world.handle.send_then(peer.id, numbered(number, 10).1, done).unwrap();
+        }
+        world.settle();
+        if vanishes {
+            peer.cut()
+        } else {
+            peer.allow(usize::MAX)
+        }
+        world.settle();
+        assert!(peer.is_gone());
+        assert_eq!(told.load(Ordering::Relaxed), 5);
+        let counters = world.end();
+        assert_eq!((counters.delivered, counters.lost), if vanishes { (0, 5) } else { (1, 4) });
+        assert_eq!((counters.waiting, counters.panicked), (0, 1));
+    }
+}
+
+// ---- the backlog ----
+
+/// What waits behind is bounded.
+#[test]
+fn an_empty_queue_takes_a_message_of_any_size() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest, Overflow::Close(CloseCode::TRY_AGAIN_LATER)]
+    {
+        for len in [1_048_577, 2_000_000] {
+            let mut world = echoes(settings(|settings| settings.backlog.overflow = overflow));
+            let (told, peer) = (Told::default(), world.open());
+            peer.block();
+            world.handle.broadcast(numbered(0, len).1).unwrap();
+            world.settle();
+            // It takes nothing of the backlog of those behind it.
+            for number in 1..3 {
+                let message = numbered(number, 500_000).1;
+                world.handle.send_then(peer.id, message, told.done(number)).unwrap();
+            }
+            world.settle();
+            assert_eq!((told.take(), counts(&mut world)), (vec![], [0, 0, 3]));
+            world.handle.send_then(peer.id, numbered(3, 500_000).1, told.done(3)).unwrap();
+            world.settle();
+            let lost = if overflow == Overflow::DropOldest { 1 } else { 3 };
+            assert_eq!(told.take(), [(lost, Err(Lost::Overflow))]);
+            peer.allow(usize::MAX);
+            world.settle();
+            let mut all = vec![binary(&numbered(0, len).0)];
+            all.extend((1..4).filter(|at| *at != lost).map(|at| binary(&numbered(at, 500_000).0)));
+            if let Overflow::Close(code) = overflow {
+                all.push(Got::Close(code.get()));
+            }
+            assert!(peer.got() == all);
+            assert_eq!(counts(&mut world), [3, 1, 0]);
+            world.end();
+        }
+    }
+}
+
+/// One that is too large for the backlog, behind others: it is dropped, or they are.
+#[test]
+fn a_message_above_the_backlog_behind_others() {
+    for (overflow, lost) in [(Overflow::DropNewest, vec![2]), (Overflow::DropOldest, vec![0, 1])] {
+        let mut world = echoes(settings(|settings| {
+            settings.backlog.bytes = 5_000;
+            settings.backlog.overflow = overflow;
+        }));
+        let (told, peer) = (Told::default(), world.open());
+        for (number, len) in [2_000, 2_000, 9_000].into_iter().enumerate() {
+            world.handle.send_then(peer.id, numbered(number, len).1, told.done(number)).unwrap();
+        }
+        world.hub.begin(world.now);
+        assert_eq!(told.take(), lost.iter().map(|at| (*at, Err(Lost::Overflow))).collect::<Vec<_>>());
+        world.settle();
+        assert_eq!(peer.got().len(), 3 - lost.len());
+        world.end();
+    }
+    // A backlog of nothing still lets one through at a time.
+    let mut world = echoes(settings(|settings| (settings.backlog.messages, settings.backlog.bytes) = (0, 0)));
+    let peer = world.open();
+    for number in 0..3 {
+        world.handle.send(peer.id, numbered(number, 50).1).unwrap();
+        world.settle();
+    }
+    assert!(peer.got() == payloads(50, 3));
+    assert_eq!(counts(&mut world), [3, 0, 0]);
+    world.end();
+}
+
+// ---- completion ----
+
+/// Dropped where the call was made, without a call: the error has said it.
+#[test]
+fn a_send_that_fails_tells_nobody() {
+    struct Dropped(Arc<Mutex<Vec<thread::ThreadId>>>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(thread::current().id());
+        }
+    }
+    let dropped = Arc::default();
+    let mut world = echoes(settings(|settings| settings.commands = 1));
+    let peer = world.open();
+    let send = |handle: &Handle| {
+        let dropped = Dropped(Arc::clone(&dropped));
+        handle.send_then(peer.id, Message::text("x"), move |_| panic!("told {:?}", dropped.0))
+    };
+    world.handle.run(|_| {}).unwrap();
+    assert_eq!(send(&world.handle), Err(HandleError::Full));
+    world.settle();
+    let handle = world.handle.clone();
+    drop(world);
+    assert_eq!(send(&handle), Err(HandleError::Stopped));
+    assert_eq!(*dropped.lock().unwrap(), [thread::current().id(); 2]);
+}
+
+#[test]
+fn one_that_is_accepted_is_told_in_the_thread_of_the_hub() {
+    let mut world = echoes(settings(|_| {}));
+    let peer = world.open();
+    let threads: Arc<Mutex<Vec<(thread::ThreadId, _)>>> = Arc::default();
+    let post = |handle: &Handle, id: Id, message: Message| {
+        let threads = Arc::clone(&threads);
+        let done = move |result| threads.lock().unwrap().push((thread::current().id(), result));
+        let handle = handle.clone();
+        thread::spawn(move || handle.send_then(id, message, done)).join().unwrap().unwrap();
+    };
+    post(&world.handle, peer.id, Message::text("read"));
+    post(&world.handle, Id::new(99), Message::text("nobody"));
+    world.settle();
+    peer.block();
+    post(&world.handle, peer.id, numbered(0, 20).1);
+    world.settle();
+    post(&world.handle, peer.id, numbered(0, 2_000).1);
+    world.settle();
+    post(&world.handle, peer.id, Message::text("among the commands"));
+    drop(world);
+    let here = thread::current().id();
+    let ended = (here, Err(Lost::Ended));
+    assert_eq!(*threads.lock().unwrap(), [(here, Err(Lost::Ended)), (here, Ok(())), ended, ended, ended]);
+}
+
+// ---- a hub that is dropped ----
+
+#[test]
+fn a_hub_that_is_dropped_tells_everybody() {
+    let mut world = echoes(settings(|_| {}));
+    let told = Told::default();
+    let (_open, blocked, closing) = (world.open(), world.open(), world.open());
+    let (_hand, page) = (world.connect(), world.connect());
+    page.feed(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    blocked.block();
+    closing.frame(0x88, &1000u16.to_be_bytes());
+    for (number, len) in [20, 2_000].into_iter().enumerate() {
+        world.handle.send_then(blocked.id, numbered(number, len).1, told.done(number)).unwrap();
+        world.settle();
+    }
+    assert_eq!(counts(&mut world), [0, 0, 2]);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    world.handle.send_then(blocked.id, Message::text("x"), told.done(2)).unwrap();
+    world.handle.run(move |_| count.store(1, Ordering::Relaxed)).unwrap();
+    let closed = Arc::clone(&world.hub.application().closed);
+    let handle = world.handle.clone();
+    drop(world);
+    let mut ends: Vec<_> = closed.lock().unwrap().iter().map(|cause| cause.end).collect();
+    ends.sort_by_key(|end| *end != End::Clean);
+    assert_eq!(ends, [End::Clean, End::Vanished, End::Vanished]);
+    assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Err(Lost::Ended))));
+    assert!(blocked.is_gone() && handle.clients().is_empty());
+    assert_eq!(Arc::strong_count(&ran), 1, "what was not run is dropped");
+    let counters = handle.counters();
+    check(&counters);
+    assert_eq!((counters.accepted, counters.lost, counters.waiting), (5, 3, 0));
+}
+
+/// One that panics as it is told does not keep the others from being told.
+#[test]
+fn a_panic_while_a_hub_is_dropped() {
+    let mut world = World::new(settings(|_| {}), |_| App::new(echo));
+    let told = Told::default();
+    let peers = [world.open(), world.open(), world.open()];
+    for (number, peer) in peers.iter().enumerate() {
+        peer.block();
+        let done = told.done(number);
+        let done = move |result| {
+            done(result);
+            assert_ne!(number, 0, "on purpose");
+        };
+        world.handle.send_then(peer.id, numbered(number, 20).1, done).unwrap();
+    }
+    world.settle();
+    let closed = Arc::clone(&world.hub.application().closed);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(world))).is_err());
+    assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Err(Lost::Ended))));
+    assert_eq!(closed.lock().unwrap().len(), 3);
+}
+
+/// An application that cannot be made leaves handles to nobody: they say so, and whoever waits is told.
+#[test]
+fn a_hub_whose_application_panics() {
+    let told = Told::default();
+    let mut kept = None;
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        World::<App>::new(Settings::default(), |handle| {
+            handle.send_then(Id::new(0), Message::text("x"), told.done(0)).unwrap();
+            kept = Some(handle);
+            panic!("on purpose")
+        })
+    }));
+    assert!(made.is_err());
+    assert_eq!(told.take(), [(0, Err(Lost::Ended))]);
+    assert_eq!(kept.unwrap().run(|_| {}), Err(HandleError::Stopped));
+}
+
+// ---- promises of handles ----
+
+/// The limit is there, and what is posted is done in the first turn.
+#[test]
+fn the_applications_constructor_may_use_its_handle() {
+    let ran: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let mut settings = Settings::default();
+    settings.commands = 3;
+    let mut world = World::new(settings, |handle| {
+        for at in 0..3 {
+            let ran = Arc::clone(&ran);
+            handle.run(move |_| ran.lock().unwrap().push(at)).unwrap();
+        }
+        assert_eq!(handle.run(|_| {}), Err(HandleError::Full));
+        App::new(echo)
+    });
+    world.run();
+    assert_eq!(*ran.lock().unwrap(), [0, 1, 2]);
+}
+
+/// A thread that is preempted between its command and its wake-up delays no other: they wake the hub themselves.
+#[test]
+fn a_preempted_thread_silences_nobody() {
+    struct Slow {
+        shelf: Shelf,
+        wakes: AtomicUsize,
+        meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    }
+    impl Monitor for Slow {
+        fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
+            self.shelf.lock(use_it);
+        }
+
+        fn wake(&self) {
+            // What happens here happens while the thread stands still, its wake-up not given.
+            let meanwhile = self.meanwhile.lock().unwrap().take();
+            if let Some(meanwhile) = meanwhile {
+                meanwhile();
+            }
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let slow =
+        Arc::new(Slow { shelf: Shelf::default(), wakes: AtomicUsize::new(0), meanwhile: Mutex::default() });
+    let wakes = || slow.wakes.load(Ordering::Relaxed);
+    let mut hub: Hub<Pipe, Routes<Pipe>> = Hub::new(Settings::default(), slow.clone(), |_| Routes::new());
+    let (handle, other) = (hub.handle(), hub.handle());
+    let now = sansocket::Instant::START;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let woken = Arc::clone(&seen);
+    let (counting, count) = (slow.clone(), Arc::clone(&seen));
+    *slow.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        other.run(|_| {}).unwrap();
+        count.store(counting.wakes.load(Ordering::Relaxed), Ordering::Relaxed);
+    }));
+    handle.run(|_| {}).unwrap();
+    assert_eq!(woken.load(Ordering::Relaxed), 1, "the other has woken the hub");
+    // One wake-up that is known to be given serves all who come before the hub has looked.
+    let before = wakes();
+    handle.run(|_| {}).unwrap();
+    handle.run(|_| {}).unwrap();
+    assert_eq!(wakes(), before);
+    hub.begin(now);
+    handle.run(|_| {}).unwrap();
+    assert_eq!(wakes(), before + 1);
+
+    // A wake-up that was consumed before the thread goes on serves nobody who comes later.
+    hub.begin(now);
+    let hub = Arc::new(Mutex::new(hub));
+    let (looked, before) = (Arc::clone(&hub), wakes());
+    *slow.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        looked.lock().unwrap().begin(now);
+    }));
+    handle.run(|_| {}).unwrap();
+    handle.run(|_| {}).unwrap();
+    assert_eq!(wakes(), before + 2);
+}
+
+#[test]
+fn what_works_from_outside_works_from_inside() {
+    let mut world = echoes(settings(|_| {}));
+    let (told, peer, other) = (Told::default(), world.open(), world.open());
+    let long = "r".repeat(124);
+    let hub: &mut dyn Control = &mut world.hub;
+    assert_eq!(hub.close(peer.id, CloseCode::NORMAL, &long), Err(HandleError::ReasonTooLong));
+    assert_eq!(hub.close(Id::new(99), CloseCode::NORMAL, &long), Err(HandleError::ReasonTooLong));
+    assert_eq!(hub.close(Id::new(99), CloseCode::NORMAL, ""), Ok(false));
+    assert_eq!(hub.send_then(peer.id, Message::text("1"), Box::new(told.done(1))), Ok(()));
+    let ended = Err(Lost::Ended);
+    assert_eq!(hub.send_then(Id::new(99), Message::text("2"), Box::new(told.done(2))), ended);
+    assert_eq!(hub.close(peer.id, CloseCode::NORMAL, &long[1..]), Ok(true));
+    assert_eq!(hub.close(peer.id, CloseCode::GOING_AWAY, "the first counts"), Ok(true));
+    let closing = Err(Lost::Closing);
+    assert_eq!(hub.send(peer.id, Message::text("3")), closing);
+    assert_eq!(hub.send_then(peer.id, Message::text("4"), Box::new(told.done(4))), closing);
+    assert_eq!(hub.broadcast(&Message::text("5"), &mut |_| true), 1);
+    let mut states = vec![];
+    hub.clients(&mut |client: &Client| states.push(client.state));
+    assert_eq!(states, [ClientState::Closing, ClientState::Open]);
+    world.settle();
+    assert_eq!(told.take(), [(1, Ok(()))]);
+    assert_eq!(peer.got(), [text("1"), Got::Close(1000)]);
+    assert_eq!(other.got(), [text("5")]);
+    assert_eq!(counts(&mut world), [2, 3, 0]);
+    world.end();
+}
+
+/// It is kept once, however often it is asked for, and what was asked for before is done before.
+#[test]
+fn a_stop_takes_no_room_among_the_commands() {
+    let mut world = echoes(settings(|settings| settings.commands = 4));
+    let (told, peer) = (Told::default(), world.open());
+    let ran = Arc::new(AtomicUsize::new(0));
+    for number in 0..2 {
+        world.handle.send_then(peer.id, numbered(number, 2_000).1, told.done(number)).unwrap();
+    }
+    for code in [CloseCode::SERVICE_RESTART, CloseCode::GOING_AWAY].into_iter().cycle().take(100_000) {
+        world.handle.stop(code).unwrap();
+    }
+    for _ in 0..2 {
+        let ran = Arc::clone(&ran);
+        world.handle.run(move |_| ran.store(ran.load(Ordering::Relaxed) + 1, Ordering::Relaxed)).unwrap();
+    }
+    // Four wait, and the stop beside them.
+    assert_eq!(world.handle.run(|_| {}), Err(HandleError::Full));
+    assert_eq!(world.handle.stop(CloseCode::NORMAL), Ok(()));
+    world.hub.begin(world.now);
+    assert_eq!((ran.load(Ordering::Relaxed), world.hub.is_stopping()), (2, true));
+    world.handle.stop(CloseCode::NORMAL).unwrap();
+    world.handle.send_then(peer.id, Message::text("x"), told.done(2)).unwrap();
+    world.settle();
+    assert!(peer.got() == [payloads(2_000, 2), vec![Got::Close(1012)]].concat(), "the first code counts");
+    assert_eq!(told.take(), [(2, Err(Lost::Closing)), (0, Ok(())), (1, Ok(()))]);
+    peer.bye(1012);
+    world.settle();
+    assert!(world.hub.is_over());
+}
