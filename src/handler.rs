@@ -434,6 +434,15 @@ impl<'c> Session<'c> {
         }
     }
 
+    /// The settings in force: those of [`Accept::config`](crate::handshake::Accept::config) once the request is accepted.
+    #[cfg(feature = "hub")]
+    pub(crate) const fn config(&self) -> &'c Config {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.config(),
+            Phase::Open(driver) => driver.connection.config(),
+        }
+    }
+
     /// The sending side of the connection, once it is open.
     pub fn outbox<'a, 'b>(
         &'a mut self,

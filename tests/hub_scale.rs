@@ -426,3 +426,30 @@ fn a_body_for_which_there_is_no_memory_is_refused() {
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
     assert_eq!(world.end().panicked, 0);
 }
+
+/// Whatever takes bytes: a message that is written from where it lies, one that is received, and their echo.
+#[test]
+fn a_message_of_any_size_has_turns_beside_others() {
+    let (mut world, peers) = crowd(echo, 2);
+    let [reader, other] = &peers[..] else { unreachable!() };
+    world.handle.send(reader.id, Message::binary(LARGE_PAGE.as_slice())).unwrap();
+    reader.feed(&frame(0x82, &LARGE_PAGE));
+    let moved = |peer: &Peer| {
+        let wire = peer.wire();
+        (wire.received, wire.sent + wire.received)
+    };
+    let whole = moved(reader).0 + LARGE as u64;
+    while moved(reader).0 < whole {
+        other.text("here");
+        let before = moved(reader).1;
+        world.run();
+        let moved = moved(reader).1 - before;
+        assert!(moved > 0 && moved <= BYTES, "{moved} bytes in a turn");
+        assert_eq!(other.got(), [text("here")]);
+    }
+    world.settle();
+    let got = reader.got();
+    assert!(matches!(&got[..], [Got::Data { payload, .. }, Got::Data { payload: echo, .. }]
+        if **payload == LARGE_PAGE && **echo == LARGE_PAGE));
+    world.end();
+}

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pipe::*;
+use sansocket::handshake::Accept;
 use sansocket::hub::{Capacity, Page, Routes, Settings};
 use sansocket::{CloseCode, Config, Event, Halt, Handler, Instant, Outbox, Payload};
 
@@ -265,4 +266,77 @@ fn completions_that_panic() {
     other.text("alive");
     world.settle();
     assert_eq!(other.got(), [text("alive")]);
+}
+
+/// The time for closing is that of the route's settings, not of the hub's: for one that does not answer the Close, for one
+/// that reads slowly what stands before it, and for the end of TCP behind both Closes.
+#[test]
+fn a_route_has_its_own_time_for_closing() {
+    static LONG: Config = {
+        let mut config = Config::new();
+        config.timeouts.close = Some(Duration::from_secs(120));
+        config.timeouts.ping = None;
+        config.timeouts.write = None;
+        config
+    };
+    static SHORT: Config = {
+        let mut config = Config::new();
+        config.timeouts.close = Some(Duration::from_secs(5));
+        config.timeouts.ping = None;
+        config.timeouts.write = None;
+        config
+    };
+    for (hub, route) in [(&SHORT, &LONG), (&LONG, &SHORT)] {
+        let close = route.timeouts.close.unwrap();
+        let world = || {
+            let mut world = World::new(settings(|settings| settings.config = hub), |_| {
+                let mut routes = Routes::new();
+                let accept = Accept { config: Some(route), ..Accept::default() };
+                routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
+                routes
+            });
+            let peer = world.open();
+            (world, peer)
+        };
+        let shut = |world: &mut World<Routes<Pipe>>, peer: &Peer| {
+            world.handle.close(peer.id, CloseCode::GOING_AWAY, "").unwrap();
+            world.settle();
+        };
+        // It reads nothing of what goes first: that is given up, then the Close.
+        let (mut slow, peer) = world();
+        peer.block();
+        slow.handle.send(peer.id, numbered(1, 1_000_000).1).unwrap();
+        slow.settle();
+        shut(&mut slow, &peer);
+        slow.pass(close - SECOND);
+        assert!(!peer.is_gone());
+        slow.pass(9 * close + 2 * SECOND);
+        assert!(peer.is_gone());
+        // It reads the Close and does not answer.
+        let (mut mute, peer) = world();
+        shut(&mut mute, &peer);
+        mute.pass(close - SECOND);
+        assert!(!peer.is_gone());
+        mute.pass(2 * close);
+        assert!(peer.is_gone());
+        // It answers the Close, and does not close TCP.
+        let (mut open, peer) = world();
+        shut(&mut open, &peer);
+        peer.frame(0x88, &1001u16.to_be_bytes());
+        open.settle();
+        assert!(peer.wire().shut);
+        open.pass(close - SECOND);
+        assert!(!peer.is_gone());
+        open.pass(2 * SECOND);
+        assert!(peer.is_gone());
+        // What the transport keeps to itself has that time too.
+        let (mut tls, peer) = world();
+        peer.wire().keeps = true;
+        peer.bye(1000);
+        tls.settle();
+        tls.pass(close - SECOND);
+        assert!(!peer.is_gone());
+        tls.pass(2 * SECOND);
+        assert!(peer.is_gone());
+    }
 }

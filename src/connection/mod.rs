@@ -195,6 +195,11 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         self.slow(now, view, tx)
     }
 
+    #[cfg(feature = "hub")]
+    pub(crate) const fn config(&self) -> &'c Config {
+        self.receiver.config()
+    }
+
     /// Does what is to be done without receiving: replies, deadlines, the closing handshake. For an
     /// application that cannot take another event yet.
     pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {

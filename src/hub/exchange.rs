@@ -11,7 +11,7 @@ use super::application::{Application, Page};
 use super::counters::Counters;
 use super::handle::Client;
 use super::note::note_refusal;
-use super::socket::{Failed, Io, Socket, clip};
+use super::socket::{Failed, Io, Socket};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::config::Config;
 use crate::handler::Outcome;
@@ -152,8 +152,7 @@ impl Exchange {
                 note_refusal(client, request.as_ref(), &refusal);
                 application.refused(client, request.as_ref(), &refusal);
             }
-            if let Some(n) = io.send(clip(self.output(), budget), counters)? {
-                budget = budget.saturating_sub(n);
+            if let Some(n) = io.send(self.output(), &mut budget, counters)? {
                 self.written = self.written.saturating_add(n);
                 // The 100 is no answer: the body has the handshake's time.
                 if self.stage != Stage::Receive {
@@ -197,9 +196,7 @@ impl Exchange {
             let Some(chunk) = chunk.get_mut(..room).filter(|chunk| !chunk.is_empty()) else {
                 return self.rest(io);
             };
-            let received = io.recv(chunk, counters)?;
-            budget = budget.saturating_sub(received.unwrap_or_default());
-            match (received, self.stage) {
+            match (io.recv(chunk, &mut budget, counters)?, self.stage) {
                 (Some(0), Stage::Shut(refusal)) => return end(Outcome::Refused(refusal)),
                 (Some(0), _) => return end(Outcome::Vanished),
                 (Some(n), Stage::Receive) => {

@@ -261,8 +261,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let Some(slot) = self.places.get(key) else { return };
         slot.listed = false;
         let (state, group, id) = (slot.client.state, slot.client.group, slot.client.id);
-        let turn =
-            slot.run(now, &mut self.application, self.settings.config, &mut self.pool, &mut self.counters);
+        let turn = slot.run(now, &mut self.application, &mut self.pool, &mut self.counters);
         if (state, group) != (slot.client.state, slot.client.group) {
             note!("{:?} is {:?}", id, slot.client.state);
             let client = &slot.client;

@@ -92,7 +92,15 @@ impl<S: Socket> Io<S> {
         Ready { read: !self.readable, write: (output || self.unflushed) && !self.writable, hang_up: false }
     }
 
-    pub(super) fn recv(&mut self, into: &mut [u8], counters: &mut Counters) -> Result<Option<usize>, Failed> {
+    /// As [`Socket::recv`], no more than `budget`, which it takes from that.
+    pub(super) fn recv(
+        &mut self,
+        into: &mut [u8],
+        budget: &mut usize,
+        counters: &mut Counters,
+    ) -> Result<Option<usize>, Failed> {
+        let most = into.len().min(*budget);
+        let into = into.get_mut(..most).unwrap_or_default();
         if !self.readable || into.is_empty() {
             return Ok(None);
         }
@@ -100,6 +108,7 @@ impl<S: Socket> Io<S> {
         match received {
             None => self.readable = false,
             Some(n) => {
+                *budget = budget.saturating_sub(n);
                 counters.received = counters.received.saturating_add(n as u64);
                 if S::DRAINED_BY_SHORT_READ && n > 0 && n < into.len() && !self.hang_up {
                     self.readable = false;
@@ -109,11 +118,15 @@ impl<S: Socket> Io<S> {
         Ok(received)
     }
 
+    /// As [`Socket::send`], no more than `budget`, which it takes from that.
     pub(super) fn send(
         &mut self,
         [bytes, more]: [&[u8]; 2],
+        budget: &mut usize,
         counters: &mut Counters,
     ) -> Result<Option<usize>, Failed> {
+        let bytes = bytes.get(..*budget).unwrap_or(bytes);
+        let more = more.get(..budget.saturating_sub(bytes.len())).unwrap_or(more);
         if !self.writable || bytes.is_empty() && more.is_empty() {
             return Ok(None);
         }
@@ -122,7 +135,10 @@ impl<S: Socket> Io<S> {
             // It would be asked for ever.
             Some(0) => return Err(Failed),
             None => self.writable = false,
-            Some(n) => counters.sent = counters.sent.saturating_add(n as u64),
+            Some(n) => {
+                *budget = budget.saturating_sub(n);
+                counters.sent = counters.sent.saturating_add(n as u64);
+            }
         }
         Ok(sent)
     }
@@ -135,10 +151,4 @@ impl<S: Socket> Io<S> {
         }
         Ok(!self.unflushed)
     }
-}
-
-/// The first `most` bytes of two pieces.
-pub(super) fn clip([bytes, more]: [&[u8]; 2], most: usize) -> [&[u8]; 2] {
-    let bytes = bytes.get(..most).unwrap_or(bytes);
-    [bytes, more.get(..most.saturating_sub(bytes.len())).unwrap_or(more)]
 }

@@ -7,7 +7,6 @@ use core::time::Duration;
 
 use super::Slot;
 use crate::close::CloseCode;
-use crate::config::Config;
 use crate::error::SendError;
 use crate::handler::Handler;
 use crate::hub::counters::Counters;
@@ -60,7 +59,8 @@ impl Closing {
 
 impl<S: Socket, H: Handler> Slot<S, H> {
     /// What was sent before a close was asked for goes first, for as long as the transport takes it; then the Close.
-    pub(super) fn go_on_closing(&mut self, now: Instant, config: &Config, counters: &mut Counters) {
+    pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
+        let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
         if self.session.connection().is_none() {
             // No Close stands before the 101.
@@ -68,7 +68,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             self.closing = None;
             return;
         }
-        let limit = closing.begin(now, config.timeouts.close);
+        let limit = closing.begin(now, time);
         let late = now >= closing.patience();
         self.end_by(limit);
         self.feed();

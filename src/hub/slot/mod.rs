@@ -22,7 +22,7 @@ use super::socket::{Failed, Io, Ready, Socket};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::cause::End;
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::Timeouts;
 use crate::connection::State;
 use crate::handler::{Handler, Next, Outcome, Session};
 use crate::time::Instant;
@@ -136,15 +136,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         &mut self,
         now: Instant,
         application: &mut A,
-        config: &'static Config,
         pool: &mut Pool,
         counters: &mut Counters,
     ) -> Turn {
-        let turn = self.go_on(now, application, config, pool, counters);
+        let turn = self.go_on(now, application, pool, counters);
         match turn {
             // The last of what is encrypted may wait for room: it goes before we do.
             Turn::Ended(outcome) if !is_given_up(&outcome) && self.io.flush() == Ok(false) => {
-                self.end_by(now.plus(config.timeouts.close));
+                self.end_by(now.plus(self.timeouts().close));
                 if now < self.limit { Turn::Wait(self.limit.as_deadline()) } else { turn }
             }
             turn => turn,
@@ -155,7 +154,6 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         &mut self,
         now: Instant,
         application: &mut A,
-        config: &'static Config,
         pool: &mut Pool,
         counters: &mut Counters,
     ) -> Turn {
@@ -163,7 +161,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         for step in 0..STEPS {
             if let Some(exchange) = &mut self.exchange {
                 if self.closing.take().is_some() {
-                    exchange.hurry(now.plus(config.timeouts.close));
+                    exchange.hurry(now.plus(self.session.config().timeouts.close));
                 }
                 let before = counters.received;
                 let turn = exchange.run(now, application, &self.client, &mut self.io, counters);
@@ -180,13 +178,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
                 self.session.reset();
             }
-            self.go_on_closing(now, config, counters);
+            self.go_on_closing(now, counters);
             let (next, reply) = self.poll(now, application, counters);
             self.note_state(pool, counters);
             match next {
                 Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
-                    Ok(true) => {}
-                    Ok(false) => {
+                    // Without a budget nothing moves.
+                    Ok(moved) if moved || budget == 0 => {}
+                    Ok(_) => {
                         if self.is_idle() {
                             pool.take(&mut self.buffers);
                             self.queue.shrink();
@@ -198,7 +197,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                     Err(Failed) => self.session.reset(),
                 },
                 Next::Shutdown => {
-                    self.end_by(now.plus(config.timeouts.close));
+                    self.end_by(now.plus(self.timeouts().close));
                     if self.io.socket.shutdown().is_err() {
                         self.session.reset();
                     }
@@ -208,7 +207,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 Next::Done(Outcome::HandOver) => {
                     let received = self.buffers.head.filled().to_vec();
                     let Some(reply) = reply else { return Turn::HandOver(received) };
-                    self.exchange = Some(Exchange::new(received, reply, config, now));
+                    self.exchange = Some(Exchange::new(received, reply, self.session.config(), now));
                     pool.take(&mut self.buffers);
                 }
                 Next::Done(outcome) => return Turn::Ended(outcome),
@@ -242,6 +241,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     /// The end: gives its buffers back.
     pub(super) fn end(&mut self, pool: &mut Pool) {
         pool.take(&mut self.buffers);
+    }
+
+    /// Those of the route, once its request is accepted.
+    const fn timeouts(&self) -> &'static Timeouts {
+        &self.session.config().timeouts
     }
 
     fn end_by(&mut self, limit: Instant) {

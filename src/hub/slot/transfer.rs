@@ -38,18 +38,16 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     ) -> Result<bool, Failed> {
         let mut moved = false;
         if let Some(frame) = self.queue.direct() {
-            if let Some(n) = self.io.send(frame, counters)? {
+            if let Some(n) = self.io.send(frame, budget, counters)? {
                 moved = true;
-                *budget = budget.saturating_sub(n);
                 let left = self.buffers.tx.preceded(n);
                 if let Some(closing) = &mut self.closing {
                     closing.took(now);
                 }
                 self.queue.wrote(n, left, counters);
             }
-        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], counters)? {
+        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], budget, counters)? {
             moved = true;
-            *budget = budget.saturating_sub(n);
             self.buffers.tx.consume(n);
             self.written = self.written.saturating_add(n as u64);
             let own = !self.queue.has_copied();
@@ -63,11 +61,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             }
         }
         let Buffers { head, rx, .. } = &mut self.buffers;
-        if let Some(n) = self.io.recv(self.session.spare(head, rx), counters)? {
+        if let Some(n) = self.io.recv(self.session.spare(head, rx), budget, counters)? {
             moved = true;
             self.session.fill(head, rx, n);
             self.heard = now;
-            *budget = budget.saturating_sub(n);
         }
         Ok(moved)
     }
