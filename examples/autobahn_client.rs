@@ -3,6 +3,7 @@
 //!     cargo run --release --example autobahn_client --features std -- ws://127.0.0.1:9001 sansocket
 
 use std::error::Error;
+use std::io::Write;
 
 use sansocket::blocking::{self, Error as SocketError};
 
@@ -13,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let url = url.trim_end_matches('/');
     let count: u32 = ask(&format!("{url}/getCaseCount"))?.parse()?;
-    println!("{count} cases");
+    let _ = writeln!(std::io::stdout(), "{count} cases");
     for case in 1..=count {
         echo(&format!("{url}/runCase?case={case}&agent={agent}"))?;
     }

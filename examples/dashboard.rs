@@ -5,17 +5,28 @@
 //! What it says on a connection, and the protocol, is `dashboard/handler.rs`, which also runs on boards. Here the values are
 //! the system's own, and what one client changes the hub's broadcast tells all of them. LED, PWM and reboot are simulated.
 
+#[path = "common/cli.rs"]
+mod cli;
 #[path = "dashboard/handler.rs"]
 mod handler;
+#[path = "common/listen.rs"]
+mod listen;
+#[path = "common/logger.rs"]
+mod logger;
+#[path = "common/server.rs"]
+mod server;
+#[path = "common/signals.rs"]
+mod signals;
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::fs;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{self, Duration};
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::adapter::mio::Server;
+use sansocket::adapter::mio::Plain;
 use sansocket::handshake::{Answer, Rejection, Request};
 use sansocket::hub::{Application, Choice, Client, Handle, Message, Settings};
 use sansocket::{CloseCode, Config, Instant};
@@ -25,8 +36,10 @@ A device's dashboard: live telemetry and controls, in the browser.
 
 Usage: dashboard [OPTIONS]
 
-  --listen ADDR:PORT   where to listen [127.0.0.1:8080]
+  --listen HOST:PORT   where to listen, on every address of HOST [127.0.0.1:8080]
   --help               this
+
+SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it at once.
 ";
 
 /// A client that vanishes is noticed soon, and a command is short.
@@ -45,26 +58,38 @@ const FRESH: Duration = Duration::from_millis(10);
 /// What a rate is measured over, at least.
 const WHILE: Duration = Duration::from_millis(250);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    cli::run("dashboard", HELP, options(), run);
+}
+
+fn options() -> Result<Option<Vec<SocketAddr>>, lexopt::Error> {
     use lexopt::prelude::*;
 
-    let mut listen = "127.0.0.1:8080".to_owned();
+    let mut name = "127.0.0.1:8080".to_owned();
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("listen") => listen = parser.value()?.string()?,
-            Long("help") | Short('h') => {
-                print!("{HELP}");
-                return Ok(());
-            }
-            other => return Err(other.unexpected().into()),
+            Long("listen") => name = cli::text(&mut parser)?,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
         }
     }
+    Ok(Some(listen::resolve(&name)?))
+}
+
+fn run(addresses: Vec<SocketAddr>) -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::new(&CONFIG);
     settings.sessions = 64;
-    let server = Server::bind(listen, settings, |handle| App(Pc::new(handle)))?;
-    println!("listening: open http://{}/", server.address());
-    Ok(server.run()?)
+    let listeners = listen::bind(&addresses)?;
+    let server = server::new(listeners, Plain, settings, |handle| App(Pc::new(handle)))?;
+    let handle = server.handle();
+    signals::on_stop(move || {
+        let _ = handle.stop(CloseCode::GOING_AWAY);
+    })?;
+    logger::line(format_args!("listening: open http://{}/", server.address()));
+    server.run()?;
+    logger::finish();
+    Ok(())
 }
 
 /// How the device begins.
@@ -77,7 +102,7 @@ impl<S> Application<S> for App {
 
     fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
         if self.0.inside.borrow().booted > time::Instant::now() {
-            return Choice::Answer(Answer::Respond(Rejection::Unavailable.response()));
+            return Choice::Answer(Answer::Reject(Rejection::Unavailable));
         }
         Choice::Handler(Dashboard::new(self.0.clone()))
     }
@@ -151,7 +176,7 @@ impl Device for Pc {
             Command::Led(on) => state.led = on,
             Command::Pwm(duty) => state.pwm = duty,
             Command::Reboot => {
-                println!("reboot");
+                logger::line(format_args!("reboot"));
                 *state = State { boot: state.boot + 1, ..START };
                 inside.booted = time::Instant::now() + REBOOT;
                 let _ = self.handle.run(|hub| {
@@ -164,7 +189,7 @@ impl Device for Pc {
                 return;
             }
         }
-        println!("{state}");
+        logger::line(format_args!("{state}"));
         let _ = self.handle.broadcast(Message::text(state.to_string()));
     }
 }

@@ -11,8 +11,8 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
 use sansocket::blocking::{
     ClientOptions, Error as SocketError, NetStream, SystemKeys, WebSocket, connect_with,
@@ -43,7 +43,7 @@ type Socket = WebSocket<'static, NetStream, Client<SystemKeys>>;
 
 fn main() {
     if let Err(error) = run() {
-        eprintln!("echo_client: {error}");
+        note(format_args!("echo_client: {error}\n"));
         std::process::exit(1);
     }
 }
@@ -72,7 +72,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             Long("redirects") => options = options.follow_redirects(parser.value()?.parse()?),
             Long("tls-ca") => options = options.tls_roots(tls::roots(&parser.value()?.string()?)?),
             Long("help") | Short('h') => {
-                print!("{HELP}");
+                let _ = io::stdout().write_all(HELP.as_bytes());
                 return Ok(());
             }
             other => return Err(other.unexpected().into()),
@@ -80,7 +80,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let url = url.ok_or("no URL; see --help")?;
     let mut socket = connect_with(&url, &options.protocols(protocols)).map_err(describe)?;
-    eprintln!("open{}", socket.protocol().map(|name| format!(", protocol {name}")).unwrap_or_default());
+    let protocol = socket.protocol().map(|name| format!(", protocol {name}")).unwrap_or_default();
+    note(format_args!("open{protocol}\n"));
     match file {
         Some(file) => send_file(&mut socket, &file),
         None => talk(&mut socket),
@@ -180,13 +181,13 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     if echoed != len {
         return Err(format!("the echo has {echoed} bytes, the file {len}").into());
     }
-    println!("{len} bytes sent, and their echo is identical");
+    writeln!(io::stdout(), "{len} bytes sent, and their echo is identical")?;
     close(socket)
 }
 
 fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
     let cause = socket.close(CloseCode::NORMAL, "")?;
-    eprintln!("{}, code {} {}", cause.end, cause.code(), socket.reason());
+    note(format_args!("{}, code {} {}\n", cause.end, cause.code(), socket.reason()));
     if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }
 }
 
@@ -205,10 +206,10 @@ fn show(event: Event<Payload<'_>>) -> Result<bool, io::Error> {
             out.flush()?;
             return Ok(data.end);
         }
-        Event::Ping(payload) => eprintln!("ping {}", payload.escape_ascii()),
-        Event::Pong(payload) => eprintln!("pong {}", payload.escape_ascii()),
+        Event::Ping(payload) => note(format_args!("ping {}\n", payload.escape_ascii())),
+        Event::Pong(payload) => note(format_args!("pong {}\n", payload.escape_ascii())),
         Event::Close(code, reason) => {
-            eprintln!("close {:?} {}", code.map(CloseCode::get), reason.escape_ascii())
+            note(format_args!("close {:?} {}\n", code.map(CloseCode::get), reason.escape_ascii()));
         }
     }
     Ok(false)
@@ -216,11 +217,14 @@ fn show(event: Event<Payload<'_>>) -> Result<bool, io::Error> {
 
 fn progress(sent: u64, echoed: u64, len: u64) {
     if io::stderr().is_terminal() {
-        eprint!("\r{sent} of {len} bytes sent, {echoed} echoed ");
-        if echoed == len {
-            eprintln!();
-        }
+        let end = if echoed == len { "\n" } else { "" };
+        note(format_args!("\r{sent} of {len} bytes sent, {echoed} echoed {end}"));
     }
+}
+
+/// Says something beside the answers. Where nobody reads it, nothing is lost: `eprintln!` would panic.
+fn note(text: fmt::Arguments<'_>) {
+    let _ = write!(io::stderr(), "{text}");
 }
 
 /// Standard input, line by line; it may block, so a thread of its own reads it.

@@ -4,42 +4,54 @@
 //!
 //! One thread, or a few, for all connections. What it does on a connection is `echo/handler.rs`, which also runs on boards.
 
+#[path = "common/cli.rs"]
+mod cli;
 #[path = "echo/handler.rs"]
 mod handler;
+#[path = "common/listen.rs"]
+mod listen;
+#[path = "common/logger.rs"]
+mod logger;
+#[path = "common/server.rs"]
+mod server;
+#[path = "common/signals.rs"]
+mod signals;
 mod tls;
 
 use std::error::Error;
-use std::fmt;
-use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::{fmt, io, thread};
 
-use handler::Echo;
+use handler::{Echo, Escaped};
 use rustls::ServerConfig;
 use sansocket::adapter::mio::{Acceptor, Plain, Server};
 use sansocket::adapter::rustls::Tls;
-use sansocket::handshake::{Answer, Rejection, Request};
+use sansocket::handshake::{Answer, Origin, Refusal, Rejection, Request};
 use sansocket::hub::{Application, Choice, Client, Settings};
-use sansocket::{Config, MIN_BUFFER, Outcome};
+use sansocket::{CloseCode, Config, MIN_BUFFER, Outcome};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket.
 
 Usage: echo_server [OPTIONS]
 
-  --listen ADDR:PORT       where to listen [127.0.0.1:8080]
+  --listen HOST:PORT       where to listen, on every address of HOST; may be given several times
+                           [127.0.0.1:8080]
+  --origin WHICH           pages that may connect: 'same' for those of the request's Host, 'any', or an
+                           origin such as https://app.example; may be given several times [same]
   --max-message BYTES      longest message [67108864]; it streams, nothing is kept
   --max-head BYTES         longest head of a request [8192]
+  --max-headers N          most fields of a head [128]
   --buffer BYTES           receive and transmit buffer of a connection, from 140 [16384]
   --max-connections N      connections at once; beyond them 503 [256]
   --threads N              threads, each with its share of the connections [1]
   --handshake-timeout S    seconds for the opening handshake [10]
   --idle-timeout S         seconds in which nothing is received, Pongs included [off]
   --ping-interval S        seconds of silence before a Ping [30]
+  --write-timeout S        seconds in which the client takes nothing of what is sent to it [30]
   --close-timeout S        seconds for the closing handshake [5]
   --allow-malformed-key    accept a Sec-WebSocket-Key that is not 16 bytes
   --tls-cert FILE          TLS: the certificate chain, PEM
@@ -47,11 +59,13 @@ Usage: echo_server [OPTIONS]
   --quiet                  no log of connections and frames
   --help                   this
 
-0 switches a time-out off.
+0 switches a time-out off. SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it
+at once.
 ";
 
 struct Options {
-    listen: String,
+    listen: Vec<SocketAddr>,
+    origins: Vec<Welcome>,
     buffer: usize,
     connections: usize,
     threads: usize,
@@ -60,63 +74,100 @@ struct Options {
     config: Config,
 }
 
+/// Which pages may connect.
+enum Welcome {
+    SameHost,
+    Any,
+    Origin(String),
+}
+
+/// The most that options may ask for: bytes of a buffer, connections, threads.
+const MEMORY: usize = 64 * 1024 * 1024;
+const CONNECTIONS: usize = 1_000_000;
+const THREADS: usize = 256;
+
 fn main() {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => return print!("{HELP}"),
-        Err(error) => fail(&format!("{error}\n\n{HELP}"), 2),
-    };
-    if let Err(error) = run(options) {
-        fail(&error.to_string(), 1);
-    }
+    cli::run("echo_server", HELP, options(), run);
 }
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(&options.listen)
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-    let address = listener.local_addr()?;
-    println!("Starting server on port: '{}'", address.port());
-    println!("Registering URI handlers");
-    let scheme = if options.tls.is_some() { "https" } else { "http" };
-    println!("listening: open {scheme}://{address}/");
-    let config: &Config = Box::leak(Box::new(options.config));
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+
+    let listeners = listen::bind(&options.listen)?;
+    let config = CONFIG.get_or_init(|| options.config);
     let mut settings = Settings::new(config);
     settings.sessions = options.connections;
     (settings.head, settings.rx, settings.tx) = (config.limits.head, options.buffer, options.buffer);
     let app = App {
         log: if options.quiet { |_| {} } else { log },
+        origins: options.origins.into(),
         most: options.connections,
         open: Arc::default(),
     };
-    match options.tls {
-        Some(config) => serve(&listener, Tls(config), &settings, &app, options.threads),
-        None => serve(&listener, Plain, &settings, &app, options.threads),
-    }
+    let served = match options.tls {
+        Some(config) => serve("https", listeners, Tls(config), &settings, &app, options.threads),
+        None => serve("http", listeners, Plain, &settings, &app, options.threads),
+    };
+    logger::finish();
+    served
 }
 
-/// Until one of them fails: each thread accepts from the same listener.
-fn serve<C: Acceptor + Clone + Send + 'static>(
-    listener: &TcpListener,
+/// Until a signal comes, or a thread fails: each accepts from all listeners.
+fn serve<C: Acceptor + Clone + Send>(
+    scheme: &str,
+    listeners: Vec<TcpListener>,
     acceptor: C,
     settings: &Settings,
     app: &App,
     threads: usize,
-) -> Result<(), Box<dyn Error>> {
-    let (tell, told) = std::sync::mpsc::channel();
+) -> Result<(), Box<dyn Error>>
+where
+    C::Stream: Send,
+{
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let mut servers = Vec::new();
     for _ in 0..threads {
-        let (listener, acceptor, settings) = (listener.try_clone()?, acceptor.clone(), settings.clone());
-        let (app, tell) = (app.clone(), tell.clone());
-        thread::spawn(move || {
-            let served = Server::new(listener, acceptor, settings, |_| app).and_then(Server::run);
-            let _ = tell.send(served);
-        });
+        let clones = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        servers.push(server::new(clones, acceptor.clone(), settings.clone(), |_| app.clone())?);
     }
-    Ok(told.recv()??)
+    // A listener that stays here would let clients connect while the servers stop.
+    drop(listeners);
+    let handles: Vec<_> = servers.iter().map(Server::handle).collect();
+    let stop = move || {
+        for handle in &handles {
+            let _ = handle.stop(CloseCode::GOING_AWAY);
+        }
+    };
+    signals::on_stop(stop.clone())?;
+    if let Some(first) = addresses.first() {
+        logger::line(format_args!("Starting server on port: '{}'", first.port()));
+    }
+    logger::line(format_args!("Registering URI handlers"));
+    for address in addresses {
+        logger::line(format_args!("listening: open {scheme}://{address}/"));
+    }
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for server in servers {
+            let served = || {
+                let served = server.run();
+                // The others are nothing without it.
+                stop();
+                served
+            };
+            running.push(thread::Builder::new().spawn_scoped(scope, served).inspect_err(|_| stop())?);
+        }
+        for thread in running {
+            thread.join().map_err(|_| "a thread has panicked")??;
+        }
+        Ok(())
+    })
 }
 
 #[derive(Clone)]
 struct App {
     log: fn(fmt::Arguments<'_>),
+    origins: Arc<[Welcome]>,
     /// Connections of all threads, and the most that there may be.
     open: Arc<AtomicUsize>,
     most: usize,
@@ -125,16 +176,33 @@ struct App {
 impl<S> Application<S> for App {
     type Handler = Echo<fn(fmt::Arguments<'_>)>;
 
-    fn request<'s>(&'s mut self, client: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            return Choice::Answer(Answer::Respond(Rejection::Unavailable.response()));
+            return Choice::Answer(Answer::Reject(Rejection::Unavailable));
         }
         client.group = COUNTED;
-        Choice::Handler(Echo::new(self.log))
+        let mut echo = Echo::new(self.log);
+        let welcome = self.origins.iter().any(|origin| origin.allows(request));
+        echo.origin = if welcome { Origin::Any } else { Origin::List(&[]) };
+        Choice::Handler(echo)
     }
 
-    fn ended(&mut self, client: &Client, _: Option<Outcome>) {
+    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let peer = client.peer;
+        match request.and_then(|request| request.fields().get("Origin")) {
+            Some(origin) => {
+                (self.log)(format_args!("Refused {peer} with {refusal}; Origin {}", Escaped(origin)))
+            }
+            None => (self.log)(format_args!("Refused {peer} with {refusal}")),
+        }
+    }
+
+    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+        // The handler's own answer, such as 404.
+        if let Some(Outcome::Refused(Refusal { status: status @ 400.., reason: None, .. })) = outcome {
+            (self.log)(format_args!("Refused {} with {status}", client.peer));
+        }
         if client.group == COUNTED {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -144,82 +212,91 @@ impl<S> Application<S> for App {
 /// The group of those that have a place.
 const COUNTED: u32 = 1;
 
+impl Welcome {
+    fn allows(&self, request: &Request<'_>) -> bool {
+        match self {
+            Self::SameHost => Origin::SameHost.allows(request),
+            Self::Any => true,
+            Self::Origin(welcome) => Origin::List(&[welcome]).allows(request),
+        }
+    }
+}
+
+impl FromStr for Welcome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "same" => Ok(Self::SameHost),
+            "any" => Ok(Self::Any),
+            _ if is_origin(text) => Ok(Self::Origin(text.into())),
+            _ => Err(format!(
+                "--origin takes 'same', 'any' or an origin such as https://app.example, not '{text}'"
+            )),
+        }
+    }
+}
+
+/// Whether it is an origin as clients send it (RFC 6454 §6.2): one with a path would match none.
+fn is_origin(text: &str) -> bool {
+    match text.split_once("://") {
+        None => text == "null",
+        Some(("", _) | ("http" | "https", "")) => false,
+        Some((_, host)) => {
+            text.bytes().all(|byte| byte.is_ascii_graphic()) && !host.contains(['/', '?', '#'])
+        }
+    }
+}
+
 fn log(line: fmt::Arguments<'_>) {
-    // Whoever reads the log may go: the server stays.
-    let _ = writeln!(io::stdout(), "ws_echo_server: {line}");
+    logger::line(format_args!("ws_echo_server: {line}"));
 }
 
 fn options() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
     let mut config = Config::new();
-    let mut options = Options {
-        listen: "127.0.0.1:8080".into(),
-        buffer: 16 * 1024,
-        connections: 256,
-        threads: 1,
-        quiet: false,
-        tls: None,
-        config: Config::new(),
-    };
+    let (mut listen, mut origins) = (Vec::new(), Vec::new());
+    let (mut buffer, mut connections, mut threads, mut quiet) = (16 * 1024, 256, 1, false);
     let (mut chain, mut key) = (None, None);
     let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
+    let p = &mut parser;
+    while let Some(arg) = p.next()? {
         match arg {
-            Long("listen") => options.listen = parser.value()?.string()?,
+            Long("listen") => listen.extend(listen::resolve(&cli::text(p)?)?),
+            Long("origin") => origins.push(cli::text(p)?.parse()?),
             Long("max-message") => {
-                config.limits.message = number(&mut parser)?;
+                config.limits.message = cli::number(p, "--max-message", 0..=u64::MAX)?;
                 config.limits.frame = config.limits.message;
             }
-            Long("max-head") => config.limits.head = at_least(MIN_BUFFER, number(&mut parser)?)?,
-            Long("buffer") => options.buffer = at_least(MIN_BUFFER, number(&mut parser)?)?,
-            Long("max-connections") => options.connections = number(&mut parser)?,
-            Long("threads") => options.threads = number::<usize>(&mut parser)?.max(1),
-            Long("handshake-timeout") => config.timeouts.handshake = seconds(&mut parser)?,
-            Long("idle-timeout") => config.timeouts.idle = seconds(&mut parser)?,
-            Long("ping-interval") => config.timeouts.ping = seconds(&mut parser)?,
-            Long("close-timeout") => config.timeouts.close = seconds(&mut parser)?,
+            Long("max-head") => config.limits.head = cli::number(p, "--max-head", MIN_BUFFER..=MEMORY)?,
+            Long("max-headers") => config.limits.headers = cli::number(p, "--max-headers", 1..=MEMORY)?,
+            Long("buffer") => buffer = cli::number(p, "--buffer", MIN_BUFFER..=MEMORY)?,
+            Long("max-connections") => connections = cli::number(p, "--max-connections", 1..=CONNECTIONS)?,
+            Long("threads") => threads = cli::number(p, "--threads", 1..=THREADS)?,
+            Long("handshake-timeout") => config.timeouts.handshake = cli::seconds(p, "--handshake-timeout")?,
+            Long("idle-timeout") => config.timeouts.idle = cli::seconds(p, "--idle-timeout")?,
+            Long("ping-interval") => config.timeouts.ping = cli::seconds(p, "--ping-interval")?,
+            Long("write-timeout") => config.timeouts.write = cli::seconds(p, "--write-timeout")?,
+            Long("close-timeout") => config.timeouts.close = cli::seconds(p, "--close-timeout")?,
             Long("allow-malformed-key") => config.allow_malformed_key = true,
-            Long("tls-cert") => chain = Some(parser.value()?.string()?),
-            Long("tls-key") => key = Some(parser.value()?.string()?),
-            Long("quiet") => options.quiet = true,
+            Long("tls-cert") => chain = Some(cli::text(p)?),
+            Long("tls-key") => key = Some(cli::text(p)?),
+            Long("quiet") => quiet = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    options.tls = match (chain, key) {
+    if listen.is_empty() {
+        listen = listen::resolve("127.0.0.1:8080")?;
+    }
+    if origins.is_empty() {
+        origins.push(Welcome::SameHost);
+    }
+    let tls = match (chain, key) {
         (Some(chain), Some(key)) => Some(tls::server(&chain, &key)?),
         (None, None) => None,
         _ => return Err("--tls-cert and --tls-key go together".into()),
     };
-    options.config = config;
-    Ok(Some(options))
-}
-
-fn number<T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>>(
-    parser: &mut lexopt::Parser,
-) -> Result<T, lexopt::Error> {
-    use lexopt::ValueExt;
-    parser.value()?.parse()
-}
-
-fn at_least(least: usize, value: usize) -> Result<usize, lexopt::Error> {
-    if value < least {
-        Err(format!("a buffer needs at least {least} bytes, not {value}").into())
-    } else {
-        Ok(value)
-    }
-}
-
-/// Seconds, with a fraction where wanted; 0 is off.
-fn seconds(parser: &mut lexopt::Parser) -> Result<Option<Duration>, lexopt::Error> {
-    let seconds: f64 = number(parser)?;
-    let duration = Duration::try_from_secs_f64(seconds)
-        .map_err(|_| format!("a time-out is a number of seconds, not {seconds}"))?;
-    Ok((!duration.is_zero()).then_some(duration))
-}
-
-fn fail(text: &str, code: i32) -> ! {
-    eprintln!("echo_server: {text}");
-    std::process::exit(code)
+    Ok(Some(Options { listen, origins, buffer, connections, threads, quiet, tls, config }))
 }

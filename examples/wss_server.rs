@@ -5,12 +5,21 @@
 //! It echoes TEXT, says "Hello client" to everybody every 10 s, asks who is silent for 5 s whether he still lives, and
 //! closes him after 10. Without a certificate it makes one for this run, and prints its fingerprint.
 
+#[path = "common/cli.rs"]
+mod cli;
+#[path = "common/listen.rs"]
+mod listen;
+#[path = "common/logger.rs"]
+mod logger;
+#[path = "common/server.rs"]
+mod server;
+#[path = "common/signals.rs"]
+mod signals;
 mod tls;
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -23,39 +32,47 @@ use sansocket::adapter::mio::Server;
 use sansocket::adapter::rustls::Tls;
 use sansocket::handshake::{Accept, Answer, Request, Response};
 use sansocket::hub::{Application, Choice, Client, Handle, HandleError, Id, Message, Settings};
-use sansocket::{Cause, Config, Control, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+use sansocket::{Cause, CloseCode, Config, Control, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
 
 const HELP: &str = "\
 A WebSocket server over TLS, for four clients, at /ws.
 
 Usage: wss_server [OPTIONS]
 
-  --listen ADDR:PORT   where to listen [127.0.0.1:8443]
+  --listen HOST:PORT   where to listen, on every address of HOST [127.0.0.1:8443]
   --tls-cert FILE      the certificate chain, PEM [one of its own]
   --tls-key FILE       and its private key, PEM
   --keep-alive S       seconds of silence before a PING, and again before the end [5]
   --hello S            seconds from one \"Hello client\" to the next [10]
   --help               this
+
+SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it at once.
 ";
 
 const CLIENTS: usize = 4;
 
 pub(crate) struct Options {
-    pub(crate) listen: String,
+    pub(crate) listen: Vec<SocketAddr>,
     /// The files of certificate chain and key.
     pub(crate) certificate: Option<(String, String)>,
     pub(crate) keep_alive: Duration,
     pub(crate) hello: Duration,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let Some(options) = options()? else {
-        print!("{HELP}");
-        return Ok(());
-    };
+fn main() {
+    cli::run("wss_server", HELP, options(), run);
+}
+
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let server = start(&options)?;
-    println!("listening: wss://{}/ws", server.address());
-    Ok(server.run()?)
+    let handle = server.handle();
+    signals::on_stop(move || {
+        let _ = handle.stop(CloseCode::GOING_AWAY);
+    })?;
+    logger::line(format_args!("listening: wss://{}/ws", server.address()));
+    server.run()?;
+    logger::finish();
+    Ok(())
 }
 
 pub(crate) fn start(options: &Options) -> Result<Server<App, Tls>, Box<dyn Error>> {
@@ -71,7 +88,7 @@ pub(crate) fn start(options: &Options) -> Result<Server<App, Tls>, Box<dyn Error
     let app = App { route: Box::leak(Box::new(route)) };
     let mut settings = Settings::default();
     settings.sessions = CLIENTS;
-    let server = Server::new(TcpListener::bind(&options.listen)?, Tls(tls), settings, |_| app)?;
+    let server = server::new(listen::bind(&options.listen)?, Tls(tls), settings, |_| app)?;
     let (handle, every) = (server.handle(), options.hello);
     thread::spawn(move || greet(&handle, every));
     Ok(server)
@@ -115,8 +132,7 @@ pub(crate) struct Echo {
 
 impl Echo {
     fn log(&self, line: std::fmt::Arguments<'_>) {
-        // Whoever reads the log may go: the server stays.
-        let _ = writeln!(io::stdout(), "wss_server: {}: {line}", self.id);
+        logger::line(format_args!("wss_server: {}: {line}", self.id));
     }
 }
 
@@ -162,37 +178,35 @@ fn self_signed() -> Result<Arc<ServerConfig>, Box<dyn Error>> {
     for (at, byte) in hash.as_ref().iter().enumerate() {
         write!(fingerprint, "{}{byte:02X}", if at > 0 { ":" } else { "" })?;
     }
-    println!("certificate of this run: SHA-256 {fingerprint}");
+    logger::line(format_args!("certificate of this run: SHA-256 {fingerprint}"));
     let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], secret)?;
     Ok(Arc::new(config))
 }
 
-fn options() -> Result<Option<Options>, Box<dyn Error>> {
+fn options() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
-    let mut options = Options {
-        listen: "127.0.0.1:8443".into(),
-        certificate: None,
-        keep_alive: Duration::from_secs(5),
-        hello: Duration::from_secs(10),
-    };
+    let mut listen = "127.0.0.1:8443".to_owned();
+    let (mut keep_alive, mut hello) = (Duration::from_secs(5), Duration::from_secs(10));
     let (mut chain, mut key) = (None, None);
     let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
+    let p = &mut parser;
+    while let Some(arg) = p.next()? {
         match arg {
-            Long("listen") => options.listen = parser.value()?.string()?,
-            Long("tls-cert") => chain = Some(parser.value()?.string()?),
-            Long("tls-key") => key = Some(parser.value()?.string()?),
-            Long("keep-alive") => options.keep_alive = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
-            Long("hello") => options.hello = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
+            Long("listen") => listen = cli::text(p)?,
+            Long("tls-cert") => chain = Some(cli::text(p)?),
+            Long("tls-key") => key = Some(cli::text(p)?),
+            Long("keep-alive") => {
+                keep_alive = cli::seconds(p, "--keep-alive")?.ok_or("--keep-alive is not 0")?
+            }
+            Long("hello") => hello = cli::seconds(p, "--hello")?.ok_or("--hello is not 0")?,
             Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
+            other => return Err(other.unexpected()),
         }
     }
     if chain.is_some() != key.is_some() {
         return Err("--tls-cert and --tls-key go together".into());
     }
-    options.certificate = chain.zip(key);
-    Ok(Some(options))
+    Ok(Some(Options { listen: listen::resolve(&listen)?, certificate: chain.zip(key), keep_alive, hello }))
 }

@@ -36,7 +36,7 @@ impl Running {
         let pki = Pki::new();
         let files = pki.files(name);
         let certificate = Some((files.path("cert.pem"), files.path("key.pem")));
-        let listen = "127.0.0.1:0".into();
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
         let (tell, told) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             let server = start(&Options { listen, certificate, keep_alive, hello }).unwrap();
@@ -164,8 +164,8 @@ fn w4_the_silent_are_asked_and_then_closed() {
 /// Without files it has a certificate of its own, of which nobody has heard.
 #[test]
 fn w1_a_certificate_of_its_own() {
-    let options =
-        Options { listen: "127.0.0.1:0".into(), certificate: None, keep_alive: NEVER, hello: NEVER };
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let options = Options { listen, certificate: None, keep_alive: NEVER, hello: NEVER };
     let server = start(&options).unwrap();
     let (address, handle) = (server.address(), server.handle());
     let thread = thread::spawn(move || server.run().unwrap());

@@ -14,7 +14,7 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{Accept, Answer, Body, Request, Response};
+use sansocket::handshake::{Accept, Answer, Body, Origin, Request, Response};
 use sansocket::{Cause, Data, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
@@ -29,6 +29,8 @@ const PART: usize = 64;
 
 /// The echo on one connection. `L` takes the lines of its log.
 pub(crate) struct Echo<L> {
+    /// Which pages may connect.
+    pub(crate) origin: Origin<'static>,
     log: L,
     route: Route,
     /// How the text at hand begins, as long as it may yet become a trigger.
@@ -68,6 +70,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     /// For a connection that has just been accepted.
     pub(crate) fn new(log: L) -> Self {
         Self {
+            origin: Origin::SameHost,
             log,
             route: Route::Echo,
             start: [0; TRIGGER.len()],
@@ -171,7 +174,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
             _ => return Answer::Respond(Response::text(404, "try /, /ws, /ws_partial or /auth\n")),
         };
         let protocols: &[&str] = if self.route == Route::Echo { &["chat", "echo"] } else { &[] };
-        Answer::Accept(Accept { protocols, ..Accept::default() })
+        Answer::Accept(Accept { protocols, origin: self.origin, ..Accept::default() })
     }
 
     fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
@@ -228,8 +231,8 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
     }
 }
 
-/// The first 128 bytes of a message, fit for a log.
-struct Escaped<'a>(&'a [u8]);
+/// The first 128 bytes of what a client has sent, fit for a log.
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
