@@ -146,6 +146,8 @@ fn without_a_handler_a_decider_is_told() {
 fn a_refusal_says_status_and_reason_and_names_the_setting_to_whom_it_concerns() {
     for (reason, for_the_peer, setting) in [
         (Rejection::Forbidden, "the origin is not allowed", "Accept::origin"),
+        #[cfg(feature = "hub")]
+        (Rejection::Forbidden, "the origin is not allowed", "Routes::set_origin"),
         (Rejection::TooLarge, "the head is too large", "Limits::head"),
         (Rejection::TooManyFields, "too many fields", "Limits::headers"),
         (Rejection::Timeout, "the request took too long", "Timeouts::handshake"),

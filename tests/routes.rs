@@ -315,6 +315,74 @@ fn h15_duplicates_are_refused_and_lists_joined() {
 }
 
 #[test]
+fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_otherwise() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let served = Served::new(Settings::default(), |_, routes| {
+        for (path, origin) in [
+            ("/default", None),
+            ("/any", Some(Origin::Any)),
+            ("/list", Some(Origin::List(&["https://a.example"]))),
+            ("/same", Some(Origin::SameHost)),
+        ] {
+            for method in ["GET", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
+                let count = asked.clone();
+                let number = routes.http(method, path, 10, move |_, _, _| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Page::text(200, "")
+                });
+                if let Some(origin) = origin {
+                    assert!(routes.set_origin(number, origin));
+                }
+            }
+        }
+        assert!(!routes.set_origin(99, Origin::Any));
+        let handed = asked.clone();
+        routes.hand_over("/other", move |_, _, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
+        let ws = routes.websocket_with("/ws", Accept::default(), says("ws"));
+        assert!(routes.set_origin(ws, Origin::List(&["https://a.example"])));
+    });
+    let (none, same, known, foreign) = (
+        None,
+        Some("Origin: http://server.example.com"),
+        Some("Origin: https://a.example"),
+        Some("Origin: https://evil.example"),
+    );
+    let opaque = Some("Origin: null");
+    let mut taken = 0;
+    let mut refused = 0;
+    for (path, safe, unsafe_) in [
+        ("/default", [200, 200, 200, 200, 200], [200, 200, 403, 403, 403]),
+        ("/any", [200, 200, 200, 200, 200], [200, 200, 200, 200, 200]),
+        ("/list", [200, 403, 200, 403, 403], [200, 403, 200, 403, 403]),
+        ("/same", [200, 200, 403, 403, 403], [200, 200, 403, 403, 403]),
+    ] {
+        for (origin, at) in [none, same, known, foreign, opaque].into_iter().zip(0..) {
+            let head = ["Host: server.example.com"].into_iter().chain(origin).collect::<Vec<_>>();
+            for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
+                let right = if matches!(method, "GET" | "HEAD" | "OPTIONS") { safe[at] } else { unsafe_[at] };
+                let answer = served.ask(request(method, path, &head));
+                assert_eq!(answer.status, right, "{method} {path} {origin:?}");
+                if right == 200 { taken += 1 } else { refused += 1 }
+            }
+        }
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), taken, "who is refused reaches no closure");
+    // What is somebody else's is checked by nobody here.
+    let mut peer = served.dial();
+    peer.write(request("POST", "/other", &["Host: a", "Origin: https://evil.example"]));
+    assert_eq!(peer.rest(), b"");
+    assert_eq!(asked.load(Ordering::Relaxed), taken + 1);
+    // Refused before the body is there.
+    let head = ["Host: a", "Origin: https://evil.example", "Content-Length: 5", "Expect: 100-continue"];
+    assert_eq!(served.ask(request("POST", "/default", &head)).status, 403);
+    assert_eq!(served.ask(upgrade("/ws", &["Origin: http://server.example.com"])).status, 403);
+    served.open("/ws", &["Origin: https://a.example"]).close();
+    served.rest();
+    assert_eq!(served.inside(|control| control.counters()).refused.origin, refused + 2);
+    served.finish();
+}
+
+#[test]
 fn h16_each_route_has_its_origins() {
     let served = Served::new(Settings::default(), |_, routes| {
         for (path, origin) in [

@@ -76,7 +76,7 @@ pub enum Fault {
 
 /// An answer other than the 101: its status, and why the server gave it.
 ///
-/// Displays as `403: the origin is not allowed (Accept::origin)`.
+/// Displays as `408: the request took too long (Timeouts::handshake)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -204,6 +204,9 @@ impl core::fmt::Display for Rejection {
             Self::BadRequest(Fault::Protocol) => " (Accept::protocols)",
             #[cfg(feature = "hub")]
             Self::BodyTooLarge => " (Choice::Body)",
+            #[cfg(feature = "hub")]
+            Self::Forbidden => " (Accept::origin, Routes::set_origin)",
+            #[cfg(not(feature = "hub"))]
             Self::Forbidden => " (Accept::origin)",
             Self::Timeout => " (Timeouts::handshake)",
             Self::TooLarge => " (Limits::head, and the memory for it)",

@@ -66,6 +66,9 @@ pub enum Choice<'s, H> {
     /// The request's body is received first, at most so many bytes of it, beyond which the answer is 413; then
     /// [`Application::exchange`] is asked. For requests without a body as well, where their answer is made.
     ///
+    /// The [`Origin`](crate::handshake::Origin) of the page that asks is not checked here, unlike that of a WebSocket: check it
+    /// where a request changes something.
+    ///
     /// Memory for the whole body is reserved as soon as its length is known, so that it is received without being moved; where
     /// there is none the answer is 503. The limit is therefore what each session can claim.
     Body(usize),

@@ -14,7 +14,7 @@ use super::application::{Application, Choice, Page};
 use super::handle::{Client, Control};
 use super::socket::Socket;
 use crate::handler::{Handler, Outcome};
-use crate::handshake::{Accept, Answer, Refusal, Rejection, Request};
+use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 
 /// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and what is handed over, side by side.
 ///
@@ -29,6 +29,11 @@ use crate::handshake::{Accept, Answer, Refusal, Rejection, Request};
 /// - a GET where there is only a WebSocket is answered with 426, another method that nobody takes with 405 and `Allow`;
 /// - [`hand_over`](Self::hand_over) takes every method. As `*` it is the fall-back for every path that nothing else
 ///   matches, which otherwise is answered with 404.
+///
+/// A page of another origin may not change anything by default: a request with a method that is not safe (RFC 9110 §9.2.1),
+/// such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an upgrade is
+/// ([`Origin::SameHost`]). A request without an `Origin` is no browser's, and is accepted. [`set_origin`](Self::set_origin)
+/// decides otherwise for a route. Applications of other types check [`Origin::allows`] themselves.
 ///
 /// What adds a route returns its number, from 1 on and never given twice. It is set as [`Client::group`], so
 /// that a broadcast reaches the clients of one route; the hook of a WebSocket may set another, for rooms of its own.
@@ -79,6 +84,8 @@ pub struct Routes<S> {
 struct Route<S> {
     number: u32,
     pattern: Pattern,
+    /// Which pages may use it.
+    origin: Origin<'static>,
     action: Action<S>,
 }
 
@@ -119,19 +126,21 @@ impl<S> Routes<S> {
         pattern: &str,
         hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Action::WebSocket(None, erase(hook)))
+        self.add(pattern, Origin::Any, Action::WebSocket(None, erase(hook)))
     }
 
-    /// The same, accepted like this: with the route's own subprotocols, origins, fields of the 101, limits, deadlines and
-    /// control mode. The handler's `request` is not asked. The origin is checked before the hook: pages that are not
-    /// welcome do not reach it.
+    /// A WebSocket that is accepted like this: with the route's own subprotocols, origins, fields of the 101, limits, deadlines
+    /// and control mode. The handler's `request` is not asked. The origin is checked before the hook: a page that is not allowed
+    /// does not reach it.
     pub fn websocket_with<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
         accept: Accept<'static>,
         hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Action::WebSocket(Some(accept), erase(hook)))
+        // It is checked before the hook, and need not be checked again.
+        let (origin, accept) = (accept.origin, Accept { origin: Origin::Any, ..accept });
+        self.add(pattern, origin, Action::WebSocket(Some(accept), erase(hook)))
     }
 
     /// A page, for GET and HEAD.
@@ -143,7 +152,8 @@ impl<S> Routes<S> {
         self.http("GET", pattern, 0, move |client, request, _| page(client, request))
     }
 
-    /// What is done with the body of a POST, which may have at most `limit` bytes; beyond that the answer is 413.
+    /// What is done with the body of a POST, which may have at most `limit` bytes; beyond that the answer is 413. Pages of
+    /// another host get 403: see [`set_origin`](Self::set_origin).
     pub fn post(
         &mut self,
         pattern: &str,
@@ -153,7 +163,8 @@ impl<S> Routes<S> {
         self.http("POST", pattern, limit, reply)
     }
 
-    /// The same for any method: `PUT`, `DELETE`.
+    /// What is done with the body of a request with another method, such as `PUT` or `DELETE`: as [`post`](Self::post). Pages of
+    /// any host may use the safe methods `GET`, `HEAD`, `OPTIONS` and `TRACE`.
     pub fn http(
         &mut self,
         method: &'static str,
@@ -161,7 +172,10 @@ impl<S> Routes<S> {
         limit: usize,
         reply: impl FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Action::Exchange(method, limit, Box::new(reply)))
+        // "the GET, HEAD, OPTIONS, and TRACE methods are defined to be safe." (RFC 9110 §9.2.1)
+        let safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&method);
+        let origin = if safe { Origin::Any } else { Origin::SameHost };
+        self.add(pattern, origin, Action::Exchange(method, limit, Box::new(reply)))
     }
 
     /// Requests that belong to somebody else, whatever they ask for: the transport, and all bytes that came.
@@ -170,7 +184,26 @@ impl<S> Routes<S> {
         pattern: &str,
         taker: impl FnMut(&Client, S, Vec<u8>) + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Action::HandOver(Box::new(taker)))
+        self.add(pattern, Origin::Any, Action::HandOver(Box::new(taker)))
+    }
+
+    /// Sets which pages may use a route; whether there is one with this number. A request from another page is answered with
+    /// 403 before a closure of the route sees it. It takes the place of the [`Accept::origin`] that
+    /// [`websocket_with`](Self::websocket_with) was given; with [`websocket`](Self::websocket) the handler's own answer is
+    /// checked as well.
+    ///
+    /// ```
+    /// # use sansocket::handshake::Origin;
+    /// # use sansocket::hub::{Page, Routes};
+    /// # fn routes<S: 'static>() -> Routes<S> {
+    /// let mut routes = Routes::new();
+    /// let upload = routes.post("/upload", 4096, |_, _, _| Page::text(200, "thanks\n"));
+    /// routes.set_origin(upload, Origin::List(&["https://app.example.com"]));
+    /// # routes
+    /// # }
+    /// ```
+    pub fn set_origin(&mut self, number: u32, origin: Origin<'static>) -> bool {
+        self.numbered(number).map(|route| route.origin = origin).is_some()
     }
 
     /// Asked for each transport that was accepted, whether it is welcome; see [`Application::accept`].
@@ -200,16 +233,16 @@ impl<S> Routes<S> {
         self.routes.len() < before
     }
 
-    fn add(&mut self, pattern: &str, action: Action<S>) -> u32 {
+    fn add(&mut self, pattern: &str, origin: Origin<'static>, action: Action<S>) -> u32 {
         self.last = self.last.saturating_add(1);
-        let route = Route { number: self.last, pattern: Pattern::new(pattern), action };
+        let route = Route { number: self.last, pattern: Pattern::new(pattern), origin, action };
         let at = self.routes.partition_point(|other| other.order() <= route.order());
         self.routes.insert(at, route);
         self.last
     }
 
-    fn numbered(&mut self, number: u32) -> Option<&mut Action<S>> {
-        self.routes.iter_mut().find(|route| route.number == number).map(|route| &mut route.action)
+    fn numbered(&mut self, number: u32) -> Option<&mut Route<S>> {
+        self.routes.iter_mut().find(|route| route.number == number)
     }
 }
 
@@ -245,10 +278,10 @@ impl<S: 'static> Application<S> for Routes<S> {
             }
             if route.action.takes(request) {
                 client.group = route.number;
+                if !route.origin.allows(request) {
+                    return Choice::Answer(Answer::Reject(Rejection::Forbidden));
+                }
                 return match &mut route.action {
-                    Action::WebSocket(Some(accept), _) if !accept.origin.allows(request) => {
-                        Choice::Answer(Answer::Reject(Rejection::Forbidden))
-                    }
                     Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
                         (Ok(handler), Some(accept)) => Choice::Accept(handler, *accept),
                         (Ok(handler), None) => Choice::Handler(handler),
@@ -284,14 +317,14 @@ impl<S: 'static> Application<S> for Routes<S> {
     }
 
     fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {
-        match self.numbered(client.group) {
+        match self.numbered(client.group).map(|route| &mut route.action) {
             Some(Action::Exchange(_, _, reply)) => reply(client, request, body),
             _ => Page::text(404, "not found\n"),
         }
     }
 
     fn hand_over(&mut self, client: &Client, socket: S, received: Vec<u8>) {
-        if let Some(Action::HandOver(taker)) = self.numbered(client.group) {
+        if let Some(Action::HandOver(taker)) = self.numbered(client.group).map(|route| &mut route.action) {
             taker(client, socket, received);
         }
     }
