@@ -571,6 +571,34 @@ fn a_hub_that_is_dropped_tells_everybody() {
     assert_eq!((counters.accepted, counters.lost, counters.waiting), (5, 3, 0));
 }
 
+/// Of a hub that is dropped a handler hears this: not that it may write, not what has come.
+#[test]
+fn a_hub_that_is_dropped_calls_closed_alone() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let mut world = World::new(settings(|_| {}), move |_| {
+        let count = Arc::clone(&count);
+        App::new(move || {
+            let count = Arc::clone(&count);
+            Box::new(move |now, call, deadline, out| {
+                count.fetch_add(1, Ordering::Relaxed);
+                *deadline = Some(now);
+                if let Call::Event(Event::Data(data)) = call { out.relay(&data) } else { Ok(()) }
+            })
+        })
+    });
+    let peer = world.open();
+    peer.block();
+    peer.frame(0x82, &[0; 100_000]);
+    world.run();
+    peer.text("more");
+    peer.allow(usize::MAX);
+    let before = calls.load(Ordering::Relaxed);
+    let closed = Arc::clone(&world.hub.application().closed);
+    drop(world);
+    assert_eq!((calls.load(Ordering::Relaxed), closed.lock().unwrap().len()), (before, 1));
+}
+
 /// One that panics as it is told does not keep the others from being told.
 #[test]
 fn a_panic_while_a_hub_is_dropped() {

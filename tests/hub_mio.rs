@@ -43,6 +43,44 @@ fn s05_v01_echo_broadcast_and_stop() {
     assert_eq!((counters.accepted, counters.ended, counters.closed.clean), (1, 1, 1));
 }
 
+/// Whatever their sizes; and what the application's constructor has posted is done in the first turn.
+#[test]
+fn what_was_sent_before_a_close_arrives_before_it() {
+    for len in [50, 1_000, 1_100, 2_000, 20_000, 1_048_577] {
+        let (ran, first) = mpsc::channel();
+        let server = Server::bind("127.0.0.1:0", Settings::default(), |handle| {
+            handle.run(move |_| ran.send(()).unwrap()).unwrap();
+            Echoes
+        });
+        let town = Town::of(server.unwrap());
+        first.recv_timeout(Duration::from_secs(30)).unwrap();
+        let mut client = open(town.address);
+        echo(&mut client, "here");
+        let id = town.handle.clients()[0].id;
+        let (done, told) = mpsc::channel();
+        for number in 0..4 {
+            let done = done.clone();
+            let message = Message::binary(vec![number; len]);
+            let done = move |result| done.send((number, result)).unwrap();
+            town.handle.send_then(id, message, done).unwrap();
+            if number == 2 {
+                town.handle.close(id, CloseCode::NORMAL, "bye").unwrap();
+            }
+        }
+        for number in 0..3 {
+            assert!(next(&mut client).unwrap() == (0x82, vec![number; len]), "{len}: {number}");
+        }
+        assert_eq!(next(&mut client).unwrap(), (0x88, b"\x03\xe8bye".to_vec()));
+        let mut told: Vec<_> = (0..4).map(|_| told.recv().unwrap()).collect();
+        told.sort_by_key(|(number, _)| *number);
+        assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(Lost::Closing))], "{len}");
+        client.write_all(&frame(0x88, b"\x03\xe8")).unwrap();
+        drop(client);
+        let counters = town.stop().counters();
+        assert_eq!((counters.delivered, counters.lost, counters.waiting), (3, 1, 0));
+    }
+}
+
 /// V9: what the system holds of an accepted connection's timers, where 2 is keep-alive.
 #[test]
 fn v09_tcp_keep_alive_and_no_delay() {

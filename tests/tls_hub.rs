@@ -267,6 +267,24 @@ fn a_backlog_is_delivered_in_order() {
     assert!(done.lock().unwrap().iter().enumerate().all(|(at, told)| *told == (at, Ok(()))));
 }
 
+#[test]
+fn what_was_sent_before_a_close_arrives_before_it() {
+    for len in [50, 1_100, 20_000] {
+        let server = Running::new(Config::DEFAULT);
+        let mut peer = server.connect();
+        wait_for("the connection", || server.open() == 1);
+        let id = server.handle.clients()[0].id;
+        for n in 0..3 {
+            server.handle.send(id, Message::binary(vec![n; len])).unwrap();
+        }
+        server.handle.close(id, CloseCode::NORMAL, "").unwrap();
+        for n in 0..3 {
+            assert!(peer.read().unwrap() == Theirs::binary(vec![n; len]), "{len}: {n}");
+        }
+        assert!(peer.read().unwrap().is_close());
+    }
+}
+
 /// What is no TLS gets TLS's answer, an alert, and the end; so does plain `ws://` on this port.
 #[test]
 fn garbage_is_answered_with_an_alert() {
