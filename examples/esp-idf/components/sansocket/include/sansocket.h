@@ -48,12 +48,12 @@ void sansocket_run(struct sansocket *server);
  * calls in any more. */
 void sansocket_free(struct sansocket *server);
 
-/* Closes every connection with 1001, and ends the loop. */
+/* Closes every connection with 1001, behind the texts that were sent to it before, and ends the loop. */
 void sansocket_stop(struct sansocket *server);
 
 /* A connection that somebody else has accepted and upgraded (the 101 is sent, nothing behind the request was read).
- * `release` is called exactly once, when the socket is no longer used and its owner may close it: in the loop's task, or
- * where this fails, in here. */
+ * `release` is called exactly once, when the socket is no longer used and its owner may close it: in the loop's task,
+ * where this fails, in here, or where the server is freed before it ran, in sansocket_free. */
 int32_t sansocket_adopt(struct sansocket *server, int32_t socket, void (*release)(void *context), void *context);
 
 /* A text to every open connection. It is copied. */
@@ -62,10 +62,10 @@ int32_t sansocket_broadcast(struct sansocket *server, const char *text, size_t l
 /* The ids of the sessions of now, as many as there is room for; returns how many there are. No id is used twice. */
 uint32_t sansocket_clients(struct sansocket *server, uint64_t *ids, uint32_t room);
 
-/* A text to one. It is copied. */
+/* A text to one, behind those that were sent to it before. It is copied. One that is closing does not get it. */
 int32_t sansocket_send(struct sansocket *server, uint64_t id, const char *text, size_t len);
 
-/* Begins the closing handshake of one. */
+/* Closes one, behind the texts that were sent to it before. */
 int32_t sansocket_close(struct sansocket *server, uint64_t id, uint16_t code);
 
 #ifdef __cplusplus
