@@ -77,7 +77,12 @@ fn within<T: Send + 'static>(
     let began = Instant::now();
     let place = Place::take(timeout).ok_or_else(late)?;
     let (found, finding) = mpsc::sync_channel(1);
-    thread::Builder::new().name("sansocket-resolve".into()).spawn(move || {
+    let mut thread = thread::Builder::new().name("sansocket-resolve".into());
+    if cfg!(target_os = "espidf") {
+        // The default there is for less than lwIP's resolver needs.
+        thread = thread.stack_size(8 * 1024);
+    }
+    thread.spawn(move || {
         let result = look_up();
         // Before anybody hears of the result: whoever has it may look up the next.
         drop(place);
@@ -173,5 +178,28 @@ mod tests {
                 "{attempts:?}"
             );
         }
+    }
+
+    /// Linux drops what a full backlog has no room for: the client hears nothing.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let full = silent.local_addr().unwrap().as_socket().unwrap();
+        let _waiting = TcpStream::connect(full).unwrap();
+
+        let [(address, error)] = &connect(&[full], Some(Duration::from_millis(50))).unwrap_err()[..] else {
+            panic!("one attempt")
+        };
+        assert_eq!((*address, error.kind()), (full, ErrorKind::TimedOut));
+
+        let open = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addresses = [full, open.local_addr().unwrap()];
+        let (_, address) = connect(&addresses, SHARE.checked_mul(2)).unwrap();
+        assert_eq!(address, addresses[1]);
+        // Nothing is left for the second of two where the first has less than its share.
+        assert_eq!(connect(&[full, full], Some(Duration::from_millis(50))).unwrap_err().len(), 2);
     }
 }

@@ -18,6 +18,23 @@ use crate::handshake::{BadHead, BadUrl, HandshakeError, Refusal, Reply};
 /// Why an operation on a blocking connection failed.
 ///
 /// `Display` says all; `source` is the error below it, where there is one.
+///
+/// ```
+/// use sansocket::blocking::{Error, connect};
+///
+/// fn try_again(error: &Error) -> bool {
+///     match error {
+///         Error::Connect(_) | Error::Transport(_) => true,
+///         Error::Refused(response) => response.status == 503,
+///         Error::Closed(_) => error.is_timeout(),
+///         _ => false,
+///     }
+/// }
+///
+/// let error = connect("http://localhost/").unwrap_err();
+/// assert!(matches!(error, Error::Url(_)) && !try_again(&error));
+/// assert_eq!(error.to_string(), "a WebSocket URL begins with ws:// or wss://");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,6 +71,23 @@ pub enum Error {
 }
 
 /// Why [`connect`](super::connect) has no connection: which step failed, with which server, and as `source` the reason.
+///
+/// ```
+/// use sansocket::blocking::{Error, Phase, connect};
+///
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let port = listener.local_addr().unwrap().port();
+/// # drop(listener);
+/// // Nobody listens at this port.
+/// match connect(&format!("ws://127.0.0.1:{port}/")) {
+///     Err(Error::Connect(error)) => {
+///         assert_eq!(error.phase(), Phase::Connect);
+///         assert_eq!(error.server(), format!("127.0.0.1:{port}"));
+///         assert_eq!(error.attempts()[0].1.kind(), std::io::ErrorKind::ConnectionRefused);
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ConnectError {
     pub(super) phase: Phase,
@@ -88,6 +122,17 @@ pub(super) enum Reason {
 }
 
 /// The HTTP response with which a server refused a connection.
+///
+/// ```no_run
+/// use sansocket::blocking::connect;
+///
+/// if let Err(error) = connect("ws://127.0.0.1:8080/private") {
+///     if let Some(response) = error.response() {
+///         let asks = response.field("WWW-Authenticate").map(String::from_utf8_lossy);
+///         eprintln!("status {}, asks for {asks:?}", response.status);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpResponse {
@@ -164,6 +209,14 @@ impl ConnectError {
     }
 }
 
+impl HttpResponse {
+    /// The value of the first field with this name, which is compared without case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.phase {
@@ -221,13 +274,5 @@ impl From<Reply<'_>> for HttpResponse {
     fn from(reply: Reply<'_>) -> Self {
         let fields = reply.fields.map(|(name, value)| (name.into(), value.into())).collect();
         Self { status: reply.status, fields, body: reply.body.into() }
-    }
-}
-
-impl HttpResponse {
-    /// The value of the first field with this name, which is compared without case.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
     }
 }

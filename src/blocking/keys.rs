@@ -10,6 +10,17 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::role::MaskingKey;
 
 /// Masking keys from ChaCha12, seeded by the operating system.
+///
+/// ```
+/// use sansocket::blocking::SystemKeys;
+/// use sansocket::{Client, Config, Connection, Instant};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let connection = Connection::new(Client(SystemKeys::new()?), &Config::DEFAULT, Instant::START);
+/// # assert_eq!(connection.cause(), None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SystemKeys(ChaCha12Rng);
 

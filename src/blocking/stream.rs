@@ -12,6 +12,63 @@ use std::net::{Shutdown, TcpStream};
 /// A call must read or write at most once what is below it, so that a peer that sends a byte now and then does not outlive
 /// a deadline: rustls' own `StreamOwned` goes on until it has a record. `flush` is called before each read, and must not
 /// wait longer than the time-out for writes.
+///
+/// A Unix socket:
+///
+/// ```
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::{self, Read, Write};
+/// use std::net::Shutdown;
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+///
+/// use sansocket::adapter::Buffers;
+/// use sansocket::blocking::{Stream, SystemKeys, WebSocket, accept};
+/// use sansocket::handshake::{Address, Connect};
+/// use sansocket::{Config, Message};
+///
+/// struct Unix(UnixStream);
+///
+/// impl Read for Unix {
+///     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+///         self.0.read(buffer)
+///     }
+/// }
+///
+/// impl Write for Unix {
+///     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+///         self.0.write(buffer)
+///     }
+///     fn flush(&mut self) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// impl Stream for Unix {
+///     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+///         self.0.set_read_timeout(timeout)
+///     }
+///     fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+///         self.0.set_write_timeout(timeout)
+///     }
+///     fn shutdown(&mut self) -> io::Result<()> {
+///         self.0.shutdown(Shutdown::Write)
+///     }
+/// }
+///
+/// let (client, server) = UnixStream::pair()?;
+/// let server = std::thread::spawn(move || accept(Unix(server))?.recv());
+/// let request = Connect::new(Address::parse("ws://localhost/")?);
+/// let buffers = Buffers::with_capacity(4096, 4096, 4096)?;
+/// let mut client = WebSocket::connect(Unix(client), &Config::DEFAULT, buffers, SystemKeys::new()?, &request)?;
+/// client.send("hello")?;
+/// assert_eq!(server.join().unwrap()?, Some(Message::from("hello")));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(unix))]
+/// # fn main() {}
+/// ```
 pub trait Stream: Read + Write {
     /// Sets the time after which reads fail with [`WouldBlock`](io::ErrorKind::WouldBlock) or
     /// [`TimedOut`](io::ErrorKind::TimedOut); never where it is `None`. It is not zero.

@@ -25,6 +25,29 @@ use crate::message::{Assembler, Message, MessageRef};
 use crate::role::{Client, MaskingKey, Role, Server};
 
 /// What became of a stream that a server accepted.
+///
+/// ```no_run
+/// use std::net::TcpListener;
+///
+/// use sansocket::Config;
+/// use sansocket::adapter::Buffers;
+/// use sansocket::blocking::{Accepted, Error, WebSocket};
+/// use sansocket::handshake::{Accept, Answer};
+///
+/// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+///     let (stream, _) = listener.accept()?;
+///     let buffers = Buffers::with_capacity(8192, 16384, 16384)?;
+///     let accepted = WebSocket::accept(stream, &Config::DEFAULT, buffers, |request| match request.path() {
+///         "/chat" => Answer::Accept(Accept { protocols: &["chat.v2", "chat.v1"], ..Accept::default() }),
+///         _ => Answer::HandOver,
+///     });
+///     match accepted? {
+///         Accepted::WebSocket(mut socket) => socket.send("welcome")?,
+///         Accepted::HandOver(_stream, request) => println!("{} bytes for the HTTP server", request.len()),
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 pub enum Accepted<'c, S> {
@@ -66,7 +89,22 @@ pub struct WebSocket<'c, S, R = Server> {
     message: Assembler<BytesMut>,
 }
 
-/// The sending side of a [`WebSocket`].
+/// The sending side of a [`WebSocket`]. [`read`](WebSocket::read) lends it with each event, whose payload lies in the receive
+/// buffer: an echo needs no copy.
+///
+/// ```no_run
+/// use sansocket::{Event, blocking};
+///
+/// # fn main() -> Result<(), blocking::Error> {
+/// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
+/// loop {
+///     let (event, mut out) = socket.read()?;
+///     if let Event::Data(data) = event {
+///         out.stream(data.kind, &data.payload, data.end)?;
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Sending<'a, 'c, S, R>(&'a mut adapter::Sending<'c, 'static, Blocking<S>, R>);
 

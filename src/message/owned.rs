@@ -5,7 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::MessageRef;
@@ -31,12 +31,13 @@ pub enum Message {
 }
 
 impl Message {
-    /// A message of this kind, or `None` where it is to be text and the bytes are not UTF-8.
-    #[cfg(feature = "std")]
-    pub(crate) fn new(kind: Kind, bytes: BytesMut) -> Option<Self> {
+    /// A message of this kind; `None` if it is to be text, and the bytes are not UTF-8.
+    #[must_use]
+    pub fn new(kind: Kind, bytes: impl Into<Bytes>) -> Option<Self> {
+        let bytes = bytes.into();
         match kind {
             Kind::Text => ByteString::try_from(bytes).ok().map(Self::Text),
-            Kind::Binary => Some(Self::Binary(bytes.freeze())),
+            Kind::Binary => Some(Self::Binary(bytes)),
         }
     }
 
