@@ -995,7 +995,7 @@ fn a_transport_that_takes_nothing_for_ever_has_failed() {
         }
     }
     let world = echoes(Settings::default());
-    let mut hub = Hub::new(Settings::default(), Arc::new(Shelf::default()), |_| Plain);
+    let mut hub = Hub::new(Settings::default(), Arc::new(Shelf::default()), |_| Plain).unwrap();
     let _ = hub.accept(world.now, Zero, address());
     for _ in 0..10 {
         hub.ready(0, Ready { read: true, write: true, hang_up: true });
@@ -1096,7 +1096,7 @@ fn v08_every_limit_is_a_setting_with_a_default() {
     assert_eq!((settings.backlog.overflow, settings.commands), (Overflow::DropNewest, 4096));
     let Config { limits, timeouts, .. } = settings.config;
     assert_eq!((limits.message, limits.frame, limits.fragments), (64 << 20, 64 << 20, 131_072));
-    assert_eq!((limits.head, limits.headers, limits.pings), (8 * 1024, 64, None));
+    assert_eq!((limits.head, limits.headers, limits.pings), (8 * 1024, 128, None));
     let seconds = |n| Some(Duration::from_secs(n));
     assert_eq!((timeouts.handshake, timeouts.idle), (seconds(10), None));
     assert_eq!((timeouts.ping, timeouts.pong), (seconds(30), seconds(20)));

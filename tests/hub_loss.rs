@@ -683,7 +683,8 @@ fn a_preempted_thread_silences_nobody() {
     let slow =
         Arc::new(Slow { shelf: Shelf::default(), wakes: AtomicUsize::new(0), meanwhile: Mutex::default() });
     let wakes = || slow.wakes.load(Ordering::Relaxed);
-    let mut hub: Hub<Pipe, Routes<Pipe>> = Hub::new(Settings::default(), slow.clone(), |_| Routes::new());
+    let mut hub: Hub<Pipe, Routes<Pipe>> =
+        Hub::new(Settings::default(), slow.clone(), |_| Routes::new()).unwrap();
     let (handle, other) = (hub.handle(), hub.handle());
     let now = sansocket::Instant::START;
     let seen = Arc::new(AtomicUsize::new(0));

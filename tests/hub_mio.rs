@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use sansocket::adapter::mio::{Plain, Server, TcpSocket};
 use sansocket::handshake::{Answer, Request};
-use sansocket::hub::{Application, Capacity, Choice, Client, Hub, Id, Lost, Message, Settings};
-use sansocket::{CloseCode, Config};
+use sansocket::hub::{
+    Application, Capacity, Choice, Client, Hub, Id, InvalidSettings, Lost, Message, Settings,
+};
+use sansocket::{CloseCode, Config, MIN_BUFFER};
 use town::*;
 use tungstenite::Message as Theirs;
 use tungstenite::protocol::Role;
@@ -103,6 +105,17 @@ fn v09_tcp_keep_alive_and_no_delay() {
         drop(client);
         town.stop();
     }
+    // A connection that was accepted elsewhere has what the server has.
+    for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
+        let server =
+            Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap().keep_alive(silence);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let mut socket = server.watch().tcp(listener.accept().unwrap().0).unwrap();
+        assert!(socket.get_mut().nodelay().unwrap(), "TCP_NODELAY");
+        assert_eq!(timers(address.port(), client.local_addr().unwrap().port()), timer);
+    }
     // What the hub gives away shows its options.
     struct Gives(mpsc::Sender<bool>);
     impl Application<TcpSocket> for Gives {
@@ -124,6 +137,42 @@ fn v09_tcp_keep_alive_and_no_delay() {
     assert!(given.recv().unwrap(), "TCP_NODELAY");
     handle.stop(CloseCode::GOING_AWAY).unwrap();
     thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn settings_with_which_nobody_could_be_served_fail_at_bind_and_are_named() {
+    type Change = fn(&mut Settings);
+    let wrong: [(Change, InvalidSettings); 10] = [
+        (|settings| settings.sessions = 0, InvalidSettings::Zero("sessions")),
+        (|settings| settings.commands = 0, InvalidSettings::Zero("commands")),
+        (|settings| settings.handshakes = Some(0), InvalidSettings::Zero("handshakes")),
+        (|settings| settings.head = MIN_BUFFER - 1, InvalidSettings::TooSmall("head")),
+        (|settings| settings.rx = 0, InvalidSettings::TooSmall("rx")),
+        (|settings| settings.tx = MIN_BUFFER - 1, InvalidSettings::TooSmall("tx")),
+        (|settings| settings.head = usize::MAX, InvalidSettings::NoMemory("head")),
+        (|settings| settings.rx = usize::MAX, InvalidSettings::NoMemory("rx")),
+        (|settings| settings.rx = isize::MAX as usize, InvalidSettings::NoMemory("rx")),
+        (|settings| settings.tx = usize::MAX, InvalidSettings::NoMemory("tx")),
+    ];
+    for (change, error) in wrong {
+        let make = |_| -> Echoes { panic!("the application is made for {error}") };
+        let refused = Server::bind("127.0.0.1:0", settings(change), make).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(refused.get_ref().unwrap().downcast_ref(), Some(&error));
+        let (InvalidSettings::Zero(name) | InvalidSettings::TooSmall(name) | InvalidSettings::NoMemory(name)) =
+            error
+        else {
+            unreachable!()
+        };
+        assert!(refused.to_string().contains(&format!("Settings::{name} ")), "{refused}");
+    }
+    // The least that serves.
+    let town = Town::new(settings(|settings| {
+        (settings.sessions, settings.commands, settings.handshakes) = (1, 1, Some(1));
+        (settings.head, settings.rx, settings.tx) = (300, MIN_BUFFER, MIN_BUFFER);
+    }));
+    echo(&mut open(town.address), "served");
+    town.stop();
 }
 
 #[test]

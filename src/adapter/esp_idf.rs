@@ -13,7 +13,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared};
+use crate::hub::{Application, Failed, Handle, Hub, InvalidSettings, Monitor, Ready, Settings, Shared};
 use crate::port::{self, Interest, Locked};
 use crate::time::Instant;
 
@@ -64,6 +64,21 @@ pub struct Server<A: Application<C::Stream>, C: Acceptor = Plain> {
 struct Only;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Why a [`Server`] cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is a server already.
+    #[error("there is a server already")]
+    Taken,
+    /// Nobody could be served with these settings.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    /// The port could not be prepared, or cannot listen: the address is in use, or sockets are short.
+    #[error("the port cannot listen: the address is in use, or sockets are short")]
+    Port(#[from] Failed),
+}
 
 /// What the server and its handles share.
 struct Port(Locked<Shared>);
@@ -121,29 +136,33 @@ impl<A: Application<Socket>> Server<A> {
     ///
     /// # Errors
     /// As [`with`](Self::with).
-    pub fn new(port: u16, settings: Settings, application: impl FnOnce(Handle) -> A) -> Result<Self, Failed> {
+    pub fn new(
+        port: u16,
+        settings: Settings,
+        application: impl FnOnce(Handle) -> A,
+    ) -> Result<Self, StartError> {
         Self::with(Plain, port, settings, application)
     }
 }
 
 impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
-    /// The same for what `acceptor` makes of a connection.
+    /// Listens on `port` for what `acceptor` makes of a connection, or for 0 does not: as [`new`](Server::new).
     ///
     /// # Errors
-    /// There is a server already, the port could not be prepared, or the address is in use.
+    /// [`StartError`].
     pub fn with(
         acceptor: C,
         port: u16,
         settings: Settings,
         application: impl FnOnce(Handle) -> A,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, StartError> {
         let only = Only::take()?;
         port::start()?;
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
         let shared = Port(Locked::new(Shared::default()));
         Ok(Self {
-            hub: Hub::new(settings, Arc::new(shared), application),
+            hub: Hub::new(settings, Arc::new(shared), application)?,
             acceptor,
             listener,
             retry: Instant::START,
@@ -248,8 +267,8 @@ impl Stream for Socket {
 }
 
 impl Only {
-    fn take() -> Result<Self, Failed> {
-        if TAKEN.swap(true, Ordering::AcqRel) { Err(Failed) } else { Ok(Self) }
+    fn take() -> Result<Self, StartError> {
+        if TAKEN.swap(true, Ordering::AcqRel) { Err(StartError::Taken) } else { Ok(Self) }
     }
 }
 

@@ -103,6 +103,7 @@ pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
 #[derive(Clone, Debug)]
 pub struct Watch {
     registry: Arc<Registry>,
+    keep_alive: Option<Duration>,
     start: std::time::Instant,
 }
 
@@ -129,7 +130,7 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
     /// handle.
     ///
     /// # Errors
-    /// The system's.
+    /// As [`new`](Self::new).
     pub fn bind(
         address: impl ToSocketAddrs,
         settings: Settings,
@@ -145,7 +146,8 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// handle.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) where nobody could be
+    /// served with these settings.
     pub fn new(
         listener: std::net::TcpListener,
         acceptor: C,
@@ -158,7 +160,8 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         let waker = Waker::new(&registry, WAKER)?;
         let shelf = Shelf { shared: Mutex::default(), waker };
         let mut server = Self {
-            hub: Hub::new(settings, Arc::new(shelf), application),
+            hub: Hub::new(settings, Arc::new(shelf), application)
+                .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?,
             acceptor,
             poll,
             registry,
@@ -188,8 +191,9 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         Ok(())
     }
 
-    /// TCP's keep-alive, of connections that are accepted from now on: after so long a silence the peer's system is asked
-    /// whether it still lives. Default: 60 s. `TCP_NODELAY` is always set.
+    /// Sets TCP's keep-alive, for connections that are accepted from now on and for those of a [`Watch`] that is made from now
+    /// on: after so long a silence the peer's system is asked whether it still lives; `None` switches it off. Between 1 and
+    /// 32,767 seconds, the nearest of which is taken. Default: 60 s. `TCP_NODELAY` is always set.
     #[must_use]
     pub fn keep_alive(self, silence: Option<Duration>) -> Self {
         // What systems take; beyond, each connection would be dropped for it.
@@ -207,7 +211,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// What it takes to give the hub a stream that was accepted elsewhere: see [`Watch`].
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch { registry: Arc::clone(&self.registry), start: self.start }
+        Watch { registry: Arc::clone(&self.registry), keep_alive: self.keep_alive, start: self.start }
     }
 
     /// The address of the listener that it was made with.
@@ -355,19 +359,23 @@ impl Stream for TcpStream {
 }
 
 impl Watch {
-    /// A TCP connection, to be watched by that server. It becomes non-blocking.
+    /// A TCP connection, to be watched by that server, with `TCP_NODELAY` and the server's
+    /// [`keep_alive`](Server::keep_alive). It becomes non-blocking.
     ///
     /// # Errors
     /// The system's.
     pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
         stream.set_nonblocking(true)?;
-        prepare(SockRef::from(&stream), Some(KEEP_ALIVE))?;
-        Ok(self.stream(TcpStream::from_std(stream)))
+        self.stream(TcpStream::from_std(stream))
     }
 
-    /// Another stream, to be watched by that server. It has to be non-blocking.
-    pub fn stream<T: Stream>(&self, stream: T) -> Watched<T> {
-        Watched { stream, registry: Arc::clone(&self.registry), key: 0 }
+    /// Another stream, to be watched by that server, with the same options of TCP. It has to be non-blocking.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stream<T: Stream>(&self, mut stream: T) -> io::Result<Watched<T>> {
+        prepare(SockRef::from(&*stream.tcp()), self.keep_alive)?;
+        Ok(Watched { stream, registry: Arc::clone(&self.registry), key: 0 })
     }
 
     /// The time by that server's clock.

@@ -55,7 +55,7 @@ pub use handle::{Client, ClientState, Control, Handle, HandleError, Monitor, Sha
 pub use id::Id;
 pub use message::{Lost, Message};
 pub use routes::Routes;
-pub use settings::{Backlog, Capacity, Overflow, Settings};
+pub use settings::{Backlog, Capacity, InvalidSettings, Overflow, Settings};
 pub use socket::{Failed, Ready, Socket};
 
 use alloc::collections::VecDeque;
@@ -106,13 +106,21 @@ pub struct Hub<S: Socket + 'static, A: Application<S>> {
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
-    /// Without a session. `monitor` is the driver's, and the application is made with the hub's handle: what that is
+    /// A hub without a session. `monitor` is the driver's, and the application is made with the hub's handle: what that is
     /// asked for already is done in the first turn.
-    pub fn new(settings: Settings, monitor: Arc<dyn Monitor>, application: impl FnOnce(Handle) -> A) -> Self {
-        let pool = Pool::new(settings.head, settings.rx, settings.tx, settings.spare);
+    ///
+    /// # Errors
+    /// Nobody could be served with these settings. The application is not made.
+    pub fn new(
+        settings: Settings,
+        monitor: Arc<dyn Monitor>,
+        application: impl FnOnce(Handle) -> A,
+    ) -> Result<Self, InvalidSettings> {
+        settings.check()?;
+        let pool = Pool::new(&settings);
         let handle = Owner::new(Handle::new(monitor, settings.commands));
         let places = Places::new(settings.capacity == Capacity::Evict);
-        Self {
+        Ok(Self {
             application: application(handle.clone()),
             settings,
             places,
@@ -126,7 +134,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             pace: Instant::START,
             stopping: false,
             handle,
-        }
+        })
     }
 
     /// Whether a transport may be accepted now. Where it is too early only, [`deadline`](Self::deadline) knows.

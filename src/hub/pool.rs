@@ -4,7 +4,8 @@
 
 use alloc::vec::Vec;
 
-use crate::buffer::{MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
+use super::settings::Settings;
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 
 /// What a session has of buffers: what it has not is without memory.
 pub(super) struct Buffers {
@@ -23,10 +24,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Of these sizes, or the least that serves.
-    pub(super) fn new(head: usize, rx: usize, tx: usize, spare: usize) -> Self {
-        let sizes = [head, rx, tx].map(|size| size.max(MIN_BUFFER));
-        Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare }
+    pub(super) fn new(settings: &Settings) -> Self {
+        let sizes = [settings.head, settings.rx, settings.tx];
+        Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare: settings.spare }
     }
 
     /// Gives a session what it lacks; memory for heads only where it needs that.

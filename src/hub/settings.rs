@@ -2,14 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+use alloc::vec::Vec;
+use core::hint::black_box;
 use core::time::Duration;
 
+use crate::buffer::MIN_BUFFER;
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::frame::MAX_HEADER;
 use crate::time::Instant;
 
-/// What a hub is told before it begins.
+/// What a hub is told before it begins. [`Hub::new`](super::Hub::new), and so each driver, refuses settings with which it could
+/// serve nobody: see [`InvalidSettings`].
 ///
 /// ```
 /// use sansocket::hub::Settings;
@@ -32,12 +36,14 @@ pub struct Settings {
     pub capacity: Capacity,
     /// Opening handshakes a second; what exceeds them waits to be accepted. Default: no limit.
     pub handshakes: Option<u32>,
-    /// Bytes for the heads of request and answer, for each opening handshake under way. Default: 8 KiB.
+    /// Bytes for the heads of request and answer, for each opening handshake under way: at least
+    /// [`MIN_BUFFER`]. Default: 8 KiB.
     pub head: usize,
-    /// Bytes to receive into, for each session that is not idle. Default: 16 KiB and a
+    /// Bytes to receive into, for each session that is not idle: at least [`MIN_BUFFER`]. Default: 16 KiB and a
     /// header, so that a message of 16 KiB comes in one piece.
     pub rx: usize,
-    /// Bytes to send from, for each session that is not idle. Default: the same.
+    /// Bytes to send from, for each session that is not idle: at least [`MIN_BUFFER`]. Default: as many as for
+    /// [`rx`](Self::rx).
     pub tx: usize,
     /// Buffers that are kept for the next session when nobody needs them. Default: 64.
     pub spare: usize,
@@ -46,6 +52,21 @@ pub struct Settings {
     /// Commands of [`Handle`](super::Handle)s that may wait for the hub, beside as many that it has taken over and not yet
     /// done. Default: 4096.
     pub commands: usize,
+}
+
+/// Why no hub can be made with these [`Settings`]: which of them is wrong, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSettings {
+    /// With none of it nobody would be served.
+    #[error("Settings::{0} is 0")]
+    Zero(&'static str),
+    /// A buffer is smaller than [`MIN_BUFFER`].
+    #[error("Settings::{0} is less than {MIN_BUFFER} bytes")]
+    TooSmall(&'static str),
+    /// There is no memory for the buffers of a single session.
+    #[error("no memory for a buffer of Settings::{0} bytes")]
+    NoMemory(&'static str),
 }
 
 /// What happens to a connection for which there is no room.
@@ -105,6 +126,30 @@ impl Settings {
             backlog: Backlog { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest },
             commands: 4096,
         }
+    }
+
+    /// Whether a hub can work with them.
+    pub(super) fn check(&self) -> Result<(), InvalidSettings> {
+        let counts = [("sessions", self.sessions == 0), ("commands", self.commands == 0)];
+        for (name, none) in counts.into_iter().chain([("handshakes", self.handshakes == Some(0))]) {
+            if none {
+                return Err(InvalidSettings::Zero(name));
+            }
+        }
+        // Held until all are there, as by a session.
+        let mut buffers =
+            [("head", self.head), ("rx", self.rx), ("tx", self.tx)].map(|size| (size, Vec::<u8>::new()));
+        for ((name, size), buffer) in &mut buffers {
+            if *size < MIN_BUFFER {
+                return Err(InvalidSettings::TooSmall(name));
+            }
+            // The compiler would leave out what is not looked at.
+            if black_box(buffer).try_reserve_exact(*size).is_err() {
+                return Err(InvalidSettings::NoMemory(name));
+            }
+        }
+        drop(black_box(buffers));
+        Ok(())
     }
 }
 

@@ -341,7 +341,7 @@ pub fn address() -> SocketAddr {
 impl<A: Application<Pipe>> World<A> {
     pub fn new(settings: Settings, application: impl FnOnce(Handle) -> A) -> Self {
         let shelf = Arc::new(Shelf::default());
-        let hub = Hub::new(settings, shelf.clone(), application);
+        let hub = Hub::new(settings, shelf.clone(), application).unwrap();
         let handle = hub.handle();
         Self { hub, handle, shelf, now: Instant::from_micros(1_000_000), peers: vec![] }
     }

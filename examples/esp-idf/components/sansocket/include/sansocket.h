@@ -33,12 +33,13 @@ struct sansocket_settings {
     {.port = 80, .connections = 4, .waiting = 1, .head = 1024, .rx = 1024, .tx = 1024, .commands = 16, .queue = 8, \
      .queue_bytes = 4096, .handshake = 5, .ping = 20, .pong = 10, .close = 2, .write = 20}
 
-/* Implemented by the application: a line of the log, in the loop's task. */
+/* Implemented by the application: a line of the log, in the loop's task or in that of sansocket_new. */
 void sansocket_log(const char *line, size_t len);
 
 struct sansocket;
 
-/* A server that listens; one at a time. NULL where sockets are short, the port is taken or the settings make no sense. */
+/* A server that listens; one at a time. NULL where sockets or memory are short, the port is taken or a setting is wrong:
+ * the log says which. */
 struct sansocket *sansocket_new(const struct sansocket_settings *settings);
 
 /* The loop: returns after sansocket_stop, when every connection has ended. Once for each server. */

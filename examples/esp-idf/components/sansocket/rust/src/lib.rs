@@ -26,7 +26,7 @@ use sansocket::handshake::Request;
 use sansocket::hub::{
     Application, Capacity, Choice, Client, Control, Handle, HandleError, Hub, Id, Message, Settings,
 };
-use sansocket::{CloseCode, Config, MIN_BUFFER};
+use sansocket::{CloseCode, Config};
 
 const OK: i32 = 0;
 const FULL: i32 = -1;
@@ -78,11 +78,6 @@ impl Application<Socket> for Echoes {
 pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *mut Sansocket {
     // SAFETY: the caller's.
     let settings = unsafe { &*settings };
-    if (settings.head.min(settings.rx).min(settings.tx) as usize) < MIN_BUFFER
-        || settings.connections.min(settings.commands) == 0
-    {
-        return core::ptr::null_mut();
-    }
     let seconds = |n: u32| (n > 0).then(|| Duration::from_secs(n.into()));
     let mut config = Config::new();
     config.limits.head = settings.head as usize;
@@ -108,7 +103,8 @@ pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *m
             let handle = server.handle();
             Box::into_raw(Box::new(Sansocket { server: UnsafeCell::new(Some(server)), handle, config }))
         }
-        Err(_) => {
+        Err(error) => {
+            system::log(format_args!("no server: {error}"));
             // SAFETY: made above, and nothing uses it.
             drop(unsafe { Box::from_raw(config) });
             core::ptr::null_mut()
