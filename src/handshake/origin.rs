@@ -25,7 +25,8 @@ pub enum Origin<'s> {
     /// Only pages from this host and port: the origin's authority is the request's `Host`. The default, as
     /// anything wider lets any page that the user visits talk to the server in the user's name. A page whose name
     /// is made to resolve to this server (DNS rebinding) still passes: where that matters, name the origins in a
-    /// [`List`](Self::List). The scheme is not compared, as TLS may end before this server.
+    /// [`List`](Self::List). The scheme is not compared, as TLS may end before this server: ports 80 and 443 in `Host` are
+    /// as good as none. Behind a proxy, make it pass `Host` on, or name the origins.
     #[default]
     SameHost,
     /// Pages from one of these origins, written as browsers do: `https://example.com:8443`.
@@ -51,7 +52,8 @@ impl Origin<'_> {
     }
 }
 
-/// Whether an origin has this authority; each side may leave the scheme's own port away.
+/// Whether an origin has this authority. The origin may leave its scheme's own port away, `Host` that of either scheme: the
+/// scheme is not compared, and a proxy that ends TLS may add the port that it connects to.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = split_scheme(origin) else { return false };
     let port = match scheme {
@@ -59,6 +61,7 @@ fn same_host(origin: &str, host: &str) -> bool {
         "https" => ":443",
         _ => return false,
     };
-    let without = |authority| str::strip_suffix(authority, port).unwrap_or(authority);
-    !host.is_empty() && is_same(without(authority).as_bytes(), without(host))
+    let page = authority.strip_suffix(port).unwrap_or(authority);
+    let here = host.strip_suffix(":80").or(host.strip_suffix(":443")).unwrap_or(host);
+    !host.is_empty() && (is_same(authority.as_bytes(), host) || is_same(page.as_bytes(), here))
 }
