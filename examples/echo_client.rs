@@ -17,7 +17,7 @@ use std::{fmt, thread};
 use sansocket::blocking::{
     ClientOptions, Error as SocketError, NetStream, SystemKeys, WebSocket, connect_with,
 };
-use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Outbox, Payload};
+use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Payload};
 
 const HELP: &str = "\
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.

@@ -190,24 +190,25 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
         self.handler.request(request)
     }
 
-    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.look = now.after(TICK);
-        self.handler.opened(now, protocol, out)
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.look = out.now().after(TICK);
+        self.handler.opened(protocol, out)
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.event(now, event, out)
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.handler.event(event, out)
     }
 
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.writable(now, out)
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.handler.writable(out)
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.handler.deadline().into_iter().chain([self.look]).min()
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         if self.look <= now {
             // Within a frame there can be no Close.
             if STOPPING.load(Ordering::Relaxed) && out.is_free() {
@@ -215,7 +216,7 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
             }
             self.look = now.after(TICK);
         }
-        self.handler.timer(now, out)
+        self.handler.timer(out)
     }
 
     fn closed(&mut self, cause: &Cause, reason: &str) {

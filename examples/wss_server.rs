@@ -32,7 +32,7 @@ use sansocket::adapter::mio::Server;
 use sansocket::adapter::rustls::Tls;
 use sansocket::handshake::{Accept, Answer, Request, Response};
 use sansocket::hub::{Application, Choice, Client, Handle, HandleError, Id, Message, Settings};
-use sansocket::{Cause, CloseCode, Config, Control, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+use sansocket::{Cause, CloseCode, Config, Control, Event, Halt, Handler, Kind, Outbox, Payload};
 
 const HELP: &str = "\
 A WebSocket server over TLS, for four clients, at /ws.
@@ -141,12 +141,12 @@ impl Handler for Echo {
         Answer::Accept(Accept { config: Some(self.route), ..Accept::default() })
     }
 
-    fn opened(&mut self, _: Instant, _: Option<usize>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         self.log(format_args!("new client"));
         Ok(())
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         match event {
             Event::Data(data) if data.kind == Kind::Text => out.relay(&data)?,
             Event::Data(_) => {}

@@ -39,10 +39,17 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub struct TransmitBuffer<'b> {
     memory: Memory<'b>,
+    place: TransmitPlace,
+}
+
+/// What a transmit buffer holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TransmitPlace {
     start: usize,
     end: usize,
     moved: bool,
-    /// Bytes that the adapter writes from elsewhere before what is pending.
+    /// Bytes that a hub writes from elsewhere before what is pending.
+    #[cfg(feature = "hub")]
     ahead: usize,
 }
 
@@ -247,7 +254,7 @@ impl<'b> TransmitBuffer<'b> {
     /// No memory: nothing can be sent.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> TransmitBuffer<'static> {
-        TransmitBuffer { memory: Memory::Lent(&mut []), start: 0, end: 0, moved: false, ahead: 0 }
+        TransmitBuffer { memory: Memory::Lent(&mut []), place: TransmitPlace::default() }
     }
 
     /// A buffer in memory that is lent.
@@ -271,51 +278,51 @@ impl<'b> TransmitBuffer<'b> {
         if memory.get().len() < MIN_BUFFER {
             return Err(BufferTooSmall);
         }
-        Ok(Self { memory, start: 0, end: 0, moved: false, ahead: 0 })
+        Ok(Self { memory, place: TransmitPlace::default() })
     }
 
     /// What is to be written to the transport.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
-        self.memory.get().get(self.start..self.end).unwrap_or_default()
+        self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
     }
 
     /// The transport took the first `n` bytes of [`pending`](Self::pending).
     pub fn consume(&mut self, n: usize) {
-        self.moved |= n > 0 && !self.is_empty();
-        self.start = self.start.saturating_add(n).min(self.end);
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
+        let place = &mut self.place;
+        place.moved |= n > 0 && !place.is_empty();
+        place.start = place.start.saturating_add(n).min(place.end);
+        if place.start == place.end {
+            place.start = 0;
+            place.end = 0;
         }
     }
 
     /// As new, for another stream.
     pub fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
-        self.moved = false;
-        self.ahead = 0;
+        self.place = TransmitPlace::default();
     }
 
     /// Whether nothing waits to be written: then the memory can serve another connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.start == self.end && self.ahead == 0
+        self.place.is_empty()
     }
 
     /// `n` bytes of whole frames that lie elsewhere are to be written before anything that is sent from now on:
-    /// until [`preceded`](Self::preceded) has counted them all, nothing of [`pending`](Self::pending) may be
+    /// until [`wrote_ahead`](Self::wrote_ahead) has counted them all, nothing of [`pending`](Self::pending) may be
     /// written. Only where nothing waits ([`is_empty`](Self::is_empty)) and no frame and no message is open.
-    pub fn precede(&mut self, n: usize) {
-        self.ahead = n;
+    #[cfg(feature = "hub")]
+    pub(crate) fn write_ahead(&mut self, n: usize) {
+        self.place.ahead = n;
     }
 
     /// The transport took `n` bytes of what goes ahead; how many are left.
-    pub fn preceded(&mut self, n: usize) -> usize {
-        self.moved |= n > 0;
-        self.ahead = self.ahead.saturating_sub(n);
-        self.ahead
+    #[cfg(feature = "hub")]
+    pub(crate) fn wrote_ahead(&mut self, n: usize) -> usize {
+        self.place.moved |= n > 0;
+        self.place.ahead = self.place.ahead.saturating_sub(n);
+        self.place.ahead
     }
 
     /// Bytes of memory.
@@ -327,14 +334,41 @@ impl<'b> TransmitBuffer<'b> {
     /// Bytes that can be put in now.
     #[must_use]
     pub fn room(&self) -> usize {
-        let behind = self.capacity().saturating_sub(self.end);
-        if self.worth_moving() { behind.saturating_add(self.start) } else { behind }
+        self.place.room(self.capacity())
     }
 
     /// Puts in as much of `bytes` as there is room for, and returns how much that was.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
-        copy(self.reserve(n).unwrap_or_default(), bytes)
+        let (memory, place) = self.parts();
+        copy(place.reserve(memory, n).unwrap_or_default(), bytes)
+    }
+
+    /// Whether the transport took bytes since the last call.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        self.place.take_moved()
+    }
+
+    /// The memory, and what it holds.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut [u8], &mut TransmitPlace) {
+        (self.memory.get_mut(), &mut self.place)
+    }
+}
+
+impl TransmitPlace {
+    pub(crate) const fn is_empty(&self) -> bool {
+        #[cfg(feature = "hub")]
+        if self.ahead > 0 {
+            return false;
+        }
+        self.start == self.end
+    }
+
+    /// Bytes that can be put into memory of `capacity` bytes.
+    pub(crate) const fn room(&self, capacity: usize) -> usize {
+        let behind = capacity.saturating_sub(self.end);
+        if self.worth_moving() { behind.saturating_add(self.start) } else { behind }
     }
 
     /// Whether the transport took bytes since the last call.
@@ -345,19 +379,19 @@ impl<'b> TransmitBuffer<'b> {
     /// Room for exactly `n` bytes, which count as pending from now on; `None` where there is none.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
-    pub(crate) fn reserve(&mut self, n: usize) -> Option<&mut [u8]> {
-        if n > self.capacity().saturating_sub(self.end) {
-            self.make_room();
+    pub(crate) fn reserve<'m>(&mut self, memory: &'m mut [u8], n: usize) -> Option<&'m mut [u8]> {
+        if n > memory.len().saturating_sub(self.end) {
+            self.make_room(memory);
         }
-        let slot = self.memory.get_mut().get_mut(self.end..)?.get_mut(..n)?;
+        let slot = memory.get_mut(self.end..)?.get_mut(..n)?;
         self.end = self.end.saturating_add(n);
         Some(slot)
     }
 
     #[cold]
-    fn make_room(&mut self) {
+    fn make_room(&mut self, memory: &mut [u8]) {
         if self.worth_moving() {
-            compact(self.memory.get_mut(), &mut self.start, &mut self.end);
+            compact(memory, &mut self.start, &mut self.end);
         }
     }
 

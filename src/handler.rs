@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::connection::{Connection, State, Step};
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
+use crate::halt::Halt;
 use crate::handshake::{Accept, Answer, Decide, HandshakeStep, Refusal, Rejection, Request, ServerHandshake};
-use crate::outbox::{Halt, Outbox, Outgoing};
+use crate::outbox::Outbox;
 use crate::role::{Role, Server};
 use crate::time::Instant;
 
@@ -32,13 +33,13 @@ pub trait Handler {
         let _ = (request, refusal);
     }
 
-    /// The connection is open, with the subprotocol at this place of
+    /// The connection is open, with the subprotocol that was agreed upon, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     ///
     /// # Errors
     /// [`Halt::Blocked`]: called again when there is room.
-    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
-        let _ = (now, protocol, out);
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let _ = (protocol, out);
         Ok(())
     }
 
@@ -47,14 +48,14 @@ pub trait Handler {
     /// # Errors
     /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, whenever there may be
     /// room; until then nothing more is received.
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt>;
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt>;
 
     /// All that was sent has been written to the transport: the moment to send more of something long.
     ///
     /// # Errors
     /// [`Halt::Blocked`]: called again when that has been written.
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        let _ = (now, out);
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let _ = out;
         Ok(())
     }
 
@@ -76,8 +77,8 @@ pub trait Handler {
     ///
     /// # Errors
     /// [`Halt::Blocked`]: called again when there is room, if the deadline has passed then.
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        let _ = (now, out);
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let _ = out;
         Ok(())
     }
 
@@ -89,6 +90,53 @@ pub trait Handler {
     }
 }
 
+/// Every method goes to the handler that is lent.
+macro_rules! forward {
+    () => {
+        fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+            (**self).request(request)
+        }
+
+        fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+            (**self).refused(request, refusal);
+        }
+
+        fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            (**self).opened(protocol, out)
+        }
+
+        fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            (**self).event(event, out)
+        }
+
+        fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            (**self).writable(out)
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            (**self).deadline()
+        }
+
+        fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            (**self).timer(out)
+        }
+
+        fn closed(&mut self, cause: &Cause, reason: &str) {
+            (**self).closed(cause, reason);
+        }
+    };
+}
+
+impl<H: Handler + ?Sized> Handler for &mut H {
+    forward!();
+}
+
+/// One handler of any type: `Box<dyn Handler + Send>`.
+#[cfg(feature = "alloc")]
+impl<H: Handler + ?Sized> Handler for alloc::boxed::Box<H> {
+    forward!();
+}
+
 /// What a server serves that is at capacity: 503 to every request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Busy;
@@ -98,7 +146,7 @@ impl Handler for Busy {
         Answer::Reject(Rejection::Unavailable)
     }
 
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 }
@@ -124,7 +172,7 @@ pub struct Driver<'c, R, X = NoExtension> {
     connection: Connection<'c, R, X>,
     /// An event that the handler could not take whole.
     held: Option<Event<Span>>,
-    protocol: Option<usize>,
+    protocol: Option<&'static str>,
     stage: Stage,
     /// Something was sent since the handler last heard that all is written.
     sent: bool,
@@ -155,7 +203,7 @@ impl Ticks {
 impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     /// A connection that has just been opened.
     #[must_use]
-    pub const fn new(connection: Connection<'c, R, X>, protocol: Option<usize>) -> Self {
+    pub const fn new(connection: Connection<'c, R, X>, protocol: Option<&'static str>) -> Self {
         Self { connection, held: None, protocol, stage: Stage::New, sent: true }
     }
 
@@ -174,7 +222,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     pub fn poll(
         &mut self,
         now: Instant,
-        handler: &mut impl Handler,
+        handler: &mut (impl Handler + ?Sized),
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Next<Cause> {
@@ -203,7 +251,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     fn run(
         &mut self,
         now: Instant,
-        handler: &mut impl Handler,
+        handler: &mut (impl Handler + ?Sized),
         ticks: &mut Ticks,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
@@ -212,10 +260,11 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
             return self.connection.tend(now, tx);
         }
         // Before the handler fills what room there is.
-        self.connection.reply(tx);
+        let (link, mut wire) = self.connection.parts(tx);
+        link.reply(&mut wire);
         if self.stage != Stage::Open {
             self.stage = Stage::Opening;
-            let outcome = handler.opened(now, self.protocol, &mut self.connection.outbox(tx));
+            let outcome = handler.opened(self.protocol, &mut self.connection.outbox(now, tx));
             if self.settle(outcome, tx).is_some() {
                 return self.connection.tend(now, tx);
             }
@@ -223,7 +272,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
         }
         if self.sent && tx.is_empty() {
             self.sent = false;
-            let outcome = handler.writable(now, &mut self.connection.outbox(tx));
+            let outcome = handler.writable(&mut self.connection.outbox(now, tx));
             self.settle(outcome, tx);
         }
         loop {
@@ -232,8 +281,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
             if let Some(event) = self.held {
                 let span = event.payload();
                 let shown = event.with(rx.held(span));
-                let outcome = handler.event(now, shown, &mut self.connection.outbox(tx));
-                if let Some(taken) = self.settle(outcome, tx) {
+                if let Some(taken) = self.show(now, shown, handler, tx) {
                     self.hold(event, taken, rx);
                     break;
                 }
@@ -243,8 +291,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
             match self.connection.receive(now, rx, tx) {
                 Step::Event(event) => {
                     let (shape, len) = (event.with(()), event.payload().len());
-                    let outcome = handler.event(now, event, &mut self.connection.outbox(tx));
-                    if let Some(taken) = self.settle(outcome, tx) {
+                    if let Some(taken) = self.show(now, event, handler, tx) {
                         let span = rx.span(len);
                         rx.hold(span);
                         self.hold(shape.with(span), taken, rx);
@@ -269,7 +316,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     fn tick(
         &mut self,
         now: Instant,
-        handler: &mut impl Handler,
+        handler: &mut (impl Handler + ?Sized),
         ticks: &mut Ticks,
         tx: &mut TransmitBuffer<'_>,
     ) -> bool {
@@ -278,13 +325,26 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
             return false;
         }
         ticks.left = ticks.left.saturating_sub(1);
-        let outcome = handler.timer(now, &mut self.connection.outbox(tx));
+        let outcome = handler.timer(&mut self.connection.outbox(now, tx));
         let blocked = self.settle(outcome, tx).is_some();
         let moved = handler.deadline();
         if blocked || moved == deadline {
             ticks.stood = moved;
         }
         true
+    }
+
+    /// Shows an event to the handler; the bytes that were taken where it is to be shown again.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn show(
+        &mut self,
+        now: Instant,
+        event: Event<Payload<'_>>,
+        handler: &mut (impl Handler + ?Sized),
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Option<usize> {
+        let outcome = handler.event(event, &mut self.connection.outbox(now, tx));
+        self.settle(outcome, tx)
     }
 
     /// Keeps what the handler did not take of an event whose payload was put back.
@@ -295,15 +355,17 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
 
     /// What a handler's outcome means; the bytes that were taken where it is to be called again.
     fn settle(&mut self, outcome: Result<(), Halt>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+        let empty = tx.is_empty();
+        let (link, mut wire) = self.connection.parts(tx);
         match outcome {
             // Blocked, and nothing to wait for: it would stay so for ever.
-            Err(Halt::Blocked { .. }) if tx.is_empty() => {
-                self.connection.close_anyhow(tx, CloseCode::INTERNAL_ERROR, "");
+            Err(Halt::Blocked { .. }) if empty => {
+                link.close_anyhow(&mut wire, CloseCode::INTERNAL_ERROR, "");
                 None
             }
             Err(Halt::Blocked { taken }) => Some(taken),
             Err(Halt::Close(code, reason)) => {
-                self.connection.close_anyhow(tx, code, reason);
+                link.close_anyhow(&mut wire, code, reason);
                 None
             }
             Err(Halt::Closing) | Ok(()) => None,
@@ -340,9 +402,9 @@ pub enum Outcome {
 }
 
 /// A handler that decides about a request.
-struct Deciding<'h, H>(&'h mut H);
+struct Deciding<'h, H: ?Sized>(&'h mut H);
 
-impl<H: Handler> Decide for Deciding<'_, H> {
+impl<H: Handler + ?Sized> Decide for Deciding<'_, H> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         self.0.request(request)
     }
@@ -389,7 +451,7 @@ impl<'c> Session<'c> {
     pub fn poll(
         &mut self,
         now: Instant,
-        handler: &mut impl Handler,
+        handler: &mut (impl Handler + ?Sized),
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
@@ -421,7 +483,8 @@ impl<'c> Session<'c> {
     /// open; poll then.
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
-            driver.connection.close_soon(tx, code, reason);
+            let (link, mut wire) = driver.connection.parts(tx);
+            link.close_soon(&mut wire, code, reason);
         }
     }
 
@@ -444,13 +507,10 @@ impl<'c> Session<'c> {
     }
 
     /// The sending side of the connection, once it is open.
-    pub fn outbox<'a, 'b>(
-        &'a mut self,
-        tx: &'a mut TransmitBuffer<'b>,
-    ) -> Option<Outgoing<'a, 'b, 'c, Server, NoExtension>> {
+    pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Option<Outbox<'a>> {
         match &mut self.phase {
             Phase::Handshake(_) => None,
-            Phase::Open(driver) => Some(driver.connection.outbox(tx)),
+            Phase::Open(driver) => Some(driver.connection.outbox(now, tx)),
         }
     }
 

@@ -18,7 +18,7 @@
 //! connection or the buffers.
 //!
 //! ```
-//! use sansocket::{Config, Connection, Event, Instant, Outbox, ReceiveBuffer, Server, Step, TransmitBuffer};
+//! use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (mut memory_in, mut memory_out) = ([0; 512], [0; 512]);
@@ -33,7 +33,7 @@
 //!     match connection.poll(now, &mut rx, &mut tx) {
 //!         Step::Event(Event::Data(data)) => {
 //!             // Echo, without a copy in between: the payload lies in rx.
-//!             connection.outbox(&mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.end)?;
+//!             connection.outbox(now, &mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.end)?;
 //!         }
 //!         Step::Event(_) => {}
 //!         // Write tx.pending(), read into rx.spare(), or let time pass until the deadline; then poll again.
@@ -118,6 +118,7 @@ mod error;
 mod event;
 mod extension;
 pub mod frame;
+mod halt;
 mod handler;
 pub mod handshake;
 #[cfg(feature = "hub")]
@@ -143,12 +144,13 @@ pub use error::{BufferTooSmall, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};
 pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;
+pub use halt::Halt;
 pub use handler::{Busy, Driver, Handler, Next, Outcome, Session};
 pub use mask::mask;
 #[cfg(feature = "bytes")]
 pub use message::Message;
 pub use message::{Assembler, Fixed, Full, MessageRef, Storage};
-pub use outbox::{Halt, Outbox, Outgoing};
+pub use outbox::Outbox;
 pub use receive::Receiver;
 pub use role::{Client, MaskingKey, Role, Server};
 pub use send::Sender;

@@ -19,13 +19,7 @@ pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
 /// The key as it stands `len` bytes further on.
 #[inline]
 pub(crate) fn rotate(key: [u8; 4], len: usize) -> [u8; 4] {
-    let [a, b, c, d] = key;
-    match len & 3 {
-        0 => [a, b, c, d],
-        1 => [b, c, d, a],
-        2 => [c, d, a, b],
-        _ => [d, a, b, c],
-    }
+    u32::from_le_bytes(key).rotate_right((len as u32 & 3) << 3).to_le_bytes()
 }
 
 /// In words, of which the last overlaps the one before it: no byte is alone but those of 1 to 3.

@@ -2,78 +2,164 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
-use crate::connection::Connection;
+use crate::config::Config;
+use crate::connection::{Connection, Link};
 use crate::error::SendError;
 use crate::event::{Data, Payload};
 use crate::extension::Extension;
 use crate::frame::Kind;
-use crate::role::{Client, MaskingKey, Role, Server};
+use crate::halt::Halt;
+use crate::role::Role;
+#[cfg(feature = "extension")]
+use crate::send::Encode;
+use crate::send::Wire;
+use crate::time::Instant;
 
 /// The sending side of a connection, together with its transmit buffer.
 ///
-/// [`Connection::outbox`] gives one; a [`Handler`](crate::Handler) is lent one. No call blocks: what finds no
-/// room is [`SendError::Blocked`], and nothing has changed. Errors are those of the
-/// [`Sender`](crate::Sender)'s methods of the same names.
-pub trait Outbox {
+/// [`Connection::outbox`] makes one; a [`Handler`](crate::Handler) is lent one in each call. What is sent is put into the
+/// transmit buffer, from where the adapter writes it to the transport. No call blocks: if there is no room, it returns
+/// [`SendError::Blocked`], and nothing has been sent. After a Close was sent, and after the connection has ended, every
+/// call that sends returns [`SendError::Closed`].
+///
+/// An outbox has no type parameters: it is the same type for servers and clients, with and without an extension.
+///
+/// ```
+/// use sansocket::{CloseCode, Config, Connection, Instant, Kind, SendError, Server, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let now = Instant::from_millis(0);
+/// let mut connection = Connection::new(Server, &Config::DEFAULT, now);
+/// let mut memory = [0; 140];
+/// let mut tx = TransmitBuffer::new(&mut memory)?;
+///
+/// let mut out = connection.outbox(now, &mut tx);
+/// out.send(Kind::Text, b"Hello")?; // a message in one frame
+/// out.fragment(Kind::Binary, &[1, 2], false)?; // a message in two frames
+/// out.fragment(Kind::Binary, &[3], true)?;
+/// assert_eq!(out.send(Kind::Text, &[b'x'; 130]), Err(SendError::Blocked));
+/// out.close(Some(CloseCode::NORMAL), "bye")?;
+/// assert_eq!(out.send(Kind::Text, b"late"), Err(SendError::Closed));
+/// assert_eq!(tx.pending(), b"\x81\x05Hello\x02\x02\x01\x02\x80\x01\x03\x88\x05\x03\xe8bye");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Outbox<'a> {
+    link: &'a mut Link,
+    wire: Wire<'a>,
+    /// The extension, where there is one. Without the feature no connection has one, and firmware pays nothing for it.
+    #[cfg(feature = "extension")]
+    encoder: Option<&'a mut (dyn Encode + 'a)>,
+    config: &'a Config,
+    now: Instant,
+}
+
+impl<R: Role, X: Extension> Connection<'_, R, X> {
+    /// The sending side of the connection, and the transmit buffer that it sends into.
+    ///
+    /// `now` is what [`Outbox::now`] tells: the time of the poll at hand.
+    #[inline]
+    pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Outbox<'a> {
+        let config = self.receiver.config();
+        let Self { link, role, extension, .. } = self;
+        #[cfg(not(feature = "extension"))]
+        let _ = extension;
+        Outbox {
+            link,
+            wire: Wire::new(tx, role.masker()),
+            #[cfg(feature = "extension")]
+            encoder: if X::ACTIVE { Some(extension) } else { None },
+            config,
+            now,
+        }
+    }
+}
+
+impl Outbox<'_> {
+    /// The time of this call, as the adapter read it from its clock.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Sends a message in one frame.
     ///
     /// # Errors
-    /// See [`Sender::send`](crate::Sender::send).
-    fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError>;
+    /// - [`SendError::Blocked`]: there is no room now.
+    /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer; [`stream`](Self::stream) and
+    ///   [`begin`](Self::begin) send payloads of any size.
+    /// - [`SendError::FrameOpen`], [`SendError::MessageOpen`]: a frame or a message is not finished.
+    /// - [`SendError::Closed`].
+    #[inline]
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        let frames = self.link.open()?;
+        #[cfg(feature = "extension")]
+        if let Some(encoder) = &mut self.encoder {
+            if let Some(sent) = encoder.send(frames, &mut self.wire, kind, payload) {
+                return sent;
+            }
+        }
+        frames.send(&mut self.wire, kind, payload)
+    }
 
-    /// Sends a frame of a message: its first where none is open, else its next; `fin` ends the message.
+    /// Sends a frame of a message: its first frame where no message is open, else its next. `fin` ends the message.
     ///
     /// # Errors
-    /// See [`Sender::fragment`](crate::Sender::fragment).
-    fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError>;
+    /// As [`send`](Self::send); [`SendError::MessageOpen`] where a message of another kind is open.
+    pub fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
+        self.link.open()?.fragment(&mut self.wire, kind, payload, fin)
+    }
 
-    /// Begins a data frame of `len` bytes, whose payload follows through [`write`](Self::write).
+    /// Begins a data frame of `len` bytes, whose payload follows through [`write`](Self::write). Until its last byte
+    /// nothing else can be sent. A handler that closes inside the frame ends the connection without a Close
+    /// ([`End::Abandoned`](crate::End::Abandoned)).
     ///
     /// # Errors
-    /// See [`Sender::begin`](crate::Sender::begin).
-    fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError>;
+    /// As [`fragment`](Self::fragment), but never [`SendError::TooLarge`]. [`SendError::Overrun`] for 2^63 bytes and
+    /// more.
+    pub fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
+        self.link.open()?.begin(&mut self.wire, kind, len, fin)
+    }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how much that was.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0
+    /// where the buffer is full.
     ///
     /// # Errors
-    /// See [`Sender::write`](crate::Sender::write).
-    fn write(&mut self, payload: &[u8]) -> Result<usize, SendError>;
+    /// [`SendError::Overrun`] where `payload` is longer than what the frame [lacks](Self::left); [`SendError::Closed`].
+    pub fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
+        self.link.open()?.write(&mut self.wire, payload)
+    }
 
-    /// Sends a message, or with `fin` unset the next part of one, in as many frames as it takes; `payload` is
-    /// advanced past what found room.
+    /// Sends a message, or with `fin` unset the next part of one, in as many frames as the room and
+    /// [`Config::largest_fragment`] ask for.
     ///
     /// # Errors
-    /// See [`Sender::stream`](crate::Sender::stream).
-    fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError>;
+    /// [`SendError::Blocked`] where `payload` did not find room; it has been advanced past what did, so call again with
+    /// what is left. Others as [`fragment`](Self::fragment), but never [`SendError::TooLarge`] unless an extension wants
+    /// more room than there ever is.
+    pub fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
+        let frames = self.link.open()?;
+        let largest = self.config.largest_fragment;
+        #[cfg(feature = "extension")]
+        if let Some(encoder) = &mut self.encoder {
+            if let Some(sent) = encoder.stream(frames, &mut self.wire, kind, payload, fin, largest) {
+                return sent;
+            }
+        }
+        frames.stream(&mut self.wire, kind, payload, fin, largest)
+    }
 
-    /// Sends a Ping.
+    /// Sends a chunk on as it came: text in as many frames as it takes, as a Close cannot stand inside of a frame should
+    /// the rest be no text; binary frame by frame, a long one of known length in pieces. An echo is nothing but this.
     ///
     /// # Errors
-    /// See [`Sender::ping`](crate::Sender::ping).
-    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;
-
-    /// Sends a Pong.
-    ///
-    /// # Errors
-    /// See [`Sender::pong`](crate::Sender::pong).
-    fn pong(&mut self, payload: &[u8]) -> Result<(), SendError>;
-
-    /// Begins the closing handshake, or answers the peer's Close.
-    ///
-    /// # Errors
-    /// See [`Sender::close`](crate::Sender::close).
-    fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError>;
-
-    /// Sends a chunk on as it came: text in as many frames as it takes, as a Close cannot stand inside of one
-    /// should the rest be no text; binary frame by frame, a long one of known length in pieces. An echo is
-    /// nothing but this.
-    ///
-    /// # Errors
-    /// [`Halt::Blocked`] with what was taken of the chunk: pass it on, and the rest is shown again. Others as
+    /// [`Halt::Blocked`] with the bytes of the chunk that were sent: return it, and the rest is shown again. Others as
     /// [`stream`](Self::stream) and [`begin`](Self::begin).
-    fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
+    pub fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
         let bytes = data.payload.bytes();
         let mut rest = bytes;
         let sent = if data.kind == Kind::Text {
@@ -99,225 +185,72 @@ pub trait Outbox {
     /// Copies `payload` into the open frame, and advances it past what found room.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] where that was not all. See [`Sender::write`](crate::Sender::write).
-    fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
+    /// [`SendError::Blocked`] where that was not all; others as [`write`](Self::write).
+    pub fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
         let n = self.write(payload)?;
         *payload = payload.get(n..).unwrap_or_default();
         if payload.is_empty() { Ok(()) } else { Err(SendError::Blocked) }
     }
 
-    /// Payload that the open frame still lacks.
-    fn left(&self) -> u64;
+    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is an event only where
+    /// [`Config::control`] says so; what is sent here has no deadline.
+    ///
+    /// # Errors
+    /// [`SendError::Blocked`], [`SendError::FrameOpen`], [`SendError::ControlTooLong`], [`SendError::Closed`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.link.open()?.ping(&mut self.wire, payload)
+    }
+
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for (RFC 6455 §5.5.3).
+    ///
+    /// # Errors
+    /// As [`ping`](Self::ping).
+    pub fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.link.open()?.pong(&mut self.wire, payload)
+    }
+
+    /// Sends a Close, which begins the closing handshake or answers the peer's. A reason needs a code and has at most 123
+    /// bytes. Nothing can be sent after it.
+    ///
+    /// # Errors
+    /// As [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
+    pub fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
+        self.link.close(&mut self.wire, code, reason)
+    }
+
+    /// Bytes of payload that the frame which was begun still lacks; 0 where none is open.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        self.link.frames.left()
+    }
 
     /// Whether a fragmented message has begun and not ended.
-    fn is_inside_message(&self) -> bool;
+    #[must_use]
+    pub const fn is_inside_message(&self) -> bool {
+        self.link.frames.is_inside_message()
+    }
 
     /// Whether neither a frame nor a message is open, so that a message may be sent.
-    fn is_free(&self) -> bool {
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
         self.left() == 0 && !self.is_inside_message()
     }
 
-    /// Bytes that the transmit buffer takes now.
-    fn room(&self) -> usize;
+    /// Bytes that the transmit buffer takes now, headers included.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.wire.room()
+    }
 
     /// Whether nothing waits to be written.
-    fn is_empty(&self) -> bool;
-}
-
-/// So that an outbox can be lent on, and be a `dyn Outbox`.
-impl<O: Outbox + ?Sized> Outbox for &mut O {
-    fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        (**self).send(kind, payload)
-    }
-
-    fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
-        (**self).fragment(kind, payload, fin)
-    }
-
-    fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
-        (**self).begin(kind, len, fin)
-    }
-
-    fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
-        (**self).write(payload)
-    }
-
-    fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
-        (**self).stream(kind, payload, fin)
-    }
-
-    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        (**self).ping(payload)
-    }
-
-    fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        (**self).pong(payload)
-    }
-
-    fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
-        (**self).close(code, reason)
-    }
-
-    fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
-        (**self).relay(data)
-    }
-
-    fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
-        (**self).write_all(payload)
-    }
-
-    fn left(&self) -> u64 {
-        (**self).left()
-    }
-
-    fn is_inside_message(&self) -> bool {
-        (**self).is_inside_message()
-    }
-
-    fn room(&self) -> usize {
-        (**self).room()
-    }
-
-    fn is_empty(&self) -> bool {
-        (**self).is_empty()
-    }
-}
-
-/// Why a handler did not do all that it was called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// No room to send: call again when the transport has taken something. Of an event's payload the first
-    /// `taken` bytes are done with. Where nothing waits to be written there is nothing to wait for, and the
-    /// connection is closed with 1011.
-    Blocked {
-        /// Bytes that are not to be shown again.
-        taken: usize,
-    },
-    /// Close the connection.
-    Close(CloseCode, &'static str),
-    /// The connection is closing already, and nothing can be sent: not worth a word.
-    Closing,
-}
-
-impl Halt {
-    /// What an error means after `taken` bytes of an event's payload were dealt with.
     #[must_use]
-    pub fn after(error: SendError, taken: usize) -> Self {
-        match error {
-            SendError::Blocked => Self::Blocked { taken },
-            error => error.into(),
-        }
+    pub const fn is_empty(&self) -> bool {
+        self.wire.place.is_empty()
     }
 }
 
-impl From<SendError> for Halt {
-    /// So that `?` does what is wanted: an application that misuses the sender closes with 1011.
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Blocked => Self::Blocked { taken: 0 },
-            SendError::Closed => Self::Closing,
-            error => Self::Close(CloseCode::INTERNAL_ERROR, error.reason()),
-        }
-    }
-}
-
-/// A connection and its transmit buffer, for as long as something is sent.
-pub struct Outgoing<'a, 'b, 'c, R, X> {
-    pub(crate) connection: &'a mut Connection<'c, R, X>,
-    pub(crate) tx: &'a mut TransmitBuffer<'b>,
-}
-
-impl<'b, 'c, R: Role, X: Extension> Outgoing<'_, 'b, 'c, R, X> {
-    /// Both, as long as anything may be sent.
-    #[inline]
-    fn open(&mut self) -> Result<(&mut Connection<'c, R, X>, &mut TransmitBuffer<'b>), SendError> {
-        if self.connection.is_over() { Err(SendError::Closed) } else { Ok((self.connection, self.tx)) }
-    }
-}
-
-impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
-    /// The sending side, together with the buffer that it sends into.
-    #[inline]
-    pub fn outbox<'a, 'b>(&'a mut self, tx: &'a mut TransmitBuffer<'b>) -> Outgoing<'a, 'b, 'c, R, X> {
-        Outgoing { connection: self, tx }
-    }
-}
-
-impl<X: Extension> Outgoing<'_, '_, '_, Server, X> {
-    /// Counts `payload` as sent in the open frame without a copy: see [`Sender::direct`](crate::Sender::direct).
-    ///
-    /// # Errors
-    /// [`SendError::Overrun`], [`SendError::Closed`].
-    pub fn direct<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
-        self.open()?.0.sender.direct(payload)
-    }
-}
-
-impl<K: MaskingKey, X: Extension> Outgoing<'_, '_, '_, Client<K>, X> {
-    /// Masks `payload` and counts it as sent in the open frame without a copy: see
-    /// [`Sender::direct`](crate::Sender::direct).
-    ///
-    /// # Errors
-    /// [`SendError::Overrun`], [`SendError::Closed`].
-    pub fn direct<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
-        self.open()?.0.sender.direct(payload)
-    }
-}
-
-impl<R: Role, X: Extension> Outbox for Outgoing<'_, '_, '_, R, X> {
-    #[inline]
-    fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        let (Connection { sender, extension, .. }, tx) = self.open()?;
-        sender.send_with(extension, tx, kind, payload)
-    }
-
-    fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
-        let (connection, tx) = self.open()?;
-        connection.sender.fragment(tx, kind, payload, fin)
-    }
-
-    fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
-        let (connection, tx) = self.open()?;
-        connection.sender.begin(tx, kind, len, fin)
-    }
-
-    fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
-        let (connection, tx) = self.open()?;
-        connection.sender.write(tx, payload)
-    }
-
-    fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
-        let (Connection { sender, extension, receiver, .. }, tx) = self.open()?;
-        sender.stream_with(extension, tx, kind, payload, fin, receiver.config().largest_fragment)
-    }
-
-    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        let (connection, tx) = self.open()?;
-        connection.sender.ping(tx, payload)
-    }
-
-    fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        let (connection, tx) = self.open()?;
-        connection.sender.pong(tx, payload)
-    }
-
-    fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
-        self.connection.close(self.tx, code, reason)
-    }
-
-    fn left(&self) -> u64 {
-        self.connection.sender.left()
-    }
-
-    fn is_inside_message(&self) -> bool {
-        self.connection.sender.is_inside_message()
-    }
-
-    fn room(&self) -> usize {
-        self.tx.room()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tx.is_empty()
+impl fmt::Debug for Outbox<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("now", &self.now).field("room", &self.room()).finish_non_exhaustive()
     }
 }

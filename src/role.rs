@@ -2,13 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use crate::mask::mask;
+
 /// Which side of a connection this is: [`Server`] or [`Client`].
 pub trait Role: sealed::Sealed {
     /// Whether this is the server.
     const SERVER: bool;
-    /// A key for the next frame; `None` for a server, which must not mask.
+    /// What masks frames; `None` for a server, which must not mask.
     #[doc(hidden)]
-    fn masking_key(&mut self) -> Option<[u8; 4]>;
+    fn masker(&mut self) -> Option<&mut dyn sealed::Masker>;
 }
 
 /// The server: receives masked frames, sends unmasked ones.
@@ -41,7 +43,8 @@ impl<F: FnMut() -> [u8; 4]> MaskingKey for F {
 impl Role for Server {
     const SERVER: bool = true;
 
-    fn masking_key(&mut self) -> Option<[u8; 4]> {
+    #[inline]
+    fn masker(&mut self) -> Option<&mut dyn sealed::Masker> {
         None
     }
 }
@@ -49,13 +52,39 @@ impl Role for Server {
 impl<K: MaskingKey> Role for Client<K> {
     const SERVER: bool = false;
 
-    fn masking_key(&mut self) -> Option<[u8; 4]> {
-        Some(self.0.masking_key())
+    #[inline]
+    fn masker(&mut self) -> Option<&mut dyn sealed::Masker> {
+        Some(&mut self.0)
     }
 }
 
+impl<K: MaskingKey> sealed::Masker for K {
+    fn begin(&mut self, slot: &mut [u8], payload: &mut [u8]) -> [u8; 4] {
+        let key = self.masking_key();
+        if let Some(slot) = slot.first_chunk_mut() {
+            *slot = key;
+        }
+        mask(key, payload)
+    }
+
+    fn go_on(&mut self, key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
+        mask(key, payload)
+    }
+}
+
+pub(crate) use sealed::Masker;
+
 mod sealed {
     pub trait Sealed {}
+
+    /// Masks frames. The code for it stands behind this trait, so that a server links none of it.
+    pub trait Masker {
+        /// Writes a fresh key into `slot` and masks the beginning of a payload; the key for what follows.
+        fn begin(&mut self, slot: &mut [u8], payload: &mut [u8]) -> [u8; 4];
+        /// Masks the next part of a payload; the key for what follows.
+        fn go_on(&mut self, key: [u8; 4], payload: &mut [u8]) -> [u8; 4];
+    }
+
     impl Sealed for super::Server {}
     impl<K: super::MaskingKey> Sealed for super::Client<K> {}
 }

@@ -58,7 +58,7 @@ fn the_core_allocates_nothing() {
             panic!("no data");
         };
         let data = data.map(|span| rx.payload(span));
-        connection.outbox(&mut tx).relay(&data).unwrap();
+        connection.outbox(Instant::START, &mut tx).relay(&data).unwrap();
         assert_eq!(tx.pending(), b"\x81\x05Hello");
         tx.consume(7);
     }
@@ -118,7 +118,7 @@ impl Stream for &mut Endless {
 struct Echo(usize);
 
 impl Handler for Echo {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(data) = event {
             out.relay(&data)?;
             self.0 += 1;

@@ -175,7 +175,6 @@ fn what_is_in_the_outbox_leaves_in_one_write() {
         out.send(Kind::Binary, &[n]).unwrap();
     }
     assert_eq!(out.send(Kind::Binary, &[0; 2000]), Err(SendError::TooLarge));
-    drop(out);
     for n in 0..10 {
         assert_eq!(client.recv().unwrap(), Some(Message::from(vec![n])));
     }
@@ -269,16 +268,11 @@ impl Handler for Flood {
         Answer::Accept(Accept::default())
     }
 
-    fn event(
-        &mut self,
-        _: sansocket::Instant,
-        _: Event<Payload<'_>>,
-        _: &mut impl Outbox,
-    ) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 
-    fn writable(&mut self, _: sansocket::Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         loop {
             out.send(Kind::Binary, &[0; 500])?;
         }

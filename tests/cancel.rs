@@ -269,7 +269,7 @@ impl Handler for Echo {
         Answer::Accept(Accept::default())
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(data) = event {
             out.fragment(data.kind, &data.payload, data.end)?;
         }
@@ -303,11 +303,11 @@ struct Hello {
 }
 
 impl Handler for Hello {
-    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(out.send(Kind::Text, b"hello")?)
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(data) = event {
             self.heard.extend(data.payload.bytes());
             if data.end {

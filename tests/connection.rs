@@ -9,7 +9,7 @@ use common::*;
 use sansocket::handshake::{Answer, Request};
 use sansocket::{
     Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, Halt, Handler,
-    Kind, MIN_BUFFER, Next, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout,
+    Kind, MIN_BUFFER, Next, Outbox, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout,
     TransmitBuffer, Violation,
 };
 
@@ -305,7 +305,6 @@ fn a_frame_that_is_never_ended() {
     server.written();
     assert_eq!(server.feed(&[0xFF]), ["Shutdown", "Wait"]);
     assert_eq!(server.out().write(b"late"), Err(SendError::Closed));
-    assert_eq!(server.out().direct(b"late"), Err(SendError::Closed));
     assert_eq!(cause(&server.finish().1), "Violation - -");
     assert!(server.tx.is_empty());
 }
@@ -821,7 +820,7 @@ impl Handler for Failing {
         unreachable!("there is no handshake")
     }
 
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Err(self.0)
     }
 }
@@ -835,11 +834,11 @@ fn a_handler_that_fails() {
         let mut tx = TransmitBuffer::new(&mut tx).expect("enough");
         let mut connection = Connection::new(Server, &config, Instant::START);
         if open {
-            connection.outbox(&mut tx).begin(Kind::Binary, 9, true).expect("room");
+            connection.outbox(Instant::START, &mut tx).begin(Kind::Binary, 9, true).expect("room");
             tx.consume(usize::MAX);
         }
         if full {
-            while connection.outbox(&mut tx).ping(b"").is_ok() {}
+            while connection.outbox(Instant::START, &mut tx).ping(b"").is_ok() {}
         }
         let mut driver = Driver::new(connection, None);
         rx.feed(&Server::incoming(TEXT, b"x"));
@@ -860,7 +859,7 @@ fn a_handler_that_fails() {
         panic!("it does not end")
     }
     fn connection_is_waiting(driver: &Driver<'_, Server>) -> bool {
-        driver.connection().sender().is_closed()
+        driver.connection().state() == State::Closing
     }
     let halt = Halt::Close(CloseCode::SERVICE_RESTART, "update");
     let (sent, end) = run(false, false, halt);
@@ -899,7 +898,7 @@ fn echo<R: Role, X: Extension>(
 ) -> Result<(), SendError> {
     while let Step::Event(event) = connection.receive(Instant::START, rx, tx) {
         if let Event::Data(data) = event {
-            connection.outbox(tx).fragment(data.kind, &data.payload, data.end)?;
+            connection.outbox(Instant::START, tx).fragment(data.kind, &data.payload, data.end)?;
         }
     }
     Ok(())

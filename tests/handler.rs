@@ -29,7 +29,7 @@ struct Probe<F> {
     closed: Vec<(Cause, String)>,
 }
 
-impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> Probe<F> {
+impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Probe<F> {
     fn new(act: F) -> Self {
         Self { act, deadline: None, calls: vec![], closed: vec![] }
     }
@@ -39,7 +39,7 @@ impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Resul
         name: &'static str,
         now: Instant,
         call: Call<'_>,
-        out: &mut impl Outbox,
+        out: &mut Outbox<'_>,
     ) -> Result<(), Halt> {
         assert!(self.closed.is_empty(), "{name} after closed");
         self.calls.push(name);
@@ -51,22 +51,25 @@ impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Resul
     }
 }
 
-impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> Handler
+impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Handler
     for Probe<F>
 {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         accept(request)
     }
 
-    fn opened(&mut self, now: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         self.call("opened", now, Call::Opened, out)
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         self.call("event", now, Call::Event(event), out)
     }
 
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         self.call("writable", now, Call::Writable, out)
     }
 
@@ -74,7 +77,8 @@ impl<F: FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Resul
         self.deadline
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         assert!(self.deadline.is_some_and(|at| at <= now), "too early");
         self.call("timer", now, Call::Timer, out)
     }
@@ -235,7 +239,7 @@ fn blocked_with_nothing_to_wait_for_is_a_mistake() {
         let mut drive = Drive::new(
             &mut memory,
             &config,
-            Probe::new(|now, call, deadline: &mut Option<Instant>, _: &mut dyn Outbox| {
+            Probe::new(|now, call, deadline: &mut Option<Instant>, _: &mut Outbox<'_>| {
                 let here = match call {
                     Call::Opened => {
                         *deadline = Some(now.after(SECOND));
@@ -266,10 +270,10 @@ fn blocked_with_nothing_to_wait_for_is_a_mistake() {
 #[allow(clippy::type_complexity, reason = "said once")]
 fn halting(
     at: &'static str,
-    mut halt: impl FnMut(&mut dyn Outbox) -> Result<(), Halt>,
-) -> Probe<impl FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> {
+    mut halt: impl FnMut(&mut Outbox<'_>) -> Result<(), Halt>,
+) -> Probe<impl FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> {
     let mut done = false;
-    Probe::new(move |now: Instant, call: Call<'_>, deadline: &mut Option<Instant>, out: &mut dyn Outbox| {
+    Probe::new(move |now: Instant, call: Call<'_>, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| {
         let name = match call {
             Call::Opened => {
                 *deadline = Some(now.after(SECOND));
@@ -348,7 +352,7 @@ fn a_halt_closes_where_there_is_no_room_for_it_yet() {
 fn a_misused_sender_closes_with_1011() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
-    type Mistake = fn(&mut dyn Outbox) -> Result<(), Halt>;
+    type Mistake = fn(&mut Outbox<'_>) -> Result<(), Halt>;
     let mistakes: [(&str, Mistake); 5] = [
         ("frame too large to send", |out| Ok(out.send(Kind::Text, &[b'x'; 139])?)),
         ("control frame too long", |out| Ok(out.ping(&[0; 126])?)),
@@ -365,7 +369,7 @@ fn a_misused_sender_closes_with_1011() {
         assert_eq!(drive.handler.closed.len(), 1);
     }
     // A message that is open: the Close goes between its fragments.
-    let open = |out: &mut dyn Outbox| {
+    let open = |out: &mut Outbox<'_>| {
         out.fragment(Kind::Text, b"begun", false)?;
         Ok(out.send(Kind::Binary, b"")?)
     };
@@ -379,7 +383,7 @@ fn a_misused_sender_closes_with_1011() {
 fn a_frame_that_is_abandoned_ends_the_connection() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
-    let abandon = |out: &mut dyn Outbox| {
+    let abandon = |out: &mut Outbox<'_>| {
         out.begin(Kind::Binary, 10, true)?;
         out.write(b"half ")?;
         Ok(out.send(Kind::Text, b"something else")?)
@@ -402,7 +406,7 @@ fn the_timer_comes_at_its_deadline() {
     let mut drive = Drive::new(
         &mut memory,
         &config,
-        Probe::new(|now, call, deadline: &mut Option<Instant>, out: &mut dyn Outbox| {
+        Probe::new(|now, call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| {
             match call {
                 Call::Opened => *deadline = Some(now.after(SECOND)),
                 Call::Timer => {
@@ -441,7 +445,7 @@ fn a_timer_that_is_blocked_comes_again_and_one_that_stands_does_not_spin() {
         let mut drive = Drive::new(
             &mut memory,
             &config,
-            Probe::new(|now, call, deadline: &mut Option<Instant>, out: &mut dyn Outbox| {
+            Probe::new(|now, call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| {
                 match call {
                     Call::Opened => *deadline = Some(now.after(SECOND)),
                     Call::Timer if stands => {}
@@ -559,7 +563,7 @@ fn closed_comes_once_and_last_with_cause_and_reason() {
         let mut drive = Drive::new(
             &mut memory,
             &config,
-            Probe::new(|_, call, _: &mut Option<Instant>, out: &mut dyn Outbox| match call {
+            Probe::new(|_, call, _: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
                 Call::Event(Event::Data(data)) if *data.payload == *b"close" => {
                     Err(Halt::Close(CloseCode::new(4000).unwrap(), "enough"))
                 }

@@ -39,7 +39,7 @@ impl Ticks {
 }
 
 impl Handler for Ticks {
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 
@@ -47,7 +47,8 @@ impl Handler for Ticks {
         (self.count < self.most).then_some(self.next)
     }
 
-    fn timer(&mut self, now: Instant, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         assert!(self.next <= now, "too early");
         self.count += 1;
         self.next = self.next.after(INTERVAL);
@@ -201,12 +202,12 @@ struct Probe<F> {
     calls: Vec<Call>,
 }
 
-impl<F: FnMut(Call, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> Probe<F> {
+impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Probe<F> {
     fn new(act: F) -> Self {
         Self { act, deadline: None, calls: vec![] }
     }
 
-    fn call(&mut self, call: Call, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn call(&mut self, call: Call, out: &mut Outbox<'_>) -> Result<(), Halt> {
         self.calls.push(call);
         (self.act)(call, &mut self.deadline, out)
     }
@@ -216,17 +217,17 @@ impl<F: FnMut(Call, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> 
     }
 }
 
-impl<F: FnMut(Call, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> Handler for Probe<F> {
-    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Handler for Probe<F> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         self.call(Call::Opened, out)
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { panic!("{event:?}") };
         self.call(Call::Event(data.offset, data.payload.len()), out)
     }
 
-    fn writable(&mut self, _: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         self.call(Call::Writable, out)
     }
 
@@ -234,7 +235,7 @@ impl<F: FnMut(Call, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt>> 
         self.deadline
     }
 
-    fn timer(&mut self, _: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         self.call(Call::Timer, out)
     }
 
@@ -249,7 +250,7 @@ fn a_deadline_that_any_call_moves_into_the_past_is_due() {
     for mover in [Call::Opened, Call::Writable, Call::Event(0, 1)] {
         let (mut driver, mut rx, mut tx) = driver(&config);
         let now = at(1_000);
-        let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut dyn Outbox| {
+        let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut Outbox<'_>| {
             if call == mover {
                 *deadline = Some(at(900));
             } else if call == Call::Timer {
@@ -269,7 +270,7 @@ fn a_deadline_that_any_call_moves_into_the_past_is_due() {
 fn a_deadline_that_an_event_moves_is_due_before_the_next_event() {
     let config = Config::new();
     let (mut driver, mut rx, mut tx) = driver(&config);
-    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut dyn Outbox| {
+    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut Outbox<'_>| {
         *deadline = matches!(call, Call::Event(..)).then_some(at(1_000));
         Ok(())
     });
@@ -284,7 +285,7 @@ fn a_deadline_that_an_event_moves_is_due_before_the_next_event() {
 fn a_deadline_that_an_event_moves_is_due_although_the_last_one_stands() {
     let config = Config::new();
     let (mut driver, mut rx, mut tx) = driver(&config);
-    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut dyn Outbox| {
+    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, _: &mut Outbox<'_>| {
         match call {
             Call::Opened => *deadline = Some(at(900)),
             Call::Event(..) => *deadline = Some(at(950)),
@@ -302,7 +303,7 @@ fn a_deadline_that_an_event_moves_is_due_although_the_last_one_stands() {
 fn a_deadline_that_a_blocked_event_moves_is_due_and_does_not_spin() {
     let config = Config::new();
     let (mut driver, mut rx, mut tx) = driver(&config);
-    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut dyn Outbox| match call {
+    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
         Call::Event(..) => {
             *deadline = Some(at(900));
             while out.send(Kind::Binary, &[0; 10]).is_ok() {}
@@ -330,7 +331,7 @@ fn a_timer_that_found_no_room_goes_before_events_that_use_all_of_it() {
     let config = Config::new();
     let (mut driver, mut rx, mut tx) = driver(&config);
     let sent = Cell::new(0);
-    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut dyn Outbox| match call {
+    let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
         Call::Opened => {
             *deadline = Some(at(900));
             Ok(())
@@ -364,7 +365,7 @@ fn a_failed_transport_calls_closed_alone() {
         [None, Some(Call::Opened), Some(Call::Event(0, 1)), Some(Call::Writable), Some(Call::Timer)]
     {
         let (mut driver, mut rx, mut tx) = driver(&config);
-        let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut dyn Outbox| {
+        let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| {
             *deadline = Some(at(900));
             if Some(call) == blocked {
                 while out.send(Kind::Binary, &[0; 10]).is_ok() {}
@@ -391,7 +392,7 @@ fn a_failed_transport_calls_closed_alone() {
 fn closed_is_not_called_for_a_connection_that_was_not_opened() {
     let config = Config::new();
     let (mut driver, mut rx, mut tx) = driver(&config);
-    let mut probe = Probe::new(|_, _: &mut Option<Instant>, _: &mut dyn Outbox| Ok(()));
+    let mut probe = Probe::new(|_, _: &mut Option<Instant>, _: &mut Outbox<'_>| Ok(()));
     rx.feed(&masked(0x82, b"x"));
     driver.reset();
     for _ in 0..2 {
@@ -407,7 +408,7 @@ fn more_taken_than_there_is_leaves_the_offset_inside_the_frame() {
     config.delivery = Delivery::Chunks;
     for taken in [2, 3, 4, usize::MAX - 1, usize::MAX] {
         let (mut driver, mut rx, mut tx) = driver(&config);
-        let mut probe = Probe::new(|call, _: &mut Option<Instant>, out: &mut dyn Outbox| match call {
+        let mut probe = Probe::new(|call, _: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
             Call::Event(0, 3) => {
                 out.ping(&[])?;
                 Err(Halt::Blocked { taken })

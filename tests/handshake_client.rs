@@ -609,12 +609,8 @@ fn every_byte_of_an_answer_replaced_by_every_other() {
 fn a_client_and_a_server_of_ours() {
     let config = Config::new();
     let protocols = &["b", "a"];
-    for (offer, index, name) in [
-        (&["a", "b"][..], Some(0), Some("b")),
-        (&["x", "a"], Some(1), Some("a")),
-        (&["x"], None, None),
-        (&[], None, None),
-    ] {
+    for (offer, name) in [(&["a", "b"][..], Some("b")), (&["x", "a"], Some("a")), (&["x"], None), (&[], None)]
+    {
         for size in [1, 13, 140] {
             let headers = &[("Origin", "http://[::1]:8080")];
             let ask = Connect { protocols: offer, headers, ..connect("ws://[::1]:8080/chat?x=y") };
@@ -647,7 +643,7 @@ fn a_client_and_a_server_of_ours() {
                     opened = Some(protocol);
                 }
             }
-            assert_eq!((opened, client.done), (Some(index), Some(ClientStep::Open(name))));
+            assert_eq!((opened, client.done), (Some(name), Some(ClientStep::Open(name))));
         }
     }
 }

@@ -928,7 +928,7 @@ fn a_connection_is_adopted() {
     let (pipe, peer) = World::<App>::pipe();
     let script = world.hub.application().script(echo());
     let mut peer = peer;
-    peer.id = world.hub.adopt(world.now, pipe, address(), script, Some(0)).unwrap_or_else(|_| panic!());
+    peer.id = world.hub.adopt(world.now, pipe, address(), script, Some("chat")).unwrap_or_else(|_| panic!());
     let peer = world.know(peer);
     world.handle.send(peer.id, Message::text("welcome")).unwrap();
     world.settle();
@@ -976,9 +976,8 @@ fn a_transport_that_takes_nothing_for_ever_has_failed() {
     impl sansocket::Handler for Nothing {
         fn event(
             &mut self,
-            _: sansocket::Instant,
             _: Event<sansocket::Payload<'_>>,
-            _: &mut impl sansocket::Outbox,
+            _: &mut sansocket::Outbox<'_>,
         ) -> Result<(), Halt> {
             Ok(())
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use pipe::*;
 use sansocket::handshake::{Accept, Answer, Fault, Origin, Refusal, Rejection, Request, Response};
-use sansocket::hub::{AnyHandler, Application, Capacity, Choice, Client, Page, Routes, Settings};
-use sansocket::{Config, Event, Halt, Handler, Instant, Outbox, Payload};
+use sansocket::hub::{Application, Capacity, Choice, Client, Page, Routes, Settings};
+use sansocket::{Config, Event, Halt, Handler, Outbox, Payload};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -43,7 +43,7 @@ fn noted() -> Vec<String> {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 }
@@ -55,10 +55,10 @@ struct App {
 }
 
 impl Application<Pipe> for App {
-    type Handler = AnyHandler;
+    type Handler = Box<dyn Handler + Send>;
 
-    fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, AnyHandler> {
-        let handler = AnyHandler::new(Quiet);
+    fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
+        let handler = Box::new(Quiet);
         match request.path() {
             "/401" => Choice::Answer(Answer::Respond(Response::text(401, ""))),
             "/page" => Choice::Page(Page::text(200, "")),

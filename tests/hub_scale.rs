@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pipe::*;
 use proptest::prelude::*;
 use sansocket::hub::{Capacity, ClientState, Control, Id, Message, Page, Routes, Settings};
-use sansocket::{CloseCode, Config, Event, Halt, Handler, Instant, Outbox, Payload};
+use sansocket::{CloseCode, Config, Event, Halt, Handler, Outbox, Payload};
 
 /// Sessions that one turn of the hub concerns.
 const ROUND: usize = 256;
@@ -325,7 +325,7 @@ fn pages() -> World<Routes<Pipe>> {
 struct Quick;
 
 impl Handler for Quick {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         match event {
             Event::Data(data) => out.relay(&data),
             _ => Ok(()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pipe::*;
 use sansocket::handshake::Accept;
 use sansocket::hub::{Capacity, Page, Routes, Settings};
-use sansocket::{CloseCode, Config, Event, Halt, Handler, Instant, Outbox, Payload};
+use sansocket::{CloseCode, Config, Event, Halt, Handler, Outbox, Payload};
 
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings::default();
@@ -20,7 +20,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ impl<'b> Board<'b> {
             match self.connection.poll(now, &mut self.rx, &mut self.tx) {
                 Step::Event(Event::Data(data)) => {
                     let data = data.map(|span| self.rx.payload(span));
-                    self.connection.outbox(&mut self.tx).relay(&data).unwrap();
+                    self.connection.outbox(START, &mut self.tx).relay(&data).unwrap();
                 }
                 Step::Event(_) => {}
                 step => return step,
@@ -70,10 +70,10 @@ fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
 fn a_long_frame_that_is_read_slowly_goes_on() {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(&mut board.tx).begin(Kind::Binary, 1 << 30, true).unwrap();
+    board.connection.outbox(START, &mut board.tx).begin(Kind::Binary, 1 << 30, true).unwrap();
     // The peer says nothing for an hour, but takes a little every ten seconds.
     for seconds in (0..3600).step_by(10) {
-        let _ = board.connection.outbox(&mut board.tx).write(&[0; 500]).unwrap();
+        let _ = board.connection.outbox(START, &mut board.tx).write(&[0; 500]).unwrap();
         assert!(matches!(board.poll(at(seconds)), Step::Wait { .. }), "at {seconds} s");
         board.tx.consume(400);
     }
@@ -83,8 +83,8 @@ fn a_long_frame_that_is_read_slowly_goes_on() {
 fn a_close_behind_much_else_has_its_time_from_there() {
     let (mut rx, mut tx) = ([0; 1024], [0; 65_536]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(&mut board.tx).send(Kind::Binary, &[0; 60_000]).unwrap();
-    board.connection.outbox(&mut board.tx).close(Some(CloseCode::NORMAL), "").unwrap();
+    board.connection.outbox(START, &mut board.tx).send(Kind::Binary, &[0; 60_000]).unwrap();
+    board.connection.outbox(START, &mut board.tx).close(Some(CloseCode::NORMAL), "").unwrap();
     for second in 0.. {
         assert!(matches!(board.poll(at(second)), Step::Wait { .. }), "at {second} s");
         board.tx.consume(5_000);
@@ -98,7 +98,7 @@ fn a_close_behind_much_else_has_its_time_from_there() {
 fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(&mut board.tx).send(Kind::Binary, &[0; 136]).unwrap();
+    board.connection.outbox(START, &mut board.tx).send(Kind::Binary, &[0; 136]).unwrap();
     board.rx.feed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
     board.rx.fill(0);
     assert!(matches!(board.poll(START), Step::Wait { .. }));
@@ -115,11 +115,11 @@ fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
 struct Stream;
 
 impl Handler for Stream {
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 
-    fn writable(&mut self, _: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let len = out.room().saturating_sub(if out.room() > 127 { 4 } else { 2 });
         Ok(out.send(Kind::Binary, &[0; 200][..len])?)
     }
@@ -225,7 +225,7 @@ struct Failing {
 }
 
 impl Handler for Failing {
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if self.begin {
             out.begin(Kind::Binary, 10, true)?;
         } else {

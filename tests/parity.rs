@@ -126,7 +126,7 @@ fn rfc_1_3_at_every_split() {
             let mut drive = Drive::new(&mut memory, &config, App::new(accept));
             pieces.iter().for_each(|piece| drive.send(piece));
             assert_eq!(drive.taken().escape_ascii().to_string(), answer.escape_ascii().to_string());
-            assert_eq!(drive.handler.opened, [Some(0)]);
+            assert_eq!(drive.handler.opened, [Some("chat".to_owned())]);
             drive.finish();
             assert_eq!(drive.handler.closed.len(), 1);
         }
@@ -291,7 +291,7 @@ fn h09_subprotocols_in_the_servers_order() {
     let decide = |_: &Request<'_>| Answer::Accept(Accept { protocols, ..Accept::default() });
     let mut drive = Drive::new(&mut memory, &config, App::new(decide));
     drive.open(&upgrade("/", &["Sec-WebSocket-Protocol: x, chat"]));
-    assert_eq!(drive.handler.opened, [Some(1)]);
+    assert_eq!(drive.handler.opened, [Some("chat".to_owned())]);
 }
 
 #[test]

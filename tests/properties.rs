@@ -6,8 +6,8 @@ use common::*;
 use proptest::prelude::*;
 use sansocket::frame::{Header, MAX_HEADER, OpCode, Rsv, Rules};
 use sansocket::{
-    Cause, Config, Control, Delivery, End, Kind, MIN_BUFFER, Outbox, Receiver, Role, SendError, Sender,
-    Server, State, TransmitBuffer, Utf8, Violation, mask,
+    Cause, Config, Control, Delivery, End, Kind, MIN_BUFFER, Receiver, Role, SendError, Sender, Server,
+    State, TransmitBuffer, Utf8, Violation, mask,
 };
 
 fn cases(cases: u32) -> ProptestConfig {

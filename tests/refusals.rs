@@ -28,7 +28,7 @@ impl<D: Fn(&Request<'_>) -> Answer<'static>> Handler for App<D> {
         self.refused.push((request.map(|request| request.path().to_owned()), *refusal));
     }
 
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use drive::{RFC_KEY, frame, masked, request, upgrade};
 use sansocket::adapter::mio::TcpSocket;
 use sansocket::handshake::{Accept, Answer, Origin, Request};
 use sansocket::hub::{Capacity, Client, Failed, Message, Page, Routes, Settings, Socket};
-use sansocket::{Cause, CloseCode, Control, Data, End, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+use sansocket::{Cause, CloseCode, Control, Data, End, Event, Halt, Handler, Kind, Outbox, Payload};
 use served::{PATIENCE, Served, config};
 use tungstenite::Message as Theirs;
 
@@ -24,7 +24,7 @@ use tungstenite::Message as Theirs;
 struct Says(String);
 
 impl Handler for Says {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(Data { end: true, .. }) = event {
             out.send(Kind::Text, self.0.as_bytes())?;
         }
@@ -113,11 +113,11 @@ impl Handler for Agreed {
         Answer::Accept(Accept { protocols: self.0, ..Accept::default() })
     }
 
-    fn opened(&mut self, _: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(out.send(Kind::Text, format!("{protocol:?}").as_bytes())?)
     }
 
-    fn event(&mut self, _: Instant, _: Event<Payload<'_>>, _: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         Ok(())
     }
 }
@@ -134,22 +134,25 @@ fn h09_each_route_has_its_subprotocols() {
     // ESP-IDF truncates the list near 49 characters.
     let long = format!("Sec-WebSocket-Protocol: {}mqtt, chat, echo", "a-long-name, ".repeat(20));
     for (path, lines, agreed) in [
-        ("/chat", vec!["Sec-WebSocket-Protocol: chat, echo"], Some((0, "echo"))),
-        ("/chat", vec!["Sec-WebSocket-Protocol: chat"], Some((1, "chat"))),
-        ("/chat", vec!["Sec-WebSocket-Protocol: mqtt", "Sec-WebSocket-Protocol: chat"], Some((1, "chat"))),
+        ("/chat", vec!["Sec-WebSocket-Protocol: chat, echo"], Some("echo")),
+        ("/chat", vec!["Sec-WebSocket-Protocol: chat"], Some("chat")),
+        ("/chat", vec!["Sec-WebSocket-Protocol: mqtt", "Sec-WebSocket-Protocol: chat"], Some("chat")),
         ("/chat", vec!["Sec-WebSocket-Protocol: mqtt, Echo, never asked"], None),
-        ("/chat", vec![&long], Some((0, "echo"))),
+        ("/chat", vec![&long], Some("echo")),
         ("/chat", vec![], None),
-        ("/must", vec![&long], Some((0, "echo"))),
-        ("/own", vec![&long], Some((0, "mqtt"))),
+        ("/must", vec![&long], Some("echo")),
+        ("/own", vec![&long], Some("mqtt")),
         ("/none", vec![&long], None),
     ] {
         let mut peer = served.dial();
         peer.write(upgrade(path, &lines));
         let answer = peer.head();
-        let name = agreed.map(|(_, name)| name);
-        assert_eq!((answer.status, answer.field("Sec-WebSocket-Protocol")), (101, name), "{path} {lines:?}");
-        assert_eq!(peer.frame(), frame(true, 1, format!("{:?}", agreed.map(|(place, _)| place))));
+        assert_eq!(
+            (answer.status, answer.field("Sec-WebSocket-Protocol")),
+            (101, agreed),
+            "{path} {lines:?}"
+        );
+        assert_eq!(peer.frame(), frame(true, 1, format!("{:?}", agreed)));
         peer.close();
     }
     for lines in [&[][..], &["Sec-WebSocket-Protocol: mqtt"]] {
@@ -255,7 +258,7 @@ fn h12_a_hook_that_panics_ends_its_session_only() {
 struct Greets(&'static str);
 
 impl Handler for Greets {
-    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         out.send(Kind::Text, b"hello")?;
         match self.0 {
             "close" => Ok(out.close(Some(CloseCode::new(4000).unwrap()), "goodbye")?),
@@ -264,7 +267,7 @@ impl Handler for Greets {
         }
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
     }
 }
@@ -617,7 +620,7 @@ impl Session {
 }
 
 impl Handler for Session {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
         self.told.send(format!("{} {} {} {}", self.path, self.query, data.offset, data.left)).unwrap();
         if data.end {
@@ -862,7 +865,7 @@ fn a_broadcast_reaches_one_route_or_a_room() {
 struct Controls;
 
 impl Handler for Controls {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         match event {
             Event::Data(data) => out.relay(&data)?,
             Event::Ping(_) => out.pong(b"by hand")?,
@@ -918,7 +921,7 @@ fn h09_each_route_has_its_limits() {
 struct Fails(Sender<End>);
 
 impl Handler for Fails {
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
         match data.payload.bytes() {
             b"halt" => Err(Halt::Close(CloseCode::new(4321).unwrap(), "failed")),

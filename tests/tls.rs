@@ -18,8 +18,7 @@ use sansocket::adapter::Buffers;
 use sansocket::blocking::{Error, NetStream, SystemKeys, WebSocket, serve};
 use sansocket::handshake::{Address, Connect};
 use sansocket::{
-    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Instant as Moment, Kind, Message, Outbox,
-    Outcome, Payload,
+    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Kind, Message, Outbox, Outcome, Payload,
 };
 
 /// Echoes, and keeps how it ended.
@@ -27,7 +26,7 @@ use sansocket::{
 struct Echo(Option<Cause>);
 
 impl Handler for Echo {
-    fn event(&mut self, _: Moment, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(data) = event {
             out.relay(&data)?;
         }

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Write};
 
-use sansocket::{Config, Connection, Event, Instant, Outbox, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 /// Bytes of a receive buffer; one for a frame of this payload is longer by the header.
@@ -93,7 +93,7 @@ impl End {
         while let Step::Event(Event::Data(data)) = connection.receive(NOW, rx, tx) {
             messages += 1;
             if ECHO {
-                connection.outbox(tx).send(data.kind, &data.payload).unwrap();
+                connection.outbox(NOW, tx).send(data.kind, &data.payload).unwrap();
             } else {
                 black_box(data.payload.bytes());
             }

@@ -114,7 +114,7 @@ impl<D: Device> Dashboard<D> {
     }
 
     /// Says what is to be said and finds room.
-    fn speak(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn speak(&mut self, now: Instant, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if self.hello {
             send(out, |line| hello(&self.device, line))?;
             self.hello = false;
@@ -173,13 +173,15 @@ impl<D: Device> Handler for Dashboard<D> {
         }
     }
 
-    fn opened(&mut self, now: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         self.next = now;
         self.look = D::POLL.map(|poll| now.after(poll));
         self.speak(now, out)
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         if let Event::Data(data) = event {
             if data.kind == Kind::Text && data.start && data.end {
                 self.obey(now, data.payload.bytes());
@@ -188,7 +190,8 @@ impl<D: Device> Handler for Dashboard<D> {
         later(self.speak(now, out))
     }
 
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         later(self.speak(now, out))
     }
 
@@ -196,7 +199,8 @@ impl<D: Device> Handler for Dashboard<D> {
         self.look.into_iter().chain([self.next]).min()
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         // Those that were missed are left out, but counted.
         while self.next <= now {
             self.next = self.next.after(self.interval);
@@ -255,7 +259,7 @@ impl Write for Line {
     }
 }
 
-fn send(out: &mut impl Outbox, write: impl FnOnce(&mut Line) -> fmt::Result) -> Result<(), Halt> {
+fn send(out: &mut Outbox<'_>, write: impl FnOnce(&mut Line) -> fmt::Result) -> Result<(), Halt> {
     let mut line = Line { bytes: [0; 400], len: 0 };
     if write(&mut line).is_err() {
         return Err(Halt::Close(CloseCode::INTERNAL_ERROR, "the names of the channels are too long"));

@@ -90,7 +90,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
         &mut self,
         now: Instant,
         data: &Data<Payload<'_>>,
-        out: &mut impl Outbox,
+        out: &mut Outbox<'_>,
     ) -> Result<(), Halt> {
         if data.start {
             self.mode = Mode::Undecided;
@@ -126,7 +126,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     }
 
     /// Echoes a chunk in parts of the same size, the last of a message excepted.
-    fn echo_parts(&mut self, data: &Data<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn echo_parts(&mut self, data: &Data<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let bytes = data.payload.bytes();
         let mut rest = bytes;
         loop {
@@ -177,14 +177,15 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         Answer::Accept(Accept { protocols, origin: self.origin, ..Accept::default() })
     }
 
-    fn opened(&mut self, _: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if self.route == Route::Auth {
             out.send(Kind::Text, WELCOME.as_bytes())?;
         }
         Ok(())
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         let Event::Data(data) = event else { return Ok(()) };
         if data.offset == 0 && !self.logged {
             let opcode = if data.start { data.kind as u8 + 1 } else { 0 };
@@ -205,7 +206,8 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         self.async_at.into_iter().chain(self.ping_at).min()
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         if !out.is_free() {
             // An echo is under way, and nothing may come between.
             self.ping_at = self.ping_at.map(|_| now.after(LATER));

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Control, Delivery, End, Instant, Kind, MIN_BUFFER, Outbox,
+    Cause, Client, CloseCode, Config, Connection, Control, Delivery, End, Instant, Kind, MIN_BUFFER,
     ReceiveBuffer, Role, SendError, Server, State, Step, TransmitBuffer,
 };
 use sansocket_fuzz::{Frame, Log, Script};
@@ -143,17 +143,17 @@ impl<'c, R: Role> Side<'c, R> {
         let outcome = match op & 15 {
             0 => {
                 let payload = self.payload(len(self, true));
-                let sent = self.connection.outbox(&mut self.tx).send(kind, &payload);
+                let sent = self.connection.outbox(Instant::START, &mut self.tx).send(kind, &payload);
                 sent.map(|()| self.note(kind, payload.len(), true))
             }
             1 => {
                 let payload = self.payload(len(self, fin));
-                let sent = self.connection.outbox(&mut self.tx).fragment(kind, &payload, fin);
+                let sent = self.connection.outbox(Instant::START, &mut self.tx).fragment(kind, &payload, fin);
                 sent.map(|()| self.note(kind, payload.len(), fin))
             }
             2 => {
                 let len = len(self, fin);
-                let begun = self.connection.outbox(&mut self.tx).begin(kind, len as u64, fin);
+                let begun = self.connection.outbox(Instant::START, &mut self.tx).begin(kind, len as u64, fin);
                 begun.map(|()| {
                     self.fin = fin;
                     self.note(kind, 0, fin && len == 0);
@@ -166,20 +166,20 @@ impl<'c, R: Role> Side<'c, R> {
             4 => {
                 let payload = self.payload(len(self, fin));
                 let mut rest = &payload[..];
-                let outcome = self.connection.outbox(&mut self.tx).stream(kind, &mut rest, fin);
+                let outcome = self.connection.outbox(Instant::START, &mut self.tx).stream(kind, &mut rest, fin);
                 let done = payload.len() - rest.len();
                 if done > 0 || outcome.is_ok() {
                     self.note(kind, done, fin && outcome.is_ok());
                 }
                 outcome
             }
-            5 => self.connection.outbox(&mut self.tx).ping(&PATTERN[..usize::from(op >> 4 & 7)]),
+            5 => self.connection.outbox(Instant::START, &mut self.tx).ping(&PATTERN[..usize::from(op >> 4 & 7)]),
             6 => {
-                self.connection.outbox(&mut self.tx).pong(&[b'.'; 126][..usize::from(script.byte()).min(126)])
+                self.connection.outbox(Instant::START, &mut self.tx).pong(&[b'.'; 126][..usize::from(script.byte()).min(126)])
             }
             7 => {
                 let code = CloseCode::new(1000 + u16::from(script.byte()));
-                self.connection.outbox(&mut self.tx).close(code, if fin { "bye" } else { "" })
+                self.connection.outbox(Instant::START, &mut self.tx).close(code, if fin { "bye" } else { "" })
             }
             8..=11 => {
                 self.deliver(script.byte().into(), peer);
@@ -198,7 +198,7 @@ impl<'c, R: Role> Side<'c, R> {
                 Ok(())
             }
         };
-        let out = self.connection.outbox(&mut self.tx);
+        let out = self.connection.outbox(Instant::START, &mut self.tx);
         match outcome {
             Err(SendError::Blocked) => assert!(!out.is_empty()),
             Err(SendError::FrameOpen) => assert!(out.left() > 0),
@@ -234,7 +234,7 @@ impl<'c, R: Role> Side<'c, R> {
 
     fn write(&mut self, len: usize) -> Result<(), SendError> {
         let payload = self.payload(len);
-        let mut out = self.connection.outbox(&mut self.tx);
+        let mut out = self.connection.outbox(Instant::START, &mut self.tx);
         if out.left() == 0 {
             return Ok(());
         }
@@ -271,12 +271,12 @@ impl<'c, R: Role> Side<'c, R> {
 
     /// Ends what was begun, then the connection.
     fn finish(&mut self) {
-        let out = self.connection.outbox(&mut self.tx);
+        let out = self.connection.outbox(Instant::START, &mut self.tx);
         if out.left() > 0 {
             let left = out.left() as usize;
             let _ = self.write(left);
         } else {
-            let _ = self.connection.outbox(&mut self.tx).close(Some(CloseCode::NORMAL), "");
+            let _ = self.connection.outbox(Instant::START, &mut self.tx).close(Some(CloseCode::NORMAL), "");
         }
     }
 

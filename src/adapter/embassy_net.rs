@@ -41,7 +41,7 @@ pub enum ServeError {
 pub async fn serve(
     socket: &mut TcpSocket<'_>,
     port: u16,
-    handler: &mut impl Handler,
+    handler: &mut (impl Handler + ?Sized),
     config: &Config,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, ServeError> {

@@ -48,7 +48,7 @@
 //!
 //! async fn run<R: Read, W: Write<Error = R::Error>>(
 //!     (reader, writer): (R, W),
-//!     handler: &mut impl Handler,
+//!     handler: &mut (impl Handler + ?Sized),
 //!     buffers: &mut Buffers<'_>,
 //! ) -> Result<Outcome, R::Error> {
 //!     serve(&mut Split::new(reader, Writer(writer), Time), handler, &Config::DEFAULT, buffers).await

@@ -118,7 +118,7 @@ impl<'b> Buffers<'b> {
 /// Cancel safety: where the future is dropped, the connection can only be dropped with it.
 pub async fn serve<T: Transport>(
     transport: &mut T,
-    handler: &mut impl Handler,
+    handler: &mut (impl Handler + ?Sized),
     config: &Config,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, T::Error> {
@@ -157,7 +157,7 @@ pub async fn serve<T: Transport>(
 pub async fn drive<T: Transport, R: Role, X: Extension>(
     transport: &mut T,
     driver: &mut Driver<'_, R, X>,
-    handler: &mut impl Handler,
+    handler: &mut (impl Handler + ?Sized),
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<Cause, T::Error> {

@@ -16,7 +16,7 @@ use crate::handshake::{
     ServerHandshake,
 };
 use crate::message::{Assembler, Storage};
-use crate::outbox::{Outbox, Outgoing};
+use crate::outbox::Outbox;
 use crate::role::{Client, MaskingKey, Role, Server};
 use crate::time::Instant;
 
@@ -68,9 +68,9 @@ pub enum Error<E> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 pub enum Accepted<'c, 'b, T> {
-    /// A connection, with the subprotocol at this place of
+    /// A connection, with the subprotocol that was agreed upon, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
-    WebSocket(WebSocket<'c, 'b, T, Server>, Option<usize>),
+    WebSocket(WebSocket<'c, 'b, T, Server>, Option<&'static str>),
     /// [`Answer::HandOver`]: the transport, and the request with what came behind it.
     HandOver(T, ReceiveBuffer<'b>),
 }
@@ -443,8 +443,8 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
 
     /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
     /// next [`read`](WebSocket::read), so that many small messages leave in one write.
-    pub fn outbox(&mut self) -> Outgoing<'_, 'b, 'c, R, crate::NoExtension> {
-        self.connection.outbox(&mut self.tx)
+    pub fn outbox(&mut self) -> Outbox<'_> {
+        self.connection.outbox(self.now, &mut self.tx)
     }
 
     /// The transport. What is written to it past the connection breaks the stream.
@@ -459,7 +459,7 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
 
     async fn when_there_is_room(
         &mut self,
-        mut send: impl FnMut(&mut Outgoing<'_, 'b, 'c, R, crate::NoExtension>) -> Result<(), SendError>,
+        mut send: impl FnMut(&mut Outbox<'_>) -> Result<(), SendError>,
     ) -> Result<(), Error<T::Error>> {
         loop {
             match send(&mut self.outbox()) {

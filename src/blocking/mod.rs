@@ -90,7 +90,7 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<'static, S, Server>, Err
 /// The stream's; the handler has been told by then that the connection is closed, if it was open.
 pub fn serve<S: Stream>(
     stream: S,
-    handler: &mut impl Handler,
+    handler: &mut (impl Handler + ?Sized),
     config: &Config,
     buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {

@@ -124,17 +124,9 @@ impl<'c, S: Stream> WebSocket<'c, S, Server> {
         buffers: Buffers<'static>,
         decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
     ) -> Result<Accepted<'c, S>, Error> {
-        let mut protocols: &[&str] = &[];
-        let decide = |request: &Request<'_>| {
-            let answer = decide(request);
-            if let Answer::Accept(accept) = &answer {
-                protocols = accept.protocols;
-            }
-            answer
-        };
         Ok(match ready(adapter::WebSocket::accept(Blocking::new(stream), config, buffers, decide))? {
             adapter::Accepted::WebSocket(socket, protocol) => {
-                Accepted::WebSocket(Self::over(socket, protocol.and_then(|n| protocols.get(n)).copied()))
+                Accepted::WebSocket(Self::over(socket, protocol))
             }
             adapter::Accepted::HandOver(transport, head) => {
                 Accepted::HandOver(transport.stream, head.filled().to_vec())
@@ -332,7 +324,7 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
 
     /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
     /// next [`read`](WebSocket::read), so that many small messages leave in one write.
-    pub fn outbox(&mut self) -> impl crate::Outbox {
+    pub fn outbox(&mut self) -> crate::Outbox<'_> {
         self.0.outbox()
     }
 }

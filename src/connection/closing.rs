@@ -2,39 +2,36 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Connection, Phase, Slot, Step};
-use crate::buffer::TransmitBuffer;
-use crate::cause::{Cause, End};
+use super::Step;
+use super::link::{Holds, Link, OurClose, PeerClose, Phase};
+use crate::cause::End;
 use crate::close::{CloseCode, MAX_REASON};
+use crate::config::Timeouts;
 use crate::error::{SendError, Violation};
-use crate::extension::Extension;
-use crate::role::Role;
+use crate::send::Wire;
 use crate::time::Instant;
 
-impl<R: Role, X: Extension> Connection<'_, R, X> {
+impl Link {
     pub(crate) fn close(
         &mut self,
-        tx: &mut TransmitBuffer<'_>,
+        wire: &mut Wire<'_>,
         code: Option<CloseCode>,
         reason: &str,
     ) -> Result<(), SendError> {
-        if self.is_over() {
-            return Err(SendError::Closed);
-        }
-        self.sender.close(tx, code, reason)?;
+        self.open()?.close(wire, code, reason)?;
         self.close_sent(code);
         Ok(())
     }
 
     /// The application has failed: closes as soon as there is room, without a reason if there is none now.
     /// Where a frame was begun and will not be finished, nothing can follow it, and the connection ends.
-    pub(crate) fn close_anyhow(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+    pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
         // Too long a reason is no reason to stay open.
         let reason = if reason.len() > MAX_REASON { "" } else { reason };
-        match self.close(tx, Some(code), reason) {
+        match self.close(wire, Some(code), reason) {
             Err(SendError::Blocked) => self.close_later(code),
             Err(SendError::FrameOpen) => {
-                self.owed = None;
+                self.withdraw();
                 self.end(End::Abandoned);
             }
             _ => {}
@@ -42,18 +39,31 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
     }
 
     /// Somebody else than the handler wants an end: the frame that it has open may be finished first.
-    pub(crate) fn close_soon(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+    pub(crate) fn close_soon(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
         if let Err(SendError::Blocked | SendError::FrameOpen | SendError::ControlTooLong) =
-            self.close(tx, Some(code), reason)
+            self.close(wire, Some(code), reason)
         {
             self.close_later(code);
         }
     }
 
     fn close_later(&mut self, code: CloseCode) {
-        self.owed = Some(Some(code));
-        self.stamped &= self.phase != Phase::Open;
-        self.phase = Phase::Closing;
+        self.ours = OurClose::Owed(Some(code));
+        self.begin_closing();
+        self.next = Instant::START;
+    }
+
+    /// The closing handshake has begun, if it had not before.
+    pub(super) fn begin_closing(&mut self) {
+        if self.is_open() {
+            self.enter(Phase::Closing);
+        }
+    }
+
+    /// A phase begins, and with it a wait for the peer.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = Instant::NEVER;
         self.next = Instant::START;
     }
 
@@ -62,23 +72,27 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         &mut self,
         now: Instant,
         ended: bool,
-        tx: &TransmitBuffer<'_>,
-        end: End,
-        shut: bool,
-    ) -> Step {
-        let late = now >= self.since.plus(self.receiver.config().timeouts.close);
-        let written = self.owed.is_none() && tx.is_empty();
+        wire: &Wire<'_>,
+        times: &Timeouts,
+    ) -> Option<Step> {
+        let (end, shut) = match self.phase {
+            Phase::Open(_) | Phase::Closing => return None,
+            Phase::Ending { end, shut } => (end, shut),
+            Phase::Closed(end) => return Some(Step::Closed(self.cause(end))),
+        };
+        let late = now >= self.since.plus(times.close);
+        let written = !self.owes_close() && wire.place.is_empty();
         // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
         // server to close the connection but MAY close the connection at any time" (§5.5.1)
-        if written && !shut && (R::SERVER || end != End::Clean || ended || late) {
+        if written && !shut && (!wire.is_masked() || end != End::Clean || ended || late) {
             self.phase = Phase::Ending { end, shut: true };
-            return Step::Shutdown;
+            return Some(Step::Shutdown);
         }
         if late || written && ended {
             self.phase = Phase::Closed(end);
-            return self.closed(end);
+            return Some(Step::Closed(self.cause(end)));
         }
-        Step::Wait { deadline: self.deadline(now).as_deadline() }
+        Some(Step::Wait { deadline: self.deadline(now, times).as_deadline() })
     }
 
     /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
@@ -90,34 +104,63 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
 
     /// A Close is to be sent, unless one was, or an open frame stands in its way for good.
     pub(super) fn owe(&mut self, code: CloseCode) {
-        self.owed = (!self.sender.is_closed() && self.sender.left() == 0).then_some(Some(code));
+        if !self.frames.is_closed() {
+            self.ours = if self.frames.left() == 0 { OurClose::Owed(Some(code)) } else { OurClose::None };
+        }
+    }
+
+    /// A Close that is owed has no way to leave any more.
+    pub(super) fn withdraw(&mut self) {
+        if let OurClose::Owed(_) = self.ours {
+            self.ours = OurClose::None;
+        }
     }
 
     pub(super) fn end(&mut self, end: End) {
-        self.phase = Phase::Ending { end, shut: false };
-        self.stamped = false;
+        self.enter(Phase::Ending { end, shut: false });
+    }
+
+    /// The transport failed: the connection has ended, whatever it was doing. Why it ended before stays.
+    pub(super) fn reset(&mut self) {
+        let end = match self.phase {
+            Phase::Closed(_) => return,
+            Phase::Ending { end, .. } => end,
+            Phase::Open(_) | Phase::Closing => End::Vanished,
+        };
+        self.phase = Phase::Closed(end);
+        self.withdraw();
         self.next = Instant::START;
     }
 
     /// Our Close is in the transmit buffer.
     pub(super) fn close_sent(&mut self, code: Option<CloseCode>) {
-        self.sent = code;
-        self.owed = None;
+        self.ours = OurClose::Sent(code);
         self.next = Instant::START;
-        if self.slot_use == Slot::Pong {
-            self.slot_use = Slot::Empty;
+        if self.slot.holds == Holds::Pong {
+            self.slot.holds = Holds::Nothing;
         }
-        if let Phase::Open | Phase::Closing = self.phase {
-            if self.receiver.is_closed() {
-                self.end(End::Clean);
-            } else {
-                self.phase = Phase::Closing;
-                self.stamped = false;
+        match (self.phase, self.theirs) {
+            (Phase::Open(_) | Phase::Closing, PeerClose::Received(_)) => self.end(End::Clean),
+            // The peer has all of its time from here.
+            (Phase::Open(_) | Phase::Closing, PeerClose::None) => {
+                self.enter(Phase::Closing);
             }
+            _ => {}
         }
     }
 
-    pub(super) fn closed(&self, end: End) -> Step {
-        Step::Closed(Cause { end, received: self.received, sent: self.sent })
+    /// The peer's Close was received.
+    pub(super) fn close_received(&mut self, code: Option<CloseCode>, reason: &[u8], answer: bool) {
+        self.theirs = PeerClose::Received(code);
+        self.store(Holds::Reason, reason);
+        match self.ours {
+            OurClose::Sent(_) => self.end(End::Clean),
+            // "the endpoint typically echos the status code it received"
+            OurClose::None if answer => {
+                self.ours = OurClose::Owed(code);
+                self.begin_closing();
+            }
+            OurClose::None | OurClose::Owed(_) => self.begin_closing(),
+        }
     }
 }

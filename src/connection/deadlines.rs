@@ -2,19 +2,64 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Connection, Phase, Probe, Slot};
-use crate::buffer::{Place, TransmitBuffer};
+use super::Step;
+use super::link::{Holds, Link, Phase, Probe};
+use crate::buffer::Place;
 use crate::cause::{End, Timeout};
 use crate::close::CloseCode;
+use crate::config::Timeouts;
 use crate::error::SendError;
-use crate::extension::Extension;
-use crate::role::Role;
+use crate::send::Wire;
 use crate::time::Instant;
 
-impl<R: Role, X: Extension> Connection<'_, R, X> {
+impl Link {
+    /// What does not depend on input. Gives a step where nothing is to be received any more.
+    pub(super) fn keep_house(
+        &mut self,
+        now: Instant,
+        ended: bool,
+        wire: &mut Wire<'_>,
+        times: &Timeouts,
+    ) -> Option<Step> {
+        // Neither time nor room changes what has ended.
+        if !matches!(self.phase, Phase::Closed(_)) {
+            self.pass_time(now, wire, times);
+        }
+        self.finish(now, ended, wire, times)
+    }
+
+    fn pass_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
+        let moved = wire.place.take_moved();
+        if moved || !self.writing {
+            self.wrote = now;
+        }
+        // What the peer is to answer, a Ping or a Close, may stand behind much else: it has time from there.
+        let behind = match self.phase {
+            Phase::Open(Probe::None) | Phase::Closed(_) => false,
+            Phase::Open(Probe::Stalled) => true,
+            Phase::Open(Probe::Sent) | Phase::Closing | Phase::Ending { .. } => !wire.place.is_empty(),
+        };
+        if moved && behind {
+            self.since = now;
+        }
+        self.writing = !wire.place.is_empty();
+        self.stamp(now);
+        self.check_time(now, wire, times);
+        // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
+        self.reply(wire);
+        self.writing = !wire.place.is_empty();
+        self.stamp(now);
+    }
+
+    /// The wait of a phase that no poll has seen begins now.
+    fn stamp(&mut self, now: Instant) {
+        if self.since == Instant::NEVER {
+            self.since = now;
+        }
+    }
+
     /// Lets deadlines pass, and sends a Ping where it is time for one.
-    pub(super) fn check_time(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) {
-        let times = &self.receiver.config().timeouts;
+    fn check_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
         if self.writing && now >= self.wrote.plus(times.write) {
             // Whatever the reason was before, it stays.
             let timeout = End::Timeout(Timeout::Write);
@@ -23,36 +68,43 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
             return;
         }
         match self.phase {
-            Phase::Open if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
-            Phase::Open if self.probe != Probe::None && now >= self.since.plus(times.pong) => {
+            Phase::Open(_) if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
+            Phase::Open(probe) if probe != Probe::None && now >= self.since.plus(times.pong) => {
                 self.give_up(Timeout::Pong);
             }
-            Phase::Open if self.probe != Probe::Sent && now >= self.heard.plus(times.ping) => {
-                match self.sender.ping(tx, &[]) {
+            Phase::Open(probe) if probe != Probe::Sent && now >= self.heard.plus(times.ping) => {
+                match self.frames.ping(wire, &[]) {
                     Ok(()) => self.probe(Probe::Sent, now),
                     // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
-                    Err(SendError::FrameOpen) if self.probe == Probe::None => self.probe(Probe::Stalled, now),
+                    Err(SendError::FrameOpen) if probe == Probe::None => self.probe(Probe::Stalled, now),
                     Err(_) => {}
                 }
             }
             Phase::Closing if now >= self.since.plus(times.close) => {
-                self.owed = None;
-                self.end(End::Timeout(Timeout::Close));
+                self.withdraw();
                 // This was the wait; there is no other.
-                self.stamped = true;
+                self.phase = Phase::Ending { end: End::Timeout(Timeout::Close), shut: false };
+                self.next = Instant::START;
             }
             _ => {}
         }
     }
 
+    /// Nothing is received in this poll, so that the peer's silence may be our own: it is waited for anew.
+    pub(super) fn excuse_silence(&mut self, now: Instant, times: &Timeouts) {
+        let pong = if self.is_probing() { self.since.plus(times.pong) } else { Instant::NEVER };
+        if self.is_open() && now >= self.heard.plus(times.idle).min(pong) {
+            self.heard = now;
+            self.phase = Phase::Open(Probe::None);
+        }
+    }
+
     /// The deadline for the adapter; and for us, whether `poll` may take the short way.
-    pub(super) fn schedule(&mut self, now: Instant) -> Option<Instant> {
-        let deadline = self.deadline(now);
+    pub(super) fn schedule(&mut self, now: Instant, times: &Timeouts) -> Option<Instant> {
+        let deadline = self.deadline(now, times);
         // A Ping that found no room is tried again at each poll.
-        let ping = self.heard.plus(self.receiver.config().timeouts.ping);
-        let pinged = self.probe != Probe::None || now < ping;
-        let quiet =
-            self.phase == Phase::Open && self.owed.is_none() && self.slot_use == Slot::Empty && pinged;
+        let pinged = self.is_probing() || now < self.heard.plus(times.ping);
+        let quiet = self.is_open() && self.slot.holds == Holds::Nothing && pinged;
         self.next = if quiet { deadline } else { Instant::START };
         deadline.as_deadline()
     }
@@ -63,25 +115,26 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         &mut self,
         now: Instant,
         place: &mut Place,
-        tx: &mut TransmitBuffer<'_>,
+        wire: &mut Wire<'_>,
+        times: &Timeouts,
     ) -> Option<Instant> {
         if core::mem::take(&mut place.fresh) {
             self.heard = now;
         }
-        if tx.take_moved() || !self.writing {
+        if wire.place.take_moved() || !self.writing {
             self.wrote = now;
         }
-        let writing = !tx.is_empty();
+        let writing = !wire.place.is_empty();
         if writing && !self.writing {
-            self.next = self.next.min(now.plus(self.receiver.config().timeouts.write));
+            self.next = self.next.min(now.plus(times.write));
         }
         self.writing = writing;
         self.next.as_deadline()
     }
 
-    /// Counts a Ping; whether there are not too many.
-    pub(super) fn allows_ping(&mut self, now: Instant) -> bool {
-        let Some(most) = self.receiver.config().limits.pings else { return true };
+    /// Counts a Ping; whether there are at most so many within a second.
+    pub(super) fn allows_ping(&mut self, now: Instant, most: Option<u8>) -> bool {
+        let Some(most) = most else { return true };
         let second = ((now.as_micros() >> 20) & 0xFFFF) as u16;
         if self.second != second {
             self.second = second;
@@ -89,31 +142,28 @@ impl<R: Role, X: Extension> Connection<'_, R, X> {
         }
         let allowed = self.pings < most;
         self.pings = self.pings.saturating_add(1);
-        allowed || self.phase != Phase::Open
+        allowed || !self.is_open()
     }
 
-    pub(super) fn probe(&mut self, probe: Probe, now: Instant) {
-        self.probe = probe;
+    fn probe(&mut self, probe: Probe, now: Instant) {
+        self.phase = Phase::Open(probe);
         self.since = now;
     }
 
     /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping that
     /// finds no room).
-    pub(super) fn deadline(&self, now: Instant) -> Instant {
-        let times = &self.receiver.config().timeouts;
+    pub(super) fn deadline(&self, now: Instant, times: &Timeouts) -> Instant {
         let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
         let (first, second) = match self.phase {
-            Phase::Open if self.probe != Probe::None => {
-                (self.heard.plus(times.idle), self.since.plus(times.pong))
-            }
-            Phase::Open => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
+            Phase::Open(Probe::None) => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
+            Phase::Open(_) => (self.heard.plus(times.idle), self.since.plus(times.pong)),
             _ => (self.since.plus(times.close), Instant::NEVER),
         };
         let ahead = |moment: Instant| if moment > now { moment } else { Instant::NEVER };
         ahead(write).min(ahead(first)).min(ahead(second))
     }
 
-    pub(super) fn give_up(&mut self, timeout: Timeout) {
+    fn give_up(&mut self, timeout: Timeout) {
         self.owe(CloseCode::GOING_AWAY);
         self.end(End::Timeout(timeout));
     }

@@ -4,18 +4,20 @@
 
 mod closing;
 mod deadlines;
+mod link;
 
-use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer, copy};
+pub(crate) use link::Link;
+
+use self::link::{Holds, Phase};
+use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
-use crate::close::CloseCode;
-use crate::config::{Config, Control};
+use crate::config::Config;
 use crate::error::Violation;
 use crate::event::{Data, Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
-use crate::frame::MAX_CONTROL;
 use crate::receive::Receiver;
 use crate::role::Role;
-use crate::send::Sender;
+use crate::send::Wire;
 use crate::time::Instant;
 
 /// What [`Connection::poll`] asks for.
@@ -54,34 +56,9 @@ pub enum State {
 #[derive(Debug)]
 pub struct Connection<'c, R, X = NoExtension> {
     pub(crate) receiver: Receiver<'c, R>,
-    pub(crate) sender: Sender<R>,
+    pub(crate) link: Link,
+    pub(crate) role: R,
     pub(crate) extension: X,
-    /// When something arrived for the last time.
-    heard: Instant,
-    /// Since when we wait for the peer: for an answer to our Ping, for its Close, for the transport's end.
-    since: Instant,
-    /// When the transport last took something of what is pending.
-    wrote: Instant,
-    /// The nearest deadline: before it, time need not be looked at.
-    next: Instant,
-    /// A Pong that found no room, or the reason of the peer's Close.
-    slot: [u8; MAX_CONTROL],
-    slot_len: u8,
-    slot_use: Slot,
-    phase: Phase,
-    /// A Close that is to be sent as soon as it finds room.
-    owed: Option<Option<CloseCode>>,
-    /// Codes that were sent and received.
-    sent: Option<CloseCode>,
-    received: Option<CloseCode>,
-    probe: Probe,
-    /// Pings in the second at hand, and the last digits of that.
-    pings: u8,
-    second: u16,
-    /// `since` stands for the phase at hand.
-    stamped: bool,
-    /// Something waits in the transmit buffer since `wrote`.
-    writing: bool,
 }
 
 /// A microcontroller has one of these for each connection: what it may take there.
@@ -90,71 +67,20 @@ const _: () = assert!(
     "above 256 bytes"
 );
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Empty,
-    Pong,
-    Reason,
-}
-
-/// Whether the peer is asked for a sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
-    None,
-    /// It is to be, but a frame is open.
-    Stalled,
-    /// A Ping was sent.
-    Sent,
-}
-
-/// How far the connection has come. It only ever moves down this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// We have sent a Close, or the peer has.
-    Closing,
-    /// Nothing more is received; what is pending is written, then the transport is closed.
-    Ending {
-        end: End,
-        /// [`Step::Shutdown`] was given.
-        shut: bool,
-    },
-    Closed(End),
-}
-
 impl<'c, R: Role> Connection<'c, R> {
     /// A connection whose opening handshake, by whomever, has just ended.
     #[must_use]
     pub fn new(role: R, config: &'c Config, now: Instant) -> Self {
-        Self::with_extension(role, NoExtension, config, now)
+        Self { receiver: Receiver::new(config), link: Link::new(now), role, extension: NoExtension }
     }
 }
 
 impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
-    /// The same with an extension that was negotiated.
+    /// A connection whose messages pass through an extension, which was negotiated in the opening handshake.
+    #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_extension(role: R, extension: X, config: &'c Config, now: Instant) -> Self {
-        Self {
-            receiver: Receiver::new(config),
-            sender: Sender::new(role),
-            extension,
-            heard: now,
-            since: now,
-            wrote: now,
-            next: Instant::START,
-            slot: [0; MAX_CONTROL],
-            slot_len: 0,
-            slot_use: Slot::Empty,
-            phase: Phase::Open,
-            owed: None,
-            sent: None,
-            received: None,
-            probe: Probe::None,
-            pings: 0,
-            second: 0,
-            stamped: false,
-            writing: false,
-        }
+        Self { receiver: Receiver::new(config), link: Link::new(now), role, extension }
     }
 
     /// Does what is to be done and says what comes next. Never blocks, and borrows nothing: what an event
@@ -185,10 +111,11 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     ) -> Step<Payload<'r>> {
         let mut view = rx.open();
         // Nothing is owed and no deadline has passed: time and the transmit buffer need not be touched.
-        if now < self.next && !X::ACTIVE {
+        if now < self.link.next && !X::ACTIVE {
             if let Some(data) = self.receiver.quick(&mut view.input) {
                 view.close(false);
-                return self.heard_data(now, data);
+                self.link.hear(now);
+                return Step::Event(Event::Data(data));
             }
         }
         // By value, as otherwise it lay on the stack before the quick path as well.
@@ -204,34 +131,26 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// application that cannot take another event yet.
     pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
         let times = &self.receiver.config().timeouts;
-        let pong = if self.probe != Probe::None { self.since.plus(times.pong) } else { Instant::NEVER };
-        // What the peer says is not received here: its silence may be our own, and is waited for anew.
-        if self.phase == Phase::Open && now >= self.heard.plus(times.idle).min(pong) {
-            self.heard = now;
-            self.probe = Probe::None;
-        }
-        match self.keep_house(now, false, tx) {
+        self.link.excuse_silence(now, times);
+        let mut wire = Wire::new(tx, self.role.masker());
+        let step = match self.link.keep_house(now, false, &mut wire, times) {
             Some(step) => step,
-            None => Step::Wait { deadline: self.schedule(now) },
-        }
+            None => Step::Wait { deadline: self.link.schedule(now, times) },
+        };
+        debug_assert!(self.link.is_legal(), "{:?}", self.link);
+        step
     }
 
     /// The transport failed: the connection has ended, whatever it was doing.
     pub fn reset(&mut self) {
-        if !matches!(self.phase, Phase::Closed(_)) {
-            let end = if let Phase::Ending { end, .. } = self.phase { end } else { End::Vanished };
-            self.phase = Phase::Closed(end);
-            // It has no way to leave any more.
-            self.owed = None;
-            self.next = Instant::START;
-        }
+        self.link.reset();
     }
 
     /// How many bytes the transport may read straight into other memory, to be given to
     /// [`absorb`](Self::absorb): the rest of a frame's payload of which the receive buffer holds nothing.
     #[must_use]
     pub fn absorbable(&self, rx: &ReceiveBuffer<'_>) -> u64 {
-        if !self.is_over() && rx.is_empty() { self.receiver.absorbable() } else { 0 }
+        if !self.link.is_over() && rx.is_empty() { self.receiver.absorbable() } else { 0 }
     }
 
     /// Unmasks and checks `memory`, payload that the transport has read into it, and delivers it in place;
@@ -239,12 +158,12 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// [`Delivery`](crate::Delivery) says. `None` where the peer broke a rule, or the connection has
     /// ended meanwhile: poll tells.
     pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
-        if self.is_over() {
+        if self.link.is_over() {
             return None;
         }
-        self.hear(now);
+        self.link.hear(now);
         self.receiver.absorb(memory).unwrap_or_else(|violation| {
-            self.fail(violation);
+            self.link.fail(violation);
             None
         })
     }
@@ -252,8 +171,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// How far the connection has come.
     #[must_use]
     pub const fn state(&self) -> State {
-        match self.phase {
-            Phase::Open => State::Open,
+        match self.link.phase {
+            Phase::Open(_) => State::Open,
             Phase::Closing | Phase::Ending { .. } => State::Closing,
             Phase::Closed(_) => State::Closed,
         }
@@ -262,8 +181,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// How the connection ended: what [`Step::Closed`] said. `None` while it has not.
     #[must_use]
     pub const fn cause(&self) -> Option<Cause> {
-        match self.phase {
-            Phase::Closed(end) => Some(Cause { end, received: self.received, sent: self.sent }),
+        match self.link.phase {
+            Phase::Closed(end) => Some(self.link.cause(end)),
             _ => None,
         }
     }
@@ -271,47 +190,15 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     /// The reason in the peer's Close, empty where there was none.
     #[must_use]
     pub fn reason(&self) -> &str {
-        match self.slot_use {
-            Slot::Reason => core::str::from_utf8(self.slot()).unwrap_or_default(),
-            Slot::Empty | Slot::Pong => "",
+        match self.link.slot.holds {
+            Holds::Reason => core::str::from_utf8(self.link.slot.bytes()).unwrap_or_default(),
+            Holds::Nothing | Holds::Pong => "",
         }
     }
 
-    /// The sending half: what it has open.
-    #[must_use]
-    pub const fn sender(&self) -> &Sender<R> {
-        &self.sender
-    }
-
-    /// Whether the connection has ended, be it that a Close is still to be written: nothing is received any
-    /// more, and nothing may be sent.
-    pub(crate) const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ending { .. } | Phase::Closed(_))
-    }
-
-    #[inline]
-    fn take<'r>(&mut self, view: &mut Opened<'r>) -> Result<Option<Event<Payload<'r>>>, Violation> {
-        let memory = view.output.len();
-        let received =
-            self.receiver.receive_with(&mut self.extension, view.capacity, &mut view.input, &mut view.output);
-        view.close(X::ACTIVE && view.output.len() != memory);
-        received
-    }
-
-    #[inline]
-    fn heard_data<'r>(&mut self, now: Instant, data: Data<Payload<'r>>) -> Step<Payload<'r>> {
-        self.hear(now);
-        Step::Event(Event::Data(data))
-    }
-
-    /// A sign of life. It ends the wait for one, whose deadline may be later than that of the next Ping.
-    #[inline]
-    fn hear(&mut self, now: Instant) {
-        self.heard = now;
-        if self.probe != Probe::None {
-            self.probe = Probe::None;
-            self.next = Instant::START;
-        }
+    /// The state, and where what it sends goes.
+    pub(crate) fn parts<'a>(&'a mut self, tx: &'a mut TransmitBuffer<'_>) -> (&'a mut Link, Wire<'a>) {
+        (&mut self.link, Wire::new(tx, self.role.masker()))
     }
 
     #[inline(never)]
@@ -321,21 +208,39 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         mut view: Opened<'r>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Payload<'r>> {
+        let step = self.step(now, &mut view, tx);
+        debug_assert!(self.link.is_legal(), "{:?}", self.link);
+        step
+    }
+
+    fn step<'r>(
+        &mut self,
+        now: Instant,
+        view: &mut Opened<'r>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step<Payload<'r>> {
+        let Self { receiver, link, role, extension } = self;
+        let mut wire = Wire::new(tx, role.masker());
         let mut outcome = None;
-        if now < self.next {
-            match self.take(&mut view) {
-                Ok(Some(Event::Data(data))) => return self.heard_data(now, data),
-                Ok(None) if !view.place.ended && self.probe == Probe::None => {
-                    return Step::Wait { deadline: self.wait(now, view.place, tx) };
+        if now < link.next {
+            match take(receiver, extension, view) {
+                Ok(Some(Event::Data(data))) => {
+                    link.hear(now);
+                    return Step::Event(Event::Data(data));
+                }
+                Ok(None) if !view.place.ended && !link.is_probing() => {
+                    let times = &receiver.config().timeouts;
+                    return Step::Wait { deadline: link.wait(now, view.place, &mut wire, times) };
                 }
                 received => outcome = Some(received),
             }
         }
         if core::mem::take(&mut view.place.fresh) {
-            self.hear(now);
+            link.hear(now);
         }
         loop {
-            match self.keep_house(now, view.place.ended, tx) {
+            let config = receiver.config();
+            match link.keep_house(now, view.place.ended, &mut wire, &config.timeouts) {
                 Some(Step::Closed(cause)) => return Step::Closed(cause),
                 Some(Step::Wait { deadline }) => {
                     // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
@@ -349,114 +254,35 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
             }
             let received = match outcome.take() {
                 Some(received) => received,
-                None => self.take(&mut view),
+                None => take(receiver, extension, view),
             };
+            let config = receiver.config();
             match received {
                 Ok(Some(event)) => {
-                    if matches!(event, Event::Ping(_)) && !self.allows_ping(now) {
-                        self.fail(Violation::TooManyPings);
-                    } else if self.answer(&event, tx) {
+                    if link.answer(now, &event, &mut wire, config) {
                         // What was begun above has deadlines that nobody has computed yet.
-                        self.next = Instant::START;
+                        link.next = Instant::START;
                         return Step::Event(event);
                     }
                 }
                 // Both may have said all there was to say, with our Close waiting for room.
-                Ok(None) if view.place.ended && self.owed.is_none() => self.end(End::Vanished),
-                Ok(None) => return Step::Wait { deadline: self.schedule(now) },
-                Err(violation) => self.fail(violation),
+                Ok(None) if view.place.ended && !link.owes_close() => link.end(End::Vanished),
+                Ok(None) => return Step::Wait { deadline: link.schedule(now, &config.timeouts) },
+                Err(violation) => link.fail(violation),
             }
         }
     }
+}
 
-    /// Replies to an event; whether the application is told of it.
-    fn answer(&mut self, event: &Event<Payload<'_>>, tx: &mut TransmitBuffer<'_>) -> bool {
-        let control = self.receiver.config().control;
-        match *event {
-            Event::Data(_) => return true,
-            // "an endpoint MUST send a Pong frame in response, unless it already received a Close frame"
-            Event::Ping(payload) if control != Control::Manual && self.phase == Phase::Open => {
-                // "the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
-                if self.slot_use == Slot::Pong || self.sender.pong(tx, &payload).is_err() {
-                    self.store(Slot::Pong, &payload);
-                }
-            }
-            Event::Ping(_) | Event::Pong(_) => {}
-            Event::Close(code, reason) => {
-                self.received = code;
-                self.store(Slot::Reason, &reason);
-                if self.sender.is_closed() {
-                    self.end(End::Clean);
-                } else {
-                    self.phase = Phase::Closing;
-                    // "the endpoint typically echos the status code it received"
-                    if control != Control::Manual && self.owed.is_none() {
-                        self.owed = Some(code);
-                    }
-                }
-            }
-        }
-        control != Control::Automatic
-    }
-
-    /// What does not depend on input. Gives a step where nothing is to be received any more.
-    fn keep_house(&mut self, now: Instant, ended: bool, tx: &mut TransmitBuffer<'_>) -> Option<Step> {
-        // Neither time nor room changes what has ended.
-        if let Phase::Closed(end) = self.phase {
-            return Some(self.closed(end));
-        }
-        let moved = tx.take_moved();
-        if moved || !self.writing {
-            self.wrote = now;
-        }
-        // What the peer is to answer, a Ping or a Close, may stand behind much else: it has time from there.
-        let waiting = !tx.is_empty() && (self.probe == Probe::Sent || self.stamped);
-        if moved && (waiting || self.probe == Probe::Stalled) {
-            self.since = now;
-        }
-        self.writing = !tx.is_empty();
-        self.stamp(now);
-        self.check_time(now, tx);
-        // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
-        self.reply(tx);
-        self.writing = !tx.is_empty();
-        self.stamp(now);
-        match self.phase {
-            Phase::Open | Phase::Closing => None,
-            Phase::Ending { end, shut } => Some(self.finish(now, ended, tx, end, shut)),
-            Phase::Closed(end) => Some(self.closed(end)),
-        }
-    }
-
-    /// The phase at hand, where it is not the open one, began now if it was not seen before.
-    fn stamp(&mut self, now: Instant) {
-        if !self.stamped && self.phase != Phase::Open {
-            self.stamped = true;
-            self.since = now;
-        }
-    }
-
-    /// Sends what is owed, where it finds room; a Close goes before a Pong.
-    pub(crate) fn reply(&mut self, tx: &mut TransmitBuffer<'_>) {
-        if let Some(code) = self.owed {
-            if self.sender.close(tx, code, "").is_ok() {
-                self.close_sent(code);
-            }
-        } else if self.slot_use == Slot::Pong {
-            let payload = self.slot.get(..usize::from(self.slot_len)).unwrap_or_default();
-            if self.sender.pong(tx, payload).is_ok() {
-                self.slot_use = Slot::Empty;
-            }
-        }
-    }
-
-    fn store(&mut self, slot_use: Slot, payload: &[u8]) {
-        self.slot_len = (copy(&mut self.slot, payload) & 0x7F) as u8;
-        self.slot_use = slot_use;
-        self.next = Instant::START;
-    }
-
-    fn slot(&self) -> &[u8] {
-        self.slot.get(..usize::from(self.slot_len)).unwrap_or_default()
-    }
+/// The next event, or what is wrong with it.
+#[inline]
+fn take<'r, R: Role, X: Extension>(
+    receiver: &mut Receiver<'_, R>,
+    extension: &mut X,
+    view: &mut Opened<'r>,
+) -> Result<Option<Event<Payload<'r>>>, Violation> {
+    let memory = view.output.len();
+    let received = receiver.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
+    view.close(X::ACTIVE && view.output.len() != memory);
+    received
 }

@@ -44,7 +44,7 @@ pub trait Decide {
 pub struct Accept<'s> {
     /// The subprotocols that are spoken here, the best first: the first that the client offers too is agreed
     /// upon.
-    pub protocols: &'s [&'s str],
+    pub protocols: &'static [&'static str],
     /// Refuse with 400 where none is agreed upon; otherwise the connection goes on without.
     pub protocol_required: bool,
     /// Which pages may open a connection.
@@ -69,8 +69,8 @@ pub enum HandshakeStep {
     /// Shut the writing side of the transport down, then poll again.
     Shutdown,
     /// The 101 is in the transmit buffer, and what came behind the request in the receive buffer: the
-    /// connection is open. The place, in [`Accept::protocols`], of the subprotocol that was agreed upon.
-    Open(Option<usize>),
+    /// connection is open, with the subprotocol that was agreed upon, one of [`Accept::protocols`].
+    Open(Option<&'static str>),
     /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
     HandOver,
     /// Over, without a connection: the request got this answer, and it is written. Drop the transport.
@@ -323,7 +323,7 @@ impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a>> Decide for Once<'a, F> {
 enum Decision<'s> {
     Switch {
         key: AcceptKey,
-        protocol: Option<(usize, &'s str)>,
+        protocol: Option<&'static str>,
         headers: &'s [(&'s str, &'s str)],
         config: Option<&'static Config>,
     },
@@ -337,7 +337,7 @@ impl<'s> Accept<'s> {
             return Err(Rejection::Forbidden);
         }
         let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
-        let protocol = self.protocols.iter().copied().enumerate().find(|(_, name)| offered(name));
+        let protocol = self.protocols.iter().copied().find(|name| offered(name));
         if protocol.is_none() && self.protocol_required {
             return Err(Fault::Protocol.into());
         }
@@ -354,13 +354,10 @@ impl Decision<'_> {
         to_head: bool,
     ) -> (usize, Result<(HandshakeStep, &'static [u8]), BadHead>) {
         let (end, written) = match self {
-            Self::Switch { key, protocol, headers, .. } => {
-                let open = HandshakeStep::Open(protocol.map(|(place, _)| place));
-                (
-                    open,
-                    write_switch(memory, key, protocol.map(|(_, name)| name), headers).map(|n| (n, &[][..])),
-                )
-            }
+            Self::Switch { key, protocol, headers, .. } => (
+                HandshakeStep::Open(*protocol),
+                write_switch(memory, key, *protocol, headers).map(|n| (n, &[][..])),
+            ),
             Self::Respond(response, reason) => {
                 let refusal = Refusal { status: response.status, reason: *reason };
                 (HandshakeStep::Refused(refusal), response.write(memory, to_head))

@@ -9,9 +9,10 @@ use super::handle::{Client, ClientState};
 use super::note::note_refusal;
 use crate::cause::Cause;
 use crate::event::{Event, Payload};
+use crate::halt::Halt;
 use crate::handler::Handler;
 use crate::handshake::{Answer, Refusal, Rejection, Request};
-use crate::outbox::{Halt, Outbox};
+use crate::outbox::Outbox;
 use crate::time::Instant;
 
 /// A session's handler, which the application gives it when the request is here.
@@ -69,13 +70,13 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         }
     }
 
-    fn opened(&mut self, now: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(now, protocol, out))
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let last = matches!(&event, Event::Data(data) if data.end);
-        let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(now, event, out));
+        let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(event, out));
         // One that is blocked comes again.
         if last && !matches!(done, Err(Halt::Blocked { .. })) {
             count(self.messages);
@@ -83,16 +84,16 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         done
     }
 
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(now, out))
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(out))
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.handler.as_ref().and_then(Handler::deadline)
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
-        self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(now, out))
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(out))
     }
 
     fn closed(&mut self, cause: &Cause, reason: &str) {

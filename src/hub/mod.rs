@@ -27,7 +27,6 @@
 
 #![forbid(unsafe_code)]
 
-mod any_handler;
 mod application;
 mod control;
 mod counters;
@@ -48,7 +47,6 @@ mod socket;
 mod timers;
 mod turn;
 
-pub use any_handler::AnyHandler;
 pub use application::{Application, Choice, Page};
 pub use counters::{Closed, Counters, Refused};
 pub use handle::{Client, ClientState, Control, Handle, HandleError, Monitor, Shared};
@@ -192,7 +190,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         socket: S,
         peer: SocketAddr,
         handler: A::Handler,
-        protocol: Option<usize>,
+        protocol: Option<&'static str>,
     ) -> Result<Id, S> {
         if self.stopping || self.is_full() {
             return Err(socket);

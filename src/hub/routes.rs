@@ -9,7 +9,6 @@ use core::cmp::Reverse;
 use core::fmt;
 
 use super::Hub;
-use super::any_handler::AnyHandler;
 use super::application::{Application, Choice, Page};
 use super::handle::{Client, Control};
 use super::socket::Socket;
@@ -51,7 +50,7 @@ use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 /// struct Room(String);
 ///
 /// impl Handler for Room {
-///     fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
 ///         match event {
 ///             Event::Data(data) if data.end => Ok(out.send(data.kind, self.0.as_bytes())?),
 ///             _ => Ok(()),
@@ -95,7 +94,7 @@ enum Action<S> {
     HandOver(Taker<S>),
 }
 
-type Hook = Box<dyn FnMut(&mut Client, &Request<'_>) -> Result<AnyHandler, Page> + Send>;
+type Hook = Box<dyn FnMut(&mut Client, &Request<'_>) -> Result<Box<dyn Handler + Send>, Page> + Send>;
 type Reply = Box<dyn FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send>;
 type Taker<S> = Box<dyn FnMut(&Client, S, Vec<u8>) + Send>;
 type Welcome = Box<dyn FnMut(&mut Client) -> bool + Send>;
@@ -261,13 +260,13 @@ impl<S: Socket + 'static> Routes<S> {
 }
 
 impl<S: 'static> Application<S> for Routes<S> {
-    type Handler = AnyHandler;
+    type Handler = Box<dyn Handler + Send>;
 
     fn accept(&mut self, client: &mut Client) -> bool {
         self.welcome.as_mut().is_none_or(|welcome| welcome(client))
     }
 
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, AnyHandler> {
+    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
         let path = request.path();
         let mut rank = None;
         let mut websocket = false;
@@ -366,7 +365,9 @@ impl<S> Action<S> {
 fn erase<H: Handler + Send + 'static>(
     mut hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
 ) -> Hook {
-    Box::new(move |client, request| hook(client, request).map(AnyHandler::new))
+    Box::new(move |client, request| {
+        hook(client, request).map(|handler| Box::new(handler) as Box<dyn Handler + Send>)
+    })
 }
 
 /// How specific a pattern is, the least the most: whether there is a `*`, the length of the path, whether there is a `?`.

@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 
+pub use sansocket::Instant;
 use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Outgoing,
-    Payload, ReceiveBuffer, Role, Server, Step, TransmitBuffer,
+    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Outbox, Payload,
+    ReceiveBuffer, Role, Server, Step, TransmitBuffer,
 };
-pub use sansocket::{Instant, Outbox};
 
 /// First bytes of frames: FIN and an opcode.
 pub const TEXT: u8 = 0x81;
@@ -237,10 +237,11 @@ pub struct Endpoint<'m, R, X = NoExtension> {
 
 impl<'m, R: TestRole> Endpoint<'m, R> {
     pub fn new(config: &'m Config, memory: &'m mut Memory) -> Self {
-        Self::with_extension(NoExtension, config, memory)
+        Self::of(Connection::new(R::make(), config, Instant::START), memory)
     }
 }
 
+#[cfg(feature = "extension")]
 impl<'m, R: TestRole, X: Extension> Endpoint<'m, R, X> {
     pub fn with_extension(extension: X, config: &'m Config, memory: &'m mut Memory) -> Self {
         Self::of(Connection::with_extension(R::make(), extension, config, Instant::START), memory)
@@ -267,8 +268,8 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
         self.feed(&frame(first, R::SERVER.then_some(KEY), payload))
     }
 
-    pub fn out(&mut self) -> Outgoing<'_, 'm, 'm, R, X> {
-        self.connection.outbox(&mut self.tx)
+    pub fn out(&mut self) -> Outbox<'_> {
+        self.connection.outbox(Instant::START, &mut self.tx)
     }
 
     /// One poll; the name of the step.

@@ -354,7 +354,7 @@ pub(crate) struct App<F> {
     /// Sent as soon as the connection is open.
     pub(crate) hello: Option<&'static str>,
     pub(crate) requests: usize,
-    pub(crate) opened: Vec<Option<usize>>,
+    pub(crate) opened: Vec<Option<String>>,
     pub(crate) data: Vec<u8>,
     pub(crate) closed: Vec<(Cause, String)>,
 }
@@ -371,15 +371,15 @@ impl<F: FnMut(&Request<'_>) -> Answer<'static>> Handler for App<F> {
         (self.decide)(request)
     }
 
-    fn opened(&mut self, _: Instant, protocol: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Some(hello) = self.hello {
             out.send(Kind::Text, hello.as_bytes())?;
         }
-        self.opened.push(protocol);
+        self.opened.push(protocol.map(str::to_owned));
         Ok(())
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
         let bytes = data.payload.bytes();
         let mut rest = bytes;

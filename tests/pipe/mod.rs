@@ -522,7 +522,7 @@ pub enum Call<'p> {
 
 /// What a test has a handler do.
 pub type Act =
-    Box<dyn FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut dyn Outbox) -> Result<(), Halt> + Send>;
+    Box<dyn FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt> + Send>;
 
 /// A handler that does what a test says.
 pub struct Script {
@@ -577,15 +577,18 @@ impl Application<Pipe> for App {
 }
 
 impl Handler for Script {
-    fn opened(&mut self, now: Instant, _: Option<usize>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         (self.act)(now, Call::Opened, &mut self.deadline, out)
     }
 
-    fn event(&mut self, now: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         (self.act)(now, Call::Event(event), &mut self.deadline, out)
     }
 
-    fn writable(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         (self.act)(now, Call::Writable, &mut self.deadline, out)
     }
 
@@ -593,7 +596,8 @@ impl Handler for Script {
         self.deadline
     }
 
-    fn timer(&mut self, now: Instant, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let now = out.now();
         (self.act)(now, Call::Timer, &mut self.deadline, out)
     }
 

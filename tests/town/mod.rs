@@ -19,12 +19,7 @@ pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r
 pub struct Echo;
 
 impl Handler for Echo {
-    fn event(
-        &mut self,
-        _: sansocket::Instant,
-        event: Event<Payload<'_>>,
-        out: &mut impl Outbox,
-    ) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
         assert_ne!(data.payload.bytes(), b"panic", "on purpose");
         out.relay(&data)

@@ -6,7 +6,7 @@ use core::time::Duration;
 use sansocket::adapter::{Buffers, Connected, Error, Transport, WebSocket};
 use sansocket::handshake::{Connect, Reply};
 use sansocket::{
-    Cause, Client, CloseCode, Config, Control, Event, Instant, Kind, MaskingKey, Outbox, Payload, SendError,
+    Cause, Client, CloseCode, Config, Control, Event, Instant, Kind, MaskingKey, Payload, SendError,
 };
 
 use crate::settings::Settings;

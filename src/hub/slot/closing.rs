@@ -12,7 +12,6 @@ use crate::handler::Handler;
 use crate::hub::counters::Counters;
 use crate::hub::message::Lost;
 use crate::hub::socket::Socket;
-use crate::outbox::Outbox;
 use crate::time::Instant;
 
 /// What the Close says, and how long it waits.
@@ -71,12 +70,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         let limit = closing.begin(now, time);
         let late = now >= closing.patience();
         self.end_by(limit);
-        self.feed();
+        self.feed(now);
         while late && self.queue.lose(Lost::Closing, counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
         let sent = self
             .session
-            .outbox(&mut self.buffers.tx)
+            .outbox(now, &mut self.buffers.tx)
             .map(|mut out| out.close(Some(closing.code), &closing.reason));
         match sent {
             // It waits for the room that its reason takes.

@@ -8,7 +8,6 @@ use crate::handler::Handler;
 use crate::hub::counters::Counters;
 use crate::hub::pool::Buffers;
 use crate::hub::socket::{Failed, Socket};
-use crate::outbox::Outbox;
 use crate::time::Instant;
 
 /// From so many bytes on, a message is written from where it lies and not copied.
@@ -22,7 +21,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         budget: &mut usize,
         counters: &mut Counters,
     ) -> Result<bool, Failed> {
-        let fed = self.feed();
+        let fed = self.feed(now);
         let moved = self.transfer(now, budget, counters)? || fed;
         if !moved {
             self.io.flush()?;
@@ -40,7 +39,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         if let Some(frame) = self.queue.direct() {
             if let Some(n) = self.io.send(frame, budget, counters)? {
                 moved = true;
-                let left = self.buffers.tx.preceded(n);
+                let left = self.buffers.tx.wrote_ahead(n);
                 if let Some(closing) = &mut self.closing {
                     closing.took(now);
                 }
@@ -57,7 +56,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             self.queue.flushed(self.written, counters);
             // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
             if own && self.buffers.tx.is_empty() {
-                self.feed();
+                self.feed(now);
             }
         }
         let Buffers { head, rx, .. } = &mut self.buffers;
@@ -70,7 +69,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     }
 
     /// Moves on what waits in the queue, where a message may begin; whether it did.
-    pub(super) fn feed(&mut self) -> bool {
+    pub(super) fn feed(&mut self, now: Instant) -> bool {
         let mut moved = false;
         // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
         if self.queue.has_copied() {
@@ -78,13 +77,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
         while let Some(message) = self.queue.next() {
             let (len, room) = (message.len(), self.buffers.tx.capacity());
-            let Some(mut out) = self.session.outbox(&mut self.buffers.tx) else { break };
+            let open = self.session.connection().is_some_and(|connection| connection.state() == State::Open);
+            let Some(mut out) = self.session.outbox(now, &mut self.buffers.tx) else { break };
             // The handler's own message goes first.
-            if !out.is_free() || out.connection.state() != State::Open {
+            if !out.is_free() || !open {
                 break;
             }
             if out.is_empty() && (len >= DIRECT || len > room) {
-                self.buffers.tx.precede(len);
+                self.buffers.tx.write_ahead(len);
                 self.queue.begin();
             } else if out.send(message.kind(), message.payload()).is_ok() {
                 let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);

@@ -2,7 +2,7 @@
 
 use footprint::{config, memory, micros, read, tell, word, write};
 use sansocket::{
-    CloseCode, Connection, Event, Instant, Kind, Outbox, ReceiveBuffer, Role, SendError, Step, TransmitBuffer,
+    CloseCode, Connection, Event, Instant, Kind, ReceiveBuffer, Role, SendError, Step, TransmitBuffer,
 };
 
 /// Echoes in every way that there is of sending, for ever.
@@ -15,7 +15,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
         match connection.poll(now(), &mut rx, &mut tx) {
             Step::Event(Event::Data(data)) => {
                 let payload = rx.payload(data.payload);
-                let mut out = connection.outbox(&mut tx);
+                let mut out = connection.outbox(now(), &mut tx);
                 match word() {
                     0 => out.send(data.kind, &payload)?,
                     1 => out.fragment(data.kind, &payload, data.fin)?,
@@ -28,20 +28,20 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                 }
             }
             Step::Event(Event::Ping(payload)) => {
-                connection.outbox(&mut tx).ping(&rx.payload(payload))?;
+                connection.outbox(now(), &mut tx).ping(&rx.payload(payload))?;
             }
             Step::Event(Event::Pong(payload)) => tell(payload.len() as u32),
-            Step::Event(Event::Close(code, _)) => connection.outbox(&mut tx).close(code, "bye")?,
+            Step::Event(Event::Close(code, _)) => connection.outbox(now(), &mut tx).close(code, "bye")?,
             Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));
                 let n = read(rx.spare());
                 rx.fill(n);
                 if word() == 2 {
-                    connection.outbox(&mut tx).close(Some(CloseCode::NORMAL), "")?;
+                    connection.outbox(now(), &mut tx).close(Some(CloseCode::NORMAL), "")?;
                 }
                 if word() == 3 {
-                    connection.outbox(&mut tx).send(Kind::Text, last)?;
+                    connection.outbox(now(), &mut tx).send(Kind::Text, last)?;
                 }
             }
             Step::Shutdown => last = b"shut",

@@ -15,7 +15,7 @@ use embedded_websocket::{
 };
 use figures::{CONFIG, println};
 use riscv::register::minstret;
-use sansocket::{Connection, Event, Instant, Outbox, ReceiveBuffer, Server, Session, Step, TransmitBuffer};
+use sansocket::{Connection, Event, Instant, ReceiveBuffer, Server, Session, Step, TransmitBuffer};
 use static_cell::ConstStaticCell;
 
 const SIZES: [usize; 4] = [64, 128, 1024, LARGEST];
@@ -129,7 +129,7 @@ fn sansocket(memory: &mut Memory, len: usize, work: Work) -> (usize, usize) {
                 Step::Event(Event::Data(data)) => {
                     black_box(data.payload.bytes());
                     if work == Work::Echo {
-                        connection.outbox(&mut tx).relay(&data).expect("there is room");
+                        connection.outbox(now, &mut tx).relay(&data).expect("there is room");
                     }
                 }
                 Step::Wait { .. } => break,

@@ -11,7 +11,7 @@ use embassy_net::tcp::TcpSocket;
 use figures::CONFIG;
 use sansocket::adapter::{self, Buffers};
 use sansocket::handshake::{Accept, Answer, Request, Response};
-use sansocket::{Event, Halt, Handler, Instant, Outbox, Payload};
+use sansocket::{Event, Halt, Handler, Outbox, Payload};
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
@@ -25,7 +25,7 @@ impl Handler for Echo {
         }
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         match event {
             Event::Data(data) => out.relay(&data),
             _ => Ok(()),

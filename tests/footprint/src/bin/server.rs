@@ -21,7 +21,7 @@ impl Handler for Echo {
         }
     }
 
-    fn event(&mut self, _: Instant, event: Event<Payload<'_>>, out: &mut impl Outbox) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let Event::Data(data) = event else { return Ok(()) };
         let mut rest = data.payload.bytes();
         out.stream(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
