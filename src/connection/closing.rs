@@ -67,7 +67,8 @@ impl Link {
         self.next = Instant::START;
     }
 
-    /// Writes what is left, closes the transport, and waits until the peer has done the same.
+    /// Writes what is left, closes the transport, and waits until the peer has done the same. No step while events are
+    /// received.
     pub(super) fn finish(
         &mut self,
         now: Instant,
@@ -75,24 +76,24 @@ impl Link {
         wire: &Wire<'_>,
         times: &Timeouts,
     ) -> Option<Step> {
-        let (end, shut) = match self.phase {
-            Phase::Open(_) | Phase::Closing => return None,
-            Phase::Ending { end, shut } => (end, shut),
-            Phase::Closed(end) => return Some(Step::Closed(self.cause(end))),
-        };
-        let late = now >= self.since.plus(times.close);
-        let written = !self.owes_close() && wire.place.is_empty();
-        // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
-        // server to close the connection but MAY close the connection at any time" (§5.5.1)
-        if written && !shut && (!wire.is_masked() || end != End::Clean || ended || late) {
-            self.phase = Phase::Ending { end, shut: true };
-            return Some(Step::Shutdown);
-        }
-        if late || written && ended {
+        if let Phase::Ending { end, shut } = self.phase {
+            let late = now >= self.since.plus(times.close);
+            let written = !self.owes_close() && wire.place.is_empty();
+            // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
+            // server to close the connection but MAY close the connection at any time" (§5.5.1)
+            if written && !shut && (!wire.is_masked() || end != End::Clean || ended || late) {
+                self.phase = Phase::Ending { end, shut: true };
+                return Some(Step::Shutdown);
+            }
+            if !(late || written && ended) {
+                return Some(Step::Wait { deadline: self.deadline(now, times).as_deadline() });
+            }
             self.phase = Phase::Closed(end);
-            return Some(Step::Closed(self.cause(end)));
         }
-        Some(Step::Wait { deadline: self.deadline(now, times).as_deadline() })
+        match self.phase {
+            Phase::Closed(end) => Some(Step::Closed(self.cause(end))),
+            _ => None,
+        }
     }
 
     /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code [...]

@@ -193,7 +193,6 @@ impl Link {
         self.next = Instant::START;
     }
 
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) const fn cause(&self, end: End) -> Cause {
         let received = if let PeerClose::Received(code) = self.theirs { code } else { None };
         let sent = if let OurClose::Sent(code) = self.ours { code } else { None };

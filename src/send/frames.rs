@@ -139,10 +139,12 @@ impl FrameWriter {
         }
     }
 
+    #[inline]
     pub(crate) fn ping(&mut self, wire: &mut Wire<'_>, payload: &[u8]) -> Result<(), SendError> {
         self.control(wire, OpCode::Ping, payload)
     }
 
+    #[inline]
     pub(crate) fn pong(&mut self, wire: &mut Wire<'_>, payload: &[u8]) -> Result<(), SendError> {
         self.control(wire, OpCode::Pong, payload)
     }
