@@ -169,7 +169,7 @@ const HELD: &[u8] = b"held over";
 /// Echoes text in fragments of 7 bytes, whatever the room, and all else as it came; and does what it is told to.
 fn scribe(own: Arc<Mutex<Own>>) -> Act {
     let (mut text, mut at, mut held) = (Vec::new(), 0, false);
-    let mut act = move |call: Call<'_>, out: &mut dyn Outbox| -> Result<bool, Halt> {
+    let mut act = move |call: Call<'_>, out: &mut Outbox<'_>| -> Result<bool, Halt> {
         let Call::Event(Event::Data(data)) = &call else { return Ok(false) };
         match data.payload.bytes() {
             b"-" if held && out.left() > 0 => {
