@@ -2,52 +2,62 @@
 
 #![forbid(unsafe_code)]
 
+use core::num::NonZeroU16;
+
 /// A status code that may stand in a Close frame.
 ///
 /// The codes that RFC 6455 §7.4 keeps off the wire (1004, 1005, 1006, 1015, and all that are unassigned
 /// below 3000) have no value of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CloseCode(u16);
+pub struct CloseCode(NonZeroU16);
 
 impl CloseCode {
     /// 1000: the purpose of the connection has been fulfilled.
-    pub const NORMAL: Self = Self(1000);
+    pub const NORMAL: Self = Self::known(1000);
     /// 1001: the endpoint goes away: a server shuts down, a browser leaves the page.
-    pub const GOING_AWAY: Self = Self(1001);
+    pub const GOING_AWAY: Self = Self::known(1001);
     /// 1002: a protocol error.
-    pub const PROTOCOL_ERROR: Self = Self(1002);
+    pub const PROTOCOL_ERROR: Self = Self::known(1002);
     /// 1003: a kind of data that the endpoint cannot accept.
-    pub const UNSUPPORTED_DATA: Self = Self(1003);
+    pub const UNSUPPORTED_DATA: Self = Self::known(1003);
     /// 1007: data that does not fit the type of the message, as text that is not UTF-8.
-    pub const INVALID_PAYLOAD: Self = Self(1007);
+    pub const INVALID_PAYLOAD: Self = Self::known(1007);
     /// 1008: a message that violates the endpoint's policy.
-    pub const POLICY_VIOLATION: Self = Self(1008);
+    pub const POLICY_VIOLATION: Self = Self::known(1008);
     /// 1009: a message too big to process.
-    pub const MESSAGE_TOO_BIG: Self = Self(1009);
+    pub const MESSAGE_TOO_BIG: Self = Self::known(1009);
     /// 1010: the server did not negotiate an extension that the client needs.
-    pub const MANDATORY_EXTENSION: Self = Self(1010);
+    pub const MANDATORY_EXTENSION: Self = Self::known(1010);
     /// 1011: the server met an unexpected condition.
-    pub const INTERNAL_ERROR: Self = Self(1011);
+    pub const INTERNAL_ERROR: Self = Self::known(1011);
     /// 1012: the service restarts.
-    pub const SERVICE_RESTART: Self = Self(1012);
+    pub const SERVICE_RESTART: Self = Self::known(1012);
     /// 1013: try again later.
-    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    pub const TRY_AGAIN_LATER: Self = Self::known(1013);
     /// 1014: a gateway got an invalid answer from upstream.
-    pub const BAD_GATEWAY: Self = Self(1014);
+    pub const BAD_GATEWAY: Self = Self::known(1014);
 
     /// The code with this number, or `None` where it must not be sent.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {
         match code {
-            1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self(code)),
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self::known(code)),
             _ => None,
+        }
+    }
+
+    /// A code that is not zero, so that an `Option` of it takes no more room.
+    const fn known(code: u16) -> Self {
+        match NonZeroU16::new(code) {
+            Some(code) => Self(code),
+            None => Self(NonZeroU16::MIN),
         }
     }
 
     /// The number.
     #[must_use]
     pub const fn get(self) -> u16 {
-        self.0
+        self.0.get()
     }
 }
 

@@ -348,6 +348,7 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
     }
 
     /// Keeps what the handler did not take of an event whose payload was put back.
+    #[inline(never)] // long, called twice, and not on the fast path
     fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
         event.advance(rx.release(event.payload(), taken));
         self.held = Some(event);
