@@ -12,21 +12,13 @@
 #[inline]
 #[must_use = "the next piece of this payload needs the key that is returned"]
 pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
-    apply(key, payload);
-    rotate(key, payload.len())
-}
-
-/// The key as it stands `len` bytes further on.
-#[inline]
-pub(crate) fn rotate(key: [u8; 4], len: usize) -> [u8; 4] {
-    u32::from_le_bytes(key).rotate_right((len as u32 & 3) << 3).to_le_bytes()
+    apply(u32::from_le_bytes(key), payload).to_le_bytes()
 }
 
 /// In words, of which the last overlaps the one before it: no byte is alone but those of 1 to 3.
 #[cfg(target_pointer_width = "64")]
 #[inline]
-fn apply(key: [u8; 4], payload: &mut [u8]) {
-    let narrow = u32::from_le_bytes(key);
+fn apply(narrow: u32, payload: &mut [u8]) -> u32 {
     let wide = u64::from(narrow) << 32 | u64::from(narrow);
     // The key as it stands where the last word begins, a multiple of four bytes before the end.
     let turn = (payload.len() as u32 & 3) << 3;
@@ -49,20 +41,27 @@ fn apply(key: [u8; 4], payload: &mut [u8]) {
             *word = last.to_le_bytes();
         }
     } else {
-        for (byte, key) in payload.iter_mut().zip(key) {
+        for (byte, key) in payload.iter_mut().zip(narrow.to_le_bytes()) {
             *byte ^= key;
         }
     }
+    narrow.rotate_right(turn)
 }
 
-/// By aligned words: small chips read others byte by byte.
+/// By aligned words: small chips read others byte by byte. The key turns with each byte, so that the one for the next
+/// byte is always the lowest of it.
 #[cfg(not(target_pointer_width = "64"))]
 #[inline]
-fn apply(key: [u8; 4], payload: &mut [u8]) {
+fn apply(mut key: u32, payload: &mut [u8]) -> u32 {
     let (front, words, back) = bytemuck::pod_align_to_mut::<u8, u32>(payload);
-    let turned = rotate(key, front.len());
-    let word = u32::from_ne_bytes(turned);
-    front.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-    words.iter_mut().for_each(|at| *at ^= word);
-    back.iter_mut().zip(turned).for_each(|(byte, key)| *byte ^= key);
+    let mask = |bytes: &mut [u8], mut key: u32| {
+        for byte in bytes {
+            *byte ^= key as u8;
+            key = key.rotate_right(8);
+        }
+        key
+    };
+    key = mask(front, key);
+    words.iter_mut().for_each(|word| *word ^= key.to_le());
+    mask(back, key)
 }

@@ -10,8 +10,8 @@ use simdutf8::compat::from_utf8;
 /// Checks text that comes in pieces, cut anywhere, and fails at the first byte that cannot belong to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8 {
-    /// The beginning of a code point whose end has not arrived: at most three bytes of the four.
-    carry: [u8; 4],
+    /// The beginning of a code point whose end has not arrived.
+    carry: [u8; 3],
     len: u8,
 }
 
@@ -22,7 +22,7 @@ pub struct InvalidUtf8;
 
 impl Utf8 {
     /// At the beginning of a text.
-    pub const NEW: Self = Self { carry: [0; 4], len: 0 };
+    pub const NEW: Self = Self { carry: [0; 3], len: 0 };
 
     /// Takes the next piece.
     ///
@@ -57,14 +57,19 @@ impl Utf8 {
 
     /// Adds one byte to the code point that was cut.
     fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
-        if let Some(slot) = self.carry.get_mut(usize::from(self.len)) {
+        let [a, b, c] = self.carry;
+        let mut point = [a, b, c, 0];
+        if let Some(slot) = point.get_mut(usize::from(self.len)) {
             *slot = byte;
         }
         let len = self.len.saturating_add(1);
-        let point = self.carry.get(..usize::from(len)).ok_or(InvalidUtf8)?;
-        match core::str::from_utf8(point) {
+        match core::str::from_utf8(point.get(..usize::from(len)).ok_or(InvalidUtf8)?) {
             Ok(_) => self.len = 0,
-            Err(error) if error.error_len().is_none() => self.len = len,
+            Err(error) if error.error_len().is_none() => {
+                let [a, b, c, _] = point;
+                self.carry = [a, b, c];
+                self.len = len;
+            }
             Err(_) => return Err(InvalidUtf8),
         }
         Ok(())
