@@ -222,6 +222,12 @@ impl<'b> ReceiveBuffer<'b> {
         Span { start: span.start.saturating_add(n), len: span.len.saturating_sub(n), ..span }
     }
 
+    /// Keeps the first `len` bytes of what lies here. `ended`: whether nothing follows them.
+    pub(crate) fn truncate(&mut self, len: usize, ended: bool) {
+        self.place.end = self.place.start.saturating_add(len).min(self.place.end);
+        self.place.ended = ended;
+    }
+
     /// Replaces what lies here by what `write` puts in its place; `write` returns how many bytes that is, and
     /// what the caller wants to know.
     pub(crate) fn rewrite<T>(&mut self, write: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {

@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let flags = script.byte();
     let pieces = script.pieces();
     if let Ok(Ok(address)) = std::str::from_utf8(script.0).map(Address::parse) {
-        assert!(!address.host.is_empty() && address.port != 0);
+        assert!(!address.host().is_empty() && address.port() != 0);
     }
     let mut config = Config::new();
     if flags & 1 != 0 {
@@ -31,12 +31,12 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// How the handshake ends, the status of a refusal, and what came behind the answer.
+/// How the handshake ends, the status of a refusal and its body, and what came behind the answer.
 fn run(
     config: &Config,
     mut pieces: impl Iterator<Item = usize>,
     mut wire: &[u8],
-) -> (ClientStep<'static>, Option<u16>, Vec<u8>) {
+) -> (ClientStep<'static>, Option<(u16, Vec<u8>, bool)>, Vec<u8>) {
     let mut now = Instant::START;
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
     let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER).unwrap();
@@ -67,11 +67,13 @@ fn run(
             }
             step => {
                 assert_eq!(handshake.poll(now, &mut head, &mut rx, &mut tx), step);
-                let status =
-                    (step == ClientStep::Refused).then(|| Reply::parse(&head, config).unwrap().status);
+                let refusal = (step == ClientStep::Refused).then(|| {
+                    let reply = Reply::parse(&head, config).unwrap();
+                    (reply.status, reply.body.to_vec(), reply.complete)
+                });
                 let open = matches!(step, ClientStep::Open(_));
                 let behind = if open { [rx.filled(), wire].concat() } else { vec![] };
-                return (step, status, behind);
+                return (step, refusal, behind);
             }
         }
     }

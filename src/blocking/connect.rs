@@ -104,15 +104,15 @@ fn open<'c>(
     let failed = |phase, peer, reason| {
         Error::Connect(Box::new(ConnectError { phase, server: name_of(&address), address: peer, reason }))
     };
-    let tls = address.secure.then(|| tls(options)).transpose();
+    let tls = address.is_secure().then(|| tls(options)).transpose();
     let tls = tls.map_err(|error| failed(Phase::Tls, None, Reason::Io(error)))?;
-    let addresses = dial::resolve(address.host, address.port, options.resolve_timeout)
+    let addresses = dial::resolve(address.host(), address.port(), options.resolve_timeout)
         .map_err(|error| failed(Phase::Resolve, None, Reason::Io(error)))?;
     let (tcp, peer) = dial::connect(&addresses, options.connect_timeout)
         .map_err(|attempts| failed(Phase::Connect, None, Reason::Attempts(attempts)))?;
     let stream = match tls {
         Some(tls) => {
-            tls(tcp, address.host).map_err(|error| failed(Phase::Tls, Some(peer), Reason::Io(error)))?
+            tls(tcp, address.host()).map_err(|error| failed(Phase::Tls, Some(peer), Reason::Io(error)))?
         }
         None => NetStream::from(tcp),
     };
@@ -151,6 +151,6 @@ fn tls(_: &ClientOptions<'_>) -> io::Result<fn(TcpStream, &str) -> io::Result<Ne
 
 /// Host and port, for messages.
 fn name_of(address: &Address<'_>) -> String {
-    let Address { host, port, .. } = address;
+    let (host, port) = (address.host(), address.port());
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

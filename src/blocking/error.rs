@@ -142,6 +142,8 @@ pub struct HttpResponse {
     pub fields: Vec<(String, Vec<u8>)>,
     /// The body, as much of it as the [buffer](super::ClientOptions::response_buffer) held.
     pub body: Vec<u8>,
+    /// Whether that is all of the body.
+    pub complete: bool,
 }
 
 impl Error {
@@ -273,6 +275,6 @@ impl From<adapter::Error<io::Error>> for Error {
 impl From<Reply<'_>> for HttpResponse {
     fn from(reply: Reply<'_>) -> Self {
         let fields = reply.fields.map(|(name, value)| (name.into(), value.into())).collect();
-        Self { status: reply.status, fields, body: reply.body.into() }
+        Self { status: reply.status, fields, body: reply.body.into(), complete: reply.complete }
     }
 }

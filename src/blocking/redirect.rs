@@ -40,7 +40,7 @@ pub(super) fn next_url(url: &str, response: &HttpResponse) -> Result<String, Red
     let next =
         resolve(url, &location).filter(|next| locations.next().is_none() && Address::parse(next).is_ok());
     let next = next.ok_or_else(|| RedirectError::Location(location.clone().into_owned()))?;
-    let is_secure = |url: &str| Address::parse(url).is_ok_and(|address| address.secure);
+    let is_secure = |url: &str| Address::parse(url).is_ok_and(|address| address.is_secure());
     if is_secure(url) && !is_secure(&next) {
         return Err(RedirectError::Insecure(location.into_owned()));
     }
@@ -49,7 +49,9 @@ pub(super) fn next_url(url: &str, response: &HttpResponse) -> Result<String, Red
 
 /// Whether both have scheme, host and port in common: what was given for one may be told to the other.
 pub(super) fn is_same_origin(one: &Address<'_>, other: &Address<'_>) -> bool {
-    one.secure == other.secure && one.host.eq_ignore_ascii_case(other.host) && one.port == other.port
+    one.is_secure() == other.is_secure()
+        && one.host().eq_ignore_ascii_case(other.host())
+        && one.port() == other.port()
 }
 
 /// The URL without its user information, and that.
@@ -129,7 +131,7 @@ mod tests {
     fn redirected(url: &str, locations: &[&str]) -> Result<String, RedirectError> {
         let fields: Vec<_> =
             locations.iter().map(|location| ("location".into(), location.as_bytes().into())).collect();
-        next_url(url, &HttpResponse { status: 302, fields, body: Vec::new() })
+        next_url(url, &HttpResponse { status: 302, fields, body: Vec::new(), complete: true })
     }
 
     /// The examples of RFC 3986 §5.4 that a WebSocket's URL can have.
@@ -195,7 +197,7 @@ mod tests {
     fn a_redirect_has_one_of_five_statuses_and_a_location() {
         let location = || Vec::from([("LOCATION".into(), b"/".into())]);
         for status in 200..600 {
-            let response = HttpResponse { status, fields: location(), body: Vec::new() };
+            let response = HttpResponse { status, fields: location(), body: Vec::new(), complete: true };
             assert_eq!(is_redirect(&response), [301, 302, 303, 307, 308].contains(&status), "{status}");
             assert!(!is_redirect(&HttpResponse { fields: Vec::new(), ..response }));
         }

@@ -2,47 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Fields, Scanner, Writer, first_line, is_same, is_token, split_scheme};
+use super::address::Address;
+use super::body::BodyDecoder;
+use super::head::{BadHead, Fields, Scanner, Writer, is_same, is_token, unfold};
 use super::key::{AcceptKey, accept_key, encode_nonce};
-use super::response::Rejection;
+use super::reply::Reply;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::Config;
 use crate::time::Instant;
-
-/// Where a `ws:` or `wss:` URL leads (RFC 6455 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address<'u> {
-    /// Whether the URL asks for TLS.
-    pub secure: bool,
-    /// The host to connect to: a name, an IPv4 address, or an IPv6 address without its brackets.
-    pub host: &'u str,
-    /// The port to connect to.
-    pub port: u16,
-    /// Host and port as the URL has them.
-    authority: &'u str,
-    /// Path and query, empty for the root.
-    target: &'u str,
-}
-
-/// Caller: the URL is not one of a WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
-    /// Neither `ws://` nor `wss://`.
-    #[error("a WebSocket URL begins with ws:// or wss://")]
-    Scheme,
-    /// No host, user and password, or a broken IPv6 address.
-    #[error("a WebSocket URL names a host, and no user")]
-    Host,
-    /// The port is no number up to 65535.
-    #[error("the port is not a number from 1 to 65535")]
-    Port,
-    /// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
-    #[error("a WebSocket URL has no fragment")]
-    Fragment,
-    /// A space, a control character, or one beyond ASCII, in the path or the query.
-    #[error("a character that has to be percent-encoded")]
-    Path,
-}
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +34,8 @@ pub enum ClientStep<'u> {
     },
     /// The connection is open, with this subprotocol. What came behind the answer is in the receive buffer.
     Open(Option<&'u str>),
-    /// The server answered with another status: [`Reply::parse`] reads it from the head's buffer. Drop the
-    /// transport.
+    /// The server answered with another status: [`Reply::parse`] reads it from the head's buffer, as soon as its body is
+    /// whole (RFC 9112 §6.3), no more of it fits, or the deadline has passed. Drop the transport.
     Refused,
     /// No handshake. Drop the transport.
     Failed(HandshakeError),
@@ -103,23 +70,18 @@ pub enum HandshakeError {
     /// "an extension that was not present in the client's handshake".
     #[error("an extension that was not offered")]
     Extension,
+    /// `Content-Length` is no number, or there are several and they differ: where the answer ends is unknown.
+    #[error("the answer's Content-Length is malformed")]
+    Length,
+    /// More interim answers (1xx) than anybody sends.
+    #[error("too many interim answers")]
+    Interim,
     /// The deadline passed.
     #[error("the opening handshake took too long")]
     Timeout,
-    /// The transport ended.
-    #[error("the server vanished")]
+    /// The transport ended before there was a whole answer.
+    #[error("the server closed the connection before it answered")]
     Vanished,
-}
-
-/// A server's answer that is no upgrade.
-#[derive(Clone, Copy, Debug)]
-pub struct Reply<'h> {
-    /// The status code.
-    pub status: u16,
-    /// The fields.
-    pub fields: Fields<'h>,
-    /// As much of the body as the buffer holds.
-    pub body: &'h [u8],
 }
 
 /// Sends a request, and checks the answer whole.
@@ -133,8 +95,13 @@ pub struct ClientHandshake<'c, 'u> {
     accept: AcceptKey,
     scanner: Scanner,
     deadline: Instant,
+    /// Interim answers that may still come.
+    interim: u8,
     phase: Phase<'u>,
 }
+
+/// Interim answers before the one that counts: 100, 102 and 103 have their uses, hundreds have none.
+const INTERIM: u8 = 16;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase<'u> {
@@ -142,58 +109,12 @@ enum Phase<'u> {
     Request,
     /// The answer is being received.
     Answer,
-    /// A refusal's body is being received, until the head buffer holds so many bytes.
+    /// A refusal's body is being received; head and body take so many bytes so far.
     Body {
-        until: usize,
+        body: BodyDecoder,
+        len: usize,
     },
     Done(ClientStep<'u>),
-}
-
-impl<'u> Address<'u> {
-    /// Reads a `ws:` or `wss:` URL.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
-        let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
-        let secure = is_same(scheme.as_bytes(), "wss");
-        if !secure && !is_same(scheme.as_bytes(), "ws") {
-            return Err(BadUrl::Scheme);
-        }
-        if rest.contains('#') {
-            return Err(BadUrl::Fragment);
-        }
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        if target.bytes().any(|c| c <= b' ' || c >= 0x7F) {
-            return Err(BadUrl::Path);
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').filter(|(host, _)| host.contains(':')).ok_or(BadUrl::Host)?,
-            None => {
-                let end = authority.find(':').unwrap_or(authority.len());
-                authority.split_at_checked(end).unwrap_or((authority, ""))
-            }
-        };
-        let good = |c: u8| c.is_ascii_alphanumeric() || b"-._~:%".contains(&c);
-        if host.is_empty() || !host.bytes().all(good) {
-            return Err(BadUrl::Host);
-        }
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => {
-                if secure {
-                    443
-                } else {
-                    80
-                }
-            }
-            // `parse` takes a plus sign, a URL does not.
-            Some(digits) if digits.starts_with('+') => return Err(BadUrl::Port),
-            Some(digits) => digits.parse().ok().filter(|port| *port != 0).ok_or(BadUrl::Port)?,
-            None => return Err(BadUrl::Host),
-        };
-        Ok(Self { secure, host, port, authority, target })
-    }
 }
 
 impl<'u> Connect<'u> {
@@ -204,21 +125,26 @@ impl<'u> Connect<'u> {
     }
 
     fn write(&self, memory: &mut [u8], key: &[u8; 24]) -> Result<usize, BadHead> {
-        let Address { authority, target, .. } = self.address;
+        let target = self.address.target();
         let mut head = Writer::new(memory);
         head.text("GET ")
             .text(if target.starts_with('/') { "" } else { "/" })
             .text(target)
             .text(" HTTP/1.1\r\n")
-            .field("Host", authority)
+            .field("Host", self.address.authority())
             .text("Upgrade: websocket\r\nConnection: Upgrade\r\n")
             .field("Sec-WebSocket-Key", core::str::from_utf8(key).unwrap_or_default())
             .text("Sec-WebSocket-Version: 13\r\n");
+        let mut offered = self.protocols;
+        while let Some((last, others)) = offered.split_last() {
+            // They are few: each is compared with those before it.
+            head.fail_unless(is_token(last), BadHead::Malformed)
+                .fail_unless(!others.contains(last), BadHead::ProtocolTwice);
+            offered = others;
+        }
         if let Some((first, others)) = self.protocols.split_first() {
             head.text("Sec-WebSocket-Protocol: ").text(first);
             others.iter().fold(&mut head, |head, name| head.text(", ").text(name)).text("\r\n");
-            let tokens = self.protocols.iter().all(|name| is_token(name));
-            head.fail_unless(tokens, BadHead::Malformed);
         }
         const OURS: &[&str] = &[
             "Host",
@@ -232,37 +158,6 @@ impl<'u> Connect<'u> {
             "Transfer-Encoding",
         ];
         head.fields(self.headers, OURS).text("\r\n").finish()
-    }
-}
-
-impl<'h> Reply<'h> {
-    /// Reads the answer that lies in the buffer of the head after [`ClientStep::Refused`].
-    ///
-    /// # Errors
-    /// Where none lies there.
-    pub fn parse(head: &'h ReceiveBuffer<'_>, config: &Config) -> Result<Self, HandshakeError> {
-        Self::of(head.filled(), config)
-    }
-
-    fn of(filled: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
-        let (line, lines) = first_line(filled);
-        let mut response = httparse::Response::new(&mut []);
-        // Partial where the line is good, since no field follows it.
-        let parsed = response.parse(line);
-        let (Ok(_), Some(status), Some(_)) = (parsed, response.code, response.reason) else {
-            return Err(HandshakeError::NotHttp);
-        };
-        let (fields, body) = Fields::check(lines, config.limits.headers).map_err(|bad| match bad {
-            Rejection::TooManyFields => HandshakeError::TooManyFields,
-            _ => HandshakeError::NotHttp,
-        })?;
-        Ok(Self { status, fields, body })
-    }
-
-    /// The length that the body is to have, as far as the answer says.
-    fn body_len(&self) -> usize {
-        let len = self.fields.get("Content-Length").and_then(|len| core::str::from_utf8(len).ok());
-        len.and_then(|len| len.parse().ok()).unwrap_or(usize::MAX)
     }
 }
 
@@ -287,7 +182,8 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         })?;
         let deadline = now.plus(config.timeouts.handshake);
         let (scanner, accept) = (Scanner::default(), accept_key(&key));
-        Ok(Self { config, connect: *connect, accept, scanner, deadline, phase: Phase::Request })
+        let (interim, phase) = (INTERIM, Phase::Request);
+        Ok(Self { config, connect: *connect, accept, scanner, deadline, interim, phase })
     }
 
     /// Does what is to be done and says what comes next.
@@ -305,12 +201,11 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
             }
         }
         let late = now >= self.deadline;
-        match self.phase {
-            Phase::Answer => while self.read(head, rx) {},
-            Phase::Body { until } if head.filled().len() >= until || head.is_ended() || late => {
-                self.phase = Phase::Done(ClientStep::Refused);
-            }
-            _ => {}
+        if let Phase::Answer = self.phase {
+            while self.read(head, rx) {}
+        }
+        if let Phase::Body { body, len } = self.phase {
+            self.phase = receive(body, len, head, late);
         }
         match self.phase {
             Phase::Done(step) => return step,
@@ -343,23 +238,24 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
 
     /// Looks at what has arrived of the answer; whether another answer follows it, an interim one.
     fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
-        let filled = head.filled();
         let limit = self.config.limits.head.min(head.capacity());
-        let len = match self.scanner.find(filled) {
+        let len = match self.scanner.find(head.filled()) {
             Ok(Some(len)) if len <= limit => len,
-            Ok(None) if filled.len() < limit => return false,
+            Ok(None) if head.filled().len() < limit => return false,
             Ok(_) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
             Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
         };
+        unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // No byte more than the scanner took for the head: a parser may take another end for it.
-        let reply = match Reply::of(filled.get(..len).unwrap_or_default(), self.config) {
+        let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
+        let reply = match Reply::of(answer, self.config) {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientStep::Failed(error)),
         };
         match reply.status {
-            101 if filled.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.fields) {
+            101 if answer.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.fields) {
                 Ok(protocol) => {
-                    rx.feed(filled.get(len..).unwrap_or_default());
+                    rx.feed(behind);
                     if head.is_ended() {
                         rx.fill(0);
                     }
@@ -370,21 +266,24 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
             101 => self.done(ClientStep::Failed(HandshakeError::NotHttp)),
             // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
             // final response".
-            status if status < 200 => {
-                head.consume(len);
-                self.scanner = Scanner::default();
-                true
-            }
+            100..=199 => match self.interim.checked_sub(1) {
+                Some(left) => {
+                    self.interim = left;
+                    head.consume(len);
+                    self.scanner = Scanner::default();
+                    true
+                }
+                None => self.done(ClientStep::Failed(HandshakeError::Interim)),
+            },
             // "If the status code received from the server is not 101, the client handles the response per
             // HTTP [RFC2616] procedures." (§4.1)
-            _ => {
-                let until = len.saturating_add(reply.body_len()).min(head.capacity());
-                self.phase = Phase::Body { until };
-                if filled.len() >= until || head.is_ended() {
-                    self.done(ClientStep::Refused);
+            status => match BodyDecoder::of(status, reply.fields) {
+                Ok(body) => {
+                    self.phase = Phase::Body { body, len };
+                    false
                 }
-                false
-            }
+                Err(_) => self.done(ClientStep::Failed(HandshakeError::Length)),
+            },
         }
     }
 
@@ -418,5 +317,22 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         } else {
             known.copied().ok_or(HandshakeError::Protocol).map(Some)
         }
+    }
+}
+
+/// Takes what has come of a refusal's body; what lies before it in the buffer are `len` bytes. At the end the buffer says
+/// that its stream has ended where the body is whole, so that [`Reply::parse`] knows.
+fn receive<'u>(mut body: BodyDecoder, mut len: usize, head: &mut ReceiveBuffer<'_>, late: bool) -> Phase<'u> {
+    let fresh = head.open().input.get_mut(len..).unwrap_or_default();
+    len = len.saturating_add(body.receive(fresh));
+    let ended = head.is_ended();
+    head.truncate(len, ended);
+    let full = len >= head.capacity();
+    match body.end(ended).or((full || late).then_some(false)) {
+        Some(whole) => {
+            head.truncate(len, whole);
+            Phase::Done(ClientStep::Refused)
+        }
+        None => Phase::Body { body, len },
     }
 }

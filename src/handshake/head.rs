@@ -140,6 +140,7 @@ pub(crate) struct Writer<'m> {
 
 /// Why a head was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadHead {
     /// Capacity: the memory for the head is too small.
     #[error("the memory for the head is too small")]
@@ -148,6 +149,9 @@ pub enum BadHead {
     /// anyway, a status that is none.
     #[error("a name, a value or a status that cannot be written")]
     Malformed,
+    /// Caller: "The elements that comprise this value MUST [...] all be unique strings" (RFC 6455 §4.1).
+    #[error("a subprotocol is offered twice")]
+    ProtocolTwice,
 }
 
 impl<'m> Writer<'m> {
@@ -230,6 +234,23 @@ pub(crate) fn first_line(mut head: &[u8]) -> (&[u8], &[u8]) {
         head = rest;
     }
     cut_line(head)
+}
+
+/// Replaces line breaks that white space follows, in the fields of a head that the [`Scanner`] has found.
+///
+/// RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message [...] MUST replace each received
+/// obs-fold with one or more SP octets prior to interpreting the field value."
+pub(crate) fn unfold(head: &mut [u8]) {
+    let (_, lines) = first_line(head);
+    let start = head.len().saturating_sub(lines.len());
+    let mut lines = head.get_mut(start..).unwrap_or_default();
+    while let Some(at) = lines.iter().position(|&c| c == b'\n') {
+        let (line, rest) = lines.split_at_mut_checked(at.saturating_add(1)).unwrap_or_default();
+        if let ([.., cr, lf], Some(b' ' | b'\t')) = (line, rest.first()) {
+            (*cr, *lf) = (b' ', b' ');
+        }
+        lines = rest;
+    }
 }
 
 /// The first line, with its line break, and the rest; both empty where there is no line break.

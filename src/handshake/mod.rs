@@ -2,18 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod body;
 mod client;
 mod head;
 mod key;
 mod origin;
+mod reply;
 mod request;
 mod response;
 mod server;
 
-pub use client::{Address, BadUrl, ClientHandshake, ClientStep, Connect, HandshakeError, Reply};
+pub use address::{Address, BadUrl};
+pub use client::{ClientHandshake, ClientStep, Connect, HandshakeError};
 pub use head::{BadHead, Fields};
 pub use key::{AcceptKey, accept_key};
 pub use origin::Origin;
+pub use reply::Reply;
 pub use request::Request;
 #[cfg(feature = "hub")]
 pub(crate) use response::is_bodiless;

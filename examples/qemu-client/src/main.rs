@@ -107,13 +107,13 @@ async fn attempt(
     random: &mut ChaCha20Rng,
     opened: &mut Option<Instant>,
 ) -> Option<Cause> {
-    log(log(with_timeout(CONNECT, socket.connect((settings.address, settings.target.port))).await)?)?;
+    log(log(with_timeout(CONNECT, socket.connect((settings.address, settings.target.port()))).await)?)?;
 
     let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
     let buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
     let mut keys = fork(random);
     let keys = || keys.next_u32().to_ne_bytes();
-    if !settings.target.secure {
+    if !settings.target.is_secure() {
         return log(talk::talk(Tcp(socket), settings, keys, buffers, opened).await);
     }
     #[cfg(not(feature = "tls"))]
@@ -124,10 +124,10 @@ async fn attempt(
         let (mut record_out, mut memory) = ([0; tls::RECORD_OUT], [[0; 512]; 4]);
         let pipes = tls::Pipes::new(&mut memory);
         let trust = tls::Trust::new(fork(random), settings.authority);
-        let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host, trust));
+        let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host(), trust));
         let transport = tls::Tls::open(Tcp(socket), &pipes, pump, TLS_HANDSHAKE).await;
         let transport = log(transport)?;
-        println!("TLS: {} is who it says", settings.target.host);
+        println!("TLS: {} is who it says", settings.target.host());
         log(talk::talk(transport, settings, keys, buffers, opened).await)
     }
 }

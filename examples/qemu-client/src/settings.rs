@@ -44,7 +44,7 @@ impl Settings {
 
         let url = value("url").ok_or("no url")?;
         let target = Address::parse(url).map_err(|_| "the url is not one of a WebSocket")?;
-        let address = value("address").unwrap_or(target.host);
+        let address = value("address").unwrap_or(target.host());
         Ok(Self {
             url,
             target,

@@ -1,0 +1,149 @@
+//! The URL of a WebSocket (RFC 6455 §3).
+
+#![forbid(unsafe_code)]
+
+use core::net::Ipv6Addr;
+
+use super::head::{cut, is_same, split_scheme};
+
+/// A `ws:` or `wss:` URL, taken apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Address<'u> {
+    secure: bool,
+    userinfo: &'u str,
+    authority: &'u str,
+    host: &'u str,
+    port: u16,
+    target: &'u str,
+}
+
+/// Caller: the URL is not one of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadUrl {
+    /// Neither `ws://` nor `wss://`.
+    #[error("a WebSocket URL begins with ws:// or wss://")]
+    Scheme,
+    /// No host, or a character that no host has.
+    #[error("the host is missing or malformed")]
+    Host,
+    /// What stands in brackets is no IPv6 address.
+    #[error("the host in brackets is not an IPv6 address")]
+    Ipv6,
+    /// The port is no number up to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
+    #[error("a WebSocket URL has no fragment")]
+    Fragment,
+    /// A character that may not stand as it is in user information, path or query.
+    #[error("the character {0:?} has to be percent-encoded")]
+    Character(char),
+}
+
+impl<'u> Address<'u> {
+    /// Reads a `ws:` or `wss:` URL.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
+        let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
+        let secure = is_same(scheme.as_bytes(), "wss");
+        if !secure && !is_same(scheme.as_bytes(), "ws") {
+            return Err(BadUrl::Scheme);
+        }
+        if rest.bytes().any(|c| c == b'#') {
+            return Err(BadUrl::Fragment);
+        }
+        let end = rest.bytes().position(|c| matches!(c, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        // The last one: whoever forgot to encode one in the password meant that.
+        let at = authority.bytes().rposition(|c| c == b'@').map(|at| at.saturating_add(1));
+        let (userinfo, authority) =
+            at.and_then(|at| authority.split_at_checked(at)).unwrap_or(("", authority));
+        let userinfo = userinfo.strip_suffix('@').unwrap_or_default();
+        check(userinfo)?;
+        check(target)?;
+        let (host, rest) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = cut(rest, b']').ok_or(BadUrl::Ipv6)?;
+                host.parse::<Ipv6Addr>().map_err(|_| BadUrl::Ipv6)?;
+                (host, rest)
+            }
+            None => {
+                let end = authority.bytes().position(|c| c == b':').unwrap_or(authority.len());
+                authority.split_at_checked(end).unwrap_or((authority, ""))
+            }
+        };
+        let good = |c: u8| c.is_ascii_alphanumeric() || b"-._~:%".contains(&c);
+        if host.is_empty() || !host.bytes().all(good) {
+            return Err(BadUrl::Host);
+        }
+        let default = if secure { 443 } else { 80 };
+        let (authority, port) = match rest.strip_prefix(':') {
+            None if rest.is_empty() => (authority, default),
+            // RFC 3986 §3.2.3: "port = *DIGIT".
+            Some("") => (authority.strip_suffix(':').unwrap_or(authority), default),
+            // `parse` takes a plus sign, a URL does not.
+            Some(digits) if digits.starts_with('+') => return Err(BadUrl::Port),
+            Some(digits) => (authority, digits.parse().ok().filter(|port| *port != 0).ok_or(BadUrl::Port)?),
+            None => return Err(BadUrl::Host),
+        };
+        Ok(Self { secure, userinfo, authority, host, port, target })
+    }
+
+    /// Whether the URL asks for TLS.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// User and password as the URL has them, percent-encoded, with a colon between them; `None` where there are none.
+    ///
+    /// The opening handshake does not send them: that is `Authorization: Basic` (RFC 7617) among the
+    /// [fields](super::Connect::headers) of the request.
+    #[must_use]
+    pub fn userinfo(&self) -> Option<&'u str> {
+        Some(self.userinfo).filter(|userinfo| !userinfo.is_empty())
+    }
+
+    /// The host to connect to: a name, an IPv4 address, or an IPv6 address without its brackets.
+    #[must_use]
+    pub const fn host(&self) -> &'u str {
+        self.host
+    }
+
+    /// The port to connect to: by default 80, and 443 with TLS.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port as the URL has them: the value of `Host`.
+    #[must_use]
+    pub const fn authority(&self) -> &'u str {
+        self.authority
+    }
+
+    /// Path and query as the URL has them; without the path's slash where the URL has none.
+    #[must_use]
+    pub const fn target(&self) -> &'u str {
+        self.target
+    }
+}
+
+/// Without the password.
+impl core::fmt::Debug for Address<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { secure, userinfo, authority, target, .. } = self;
+        let scheme = if *secure { "wss" } else { "ws" };
+        let user = if userinfo.is_empty() { "" } else { "***@" };
+        write!(f, "Address({scheme}://{user}{authority}{target})")
+    }
+}
+
+/// RFC 3986 §2: what is neither reserved nor unreserved has to be percent-encoded.
+fn check(part: &str) -> Result<(), BadUrl> {
+    let bad = |c: &char| !matches!(c, '!'..='~') || "\"<>\\^`{|}".contains(*c);
+    part.chars().find(bad).map_or(Ok(()), |c| Err(BadUrl::Character(c)))
+}
