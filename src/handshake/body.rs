@@ -15,24 +15,42 @@ pub(crate) enum BodyDecoder {
     Rest,
 }
 
-/// Where in a chunked body the next byte stands.
+/// A chunked body, up to the next byte.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Chunks {
-    /// The size of a chunk, of which so much is known; `None` before its first digit.
-    Size(Option<usize>),
-    /// Behind the size: white space and extensions, up to the CR.
-    Extension(usize),
+pub(crate) struct Chunks {
+    place: Place,
+    /// The bytes of the chunk that are still to come, as far as its size is known.
+    left: usize,
+}
+
+/// What the next byte of a chunked body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The first digit of a chunk's size.
+    Start,
+    /// Another digit, or what ends them.
+    Size,
+    /// White space and extensions behind the size, up to the CR.
+    Extension,
     /// The LF behind the size.
-    SizeEnd(usize),
-    /// Of a chunk, so many bytes are still to come.
-    Data(usize),
-    /// The CR LF behind a chunk's data: the CR, or the LF.
-    DataEnd { cr: bool },
-    /// A line of the trailer section, or the empty one that ends the body: whether anything of it has come, and its CR.
-    Trailer { empty: bool, cr: bool },
-    /// The body is whole.
+    SizeEnd,
+    /// The data of a chunk.
+    Data,
+    /// The CR behind the data.
+    DataCr,
+    /// The LF behind the data.
+    DataEnd,
+    /// The first of a line in the trailer section, which ends with an empty line.
+    Trailer,
+    /// Another of that line, up to its CR.
+    Field,
+    /// The LF behind that line.
+    FieldEnd,
+    /// The LF of the empty line.
+    End,
+    /// Nothing: the body is whole.
     Done,
-    /// Not as RFC 9112 wants it.
+    /// Not what RFC 9112 allows.
     Bad,
 }
 
@@ -55,28 +73,31 @@ impl BodyDecoder {
             // "If a Transfer-Encoding header field is present in a response and the chunked transfer coding is not the
             // final encoding, the message body length is determined by reading the connection until it is closed by
             // the server."
-            let last = fields.list("Transfer-Encoding").last();
-            let chunked = last.is_some_and(|last| is_same(last, "chunked"));
-            return Ok(if chunked { Self::Chunked(Chunks::Size(None)) } else { Self::Rest });
+            let mut chunked = false;
+            fields.each("Transfer-Encoding", &mut |coding| chunked = is_same(coding, "chunked"));
+            return Ok(if chunked { Self::Chunked(Chunks::START) } else { Self::Rest });
         }
         if fields.get("Content-Length").is_none() {
             return Ok(Self::Rest);
         }
         // An invalid one is an error, "unless the field value can be successfully parsed as a comma-separated list, all
         // values in the list are valid, and all values in the list are the same".
-        let mut lengths = fields.list("Content-Length").map(length);
-        let first = lengths.next().flatten().ok_or(BadLength)?;
-        if lengths.all(|other| other == Some(first)) { Ok(Self::Length(first)) } else { Err(BadLength) }
+        let mut all = None;
+        fields.each("Content-Length", &mut |value| {
+            let len = length(value).ok_or(BadLength);
+            all = Some(if all.is_none_or(|all| all == len) { len } else { Err(BadLength) });
+        });
+        all.unwrap_or(Err(BadLength)).map(Self::Length)
     }
 
     /// Whether nothing more is to come: `Some` where that is known, and whether the body is whole.
     pub(crate) const fn end(&self, stream_ended: bool) -> Option<bool> {
         match self {
-            Self::Length(0) | Self::Chunked(Chunks::Done) => Some(true),
+            Self::Length(0) | Self::Chunked(Chunks { place: Place::Done, .. }) => Some(true),
             // §8: "A client that receives an incomplete response message, which can occur when a connection is closed
             // prematurely or when decoding a supposedly chunked transfer coding fails, MUST record the message as
             // incomplete."
-            Self::Chunked(Chunks::Bad) => Some(false),
+            Self::Chunked(Chunks { place: Place::Bad, .. }) => Some(false),
             Self::Rest if stream_ended => Some(true),
             _ if stream_ended => Some(false),
             _ => None,
@@ -98,52 +119,56 @@ impl BodyDecoder {
 }
 
 impl Chunks {
+    const START: Self = Self { place: Place::Start, left: 0 };
+
+    /// Moves the data of the chunks to the front; how many bytes that is.
     fn decode(&mut self, bytes: &mut [u8]) -> usize {
         let (mut read, mut kept) = (0usize, 0usize);
         while let Some(&byte) = bytes.get(read) {
-            if let Self::Data(left) = *self {
-                let n = left.min(bytes.len().saturating_sub(read));
+            let mut n = 1;
+            if self.place == Place::Data {
+                n = self.left.min(bytes.len().saturating_sub(read));
                 bytes.copy_within(read..read.saturating_add(n), kept);
-                read = read.saturating_add(n);
                 kept = kept.saturating_add(n);
-                let left = left.saturating_sub(n);
-                *self = if left == 0 { Self::DataEnd { cr: false } } else { Self::Data(left) };
+                self.left = self.left.saturating_sub(n);
+                if self.left == 0 {
+                    self.place = Place::DataCr;
+                }
             } else {
-                *self = self.next(byte);
-                read = read.saturating_add(1);
+                self.place = self.next(byte);
             }
+            read = read.saturating_add(n);
         }
         kept
     }
 
-    /// Behind this byte, which is none of a chunk's data.
-    fn next(self, byte: u8) -> Self {
-        match (self, byte) {
+    /// What follows this byte, which is none of a chunk's data.
+    fn next(&mut self, byte: u8) -> Place {
+        match (self.place, byte) {
             // "recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
             // integer conversion overflows": what is larger than all memory stays so.
-            (Self::Size(size), _) if byte.is_ascii_hexdigit() => {
+            (Place::Start | Place::Size, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
-                Self::Size(Some(size.unwrap_or_default().saturating_mul(16).saturating_add(digit)))
+                self.left = self.left.saturating_mul(16).saturating_add(digit);
+                Place::Size
             }
-            (Self::Size(Some(size)) | Self::Extension(size), b'\r') => Self::SizeEnd(size),
+            (Place::Size | Place::Extension, b'\r') => Place::SizeEnd,
             // "A recipient MUST ignore unrecognized chunk extensions."
-            (Self::Size(Some(size)), b';' | b' ' | b'\t') => Self::Extension(size),
-            (Self::Extension(size), _) if byte != b'\n' => Self::Extension(size),
-            (Self::SizeEnd(0), b'\n') => Self::Trailer { empty: true, cr: false },
-            (Self::SizeEnd(size), b'\n') => Self::Data(size),
-            (Self::DataEnd { cr: false }, b'\r') => Self::DataEnd { cr: true },
-            (Self::DataEnd { cr: true }, b'\n') => Self::Size(None),
+            (Place::Size, b';' | b' ' | b'\t') => Place::Extension,
+            (Place::Extension, _) if byte != b'\n' => Place::Extension,
+            (Place::SizeEnd, b'\n') if self.left > 0 => Place::Data,
+            (Place::SizeEnd | Place::FieldEnd, b'\n') => Place::Trailer,
+            (Place::DataCr, b'\r') => Place::DataEnd,
+            (Place::DataEnd, b'\n') => Place::Start,
             // "A recipient that removes the chunked coding from a message MAY selectively retain or discard the received
             // trailer fields."
-            (Self::Trailer { empty, cr: false }, b'\r') => Self::Trailer { empty, cr: true },
-            (Self::Trailer { empty: true, cr: true }, b'\n') => Self::Done,
-            (Self::Trailer { empty: false, cr: true }, b'\n') => Self::Trailer { empty: true, cr: false },
-            (Self::Trailer { cr: false, .. }, _) if byte != b'\n' => {
-                Self::Trailer { empty: false, cr: false }
-            }
+            (Place::Trailer, b'\r') => Place::End,
+            (Place::Field, b'\r') => Place::FieldEnd,
+            (Place::Trailer | Place::Field, _) if byte != b'\n' => Place::Field,
+            (Place::End, b'\n') => Place::Done,
             // What follows the body is nobody's.
-            (Self::Done, _) => Self::Done,
-            _ => Self::Bad,
+            (Place::Done, _) => Place::Done,
+            _ => Place::Bad,
         }
     }
 }

@@ -306,7 +306,9 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         if accepts.next() != Some(&self.accept) || accepts.next().is_some() {
             return Err(HandshakeError::Accept);
         }
-        if fields.list("Sec-WebSocket-Extensions").next().is_some() {
+        let mut extended = false;
+        fields.each("Sec-WebSocket-Extensions", &mut |_| extended = true);
+        if extended {
             return Err(HandshakeError::Extension);
         }
         let mut agreed = fields.all("Sec-WebSocket-Protocol");

@@ -101,6 +101,14 @@ impl<'h> Fields<'h> {
         self.all(name).any(|value| value.split(|&c| c == b',').any(is_token))
     }
 
+    /// Shows the elements of a list, as [`list`](Self::list) gives them; that would be much code in each place.
+    #[inline(never)]
+    pub(crate) fn each(self, name: &str, see: &mut dyn FnMut(&'h [u8])) {
+        for value in self.all(name) {
+            value.split(|&c| c == b',').map(trim).filter(|item| !item.is_empty()).for_each(&mut *see);
+        }
+    }
+
     /// The value of the next field with this name.
     #[inline(never)]
     fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
@@ -171,7 +179,7 @@ impl<'m> Writer<'m> {
     /// A field. Its name has to be a token, its value free of control characters.
     #[inline(never)]
     pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
-        let good = is_token(name) && is_value(value);
+        let good = is_token(name) && is_value(value.as_bytes());
         self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
     }
 
@@ -215,14 +223,20 @@ impl<'m> Writer<'m> {
     }
 }
 
+/// The number that these three digits are.
+pub(crate) fn status_of(digits: &[u8]) -> u16 {
+    let append = |sum: u16, digit: &u8| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 0xF));
+    digits.iter().fold(0, append)
+}
+
 /// RFC 9110 §5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
 /// RFC 9110 §5.5: no control characters but the tab.
-pub(crate) fn is_value(text: &str) -> bool {
-    text.bytes().all(|c| c >= b' ' && c != 0x7F || c == b'\t')
+pub(crate) fn is_value(text: &[u8]) -> bool {
+    text.iter().all(|&c| c >= b' ' && c != 0x7F || c == b'\t')
 }
 
 /// The first line of a head, with its line break, and the lines behind it.

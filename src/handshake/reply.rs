@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::client::HandshakeError;
-use super::head::{Fields, first_line};
+use super::head::{Fields, first_line, is_value, status_of};
 use super::response::Rejection;
 use crate::buffer::ReceiveBuffer;
 use crate::config::Config;
@@ -35,16 +35,24 @@ impl<'h> Reply<'h> {
 
     pub(super) fn of(answer: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
         let (line, lines) = first_line(answer);
-        let mut response = httparse::Response::new(&mut []);
-        // Partial where the line is good, since no field follows it.
-        let parsed = response.parse(line);
-        let (Ok(_), Some(status), Some(_)) = (parsed, response.code, response.reason) else {
-            return Err(HandshakeError::NotHttp);
-        };
+        let status = status_code(line).ok_or(HandshakeError::NotHttp)?;
         let (fields, body) = Fields::check(lines, config.limits.headers).map_err(|bad| match bad {
             Rejection::TooManyFields => HandshakeError::TooManyFields,
             _ => HandshakeError::NotHttp,
         })?;
         Ok(Self { status, fields, body, complete: false })
     }
+}
+
+/// Of "status-line = HTTP-version SP status-code SP [ reason-phrase ]" (RFC 9112 §4). Some leave the second space away.
+fn status_code(line: &[u8]) -> Option<u16> {
+    let line = line.strip_suffix(b"\n")?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (minor, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
+    let (code, reason) = rest.strip_prefix(b" ")?.split_first_chunk::<3>()?;
+    let good = matches!(minor, b'0' | b'1')
+        && code.iter().all(u8::is_ascii_digit)
+        && matches!(reason.first(), None | Some(b' '))
+        && is_value(reason);
+    good.then(|| status_of(code))
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Writer, cut, is_same};
+use super::head::{BadHead, Writer, cut, is_same, status_of};
 use super::key::AcceptKey;
 use crate::buffer::copy;
 
@@ -313,37 +313,41 @@ pub(crate) fn write_switch(
     head.fields(headers, OURS).text("\r\n").finish()
 }
 
-/// RFC 9110 §15, those that one meets. One text, since a table of texts, and a match all the more, is larger.
+/// The phrase of RFC 9110 §15, for statuses that one meets.
 fn reason(status: u16) -> &'static str {
-    const REASONS: &str = "200 OK\n\
-        204 No Content\n\
-        301 Moved Permanently\n\
-        302 Found\n\
-        304 Not Modified\n\
-        307 Temporary Redirect\n\
-        308 Permanent Redirect\n\
-        400 Bad Request\n\
-        401 Unauthorized\n\
-        403 Forbidden\n\
-        404 Not Found\n\
-        405 Method Not Allowed\n\
-        408 Request Timeout\n\
-        411 Length Required\n\
-        413 Content Too Large\n\
-        426 Upgrade Required\n\
-        429 Too Many Requests\n\
-        431 Request Header Fields Too Large\n\
-        500 Internal Server Error\n\
-        503 Service Unavailable\n";
-    let mut rest = REASONS;
-    while let Some((line, behind)) = cut(rest, b'\n') {
-        let (code, reason) = cut(line, b' ').unwrap_or_default();
-        let number = |sum: u16, digit: u8| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 0xF));
-        if code.bytes().fold(0, number) == status {
-            return reason;
-        }
-        rest = behind;
-    }
+    let known = find_reason(REASONS, status);
+    #[cfg(feature = "hub")]
+    let known = known.or_else(|| find_reason("411 Length Required\n413 Content Too Large\n", status));
     // RFC 9112 §4: "A client SHOULD ignore the reason-phrase content".
-    ""
+    known.unwrap_or_default()
 }
+
+fn find_reason(mut reasons: &'static str, status: u16) -> Option<&'static str> {
+    while let Some((line, rest)) = cut(reasons, b'\n') {
+        match cut(line, b' ') {
+            Some((code, reason)) if status_of(code.as_bytes()) == status => return Some(reason),
+            _ => reasons = rest,
+        }
+    }
+    None
+}
+
+/// In one text: a table of texts is larger, and a `match` larger still.
+const REASONS: &str = "200 OK\n\
+    204 No Content\n\
+    301 Moved Permanently\n\
+    302 Found\n\
+    304 Not Modified\n\
+    307 Temporary Redirect\n\
+    308 Permanent Redirect\n\
+    400 Bad Request\n\
+    401 Unauthorized\n\
+    403 Forbidden\n\
+    404 Not Found\n\
+    405 Method Not Allowed\n\
+    408 Request Timeout\n\
+    426 Upgrade Required\n\
+    429 Too Many Requests\n\
+    431 Request Header Fields Too Large\n\
+    500 Internal Server Error\n\
+    503 Service Unavailable\n";
