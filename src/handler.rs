@@ -61,6 +61,10 @@ pub trait Handler {
 
     /// When [`timer`](Self::timer) is to be called next; `None` switches it off. Read after each call of another method,
     /// so that each of them may move it.
+    ///
+    /// The timer is never early. In a hub it may be late by a sixteenth of the time that the deadline lies ahead, 0.5 s at 10 s,
+    /// so that the deadlines of many sessions fall together and wake the processor once. A timer that adds its interval to its last
+    /// deadline keeps its average rate. Whoever needs a moment more exactly sets deadlines that lie less far ahead.
     fn deadline(&self) -> Option<Instant> {
         None
     }

@@ -17,6 +17,13 @@
 //! A transport is dropped when its session is over. An idle connection owns no buffer. What waits for a session is limited:
 //! bytes and messages by [`Backlog`], commands by [`Settings::commands`].
 //!
+//! # Deadlines are coarse
+//!
+//! A deadline of a session, be it its handler's ([`Handler::deadline`](crate::Handler::deadline)) or one of
+//! [`Timeouts`](crate::Timeouts), is never early and may be late by a sixteenth of the time that it lies ahead: up to 4 ms at 100
+//! ms, 0.5 s at 10 s, 2 s at 60 s. It is rounded up to a multiple of a power of two microseconds, so that the deadlines of many
+//! sessions fall together: a thousand idle sessions with a Ping every 30 s each wake the processor once a second.
+//!
 //! # How long a turn takes
 //!
 //! One [`Hub::run`] does a limited amount of work, however many sessions there are and whatever they do; then the driver
