@@ -7,9 +7,10 @@ use core::any::Any;
 use core::fmt;
 
 use super::application::Application;
-use super::counters::Counters;
+use super::counters::{Counters, count};
 use super::handle::{Client, ClientState, Command, Control, HandleError, check_reason};
 use super::message::{Done, Lost, Message};
+use super::note::note;
 use super::round::Task;
 use super::socket::Socket;
 use super::{Hub, Id};
@@ -83,7 +84,27 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// Sends a message to a session if that is open and `to` selects it; whether it was queued.
+    /// Queues a message for a session. An error says why the message is lost, and gives its completion back.
+    fn submit(&mut self, id: Id, message: Message, done: Done) -> Result<(), (Lost, Done)> {
+        let sent = match self.places.get(id.key()).filter(|slot| slot.client.id == id) {
+            Some(slot) => slot.send(message, done, &self.settings.backlog, &mut self.counters),
+            None => Err((Lost::Ended, done)),
+        };
+        self.note_sent(id.key(), sent)
+    }
+
+    fn note_sent(&mut self, key: usize, sent: Result<(), (Lost, Done)>) -> Result<(), (Lost, Done)> {
+        if let Err((lost, _)) = &sent {
+            note!("a message for place {:?} is lost: {:?}", key, lost);
+            count(&mut self.counters.lost);
+            // An overflow may close the session.
+            self.show(key);
+        }
+        self.enlist(key);
+        sent
+    }
+
+    /// Sends a message to a session if the session is open and `to` selects it. Returns whether it was queued.
     pub(super) fn send_if(
         &mut self,
         key: usize,
@@ -94,11 +115,11 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         if slot.client.state != ClientState::Open || !to(&slot.client) {
             return false;
         }
-        let id = slot.client.id;
-        self.submit(id, message.clone(), Done::NOBODY).is_ok()
+        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
+        self.note_sent(key, sent).is_ok()
     }
 
-    /// Has a session closed, behind what was sent to it before.
+    /// Begins to close a session, after what was sent to it before.
     pub(super) fn close_at(&mut self, key: usize, code: CloseCode, reason: &str) {
         if let Some(slot) = self.places.get(key) {
             slot.close(code, reason);
@@ -107,7 +128,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// Ends what is left, as the hub is dropped.
+    /// Ends every session that is left.
     fn abandon_all(&mut self) {
         self.for_each(|hub, key| {
             let Self { places, application, counters, .. } = hub;
@@ -121,7 +142,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 }
 
-/// Sessions end, their handlers are told, and so is whoever waits for what becomes of a message.
+/// Ends every session, and tells its handler and the senders of the messages that wait.
 impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
     fn drop(&mut self) {
         struct Rest<'a, S: Socket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
@@ -130,7 +151,7 @@ impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
                 self.0.abandon_all();
             }
         }
-        // Where one of them panics, the others are told while it unwinds.
+        // If one of them panics, the rest is told while the panic unwinds.
         Rest(self).0.abandon_all();
     }
 }

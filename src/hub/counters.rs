@@ -22,12 +22,13 @@ pub struct Counters {
     pub sent: u64,
     /// Messages that came.
     pub messages: u64,
-    /// Messages that were sent through the hub, one for each session, and that a transport has taken whole.
+    /// Messages that were sent through the hub and that a transport has taken whole. A broadcast counts once for each
+    /// session.
     pub delivered: u64,
-    /// Messages that were sent through the hub, one for each session, and that no transport has taken whole or ever
-    /// will. With `delivered` and `waiting` these are all that the hub was asked to send.
+    /// Messages that were sent through the hub and that were refused or dropped. A broadcast counts once for each session.
     pub lost: u64,
-    /// Messages that were sent through the hub, one for each session, and that wait. This one falls again.
+    /// Messages that were sent through the hub and that wait now. At every moment the hub has handled `delivered + lost +
+    /// waiting` messages.
     pub waiting: u64,
     /// Handlers that panicked.
     pub panicked: u64,

@@ -18,10 +18,11 @@ use crate::close::{CloseCode, MAX_REASON};
 
 /// A hub as other threads and its own handlers see it. Cheap to clone.
 ///
-/// No call waits for the hub: a command goes into a queue, and where that is full the call fails at once. So no call can
-/// deadlock, wherever it is made, in handlers and completions too. The hub obeys commands in the order of the calls.
+/// No call waits for the hub: it puts a command into a queue, and fails at once if the queue is full. So no call can
+/// deadlock, not even in a handler or in a completion. The hub obeys commands in the order of the calls.
 ///
-/// A hub that is dropped drops the commands that wait: functions and filters are not called, completions are.
+/// If the hub is dropped, the commands that wait are dropped: functions and filters are not called, completions are called
+/// with [`Lost::Ended`].
 #[derive(Clone)]
 pub struct Handle(Arc<dyn Monitor>);
 
@@ -30,9 +31,10 @@ pub trait Monitor: Send + Sync {
     /// Calls `use_it` with what is shared, and nobody else meanwhile.
     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared));
 
-    /// Ends the hub's wait for its transports, the one at hand or the next. Must not block. Called outside of
-    /// [`lock`](Self::lock), by several threads at once where they post at once: each call has to wake the hub by itself,
-    /// and must not rely on another call that has begun and not returned.
+    /// Ends the hub's wait for its transports, the current one or the next. Must not block.
+    ///
+    /// It is called outside of [`lock`](Self::lock), also by several threads at once. Each call has to wake the hub by
+    /// itself: it must not rely on another call that has not returned, whose thread may be preempted.
     fn wake(&self);
 }
 
@@ -41,9 +43,9 @@ pub trait Monitor: Send + Sync {
 pub struct Shared {
     commands: VecDeque<Command>,
     pub(super) limit: usize,
-    /// A stop waits among the commands.
+    /// Whether a stop is among the commands.
     stop: bool,
-    /// The hub was woken for what waits: no other wake-up is needed before it takes that.
+    /// Whether the hub was woken since it last took the commands.
     woken: bool,
     /// How often the hub has taken the commands.
     taken: u32,
@@ -100,8 +102,8 @@ pub enum ClientState {
     Handshake,
     /// Both sides may send.
     Open,
-    /// The closing handshake has begun, or a close was asked for. Messages that were sent before may still go out; later
-    /// ones are refused with [`Lost::Closing`].
+    /// The closing handshake has begun, or a close was asked for. Messages that were sent before may still be written; later
+    /// ones are lost with [`Lost::Closing`].
     Closing,
 }
 
@@ -116,7 +118,7 @@ pub trait Control {
     /// Sends a message to a session and calls `done`, as [`Handle::send_then`].
     ///
     /// # Errors
-    /// [`Lost`]: nothing was sent, and `done` is dropped without a call.
+    /// [`Lost`]: nothing was sent, and `done` is dropped and not called.
     fn send_then(
         &mut self,
         id: Id,
@@ -136,7 +138,7 @@ pub trait Control {
     /// Calls `see` for each session.
     fn clients(&self, see: &mut dyn FnMut(&Client));
 
-    /// What the hub has done so far, the call at hand included.
+    /// What the hub has done until now.
     fn counters(&self) -> Counters;
 
     /// All of it: a [`Hub`](super::Hub) of the driver's socket and the application, to be downcast to.
@@ -144,17 +146,17 @@ pub trait Control {
 }
 
 impl Handle {
-    /// Over what the driver has made, for so many commands.
+    /// A handle over the driver's monitor, whose queue holds this many commands.
     pub(super) fn new(monitor: Arc<dyn Monitor>, commands: usize) -> Self {
         let handle = Self(monitor);
         handle.update(|shared| shared.limit = commands);
         handle
     }
 
-    /// Sends a message to a session, behind all that was sent to it before.
+    /// Sends a message to a session, after all that was sent to it before.
     ///
-    /// That the call succeeds does not mean that the message arrives: the session may end before.
-    /// [`send_then`](Self::send_then) tells.
+    /// A call that succeeds does not mean that the message arrives: the session may end before.
+    /// [`send_then`](Self::send_then) tells whether the transport has taken it.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -162,14 +164,14 @@ impl Handle {
         self.post(Command::Send(id, message, Done::NOBODY))
     }
 
-    /// Sends a message to a session, and calls `done` when the transport has taken the whole message, or with why it
-    /// never will.
+    /// Sends a message to a session, and calls `done` when the transport has taken the whole message, or when the message
+    /// is lost.
     ///
-    /// `done` is called once, in the hub's thread; where the hub is dropped, in the thread that drops it. It must not
-    /// block, nor panic.
+    /// If the call succeeds, `done` is called once: in the hub's thread, or in the thread that drops the hub. It must not
+    /// block or panic. If the call fails, `done` is dropped in the caller's thread and not called.
     ///
     /// # Errors
-    /// [`HandleError::Full`], [`HandleError::Stopped`]. Then `done` is dropped in the caller's thread without a call.
+    /// [`HandleError::Full`], [`HandleError::Stopped`].
     pub fn send_then(
         &self,
         id: Id,
@@ -189,7 +191,8 @@ impl Handle {
         self.broadcast_to(message, |_| true)
     }
 
-    /// Sends a message, encoded once, to those open sessions that `to` selects when the hub obeys.
+    /// Sends a message to those open sessions that `to` selects, as [`broadcast`](Self::broadcast). `to` is called in the
+    /// hub's thread.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -201,13 +204,13 @@ impl Handle {
         self.post(Command::Broadcast(message, Box::new(to)))
     }
 
-    /// Closes a session. Messages that were sent to it before go first, then the Close; messages that are sent later are
-    /// refused with [`Lost::Closing`]. The first close counts: its code and reason are sent.
+    /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost with
+    /// [`Lost::Closing`]. Of several calls the first counts: its code and reason are sent.
     ///
-    /// The peer has [`Timeouts::close`](crate::Timeouts) to take some of what goes first, and as long again each time it
-    /// does, nine times that at the most. Then the messages that have not begun are lost with [`Lost::Closing`], and the
-    /// Close goes out, without its reason where the transmit buffer is full. After ten times that, the transport is
-    /// dropped. A session whose opening handshake is not complete is dropped at once.
+    /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::Timeouts), and nine times as
+    /// long in all. Then those that have not begun are lost with [`Lost::Closing`], and the Close is sent, without the
+    /// reason if the transmit buffer is full or the handler has a frame open. After ten times `Timeouts::close` the
+    /// transport is dropped. A session whose opening handshake is not complete is dropped at once.
     ///
     /// # Errors
     /// [`HandleError`].
@@ -224,14 +227,14 @@ impl Handle {
         self.post(Command::Run(Box::new(function)))
     }
 
-    /// Stops gracefully, behind all that was asked for before: no connection is accepted any more, every session is
-    /// [closed](Self::close) with `code`, and when the last has ended the driver returns. However slowly peers read, that
-    /// is after ten times [`Timeouts::close`](crate::Timeouts) at the latest, unless it is off.
+    /// Stops gracefully, after all earlier commands: accepts no connection any more, [closes](Self::close) every session
+    /// with `code`, and lets the driver return when the last session has ended. That is after ten times
+    /// [`Timeouts::close`](crate::Timeouts) at the latest, unless that is off.
     ///
-    /// Of several calls the first counts: its code is sent.
+    /// Of several calls the first counts: its code is sent. A stop takes no room in the queue.
     ///
     /// # Errors
-    /// [`HandleError::Stopped`]. Never [`HandleError::Full`]: a stop takes no room in the queue.
+    /// [`HandleError::Stopped`].
     pub fn stop(&self, code: CloseCode) -> Result<(), HandleError> {
         self.post(Command::Stop(code))
     }
@@ -253,7 +256,7 @@ impl Handle {
         clients
     }
 
-    /// What the hub had done when its last turn ended. [`Control::counters`] are those of now.
+    /// What the hub had done when its last turn ended. [`Control::counters`] says what it has done until now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
@@ -271,8 +274,8 @@ impl Handle {
         });
         if let Some(taken) = wake {
             self.0.wake();
-            // Not before: whoever counts on a wake-up by a thread that is preempted may wait for long. Nor behind the
-            // next take, whose wait may come after this wake-up was consumed.
+            // Only now: this thread may have been preempted before the wake-up, and others must not rely on it. Not if the
+            // hub has taken the commands meanwhile: then it may have used up this wake-up already.
             self.0.lock(&mut |shared| shared.woken |= shared.taken == taken);
         }
         // What was refused is dropped here, outside of the lock.
@@ -313,7 +316,7 @@ impl Shared {
         !self.commands.is_empty()
     }
 
-    /// Takes a command in, unless it is refused or makes no difference.
+    /// Queues a command. A stop that follows another is left out.
     fn push(&mut self, command: &mut Option<Command>) -> Result<(), HandleError> {
         let stop = matches!(command, Some(Command::Stop(_)));
         let queued = self.commands.len().saturating_sub(usize::from(self.stop));
@@ -331,7 +334,7 @@ impl Shared {
     }
 }
 
-/// The handle that the hub keeps. When it is dropped, there is no hub any more: what still waits is lost.
+/// The hub's own handle. When it is dropped, the hub is gone: handles fail, and what waits is lost.
 pub(super) struct Owner(Handle);
 
 impl Owner {
@@ -358,12 +361,12 @@ impl Drop for Owner {
             let sends = commands.iter().filter(|command| matches!(command, Command::Send(..))).count();
             shared.counters.lost = shared.counters.lost.saturating_add(sends as u64);
         });
-        // Outside of the lock: whoever waits is told by that.
+        // Outside of the lock, as this calls the completions.
         drop(commands);
     }
 }
 
-/// A Close has room for no longer reason.
+/// A Close has room for a reason of [`MAX_REASON`] bytes.
 pub(super) const fn check_reason(reason: &str) -> Result<(), HandleError> {
     if reason.len() > MAX_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
 }

@@ -90,13 +90,13 @@ pub(super) type Told = Box<dyn FnOnce(Result<(), Lost>) + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lost {
-    /// There is no such session, it ended before the transport had taken the whole message, or it turned out to be an
-    /// ordinary HTTP request.
+    /// The session does not exist, it ended before the transport had taken the whole message, or it is an ordinary HTTP
+    /// request.
     #[error("the session has ended")]
     Ended,
-    /// The session is closing. A message that is sent after a close was asked for, by whomever, is refused with this. So
-    /// is one that waits when the handler or the peer closes, or when the peer takes too long to read what was sent
-    /// before a close: nothing may follow a Close (RFC 6455 §5.5.1).
+    /// The session is closing, and nothing may follow a Close (RFC 6455 §5.5.1). Messages that are sent after a close are
+    /// lost with this. So are messages that wait when the handler or the peer closes, or that the peer does not read in the
+    /// time for [`Handle::close`](super::Handle::close).
     #[error("the session is closing")]
     Closing,
     /// More waits for the peer than [`Backlog`](super::Backlog) allows.
@@ -117,13 +117,13 @@ impl Done {
         }
     }
 
-    /// Tells nobody: the call that was to send the message has failed, and has said so.
+    /// Drops the completion without a call: the call that was to send the message returns the error.
     pub(super) fn forget(mut self) {
         self.0 = None;
     }
 }
 
-/// A message that is dropped, wherever that is, is lost.
+/// A message that is dropped is lost, wherever that happens.
 impl Drop for Done {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {

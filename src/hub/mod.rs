@@ -8,11 +8,12 @@
 //! a transport is ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write
 //! one:
 //!
-//! 1. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
+//! 1. [`Hub::new`] with a [`Monitor`].
+//! 2. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
 //!    it is watched. [`Hub::ready`] says what it is ready for.
-//! 2. [`Hub::run`], then wait until [`Hub::deadline`], or until a transport is ready for what the hub
+//! 3. [`Hub::run`], then wait until [`Hub::deadline`], or until a transport is ready for what the hub
 //!    [wants](Hub::wants) of it, or the [`Monitor`] is woken.
-//! 3. Until [`Hub::is_over`].
+//! 4. Repeat from 2 until [`Hub::is_over`].
 //!
 //! A transport is dropped when its session is over. An idle connection owns no buffer. What waits for a session is limited:
 //! bytes and messages by [`Backlog`], commands by [`Settings::commands`].
@@ -70,7 +71,6 @@ use core::net::SocketAddr;
 
 use counters::count;
 use handle::{Command, Owner};
-use message::Done;
 use note::note;
 use places::Places;
 use pool::Pool;
@@ -87,8 +87,8 @@ use crate::time::Instant;
 
 /// Many sessions, and what they share.
 ///
-/// A hub that is dropped drops its transports. Each handler is told ([`Handler::closed`](crate::Handler::closed), with
-/// [`End::Vanished`](crate::End::Vanished)), and so is whoever waits for what becomes of a message.
+/// When a hub is dropped, it drops its transports, tells each handler ([`Handler::closed`](crate::Handler::closed) with
+/// [`End::Vanished`](crate::End::Vanished)), and calls the completions of the messages that wait.
 pub struct Hub<S: Socket + 'static, A: Application<S>> {
     application: A,
     settings: Settings,
@@ -106,13 +106,13 @@ pub struct Hub<S: Socket + 'static, A: Application<S>> {
     /// No transport is accepted before.
     pace: Instant,
     stopping: bool,
-    /// Dropped last: until then handles reach a hub.
+    /// Dropped last: handles work until then.
     handle: Owner,
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
-    /// A hub without a session. `monitor` is the driver's, and the application is made with the hub's handle: what that is
-    /// asked for already is done in the first turn.
+    /// A hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the handle: its
+    /// commands are done in the first turn.
     ///
     /// # Errors
     /// Nobody could be served with these settings. The application is not made.
@@ -333,8 +333,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.stopping
     }
 
-    /// Begins a graceful end, as [`Handle::stop`], but at once: ahead of the commands that wait, and in every session before
-    /// it returns.
+    /// Stops gracefully, as [`Handle::stop`], but at once: before the commands that wait.
     pub fn stop(&mut self, code: CloseCode) {
         self.stopping = true;
         self.for_each(|hub, key| hub.close_at(key, code, ""));
@@ -349,26 +348,6 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-
-    /// Queues a message for a session, or says why it is lost and gives back whoever is to be told.
-    fn submit(&mut self, id: Id, message: Message, done: Done) -> Result<(), (Lost, Done)> {
-        let key = id.key();
-        let sent = match self.places.get(key).filter(|slot| slot.client.id == id) {
-            Some(slot) => slot.send(message, done, &self.settings.backlog, &mut self.counters),
-            None => Err((Lost::Ended, done)),
-        };
-        match &sent {
-            Ok(()) => self.enlist(key),
-            Err((lost, _)) => {
-                note!("a message for {:?} is lost: {:?}", id, lost);
-                count(&mut self.counters.lost);
-                // One too many may close the session.
-                self.show(key);
-                self.enlist(key);
-            }
-        }
-        sent
     }
 
     /// Closes the session that has been silent for longest, unless enough are being closed anyway. Cuts one of those off
@@ -408,7 +387,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
-        // Whoever waits for it may panic: then the rest is still here to be told, when this is called again.
+        // A completion may panic: then this is called again, and the other messages are still here.
         while self.places.get(key)?.lose_one(&mut self.counters) {}
         let mut slot = self.places.remove(key)?;
         match outcome {
@@ -426,7 +405,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         Some(slot)
     }
 
-    /// Shows handles what has changed about a session.
+    /// Lets handles see what has changed about a session.
     fn show(&mut self, key: usize) {
         if let Some(slot) = self.places.get(key) {
             self.handle.update(|shared| shared.show(key, Some(&slot.client)));

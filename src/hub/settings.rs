@@ -83,15 +83,15 @@ pub enum Capacity {
 
 /// How much may wait for one peer, and what happens beyond.
 ///
-/// An empty queue takes a message of any size, which then takes nothing of `bytes` where it is larger than that: the
-/// backlog bounds what waits behind it. A message that has begun counts until the transport has taken all of it.
+/// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the backlog limits what
+/// waits after it. A message that has begun is counted until the transport has taken all of it.
 ///
-/// A hub obeys 64 commands in a turn, and then writes: who sends more than this to one session within these loses it,
-/// however quickly the peer reads.
+/// A hub obeys 64 commands in a turn, and then writes. More than the backlog in one turn overflows, however fast the peer
+/// reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// Messages, of which one is always let in. Default: 256.
+    /// Messages, at least one. Default: 256.
     pub messages: usize,
     /// Bytes. Default: 1 MiB.
     pub bytes: usize,
@@ -104,9 +104,10 @@ pub struct Backlog {
 pub enum Overflow {
     /// It is lost.
     DropNewest,
-    /// Those that have waited longest and have not begun are lost instead, where that makes enough room.
+    /// The messages that have waited longest and have not begun are lost instead, if that makes enough room.
     DropOldest,
-    /// It is lost, and the session is closed with this code, such as 1008 or 1013, behind what was queued before.
+    /// It is lost, and the session is closed with this code, such as 1008 or 1013, after the messages that were queued
+    /// before.
     Close(CloseCode),
 }
 

@@ -1,4 +1,4 @@
-//! A close that was asked for, while what was sent before it goes first.
+//! A close that was asked for: its Close waits until the messages that were sent before it are written.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use crate::hub::message::Lost;
 use crate::hub::socket::Socket;
 use crate::time::Instant;
 
-/// What the Close says, and how long it waits.
+/// The code and the reason of the Close, and how long it waits.
 pub(super) struct Closing {
     code: CloseCode,
     reason: String,
@@ -23,11 +23,11 @@ pub(super) struct Closing {
 }
 
 struct Times {
-    /// How long the transport may take nothing.
+    /// How long the transport may take nothing before the messages are dropped.
     time: Option<Duration>,
-    /// When it has taken nothing for so long.
+    /// When that will be, if it takes nothing from now on.
     patience: Instant,
-    /// However much it takes.
+    /// When the messages are dropped in any case.
     until: Instant,
 }
 
@@ -36,33 +36,33 @@ impl Closing {
         Self { code, reason: reason.into(), times: None }
     }
 
-    /// The first turn: the last moment for the end.
+    /// Starts the wait in the first turn. Returns when the session ends at the latest.
     fn begin(&mut self, now: Instant, time: Option<Duration>) -> Instant {
-        // The Close and its answer have the rest of the ten times that there are.
+        // Of ten times `time` in all, the Close and its answer have the last.
         let until = now.plus(time.map(|time| time.saturating_mul(9)));
         self.times.get_or_insert(Times { time, patience: now.plus(time), until }).until.plus(time)
     }
 
-    /// The transport took some of what goes first.
+    /// The transport took some of the messages.
     pub(super) fn took(&mut self, now: Instant) {
         if let Some(times) = &mut self.times {
             times.patience = now.plus(times.time).min(times.until);
         }
     }
 
-    /// When nothing more is waited for.
+    /// When the messages are dropped.
     pub(super) fn patience(&self) -> Instant {
         self.times.as_ref().map_or(Instant::NEVER, |times| times.patience)
     }
 }
 
 impl<S: Socket, H: Handler> Slot<S, H> {
-    /// What was sent before a close was asked for goes first, for as long as the transport takes it; then the Close.
+    /// Sends the Close that was asked for, once the messages that were sent before it are written or dropped.
     pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
         if self.session.connection().is_none() {
-            // No Close stands before the 101.
+            // No Close can be sent before the 101.
             self.session.reset();
             self.closing = None;
             return;
@@ -78,7 +78,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             .outbox(now, &mut self.buffers.tx)
             .map(|mut out| out.close(Some(closing.code), &closing.reason));
         match sent {
-            // It waits for the room that its reason takes.
+            // The Close waits for room for its reason.
             Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
             Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
                 self.session.close(&mut self.buffers.tx, closing.code, "");

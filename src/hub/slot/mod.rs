@@ -38,7 +38,7 @@ pub(super) struct Slot<S, H> {
     /// Bytes of the transmit buffer that the transport took.
     written: u64,
     exchange: Option<Exchange>,
-    /// The close that was asked for, until its Close is sent.
+    /// The close that was asked for, until the Close is sent.
     closing: Option<Closing>,
     /// The last moment for an end that has begun.
     limit: Instant,
@@ -90,7 +90,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.io.wants(!self.buffers.tx.is_empty() || answer)
     }
 
-    /// Queues a message, or says why not and gives back whoever is to be told.
+    /// Queues a message. An error says why the message is lost, and gives its completion back.
     pub(super) fn send(
         &mut self,
         message: Message,
@@ -112,7 +112,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         })
     }
 
-    /// It is to be closed, behind what waits, and takes nothing more.
+    /// Begins to close the session: refuses further messages, and sends the Close after those that wait.
     pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
         self.client.state = ClientState::Closing;
         self.closing.get_or_insert_with(|| Closing::new(code, reason));
@@ -216,12 +216,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         Turn::Again
     }
 
-    /// The oldest message of those that wait is lost with the session; whether there was one.
+    /// Drops the oldest message: the session has ended. Returns whether there was one.
     pub(super) fn lose_one(&mut self, counters: &mut Counters) -> bool {
         self.queue.lose_anyhow(counters)
     }
 
-    /// The transport is given up now, and the handler told; how the session ended.
+    /// Gives the transport up and tells the handler. Returns how the session ended.
     pub(super) fn abandon<A: Application<S, Handler = H>>(
         &mut self,
         application: &mut A,
@@ -231,7 +231,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             return exchange.failed();
         }
         self.session.reset();
-        // What is over asks for no time.
+        // A session that is over does not look at the time.
         match self.poll(Instant::START, application, counters) {
             (Next::Done(outcome), _) => outcome,
             (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Vanished,
@@ -265,7 +265,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
     }
 
-    /// Has the handler do what is to be done.
+    /// Lets the session and its handler do what can be done now.
     fn poll<A: Application<S, Handler = H>>(
         &mut self,
         now: Instant,
@@ -284,7 +284,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             reply: &mut reply,
         };
         let next = self.session.poll(now, &mut link, head, rx, tx);
-        // It will never be a WebSocket.
+        // It will never be a WebSocket connection.
         while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
         (next, reply)
     }

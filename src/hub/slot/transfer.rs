@@ -68,7 +68,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         Ok(moved)
     }
 
-    /// Moves on what waits in the queue, where a message may begin; whether it did.
+    /// Copies messages from the queue into the transmit buffer, or begins to write one directly, if a message may begin
+    /// now. Returns whether it did.
     pub(super) fn feed(&mut self, now: Instant) -> bool {
         let mut moved = false;
         // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
