@@ -26,7 +26,7 @@ pub(crate) struct Place {
     start: usize,
     end: usize,
     pub(crate) ended: bool,
-    /// Bytes have arrived that no poll has seen.
+    /// Something has arrived that no poll has seen, be it the end of the stream.
     pub(crate) fresh: bool,
     /// The payload that was delivered last lies in `output`.
     decoded: bool,
@@ -134,7 +134,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// More than there is room for counts as all of it.
     pub fn fill(&mut self, n: usize) {
         self.place.ended |= n == 0;
-        self.place.fresh |= n > 0;
+        self.place.fresh = true;
         self.place.end = self.place.end.saturating_add(n).min(self.capacity());
     }
 

@@ -61,6 +61,10 @@ pub struct Limits {
 }
 
 /// How long a peer may take; `None` switches a deadline off.
+///
+/// Adapters and the hub enforce a deadline only after they have tried the transport once more, however late they are: what
+/// has come by then counts. Where something has come, but not yet all of a request, an answer or a Close, the deadline for
+/// that is extended once, by a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {

@@ -13,7 +13,7 @@ use crate::halt::Halt;
 use crate::handshake::{Accept, Answer, Decide, HandshakeStep, Refusal, Rejection, Request, ServerHandshake};
 use crate::outbox::Outbox;
 use crate::role::{Role, Server};
-use crate::time::Instant;
+use crate::time::{Due, Instant, Timed};
 
 /// What an application does on one connection. Every adapter drives it, so it runs on every platform.
 ///
@@ -552,6 +552,32 @@ impl<'c> Session<'c> {
         match &mut self.phase {
             Phase::Handshake(handshake) => handshake.reset(),
             Phase::Open(driver) => driver.reset(),
+        }
+    }
+}
+
+impl<R: Role, X: Extension> Timed for Driver<'_, R, X> {
+    fn due(&self, now: Instant) -> Due {
+        self.connection.due(now)
+    }
+
+    fn extend(&mut self, now: Instant) {
+        self.connection.extend(now);
+    }
+}
+
+impl Timed for Session<'_> {
+    fn due(&self, now: Instant) -> Due {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.due(now),
+            Phase::Open(driver) => driver.due(now),
+        }
+    }
+
+    fn extend(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => handshake.extend(now),
+            Phase::Open(driver) => driver.extend(now),
         }
     }
 }

@@ -76,7 +76,9 @@
 //! Implement [`adapter::Transport`] (what time is it, take one turn of reading and writing, shut down) and
 //! you have everything in [`adapter`]. Where that does not fit, drive a [`Session`] yourself:
 //!
-//! 1. `poll` it with the time, which you read once for each wake-up.
+//! 1. `poll` it with the time, which you read once for each wake-up: before the transport is read and written, not after.
+//!    Whatever ended your wait (a signal, a stop of the process, a suspended machine), what has come by then is heard before
+//!    a deadline is enforced.
 //! 2. On `Wait`, write the pending bytes and [`consume`](TransmitBuffer::consume) what was taken; read into
 //!    `spare` and `fill` what came, 0 for the end of the stream; return when the deadline passes. An empty
 //!    `spare` is not read into.

@@ -68,3 +68,31 @@ impl Instant {
         (self != Self::NEVER).then_some(self)
     }
 }
+
+/// What ends when its peer takes too long.
+///
+/// A wait can end in many ways: at its deadline, by a signal, in a process that was stopped or on a machine that was
+/// suspended. So before a poll at `now` that is [due](Due), the transport is read and written once more, after the clock.
+pub(crate) trait Timed {
+    /// What a poll at `now` ends it for.
+    fn due(&self, now: Instant) -> Due;
+
+    /// Something has come that may not be all: there is a little more time for the rest, from `now` on.
+    fn extend(&mut self, now: Instant);
+}
+
+/// What a peer has taken too long for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It has time.
+    No,
+    /// To say or to read anything.
+    Anything,
+    /// To send all of something: of a request, of an answer, or of what stands before its Close and the end.
+    All,
+}
+
+/// What [`Timed::extend`] gives.
+pub(crate) const EXTENSION: Duration = Duration::from_secs(1);
+/// How long a network stack that was stopped together with us may take to hand over what its interface holds.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use embassy_futures::select::select;
 use embassy_net::tcp::{AcceptError, Error, State, TcpSocket};
 use embassy_time::Timer;
 
-use super::embedded_io_async::{Clock, race};
+use super::embedded_io_async::{Clock, passed, race};
 use super::{Buffers, Transport, Turn};
 use crate::config::Config;
 use crate::handler::{Handler, Outcome};
@@ -78,7 +78,7 @@ const RESET: Duration = Duration::from_secs(1);
 async fn within(limit: Option<Duration>, future: impl Future) {
     let mut clock = EmbassyClock;
     let end = clock.now().plus(limit);
-    select(future, clock.at(end)).await;
+    select(future, passed(&mut clock, end)).await;
 }
 
 impl Transport for Tcp<'_, '_> {

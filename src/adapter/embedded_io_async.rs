@@ -60,17 +60,21 @@
 use core::future::{Future, pending};
 
 use embassy_futures::select::{Either3, select3};
+use embassy_futures::yield_now;
 use embedded_io_async::{Read, Write};
 
 use super::{Transport, Turn};
 use crate::time::Instant;
 
 /// A monotonic clock that can be waited for.
+///
+/// It may jump forward, as after a suspended machine or a long interrupt: a peer is given up only after the executor has
+/// run the tasks that were ready, the network stack's among them, and 100 ms more have passed without anything from it.
 pub trait Clock {
-    /// The time.
+    /// Returns the time.
     fn now(&mut self) -> Instant;
 
-    /// Ready when the clock shows `moment`.
+    /// Waits until the clock shows `moment`; at once where that has passed.
     fn at(&mut self, moment: Instant) -> impl Future<Output = ()>;
 }
 
@@ -132,6 +136,13 @@ impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C>
     }
 }
 
+/// Waits until the clock shows `moment`, then until the tasks that are ready by then have run: the network stack may be one
+/// of them.
+pub(super) async fn passed(clock: &mut impl Clock, moment: Instant) {
+    clock.at(moment).await;
+    yield_now().await;
+}
+
 /// One turn: whichever of the three is ready first. Writing comes first, so that what is sent leaves before
 /// more is received; it is pending for ever where there is nothing to write.
 pub(super) async fn race<R: Read>(
@@ -144,7 +155,7 @@ pub(super) async fn race<R: Read>(
     let read = async { if input.is_empty() { pending().await } else { reader.read(input).await } };
     let time = async {
         match deadline {
-            Some(deadline) => clock.at(deadline).await,
+            Some(deadline) => passed(clock, deadline).await,
             None => pending().await,
         }
     };

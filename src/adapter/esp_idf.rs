@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::hub::{Application, Failed, Handle, Hub, InvalidSettings, Monitor, Ready, Settings, Shared};
 use crate::port::{self, Interest, Locked};
-use crate::time::Instant;
+use crate::time::{GRACE, Instant};
 
 /// A connected socket of lwIP.
 pub struct Socket {
@@ -153,11 +153,13 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
     pub fn with(
         acceptor: C,
         port: u16,
-        settings: Settings,
+        mut settings: Settings,
         application: impl FnOnce(Handle) -> A,
     ) -> Result<Self, StartError> {
         let only = Only::take()?;
         port::start()?;
+        // lwIP is a task beside the loop's.
+        settings.grace = settings.grace.max(GRACE);
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
         let shared = Port(Locked::new(Shared::default()));

@@ -334,7 +334,7 @@ impl Stream for TcpStream {
     const DRAINED_BY_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.read(into)
+        retry(|| self.read(into))
     }
 
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize> {

@@ -22,7 +22,9 @@ mod websocket;
 
 pub use websocket::{Accepted, Connected, Error, Sending, WebSocket};
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
@@ -31,18 +33,22 @@ use crate::error::BufferTooSmall;
 use crate::extension::Extension;
 use crate::handler::{Driver, Handler, Next, Outcome, Session};
 use crate::role::Role;
-use crate::time::Instant;
+use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.
 pub trait Transport {
     /// What can go wrong with it.
     type Error;
 
-    /// The time by a monotonic clock.
+    /// Returns the time by a monotonic clock.
     fn now(&mut self) -> Instant;
 
-    /// Waits until some of `output` was written, or something was read into `input`, or the deadline has
-    /// passed; an empty slice is not waited for. What is ready goes before the deadline.
+    /// Waits until some of `output` is written, or something is read into `input`, or the deadline has passed. An
+    /// empty slice is not waited for.
+    ///
+    /// What is ready goes before the deadline, also where that has passed before the call: then the turn reads and writes
+    /// what is ready and does not wait. Where the network stack is a task of this program, a turn that ends at its
+    /// deadline lets that task run first. A turn may end early, without having done anything; callers look at the clock.
     ///
     /// Cancel safety: where the future is dropped, nothing was read and nothing written.
     fn turn(
@@ -52,8 +58,8 @@ pub trait Transport {
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Turn, Self::Error>>;
 
-    /// Shuts the writing side down: TCP's FIN. Reading goes on. Must end by itself, whatever the peer does: no deadline
-    /// watches over it.
+    /// Shuts the writing side down: TCP's FIN. Reading goes on. It has to end by itself, whatever the peer does: no
+    /// deadline applies to it.
     ///
     /// Cancel safety: called again.
     fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
@@ -124,21 +130,23 @@ pub async fn serve<T: Transport>(
 ) -> Result<Outcome, T::Error> {
     buffers.clear();
     let Buffers { head, rx, tx } = buffers;
-    let mut now = transport.now();
-    let mut session = Session::new(config, now);
+    let mut time = Time::new(transport);
+    let mut session = Session::new(config, time.now);
     loop {
-        let turned = match session.poll(now, handler, head, rx, tx) {
-            Next::Wait { deadline } => take_turn(transport, session.spare(head, rx), tx, deadline).await,
+        let turned = match session.poll(time.now, handler, head, rx, tx) {
+            Next::Wait { deadline } => {
+                let input = session.spare(head, rx);
+                take_turn(transport, input, tx, deadline, &mut time, &mut session).await
+            }
             Next::Shutdown => transport.shutdown().await.map(|()| None),
             Next::Done(outcome) => return Ok(outcome),
         };
-        now = transport.now();
         match turned {
             Ok(None) => {}
             Ok(Some(n)) => session.fill(head, rx, n),
             Err(error) => {
                 session.reset();
-                return match session.poll(now, handler, head, rx, tx) {
+                return match session.poll(time.now, handler, head, rx, tx) {
                     Next::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
                     _ => Err(error),
                 };
@@ -161,9 +169,19 @@ pub async fn drive<T: Transport, R: Role, X: Extension>(
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<Cause, T::Error> {
+    let mut time = Time::new(transport);
+    // The connection may be older than this call: then the peer is heard first.
+    let mut late = driver.due(time.now) != Due::No;
     loop {
-        let turned = match driver.poll(transport.now(), handler, rx, tx) {
-            Next::Wait { deadline } => take_turn(transport, rx.spare(), tx, deadline).await,
+        let next = match late {
+            true => Next::Wait { deadline: Some(time.now) },
+            false => driver.poll(time.now, handler, rx, tx),
+        };
+        late = false;
+        let turned = match next {
+            Next::Wait { deadline } => {
+                take_turn(transport, rx.spare(), tx, deadline, &mut time, driver).await
+            }
             Next::Shutdown => transport.shutdown().await.map(|()| None),
             Next::Done(cause) => return Ok(cause),
         };
@@ -172,7 +190,7 @@ pub async fn drive<T: Transport, R: Role, X: Extension>(
             Ok(Some(n)) => rx.fill(n),
             Err(error) => {
                 driver.reset();
-                return match driver.poll(transport.now(), handler, rx, tx) {
+                return match driver.poll(time.now, handler, rx, tx) {
                     Next::Done(cause) if cause.end != End::Vanished => Ok(cause),
                     _ => Err(error),
                 };
@@ -181,14 +199,76 @@ pub async fn drive<T: Transport, R: Role, X: Extension>(
     }
 }
 
-/// One turn; how many bytes were read.
+/// The time of a connection.
+#[derive(Debug)]
+struct Time {
+    /// For the next poll.
+    now: Instant,
+    /// The peer had more time once.
+    extended: bool,
+}
+
+impl Time {
+    fn new(transport: &mut impl Transport) -> Self {
+        Self { now: transport.now(), extended: false }
+    }
+}
+
+/// Takes a turn; how many bytes were read. Sets the time for the next poll, and where that is due, tries both directions of
+/// the transport once more after the clock was read: [`Timed`] says why.
 async fn take_turn<T: Transport>(
     transport: &mut T,
     input: &mut [u8],
     tx: &mut TransmitBuffer<'_>,
     deadline: Option<Instant>,
+    time: &mut Time,
+    peer: &mut impl Timed,
 ) -> Result<Option<usize>, T::Error> {
-    let turn = transport.turn(input, tx.pending(), deadline).await?;
-    tx.consume(turn.written);
-    Ok(turn.read)
+    let turn = transport.turn(input, tx.pending(), deadline).await;
+    time.now = transport.now();
+    let Turn { mut read, written } = turn?;
+    tx.consume(written);
+    let due = peer.due(time.now);
+    if due == Due::No {
+        return Ok(read);
+    }
+    let unwritten = written == 0 && !tx.is_empty();
+    if read.is_none() {
+        if unwritten {
+            tx.consume(look(transport, &mut [], tx.pending()).await?.written);
+        }
+        if !input.is_empty() {
+            read = look(transport, input, &[]).await?.read;
+        }
+    } else if unwritten {
+        // Not awaited: what was read must not be lost with a future that is dropped.
+        let turn = at_once(transport.turn(&mut [], tx.pending(), Some(time.now))).await;
+        tx.consume(turn.map_or(0, |turn| turn.map_or(0, |turn| turn.written)));
+    }
+    if read.is_some() && due == Due::All && !time.extended {
+        time.extended = true;
+        peer.extend(time.now);
+    }
+    Ok(read)
+}
+
+/// Reads or writes what is ready, or becomes so within the [`GRACE`].
+async fn look<T: Transport>(transport: &mut T, input: &mut [u8], output: &[u8]) -> Result<Turn, T::Error> {
+    let end = transport.now().after(GRACE);
+    loop {
+        let turn = transport.turn(input, output, Some(end)).await?;
+        if turn != Turn::default() || transport.now() >= end {
+            return Ok(turn);
+        }
+    }
+}
+
+/// What a future comes to when it is polled once.
+async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

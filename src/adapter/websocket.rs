@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Buffers, Transport, take_turn};
+use super::{Buffers, Time, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
@@ -18,7 +18,7 @@ use crate::handshake::{
 use crate::message::{Assembler, Storage};
 use crate::outbox::Outbox;
 use crate::role::{Client, MaskingKey, Role, Server};
-use crate::time::Instant;
+use crate::time::{Due, Instant, Timed};
 
 /// An open connection over a transport.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Sending<'c, 'b, T, R> {
     transport: T,
     connection: Connection<'c, R>,
     tx: TransmitBuffer<'b>,
-    now: Instant,
+    time: Time,
     /// A shutdown was begun, and not seen to end.
     shutting: bool,
 }
@@ -100,23 +100,23 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
         decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
     ) -> Result<Accepted<'c, 'b, T>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
-        let mut now = transport.now();
-        let mut handshake = ServerHandshake::new(config, now);
+        let mut time = Time::new(&mut transport);
+        let mut handshake = ServerHandshake::new(config, time.now);
         let (mut decide, mut failed) = (Some(decide), None);
         loop {
-            let step = handshake.poll(now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
+            let step = handshake.poll(time.now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
                 Some(decide) => decide(request),
                 None => Answer::HandOver,
             });
             let turned = match step {
                 HandshakeStep::Wait { deadline } => {
-                    let spare = handshake.spare(&mut head, &mut rx);
-                    take_turn(&mut transport, spare, &mut tx, deadline).await
+                    let input = handshake.spare(&mut head, &mut rx);
+                    take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await
                 }
                 HandshakeStep::Shutdown => transport.shutdown().await.map(|()| None),
                 HandshakeStep::Open(protocol) => {
-                    let connection = Connection::new(Server, handshake.config(), now);
-                    let link = Sending { transport, connection, tx, now, shutting: false };
+                    let connection = Connection::new(Server, handshake.config(), time.now);
+                    let link = Sending { transport, connection, tx, time, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
@@ -125,7 +125,6 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                     return Err(failed.map_or(HandshakeError::Vanished.into(), Error::Transport));
                 }
             };
-            now = transport.now();
             match turned {
                 Ok(None) => {}
                 Ok(Some(n)) => handshake.fill(&mut head, &mut rx, n),
@@ -157,21 +156,21 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
         for part in nonce.chunks_exact_mut(4) {
             part.copy_from_slice(&keys.masking_key());
         }
-        let mut now = transport.now();
-        let mut handshake = ClientHandshake::new(config, now, nonce, connect, &mut head)?;
+        let mut time = Time::new(&mut transport);
+        let mut handshake = ClientHandshake::new(config, time.now, nonce, connect, &mut head)?;
         loop {
-            match handshake.poll(now, &mut head, &mut rx, &mut tx) {
+            match handshake.poll(time.now, &mut head, &mut rx, &mut tx) {
                 ClientStep::Wait { deadline } => {
-                    let spare = handshake.spare(&mut head, &rx);
-                    let turned = take_turn(&mut transport, spare, &mut tx, deadline).await;
+                    let input = handshake.spare(&mut head, &rx);
+                    let turned =
+                        take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await;
                     if let Some(n) = turned.map_err(Error::Transport)? {
                         handshake.fill(&mut head, n);
                     }
-                    now = transport.now();
                 }
                 ClientStep::Open(protocol) => {
-                    let connection = Connection::new(Client(keys), config, now);
-                    let link = Sending { transport, connection, tx, now, shutting: false };
+                    let connection = Connection::new(Client(keys), config, time.now);
+                    let link = Sending { transport, connection, tx, time, shutting: false };
                     return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 ClientStep::Refused => return Ok(Connected::Refused(head)),
@@ -190,8 +189,8 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
         rx: ReceiveBuffer<'b>,
         tx: TransmitBuffer<'b>,
     ) -> Self {
-        let now = transport.now();
-        Self { rx, link: Sending { transport, connection, tx, now, shutting: false } }
+        let time = Time::new(&mut transport);
+        Self { rx, link: Sending { transport, connection, tx, time, shutting: false } }
     }
 
     /// The transport, the connection and its buffers: for [`drive`](super::drive), or to go on by hand.
@@ -292,25 +291,33 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     async fn next(&mut self, until: Until) -> Result<Option<Event>, Error<T::Error>> {
         if !self.link.tx.is_empty() {
             // As in `push`.
-            self.link.now = self.link.transport.now();
-            let step = self.link.connection.tend(self.link.now, &mut self.link.tx);
-            if !matches!(step, Step::Wait { .. }) {
-                self.link.turn(step, &mut []).await?;
+            let now = self.link.transport.now();
+            if self.link.connection.due(now) != Due::No {
+                let step = Step::Wait { deadline: Some(now) };
+                if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
+                    self.rx.fill(n);
+                }
+            } else {
+                self.link.time.now = now;
+                let step = self.link.connection.tend(now, &mut self.link.tx);
+                if !matches!(step, Step::Wait { .. }) {
+                    self.link.turn(step, &mut []).await?;
+                }
             }
         }
         let limit = if let Until::Time(limit) = until { Some(limit) } else { None };
-        // However short the time, what is ready is written and read.
-        let mut turned = false;
+        // However short the time, and however late we are: what is ready is written and read.
+        let mut over = false;
         loop {
-            let Sending { connection, tx, now, .. } = &mut self.link;
-            let step = match connection.poll(*now, &mut self.rx, tx) {
+            let Sending { connection, tx, time, .. } = &mut self.link;
+            let step = match connection.poll(time.now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
-                Step::Wait { .. } if turned && limit.is_some_and(|limit| *now >= limit) => return Ok(None),
+                Step::Wait { .. } if over => return Ok(None),
                 Step::Wait { .. } if until == Until::Written && tx.is_empty() => return Ok(None),
                 Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
                 step => step,
             };
-            turned = true;
+            over = limit.is_some_and(|limit| self.link.transport.now() >= limit);
             if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
                 self.rx.fill(n);
             }
@@ -444,7 +451,7 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
     /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
     /// next [`read`](WebSocket::read), so that many small messages leave in one write.
     pub fn outbox(&mut self) -> Outbox<'_> {
-        self.connection.outbox(self.now, &mut self.tx)
+        self.connection.outbox(self.time.now, &mut self.tx)
     }
 
     /// The transport. What is written to it past the connection breaks the stream.
@@ -471,10 +478,18 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
 
     /// One turn of writing.
     async fn push(&mut self) -> Result<(), Error<T::Error>> {
-        // The application may have worked for long: the peer's time to read begins now.
-        self.now = self.transport.now();
-        let step = self.connection.tend(self.now, &mut self.tx);
-        self.turn(step, &mut []).await.map(|_| ())
+        // The application may have worked for long: the peer's time to read begins now. Where its time is over, the
+        // transport goes first.
+        let now = self.transport.now();
+        if self.connection.due(now) != Due::No {
+            self.turn(Step::Wait { deadline: Some(now) }, &mut []).await?;
+        } else {
+            self.time.now = now;
+        }
+        match self.connection.tend(self.time.now, &mut self.tx) {
+            Step::Wait { .. } if self.tx.is_empty() => Ok(()),
+            step => self.turn(step, &mut []).await.map(|_| ()),
+        }
     }
 
     /// Does what a step that is no event asks for; how many bytes were read.
@@ -487,16 +502,18 @@ impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
                 done.map(|()| None)
             }
             Step::Closed(cause) => return Err(Error::Closed(cause)),
-            Step::Wait { deadline } => take_turn(&mut self.transport, input, &mut self.tx, deadline).await,
+            Step::Wait { deadline } => {
+                let Self { transport, connection, tx, time, .. } = self;
+                take_turn(transport, input, tx, deadline, time, connection).await
+            }
             Step::Shutdown => Ok(None),
             Step::Event(_) => return Ok(None),
         };
-        self.now = self.transport.now();
         match done {
             Ok(read) => Ok(read),
             Err(error) => {
                 self.connection.reset();
-                match self.connection.tend(self.now, &mut self.tx) {
+                match self.connection.tend(self.time.now, &mut self.tx) {
                     // What ended the connection came before: the peer may reset what is over.
                     Step::Closed(cause) if cause.end != End::Vanished => Err(Error::Closed(cause)),
                     _ => Err(Error::Transport(error)),

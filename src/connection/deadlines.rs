@@ -10,7 +10,7 @@ use crate::close::CloseCode;
 use crate::config::Timeouts;
 use crate::error::SendError;
 use crate::send::Wire;
-use crate::time::Instant;
+use crate::time::{Due, EXTENSION, Instant};
 
 impl Link {
     /// What does not depend on input. Gives a step where nothing is to be received any more.
@@ -166,5 +166,28 @@ impl Link {
     fn give_up(&mut self, timeout: Timeout) {
         self.owe(CloseCode::GOING_AWAY);
         self.end(End::Timeout(timeout));
+    }
+
+    /// What a poll at `now` ends the connection for.
+    pub(super) fn due(&self, now: Instant, times: &Timeouts) -> Due {
+        let passed = |since: Instant, time| now >= since.plus(time);
+        let silent = match self.phase {
+            Phase::Open(probe) => {
+                passed(self.heard, times.idle) || probe != Probe::None && passed(self.since, times.pong)
+            }
+            Phase::Closing | Phase::Ending { .. } if passed(self.since, times.close) => return Due::All,
+            Phase::Closing | Phase::Ending { .. } => false,
+            Phase::Closed(_) => return Due::No,
+        };
+        let unread = self.writing && passed(self.wrote, times.write);
+        if silent || unread { Due::Anything } else { Due::No }
+    }
+
+    /// Gives the peer a little more time for its Close and for its end.
+    pub(super) fn extend(&mut self, now: Instant, times: &Timeouts) {
+        if let Phase::Closing | Phase::Ending { .. } = self.phase {
+            let late = self.since.plus(times.close).until(now);
+            self.since = self.since.after(late.saturating_add(EXTENSION));
+        }
     }
 }

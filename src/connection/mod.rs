@@ -18,7 +18,7 @@ use crate::extension::{Extension, NoExtension};
 use crate::receive::Receiver;
 use crate::role::Role;
 use crate::send::Wire;
-use crate::time::Instant;
+use crate::time::{Due, Instant, Timed};
 
 /// What [`Connection::poll`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,6 +271,16 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 Err(violation) => link.fail(violation),
             }
         }
+    }
+}
+
+impl<R: Role, X: Extension> Timed for Connection<'_, R, X> {
+    fn due(&self, now: Instant) -> Due {
+        self.link.due(now, &self.config().timeouts)
+    }
+
+    fn extend(&mut self, now: Instant) {
+        self.link.extend(now, &self.receiver.config().timeouts);
     }
 }
 

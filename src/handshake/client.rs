@@ -9,7 +9,7 @@ use super::key::{AcceptKey, accept_key, encode_nonce};
 use super::reply::Reply;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::Config;
-use crate::time::Instant;
+use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -319,6 +319,17 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         } else {
             known.copied().ok_or(HandshakeError::Protocol).map(Some)
         }
+    }
+}
+
+impl Timed for ClientHandshake<'_, '_> {
+    fn due(&self, now: Instant) -> Due {
+        let done = matches!(self.phase, Phase::Done(_));
+        if !done && now >= self.deadline { Due::All } else { Due::No }
+    }
+
+    fn extend(&mut self, now: Instant) {
+        self.deadline = now.after(EXTENSION);
     }
 }
 

@@ -11,7 +11,7 @@ use super::request::Request;
 use super::response::{Fault, Refusal, Rejection, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::Config;
-use crate::time::Instant;
+use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// What a server makes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +307,17 @@ impl<'c> ServerHandshake<'c> {
             (HandshakeStep::Refused(reason.into()), body)
         });
         self.phase = Phase::Answer { body, end };
+    }
+}
+
+impl Timed for ServerHandshake<'_> {
+    fn due(&self, now: Instant) -> Due {
+        let done = matches!(self.phase, Phase::Done(_));
+        if !done && now >= self.deadline { Due::All } else { Due::No }
+    }
+
+    fn extend(&mut self, now: Instant) {
+        self.deadline = now.after(EXTENSION);
     }
 }
 

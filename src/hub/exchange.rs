@@ -105,6 +105,11 @@ impl Exchange {
         self.deadline = self.deadline.min(self.limit);
     }
 
+    /// Whether a turn at `now` ends it because the peer has taken too long.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.deadline
+    }
+
     /// Whether anything waits to be written.
     pub(super) fn has_output(&self) -> bool {
         self.written < self.heads.len().saturating_add(self.body.len())

@@ -15,6 +15,9 @@
 //!    [wants](Hub::wants) of it, or the [`Monitor`] is woken.
 //! 4. Repeat from 2 until [`Hub::is_over`].
 //!
+//! A wait may end for no reason: the hub tries the transport of a session whose peer has taken too long once more, whatever
+//! it was told to be ready for.
+//!
 //! A transport is dropped when its session is over. An idle connection owns no buffer. What waits for a session is limited:
 //! bytes and messages by [`Backlog`], commands by [`Settings::commands`].
 //!
@@ -274,7 +277,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         let Some(slot) = self.places.get(key) else { return };
         slot.listed = false;
         let (state, group, id) = (slot.client.state, slot.client.group, slot.client.id);
-        let turn = slot.run(now, &mut self.application, &mut self.pool, &mut self.counters);
+        let turn =
+            slot.run(now, self.settings.grace, &mut self.application, &mut self.pool, &mut self.counters);
         if (state, group) != (slot.client.state, slot.client.group) {
             note!("{:?} is {:?}", id, slot.client.state);
             let client = &slot.client;

@@ -10,7 +10,7 @@ use crate::buffer::MIN_BUFFER;
 use crate::close::CloseCode;
 use crate::config::Config;
 use crate::frame::MAX_HEADER;
-use crate::time::Instant;
+use crate::time::{GRACE, Instant};
 
 /// What a hub is told before it begins. [`Hub::new`](super::Hub::new), and so each driver, refuses settings with which it could
 /// serve nobody: see [`InvalidSettings`].
@@ -52,6 +52,10 @@ pub struct Settings {
     /// Commands of [`Handle`](super::Handle)s that may wait for the hub, beside as many that it has taken over and not yet
     /// done. Default: 4096.
     pub commands: usize,
+    /// How long a session whose peer has taken too long waits for what came before: for a network stack that runs in
+    /// tasks of this program and may have been stopped together with the hub. Default: none, 100 ms on ESP-IDF. What is in
+    /// the socket by then is read in any case.
+    pub grace: Duration,
 }
 
 /// Why no hub can be made with these [`Settings`]: which of them is wrong, by its name.
@@ -126,6 +130,7 @@ impl Settings {
             spare: 64,
             backlog: Backlog { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest },
             commands: 4096,
+            grace: if cfg!(target_os = "espidf") { GRACE } else { Duration::ZERO },
         }
     }
 

@@ -205,6 +205,11 @@ impl Peer {
         wire.told.write = true;
     }
 
+    /// What it is ready for is not told: the driver's wait has ended in another way.
+    pub fn untold(&self) {
+        self.wire().told = Ready::default();
+    }
+
     pub fn block(&self) {
         self.wire().room = 0;
     }

@@ -6,6 +6,7 @@ mod closing;
 mod transfer;
 
 use core::mem;
+use core::time::Duration;
 
 use closing::Closing;
 
@@ -25,7 +26,7 @@ use crate::close::CloseCode;
 use crate::config::Timeouts;
 use crate::connection::State;
 use crate::handler::{Handler, Next, Outcome, Session};
-use crate::time::Instant;
+use crate::time::{Due, Instant, Timed};
 
 /// A transport, and what is done on it.
 pub(super) struct Slot<S, H> {
@@ -42,6 +43,10 @@ pub(super) struct Slot<S, H> {
     closing: Option<Closing>,
     /// The last moment for an end that has begun.
     limit: Instant,
+    /// When the peer was first seen to have taken too long.
+    due: Instant,
+    /// It had more time once.
+    extended: bool,
     /// At capacity: every request is answered with 503.
     pub(super) refuse: bool,
     /// The connection was seen to be open.
@@ -75,6 +80,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             exchange: None,
             closing: None,
             limit: Instant::NEVER,
+            due: Instant::NEVER,
+            extended: false,
             refuse: false,
             opened: false,
             ordinary: false,
@@ -135,10 +142,22 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     pub(super) fn run<A: Application<S, Handler = H>>(
         &mut self,
         now: Instant,
+        grace: Duration,
         application: &mut A,
         pool: &mut Pool,
         counters: &mut Counters,
     ) -> Turn {
+        if self.is_due(now) {
+            self.due = self.due.min(now);
+            let end = self.due.after(grace);
+            if now < end {
+                return Turn::Wait(Some(end));
+            }
+            // What the driver has told does not matter: both directions are tried once more.
+            self.io.ready(Ready { read: true, write: true, ..Ready::default() });
+        } else {
+            self.due = Instant::NEVER;
+        }
         let turn = self.go_on(now, application, pool, counters);
         match turn {
             // The last of what is encrypted may wait for room: it goes before we do.
@@ -147,6 +166,15 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 if now < self.limit { Turn::Wait(self.limit.as_deadline()) } else { turn }
             }
             turn => turn,
+        }
+    }
+
+    /// Whether a turn at `now` ends the session because the peer has taken too long.
+    fn is_due(&self, now: Instant) -> bool {
+        let patience = self.closing.as_ref().map_or(Instant::NEVER, Closing::patience);
+        match &self.exchange {
+            Some(exchange) => exchange.is_due(now),
+            None => now >= self.limit.min(patience) || self.session.due(now) != Due::No,
         }
     }
 
@@ -174,9 +202,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 break;
             }
             pool.lend(&mut self.buffers, self.session.connection().is_none());
-            // What has come, and what there is room for, goes before the time: we may be late ourselves.
             if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
                 self.session.reset();
+            }
+            if self.heard == now && !self.extended && self.session.due(now) == Due::All {
+                self.extended = true;
+                self.session.extend(now);
             }
             self.go_on_closing(now, counters);
             let (next, reply) = self.poll(now, application, counters);

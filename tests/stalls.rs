@@ -1,0 +1,488 @@
+//! A peer is judged by time only after the transport was tried once more, however the wait for it ended.
+#![cfg(feature = "alloc")]
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use sansocket::adapter::{Accepted, Buffers, Connected, Error, Transport, Turn, WebSocket, drive, serve};
+use sansocket::handshake::{Accept, Address, Answer, Connect, accept_key};
+use sansocket::{
+    Cause, Client, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind,
+    MaskingKey, Outbox, Outcome, Payload, ReceiveBuffer, Server, Timeout, TransmitBuffer,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// A transport in memory whose time passes only in its turns, and which can be stopped in the middle of one.
+#[derive(Default)]
+struct Wire {
+    now: Instant,
+    to_us: VecDeque<u8>,
+    from_us: Vec<u8>,
+    /// Bytes that are taken before it blocks.
+    room: usize,
+    stops: VecDeque<Stop>,
+    /// The peer sends this again in each turn, a thousandth of a second later.
+    again: Vec<u8>,
+}
+
+/// The process is stopped in the next turn that has nothing to do before `at`; it continues at `until`, and that turn
+/// ends early, as a signal ends it. Meanwhile the peer has sent `bytes`, and has read `room` bytes.
+#[derive(Default)]
+struct Stop {
+    at: f64,
+    until: f64,
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+fn at(seconds: f64) -> Instant {
+    Instant::START.after(Duration::from_secs_f64(seconds))
+}
+
+impl Wire {
+    /// What the peer has sent when the wait begins, and what happens then.
+    fn new(bytes: &[u8], stops: impl IntoIterator<Item = Stop>) -> Self {
+        Self {
+            to_us: bytes.to_vec().into(),
+            room: usize::MAX,
+            stops: stops.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The frames behind the head of an answer, by their first byte and payload.
+    fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+        let head = self.from_us.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let mut rest = &self.from_us[head..];
+        let mut frames = vec![];
+        while let [first, len, ..] = *rest {
+            let (header, len) = match len & 0x7F {
+                126 => (4, u16::from_be_bytes([rest[2], rest[3]]).into()),
+                len => (2, usize::from(len)),
+            };
+            let key = if rest[1] & 0x80 != 0 { 4 } else { 0 };
+            let end = header + key + len;
+            let payload = rest[header + key..end].iter().enumerate().map(|(i, byte)| match key {
+                0 => *byte,
+                _ => byte ^ rest[header + i % 4],
+            });
+            frames.push((first, payload.collect()));
+            rest = &rest[end..];
+        }
+        frames
+    }
+}
+
+impl Transport for Wire {
+    type Error = Infallible;
+
+    fn now(&mut self) -> Instant {
+        self.now
+    }
+
+    async fn turn(
+        &mut self,
+        input: &mut [u8],
+        output: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Turn, Infallible> {
+        if !self.again.is_empty() {
+            self.now = self.now.after(SECOND / 1000);
+            self.to_us.extend(&self.again);
+        }
+        let written = output.len().min(self.room);
+        if written > 0 {
+            self.room -= written;
+            self.from_us.extend(&output[..written]);
+            return Ok(Turn { read: None, written });
+        }
+        let n = input.len().min(self.to_us.len());
+        if n > 0 {
+            input.iter_mut().zip(self.to_us.drain(..n)).for_each(|(to, from)| *to = from);
+            return Ok(Turn { read: Some(n), written: 0 });
+        }
+        match self.stops.front() {
+            Some(stop) if deadline.is_none_or(|deadline| at(stop.at) < deadline) => {
+                let stop = self.stops.pop_front().unwrap();
+                self.now = self.now.max(at(stop.until));
+                self.to_us.extend(stop.bytes);
+                self.room = self.room.saturating_add(stop.room);
+            }
+            _ => self.now = self.now.max(deadline.expect("it waits for ever")),
+        }
+        Ok(Turn::default())
+    }
+
+    async fn shutdown(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// A masked frame, its key zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// A frame of a server.
+fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = frame(first, payload);
+    let header = frame.len() - payload.len() - 4;
+    frame[1] &= 0x7F;
+    frame.drain(header..header + 4);
+    frame
+}
+
+fn config(change: impl FnOnce(&mut sansocket::Timeouts)) -> Config {
+    let mut config = Config::new();
+    config.timeouts.ping = None;
+    change(&mut config.timeouts);
+    config
+}
+
+fn buffers() -> Buffers<'static> {
+    Buffers::with_capacity(8192, 140, 140).unwrap()
+}
+
+/// Every turn is ready when it is polled.
+fn run<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a turn is pending"),
+    }
+}
+
+/// Echoes; a text `close` begins the closing handshake.
+#[derive(Default)]
+struct Echo {
+    got: usize,
+    cause: Option<Cause>,
+}
+
+impl Handler for Echo {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        let Event::Data(data) = event else { return Ok(()) };
+        self.got += data.payload.len();
+        match data.payload.bytes() {
+            b"close" => Err(Halt::Close(CloseCode::NORMAL, "")),
+            _ if data.kind == Kind::Text => out.relay(&data),
+            _ => Ok(()),
+        }
+    }
+
+    fn closed(&mut self, cause: &Cause, _: &str) {
+        self.cause = Some(*cause);
+    }
+}
+
+/// Serves what the wire brings; what was sent, and how it ended.
+fn served(config: &Config, wire: &mut Wire) -> (Vec<(u8, Vec<u8>)>, Outcome) {
+    let outcome = run(serve(wire, &mut Echo::default(), config, &mut buffers())).unwrap();
+    (wire.frames(), outcome)
+}
+
+fn end(outcome: Outcome) -> End {
+    match outcome {
+        Outcome::Closed(cause) => cause.end,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn request_and(bytes: &[u8]) -> Vec<u8> {
+    [REQUEST, bytes].concat()
+}
+
+const AWAY: [u8; 2] = [0x03, 0xE9];
+
+#[test]
+fn what_came_while_we_were_stopped_is_heard() {
+    let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
+    let stop = Stop { at: 0.3, until: 3.3, bytes: frame(0x81, b"z"), ..Stop::default() };
+    let mut wire = Wire::new(REQUEST, [stop]);
+    let (frames, outcome) = served(&config, &mut wire);
+    assert_eq!(frames, [(0x81, b"z".to_vec()), (0x88, AWAY.to_vec())]);
+    assert_eq!(end(outcome), End::Timeout(Timeout::Idle));
+}
+
+#[test]
+fn who_said_nothing_is_given_up_however_the_wait_ended() {
+    let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
+    // Stopped over the deadline, before it and often.
+    let often = (0..100).map(|n| f64::from(n) / 10.0);
+    for stops in [vec![(0.3, 3.3)], vec![(0.3, 1.0)], often.map(|at| (at, at + 0.1)).collect()] {
+        let stops = stops.into_iter().map(|(at, until)| Stop { at, until, ..Stop::default() });
+        let (frames, outcome) = served(&config, &mut Wire::new(REQUEST, stops));
+        assert_eq!(frames, [(0x88, AWAY.to_vec())]);
+        assert_eq!(end(outcome), End::Timeout(Timeout::Idle));
+    }
+}
+
+#[test]
+fn an_end_that_came_while_we_were_stopped_is_no_silence() {
+    /// Ends when the peer has said all.
+    struct Ends(Wire);
+    impl Transport for Ends {
+        type Error = Infallible;
+
+        fn now(&mut self) -> Instant {
+            self.0.now
+        }
+
+        async fn turn(
+            &mut self,
+            input: &mut [u8],
+            output: &[u8],
+            deadline: Option<Instant>,
+        ) -> Result<Turn, Infallible> {
+            let turn = self.0.turn(input, output, deadline).await?;
+            let ended = turn == Turn::default() && self.0.stops.is_empty() && !input.is_empty();
+            Ok(if ended { Turn { read: Some(0), written: 0 } } else { turn })
+        }
+
+        async fn shutdown(&mut self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+    let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
+    let stop = Stop { at: 0.3, until: 3.3, ..Stop::default() };
+    let mut wire = Ends(Wire::new(REQUEST, [stop]));
+    let outcome = run(serve(&mut wire, &mut Echo::default(), &config, &mut buffers())).unwrap();
+    assert_eq!(end(outcome), End::Vanished);
+}
+
+#[test]
+fn a_request_that_was_here_in_time_is_answered() {
+    let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
+    // It takes many reads: none is larger than the receive buffer.
+    let long =
+        [&REQUEST[..REQUEST.len() - 2], format!("X: {}\r\n\r\n", "x".repeat(4000)).as_bytes()].concat();
+    for request in [REQUEST, &long] {
+        for cut in [1, request.len() / 2, request.len() - 1] {
+            let bytes = [&request[cut..], &frame(0x88, &[])].concat();
+            let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
+            let mut wire = Wire::new(&request[..cut], [stop]);
+            let (frames, outcome) = served(&config, &mut wire);
+            assert_eq!((frames, end(outcome)), (vec![(0x88, vec![])], End::Clean), "cut at {cut}");
+        }
+        let stop = Stop { at: 0.3, until: 3.3, bytes: request[100..].to_vec(), ..Stop::default() };
+        let wire = Wire::new(&request[..100], [stop]);
+        let accepted = WebSocket::accept(wire, &config, buffers(), |_| Answer::Accept(Accept::default()));
+        assert!(matches!(run(accepted), Ok(Accepted::WebSocket(..))));
+    }
+}
+
+#[test]
+fn a_request_that_is_still_coming_is_refused_soon_after_its_time() {
+    let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
+    let mut wire = Wire { again: vec![b'a'], room: usize::MAX, ..Wire::default() };
+    let outcome = run(serve(&mut wire, &mut Echo::default(), &config, &mut buffers())).unwrap();
+    assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.status == 408), "{outcome:?}");
+}
+
+#[test]
+fn a_close_that_was_here_in_time_is_clean() {
+    let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
+    // Behind much that was on its way.
+    for len in [0, 100, 20_000] {
+        let bytes = [frame(0x82, &vec![7; len]), frame(0x88, &[0x03, 0xE8])].concat();
+        let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
+        let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), [stop]);
+        let mut echo = Echo::default();
+        let outcome = run(serve(&mut wire, &mut echo, &config, &mut buffers())).unwrap();
+        assert_eq!((end(outcome), echo.got), (End::Clean, 5 + len));
+    }
+}
+
+#[test]
+fn a_peer_that_sends_for_ever_does_not_put_off_its_close() {
+    let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
+    let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), []);
+    wire.again = frame(0x82, b"more");
+    let (_, outcome) = served(&config, &mut wire);
+    assert_eq!(end(outcome), End::Timeout(Timeout::Close));
+}
+
+#[test]
+fn a_peer_that_has_read_meanwhile_is_not_given_up() {
+    let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
+    let stops = [
+        Stop { at: 0.3, until: 3.3, room: 10, ..Stop::default() },
+        Stop { at: 3.4, until: 6.5, room: usize::MAX, bytes: frame(0x88, &[]) },
+    ];
+    let answer = 129;
+    let mut wire = Wire::new(&request_and(&frame(0x81, &[b'x'; 100])), stops);
+    wire.room = answer;
+    let (frames, outcome) = served(&config, &mut wire);
+    assert_eq!(frames, [(0x81, vec![b'x'; 100]), (0x88, vec![])]);
+    assert_eq!(end(outcome), End::Clean);
+    // One that has not is.
+    let mut wire = Wire::new(&request_and(&frame(0x81, &[b'x'; 100])), []);
+    wire.room = answer;
+    assert_eq!(end(served(&config, &mut wire).1), End::Timeout(Timeout::Write));
+}
+
+#[test]
+fn a_peer_that_sends_and_does_not_read_is_given_up() {
+    let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
+    let mut wire = Wire::new(&request_and(&frame(0x81, b"an echo")), []);
+    wire.room = 129;
+    wire.again = frame(0x82, b"more");
+    assert_eq!(end(served(&config, &mut wire).1), End::Timeout(Timeout::Write));
+}
+
+/// A client's keys: zeros.
+#[derive(Debug)]
+struct Zeros;
+
+impl MaskingKey for Zeros {
+    fn masking_key(&mut self) -> [u8; 4] {
+        [0; 4]
+    }
+}
+
+fn answer() -> Vec<u8> {
+    let accept = String::from_utf8(accept_key(b"AAAAAAAAAAAAAAAAAAAAAA==").to_vec()).unwrap();
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn connected(config: &Config, wire: Wire) -> WebSocket<'_, 'static, Wire, Client<Zeros>> {
+    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    match run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)) {
+        Ok(Connected::WebSocket(socket, _)) => socket,
+        Ok(Connected::Refused(_)) => panic!("refused"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn an_answer_that_was_here_in_time_is_read() {
+    let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
+    let answer = answer();
+    for cut in [0, 1, 60, answer.len() - 1] {
+        let stop = Stop { at: 0.3, until: 3.3, bytes: answer[cut..].to_vec(), ..Stop::default() };
+        let mut socket = connected(&config, Wire::new(&answer[..cut], [stop]));
+        socket.sending().transport().to_us.extend(unmasked(0x81, b"hello"));
+        let (event, _) = run(socket.read()).unwrap();
+        assert!(matches!(event, Event::Data(data) if data.payload.bytes() == b"hello"));
+    }
+    // A refusal's body too.
+    let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 300\r\n\r\n";
+    let bytes = [&refusal[20..], &[b'x'; 300]].concat();
+    let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
+    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    let wire = Wire::new(&refusal[..20], [stop]);
+    match run(WebSocket::connect(wire, &config, buffers(), Zeros, &connect)) {
+        Ok(Connected::Refused(head)) => {
+            let reply = sansocket::handshake::Reply::parse(&head, &config).unwrap();
+            assert_eq!((reply.status, reply.body.len()), (403, 300));
+        }
+        _ => panic!("no refusal"),
+    }
+}
+
+#[test]
+fn a_pong_that_was_here_in_time_counts() {
+    let config = config(|timeouts| {
+        timeouts.ping = Some(SECOND);
+        timeouts.pong = Some(2 * SECOND);
+    });
+    let stops = [
+        Stop { at: 1.1, until: 4.0, bytes: unmasked(0x8A, &[]), ..Stop::default() },
+        Stop { at: 4.2, until: 4.3, bytes: unmasked(0x81, b"z"), ..Stop::default() },
+    ];
+    let mut socket = connected(&config, Wire::new(&answer(), stops));
+    let (event, _) = run(socket.read()).unwrap();
+    assert!(matches!(event, Event::Data(data) if data.payload.bytes() == b"z"));
+    // Nobody answers the second Ping.
+    let lost = run(socket.read()).map(|_| ());
+    assert!(
+        matches!(lost, Err(Error::Closed(cause)) if cause.end == End::Timeout(Timeout::Pong)),
+        "{lost:?}"
+    );
+}
+
+#[test]
+fn a_read_with_a_limit_gives_what_is_here() {
+    let config = config(|_| {});
+    for until in [0.4, 3.3] {
+        let stop = Stop { at: 0.3, until, bytes: unmasked(0x81, b"z"), ..Stop::default() };
+        let mut socket = connected(&config, Wire::new(&answer(), [stop]));
+        let event = run(socket.read_until(at(0.4))).unwrap();
+        assert!(matches!(event, Some((Event::Data(data), _)) if data.payload.bytes() == b"z"));
+        assert!(run(socket.read_until(at(0.4))).unwrap().is_none());
+    }
+}
+
+#[test]
+fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
+    let config = config(|timeouts| {
+        timeouts.idle = Some(2 * SECOND);
+        timeouts.write = Some(2 * SECOND);
+        timeouts.close = Some(2 * SECOND);
+    });
+    let work = |socket: &mut WebSocket<'_, '_, Wire, Client<Zeros>>, bytes: &[u8]| {
+        let wire = socket.sending().transport();
+        wire.now = wire.now.after(60 * SECOND);
+        wire.to_us.extend(bytes);
+    };
+    let text = unmasked(0x81, b"z");
+    for queued in [false, true] {
+        let mut socket = connected(&config, Wire::new(&answer(), []));
+        // Two at once: the second lies in the buffer while the first is dealt with.
+        socket.sending().transport().to_us.extend([&text[..], &text].concat());
+        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        if queued {
+            socket.sending().outbox().send(Kind::Text, b"later").unwrap();
+        }
+        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        work(&mut socket, &text);
+        if queued {
+            run(socket.sending().send(Kind::Text, b"now")).unwrap();
+            assert_eq!(socket.sending().transport().frames().len(), 2);
+            work(&mut socket, &text);
+        }
+        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        // The same for the answer to our Close.
+        socket.sending().outbox().close(None, "").unwrap();
+        assert!(run(socket.read_until(at(0.0))).is_ok());
+        work(&mut socket, &unmasked(0x88, &[]));
+        let cause = run(socket.close(None, "")).unwrap();
+        assert_eq!(cause.end, End::Clean);
+    }
+}
+
+#[test]
+fn a_connection_that_is_driven_late_is_heard_first() {
+    let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
+    for (bytes, ends) in [(frame(0x88, &[]), End::Clean), (vec![], End::Timeout(Timeout::Idle))] {
+        let mut wire = Wire::new(&bytes, []);
+        wire.now = at(60.0);
+        let mut driver = Driver::new(Connection::new(Server, &config, Instant::START), None);
+        let (mut rx, mut tx) =
+            (ReceiveBuffer::with_capacity(140).unwrap(), TransmitBuffer::with_capacity(140).unwrap());
+        let mut echo = Echo::default();
+        let cause = run(drive(&mut wire, &mut driver, &mut echo, &mut rx, &mut tx)).unwrap();
+        assert_eq!(cause.end, ends);
+    }
+}
