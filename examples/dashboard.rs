@@ -27,7 +27,7 @@ use std::time::{self, Duration};
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::adapter::mio::Plain;
-use sansocket::handshake::{Answer, Rejection, Request};
+use sansocket::handshake::{Answer, Refusal, Rejection, Request};
 use sansocket::hub::{Application, Choice, Client, Handle, Message, Settings};
 use sansocket::{CloseCode, Config, Instant};
 
@@ -105,6 +105,11 @@ impl<S> Application<S> for App {
             return Choice::Answer(Answer::Reject(Rejection::Unavailable));
         }
         Choice::Handler(Dashboard::new(self.0.clone()))
+    }
+
+    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let origin = request.and_then(Request::origin);
+        logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", client.peer));
     }
 }
 

@@ -52,8 +52,9 @@ const ADDRESS: &str = if cfg!(target_os = "espidf") { "0.0.0.0:80" } else { "127
 const CONNECTIONS: usize = if cfg!(target_os = "espidf") { 4 } else { 64 };
 /// Beyond them, so many clients are told that there is no room. Further ones are dropped.
 const REFUSALS: usize = 8;
-/// Of a thread. ESP-IDF's default is too little.
+/// Stacks of the threads that serve a connection, and that accept. ESP-IDF's default is too little for both.
 const STACK: usize = 32 * 1024;
+const ACCEPT_STACK: usize = 16 * 1024;
 /// How long a PROXY header may take. A load balancer sends it at once.
 const PROXY_HEADER: Duration = Duration::from_secs(3);
 /// How often each thread looks whether the server stops.
@@ -83,7 +84,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     for listener in listeners {
         logger::line(format_args!("listening: open http://{}/", listener.local_addr()?));
         let options = Arc::clone(&options);
-        thread::Builder::new().stack_size(STACK).spawn(move || accept(&listener, &options))?;
+        thread::Builder::new().stack_size(ACCEPT_STACK).spawn(move || accept(&listener, &options))?;
     }
     while !STOPPING.load(Ordering::Relaxed) {
         thread::sleep(TICK);

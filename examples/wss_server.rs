@@ -30,7 +30,7 @@ use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::PrivateKeyDer;
 use sansocket::adapter::mio::Server;
 use sansocket::adapter::rustls::Tls;
-use sansocket::handshake::{Accept, Answer, Request, Response};
+use sansocket::handshake::{Accept, Answer, Refusal, Request, Response};
 use sansocket::hub::{Application, Choice, Client, Handle, HandleError, Id, Message, Settings};
 use sansocket::{Cause, CloseCode, Config, Control, Event, Halt, Handler, Kind, Outbox, Payload};
 
@@ -122,6 +122,11 @@ impl<S> Application<S> for App {
             "/ws" => Choice::Handler(Echo { route: self.route, id: client.id }),
             _ => Choice::Answer(Answer::Respond(Response::text(404, "try /ws\n"))),
         }
+    }
+
+    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let origin = request.and_then(Request::origin);
+        logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", client.id));
     }
 }
 

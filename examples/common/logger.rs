@@ -12,6 +12,8 @@ use std::{fmt, mem, thread};
 
 /// Lines that may wait.
 const LINES: usize = 1024;
+/// Of the thread. ESP-IDF's default is too little.
+const STACK: usize = 16 * 1024;
 /// How long [`finish`] waits for the reader.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,7 @@ pub(crate) fn line(line: fmt::Arguments<'_>) {
     let mut queue = lock();
     if queue.writer == Writer::None {
         // Without a thread to write them the lines are lost.
-        let _ = thread::Builder::new().name("log".into()).spawn(write);
+        let _ = thread::Builder::new().name("log".into()).stack_size(STACK).spawn(write);
         queue.writer = Writer::Busy;
     }
     if queue.lines.len() < LINES {

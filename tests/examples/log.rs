@@ -209,3 +209,25 @@ fn each_refusal_leaves_a_line_with_status_reason_and_origin() {
         assert!(told.starts_with(why) && told.ends_with(origin), "{told}, not {why}{origin}");
     }
 }
+
+#[test]
+fn the_other_servers_say_whom_they_refuse_too() {
+    let pki = Pki::new();
+    let files = pki.files("refuse");
+    let (chain, key) = (files.path("cert.pem"), files.path("key.pem"));
+    let request =
+        String::from_utf8(pki::REQUEST.to_vec()).unwrap().replace("\r\n\r\n", "\r\nOrigin: file://\r\n\r\n");
+    let told = "with 403: the origin is not allowed";
+    let mut secure =
+        Program::start("wss_server", &["--listen", "127.0.0.1:0", "--tls-cert", &chain, "--tls-key", &key]);
+    let mut client = pki.peer(secure.address());
+    client.write_all(request.as_bytes()).unwrap();
+    let line = secure.line();
+    assert!(line.starts_with("wss_server: ") && line.contains(told), "{line}");
+    assert!(line.ends_with("Origin Some(\"file://\")"), "{line}");
+    let mut plain = Program::start("dashboard", &["--listen", "127.0.0.1:0"]);
+    let mut client = connect(plain.address());
+    client.write_all(request.as_bytes()).unwrap();
+    let line = plain.line();
+    assert!(line.starts_with(&format!("refused {} {told}", client.local_addr().unwrap())), "{line}");
+}
