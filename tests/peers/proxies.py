@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
@@ -319,7 +320,7 @@ def host():
 @check("what HAProxy does to Host decides who may connect")
 def haproxy_host():
     for port, expected in ((":80", 101), (":443", 101), (":8080", 403)):
-        config = change(HTTP, "    option forwardfor\n", "    http-request set-header Host %s%s\n" % (HOST, port))
+        config = change(HTTP, "    http-request set-header X-Forwarded-For %[src]\n", "    http-request set-header Host %s%s\n" % (HOST, port))
         with Server() as server, Proxy("haproxy", config, server) as proxy:
             equal((port, status(proxy, Origin=SAME)), (port, expected))
 
@@ -332,6 +333,43 @@ def full():
             equal(got, 101)
             equal(status(proxy), 503)
             s.close()
+
+
+class Backend:
+    """A server that remembers the request."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:  # HAProxy looks first whether there is a server
+            s, _ = self.listener.accept()
+            with s:
+                s.settimeout(10)
+                try:
+                    self.head = s.recv(65536).decode()
+                except ConnectionResetError:
+                    continue
+                if self.head:
+                    s.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    return
+
+
+@check("the client's address is the one that the proxy saw, whatever the client says")
+def forwarded():
+    for language, config in (("nginx", NGINX), ("haproxy", HTTP)):
+        backend = Backend()
+        with Proxy(language, config, backend) as proxy:
+            equal(status(proxy, X_Forwarded_For="192.0.2.1", Origin=SAME), 404)
+            backend.thread.join(10)
+            fields = [tuple(line.split(": ", 1)) for line in backend.head.strip().split("\r\n")[1:]]
+            names = {name.lower(): value for name, value in fields}
+            equal([value for name, value in fields if name.lower() == "x-forwarded-for"], ["127.0.0.1"])
+            equal([names.get(name, "").lower() for name in ("host", "origin", "upgrade", "connection")],
+                  [HOST, SAME, "websocket", "upgrade"])
 
 
 @check("a page on a port of its own")
