@@ -25,10 +25,10 @@ use crate::role::MaskingKey;
 pub struct SystemKeys(ChaCha12Rng);
 
 impl SystemKeys {
-    /// Seeded afresh.
+    /// A generator with a seed of its own.
     ///
     /// # Errors
-    /// Where the operating system has no random bytes.
+    /// The operating system's, if it has no random bytes.
     pub fn new() -> io::Result<Self> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(io::Error::other)?;

@@ -83,11 +83,27 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<'static, S, Server>, Err
     }
 }
 
-/// Serves one connection: request, handler, end. Lend the stream where it is wanted after
-/// [`Outcome::HandOver`]; the request is in [`Buffers::head`] then.
+/// Serves one connection: reads the request, runs the handler, and returns when all is over.
+///
+/// Pass `&mut stream` to keep the stream for [`Outcome::HandOver`]; [`Buffers::head`] holds the request then.
+///
+/// ```no_run
+/// use std::net::TcpListener;
+///
+/// use sansocket::adapter::Buffers;
+/// use sansocket::blocking::serve;
+/// use sansocket::{Config, Handler, Outcome};
+///
+/// fn serve_one(listener: &TcpListener, handler: &mut impl Handler) -> Result<Outcome, Box<dyn std::error::Error>> {
+///     let (stream, _) = listener.accept()?;
+///     stream.set_nodelay(true)?;
+///     let mut buffers = Buffers::with_capacity(8192, 4096, 4096)?;
+///     Ok(serve(stream, handler, &Config::DEFAULT, &mut buffers)?)
+/// }
+/// ```
 ///
 /// # Errors
-/// The stream's; the handler has been told by then that the connection is closed, if it was open.
+/// The stream's. The handler has been told before that the connection is closed, if it was open.
 pub fn serve<S: Stream>(
     stream: S,
     handler: &mut (impl Handler + ?Sized),

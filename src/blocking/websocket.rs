@@ -24,7 +24,7 @@ use crate::handshake::{Answer, Connect, Reply, Request};
 use crate::message::{Assembler, Message, MessageRef};
 use crate::role::{Client, MaskingKey, Role, Server};
 
-/// What became of a stream that a server accepted.
+/// A stream that a server accepted, after its request was answered.
 ///
 /// ```no_run
 /// use std::net::TcpListener;
@@ -59,11 +59,11 @@ pub enum Accepted<'c, S> {
 
 /// An open connection over a blocking stream.
 ///
-/// [`recv`](Self::recv) gives whole messages, [`send`](Self::send) takes them. [`read`](Self::read) gives what arrives as
-/// it arrives, control frames included, without memory beside the receive buffer, together with the sending side.
+/// [`recv`](Self::recv) returns whole messages, [`send`](Self::send) takes them. [`read`](Self::read) returns events as they
+/// arrive, chunks of messages and control frames, in no memory beside the receive buffer.
 ///
-/// Pings are answered, and deadlines kept, while a call waits: a program that does something else for longer than its
-/// peer's patience has to call [`read_timeout`](Self::read_timeout) now and then.
+/// Pings are answered and deadlines are checked only while a call waits. A program that does something else for long
+/// has to call [`read_timeout`](Self::read_timeout) now and then, or the peer takes the connection for dead.
 ///
 /// ```no_run
 /// use sansocket::{Message, blocking};
@@ -89,8 +89,8 @@ pub struct WebSocket<'c, S, R = Server> {
     message: Assembler<BytesMut>,
 }
 
-/// The sending side of a [`WebSocket`]. [`read`](WebSocket::read) lends it with each event, whose payload lies in the receive
-/// buffer: an echo needs no copy.
+/// The sending side of a [`WebSocket`]. [`read`](WebSocket::read) returns it with each event, so that an answer may borrow the
+/// event's payload.
 ///
 /// ```no_run
 /// use sansocket::{Event, blocking};
@@ -112,12 +112,12 @@ pub struct Sending<'a, 'c, S, R>(&'a mut adapter::Sending<'c, 'static, Blocking<
 pub type Received<'a, 'c, S, R> = (Event<Payload<'a>>, Sending<'a, 'c, S, R>);
 
 impl<'c, S: Stream> WebSocket<'c, S, Server> {
-    /// Reads a request, answers it as `decide` says, and gives the connection where there is one. [`accept`](super::accept)
-    /// does so with the defaults.
+    /// Opens a connection on a stream that a server accepted: reads the request, and sends the answer that `decide`
+    /// chooses. [`accept`](super::accept) does so with the defaults.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Handshake`] where no request came; [`Error::Rejected`] when the answer was another
-    /// one than 101, and has been sent.
+    /// [`Error::Transport`]; [`Error::Handshake`] if no request came; [`Error::Rejected`] if the answer is another one than
+    /// 101, after it was sent.
     pub fn accept<'s>(
         stream: S,
         config: &'c Config,
@@ -136,8 +136,8 @@ impl<'c, S: Stream> WebSocket<'c, S, Server> {
 }
 
 impl<'c, S: Stream, K: MaskingKey> WebSocket<'c, S, Client<K>> {
-    /// Asks for a connection on a stream that leads to `request.address`: of another kind than TCP, or through a tunnel.
-    /// [`connect`](super::connect) makes the stream too.
+    /// Opens a connection as a client on a stream of your own that leads to `request.address`: another kind than TCP, or a
+    /// tunnel. [`connect`](super::connect) makes the stream too.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Request`], [`Error::Handshake`], [`Error::Refused`].
@@ -164,16 +164,16 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
     }
 
-    /// The next message, whole; `None` once the connection has been closed cleanly, and for ever after. What was sent
-    /// before is written first. Control frames are dealt with as [`Config::control`] says, and not shown: with
-    /// [`Control::Manual`](crate::Control::Manual), call [`read`](Self::read) instead.
+    /// Waits for the next whole message. `None` means that the connection was closed cleanly; every further call returns
+    /// it again. Writes first what was sent before.
     ///
-    /// [`Limits::message`](crate::Limits::message) bounds the memory for it. A message of which `read` has taken a part is
-    /// passed over.
+    /// Control frames are not shown. They are answered, except with [`Control::Manual`](crate::Control::Manual): call
+    /// [`read`](Self::read) then. [`Limits::message`](crate::Limits::message) bounds the memory for the message. A message
+    /// of which `read` returned a part is skipped.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Closed`] where the end is not a clean one, and for ever after;
-    /// [`Error::MessageTooLarge`] where there is no memory for the message: the next call passes over the rest of it.
+    /// [`Error::Transport`]; [`Error::Closed`] if the connection did not end cleanly, again on every further call;
+    /// [`Error::MessageTooLarge`] if no memory is left for the message: the next call skips the rest of it.
     pub fn recv(&mut self) -> Result<Option<Message>, Error> {
         match ready(self.socket.read_message(&mut self.message)) {
             Ok(kind) => {
@@ -186,11 +186,13 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         }
     }
 
-    /// Sends a message of any size in one frame, and writes it to the stream: `"text"`, `&string`, `&bytes`, `&message`.
+    /// Sends a message of any size in one frame, and writes it to the stream. Takes `"text"`, `&string`, `&bytes` and
+    /// `&message`.
     ///
-    /// Nothing is received meanwhile: where the peer answers while it reads, as an echo does, and the memory of both sides
-    /// is full, the call waits until the write deadline. To send large messages to such a peer, send them in pieces, and
-    /// call [`read_or_written`](Self::read_or_written) in between, as `examples/echo_client.rs` does.
+    /// Nothing is received meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides
+    /// are full, the call waits until the [write deadline](crate::Timeouts::write) ends the connection. Send large
+    /// messages to such a peer in pieces, and call [`read_or_written`](Self::read_or_written) in between, as
+    /// `examples/echo_client.rs` does.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
@@ -198,28 +200,28 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         self.sending().send(message)
     }
 
-    /// The subprotocol that was agreed upon.
+    /// Returns the subprotocol that both sides agreed on, if any.
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
 
-    /// How the connection ended; `None` while it has not.
+    /// Returns how the connection ended, or `None` while it has not.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.socket.cause()
     }
 
-    /// The next event, and the sending side to answer it on. What was sent before is written first.
+    /// Waits for the next event, and returns it with the sending side to answer it. Writes first what was sent before.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Closed`] at the end, and for ever after.
+    /// [`Error::Transport`]; [`Error::Closed`] after the end, however clean, on every call.
     pub fn read(&mut self) -> Result<Received<'_, 'c, S, R>, Error> {
         let (event, link) = ready(self.socket.read())?;
         Ok((event, Sending(link)))
     }
 
-    /// The same, but no longer than for this time: then `None`.
+    /// Waits for the next event no longer than `timeout`, and returns `None` then.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -228,8 +230,8 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         Ok(ready(self.socket.read_until(limit))?.map(|(event, link)| (event, Sending(link))))
     }
 
-    /// The next event; or `None` as soon as all that was sent is written, be it at once. For sending something long without
-    /// going deaf: fill the [`outbox`](Sending::outbox), call this, and deal with what comes.
+    /// Writes what was sent, and returns the next event if one comes before all is written, else `None`. To send something
+    /// long and receive meanwhile: fill the [`outbox`](Sending::outbox), call this, handle what comes, and begin again.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -237,25 +239,27 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
         Ok(ready(self.socket.read_or_written())?.map(|(event, link)| (event, Sending(link))))
     }
 
-    /// The stream: its peer's address, its options. What is read or written past the connection breaks it.
+    /// Returns the stream, for its addresses and options. Bytes that are read or written there break the connection.
     pub fn stream(&mut self) -> &mut S {
         &mut self.socket.sending().transport().stream
     }
 
-    /// The sending side.
+    /// Returns the sending side.
     pub fn sending(&mut self) -> Sending<'_, 'c, S, R> {
         Sending(self.socket.sending())
     }
 
-    /// Closes the connection: sends a Close, passes over what the peer still sends, and waits for its end.
+    /// Closes the connection: sends a Close, skips what the peer still sends, and waits for the end, at most for
+    /// [`Timeouts::close`](crate::Timeouts::close) each for the peer's Close and the end of its stream. `code` is a
+    /// [`CloseCode`] or `None`.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Send`] where a frame is open, or the reason is too long.
+    /// [`Error::Transport`]; [`Error::Send`] if a frame is open, or the reason is longer than 123 bytes.
     pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<Cause, Error> {
         Ok(ready(self.socket.close(code.into(), reason))?)
     }
 
-    /// The reason in the peer's Close, empty where there was none.
+    /// Returns the reason in the peer's Close, or an empty text.
     #[must_use]
     pub fn reason(&self) -> &str {
         self.socket.reason()
@@ -272,8 +276,8 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
         Ok(ready(self.0.send(message.kind(), message.as_bytes()))?)
     }
 
-    /// Sends a frame of a message: its first where none is open, else its next; `fin` ends the message. At
-    /// most as large as the transmit buffer.
+    /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at
+    /// most as large as the transmit buffer. The caller has to make sure that text is UTF-8.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -282,7 +286,8 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
     }
 
     /// Sends a message, or with `fin` unset the next part of one, of any size, in as many frames as the buffer
-    /// and [`Config::largest_fragment`] ask for, and writes it to the stream.
+    /// and [`Config::largest_fragment`] require, and writes it to the stream. The caller has to make sure that text is
+    /// UTF-8.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -290,7 +295,7 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
         Ok(ready(self.0.stream(kind, payload, fin))?)
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for.
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -306,7 +311,7 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
         Ok(ready(self.0.ping(payload))?)
     }
 
-    /// Sends a Close, without waiting for the peer's.
+    /// Sends a Close, and does not wait for the peer's.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -322,8 +327,8 @@ impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
         Ok(ready(self.0.flush())?)
     }
 
-    /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
-    /// next [`read`](WebSocket::read), so that many small messages leave in one write.
+    /// Returns an outbox that never waits. What is sent there is written by [`flush`](Self::flush) and by the next
+    /// [`read`](WebSocket::read), so that many small messages leave in one write.
     pub fn outbox(&mut self) -> crate::Outbox<'_> {
         self.0.outbox()
     }
