@@ -15,8 +15,8 @@ use percent_encoding::percent_decode_str;
 /// > The user-id and password MUST NOT contain any control characters
 ///
 /// > a user-id containing a colon character is invalid (§2)
-pub(super) fn authorization(user_info: &str) -> Option<String> {
-    let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+pub(super) fn authorization(userinfo: &str) -> Option<String> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let decode = |part| percent_decode_str(part).decode_utf8().ok();
     let (user, password) = (decode(user)?, decode(password)?);
     if user.contains(':') || user.chars().chain(password.chars()).any(char::is_control) {
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn user_and_password_are_decoded_and_encoded() {
-        for (user_info, value) in [
+        for (userinfo, value) in [
             // RFC 7617 §2 and §2.1.
             ("Aladdin:open%20sesame", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             ("test:123%C2%A3", "Basic dGVzdDoxMjPCow=="),
@@ -42,10 +42,10 @@ mod tests {
             ("user:50%", "Basic dXNlcjo1MCU="),
             (":", "Basic Og=="),
         ] {
-            assert_eq!(authorization(user_info).as_deref(), Some(value), "{user_info}");
+            assert_eq!(authorization(userinfo).as_deref(), Some(value), "{userinfo}");
         }
-        for user_info in ["a%3Ab:c", "a%0d%0aX:b", "a:%00", "a:%FF", "a:%7f"] {
-            assert_eq!(authorization(user_info), None, "{user_info}");
+        for userinfo in ["a%3Ab:c", "a%0d%0aX:b", "a:%00", "a:%FF", "a:%7f"] {
+            assert_eq!(authorization(userinfo), None, "{userinfo}");
         }
     }
 }

@@ -57,18 +57,17 @@ pub fn connect_with<'c>(
     url: &str,
     options: &ClientOptions<'c>,
 ) -> Result<WebSocket<'c, NetStream, Client<SystemKeys>>, Error> {
-    let (mut url, user_info) = redirect::split_user_info(url);
-    let authorization = match user_info {
-        Some(user_info) => Some(basic::authorization(user_info).ok_or(Error::Request(BadHead::Malformed))?),
-        None => None,
-    };
+    let address = Address::parse(url)?;
+    let authorization =
+        address.userinfo().map(|userinfo| basic::authorization(userinfo).ok_or(BadHead::Malformed));
+    let authorization = authorization.transpose().map_err(Error::Request)?;
     let mut credentials: Vec<_> = options.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if let Some(authorization) = &authorization {
         if !credentials.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
             credentials.push(("Authorization", authorization));
         }
     }
-    let mut redirects = 0;
+    let (mut url, mut redirects) = (redirect::without_userinfo(&address), 0);
     loop {
         let address = Address::parse(&url)?;
         let response = match open(address, options, &credentials) {
@@ -80,7 +79,7 @@ pub fn connect_with<'c>(
         let next = if redirects == options.redirects {
             Err(RedirectError::TooMany(redirects))
         } else {
-            redirect::next_url(&url, &response)
+            redirect::next_url(&address, &response)
         };
         let next = next.map_err(|error| {
             let (server, reason) = (name_of(&address), Reason::Redirect(error));
