@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use crate::program::Program;
 use crate::proxy::header;
 use crate::town::{REQUEST, connect, echo, frame, head, next, opened};
@@ -167,6 +170,34 @@ fn what_is_no_header_of_version_2_is_refused() {
         let mut wrong = v2(0x21, TCP4, &v4_addresses());
         wrong[at] ^= 0x20;
         assert_eq!(parse(&wrong), None, "{at}");
+    }
+}
+
+proptest! {
+    /// Nor is more of it read than a header may have.
+    #[test]
+    fn whatever_comes_is_a_header_or_none(
+        seed in 0..4_usize,
+        edits in vec((0..120_usize, any::<u8>()), 0..4),
+        behind in vec(any::<u8>(), 0..5000),
+    ) {
+        let mut bytes = [
+            b"PROXY TCP4 192.0.2.1 198.51.100.2 50000 443\r\n".to_vec(),
+            b"PROXY TCP6 2001:db8::1 ::1 50000 443\r\n".to_vec(),
+            v2(0x21, TCP4, &[v4_addresses(), tlv()].concat()),
+            v2(0x21, TCP6, &v6_addresses()),
+        ][seed].clone();
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes.extend(behind);
+        let mut rest = bytes.as_slice();
+        let first = header(&mut rest).map_err(|error| error.kind());
+        prop_assert!(bytes.len() - rest.len() <= 16 + 4096);
+        let mut pieces = Pieces(&bytes, 1);
+        prop_assert_eq!(header(&mut pieces).map_err(|error| error.kind()), first);
+        prop_assert_eq!(pieces.0, rest);
     }
 }
 
