@@ -276,7 +276,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
 
 impl<R: Role, X: Extension> Timed for Connection<'_, R, X> {
     fn due(&self, now: Instant) -> Due {
-        self.link.due(now, &self.config().timeouts)
+        self.link.due(now, &self.receiver.config().timeouts)
     }
 
     fn extend(&mut self, now: Instant) {
