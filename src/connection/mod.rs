@@ -122,7 +122,6 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         self.slow(now, view, tx)
     }
 
-    #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &'c Config {
         self.receiver.config()
     }
