@@ -123,3 +123,13 @@ fn ready<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+/// A connection moves to another thread, and its errors into every kind of error that a program has.
+const _: () = {
+    const fn is_send<T: Send + 'static>() {}
+    const fn is_shared<T: Send + Sync + 'static>() {}
+    is_send::<WebSocket<'static, NetStream, crate::role::Client<SystemKeys>>>();
+    is_send::<WebSocket<'static, std::net::TcpStream, Server>>();
+    is_shared::<ClientOptions<'static>>();
+    is_shared::<Error>();
+};
