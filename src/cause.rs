@@ -44,6 +44,9 @@ pub enum Timeout {
     /// Nothing was received.
     #[error("nothing was received")]
     Idle,
+    /// A message or a frame had begun, and did not get on.
+    #[error("a message does not get on")]
+    Message,
     /// A Ping was not answered.
     #[error("a Ping was not answered")]
     Pong,

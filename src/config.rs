@@ -72,7 +72,12 @@ pub struct Timeouts {
     pub handshake: Option<Duration>,
     /// Nothing at all was received, control frames included. Default: off.
     pub idle: Option<Duration>,
-    /// After so long a silence of the peer a Ping is sent. Default: 30 s.
+    /// A message, a frame or a header that has begun has to grow by 1 KiB, or to end, within this time. Beyond: Close
+    /// 1008. Time in which the connection does not receive because its application is blocked does not count. Default:
+    /// 60 s.
+    pub message: Option<Duration>,
+    /// A Ping is sent when the peer has ended no message, and no frame outside of one, for this time, nor begun one, nor
+    /// sent 1 KiB of one. Default: 30 s.
     pub ping: Option<Duration>,
     /// After a Ping something, be it the Pong, has to arrive within this time. While the transport takes what waits
     /// to be written, that time begins anew. Default: 20 s.
@@ -127,6 +132,7 @@ impl Config {
             timeouts: Timeouts {
                 handshake: Some(Duration::from_secs(10)),
                 idle: None,
+                message: Some(Duration::from_secs(60)),
                 ping: Some(Duration::from_secs(30)),
                 pong: Some(Duration::from_secs(20)),
                 close: Some(Duration::from_secs(5)),

@@ -17,7 +17,8 @@ use sansocket::{
 fn config(set: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::new();
     let times = &mut config.timeouts;
-    (times.idle, times.ping, times.pong, times.write) = (None, None, None, None);
+    (times.idle, times.message) = (None, None);
+    (times.ping, times.pong, times.write) = (None, None, None);
     set(&mut config);
     config
 }

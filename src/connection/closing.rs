@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::Step;
-use super::link::{Holds, Link, OurClose, PeerClose, Phase};
+use super::deadlines::ANSWER;
+use super::link::{Holds, Link, OurClose, Phase};
 use crate::cause::End;
 use crate::close::{CloseCode, MAX_REASON};
 use crate::config::Timeouts;
@@ -77,7 +78,8 @@ impl Link {
         times: &Timeouts,
     ) -> Option<Step> {
         if let Phase::Ending { end, shut } = self.phase {
-            let late = now >= self.since.plus(times.close);
+            let (passed, next) = self.clock(now, times);
+            let late = passed & ANSWER != 0;
             let written = !self.owes_close() && wire.place.is_empty();
             // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
             // server to close the connection but MAY close the connection at any time" (§5.5.1)
@@ -86,7 +88,7 @@ impl Link {
                 return Some(Step::Shutdown);
             }
             if !(late || written && ended) {
-                return Some(Step::Wait { deadline: self.deadline(now, times).as_deadline() });
+                return Some(Step::Wait { deadline: next.as_deadline() });
             }
             self.phase = Phase::Closed(end);
         }
@@ -140,20 +142,17 @@ impl Link {
         if self.slot.holds == Holds::Pong {
             self.slot.holds = Holds::Nothing;
         }
-        match (self.phase, self.theirs) {
-            (Phase::Open(_) | Phase::Closing, PeerClose::Received(_)) => self.end(End::Clean),
+        match (self.phase, self.slot.holds) {
+            (Phase::Open(_) | Phase::Closing, Holds::Close(_)) => self.end(End::Clean),
             // The peer has all of its time from here.
-            (Phase::Open(_) | Phase::Closing, PeerClose::None) => {
-                self.enter(Phase::Closing);
-            }
+            (Phase::Open(_) | Phase::Closing, _) => self.enter(Phase::Closing),
             _ => {}
         }
     }
 
     /// The peer's Close was received.
     pub(super) fn close_received(&mut self, code: Option<CloseCode>, reason: &[u8], answer: bool) {
-        self.theirs = PeerClose::Received(code);
-        self.store(Holds::Reason, reason);
+        self.store(Holds::Close(code), reason);
         match self.ours {
             OurClose::Sent(_) => self.end(End::Clean),
             // "the endpoint typically echos the status code it received"

@@ -1,6 +1,9 @@
-//! How long the peer may take: silence, Ping and Pong, a Close that is not answered, writes that go nowhere.
+//! How long the peer may take: silence, Ping and Pong, a message that does not get on, a Close that is not answered,
+//! writes that go nowhere.
 
 #![forbid(unsafe_code)]
+
+use core::time::Duration;
 
 use super::Step;
 use super::link::{Holds, Link, Phase, Probe};
@@ -30,9 +33,7 @@ impl Link {
 
     fn pass_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
         let moved = wire.place.take_moved();
-        if moved || !self.writing {
-            self.wrote = now;
-        }
+        self.note_writing(now, moved, wire);
         // What the peer is to answer, a Ping or a Close, may stand behind much else: it has time from there.
         let behind = match self.phase {
             Phase::Open(Probe::None) | Phase::Closed(_) => false,
@@ -42,13 +43,20 @@ impl Link {
         if moved && behind {
             self.since = now;
         }
-        self.writing = !wire.place.is_empty();
         self.stamp(now);
         self.check_time(now, wire, times);
         // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
         self.reply(wire);
-        self.writing = !wire.place.is_empty();
+        self.note_writing(now, false, wire);
         self.stamp(now);
+    }
+
+    fn note_writing(&mut self, now: Instant, moved: bool, wire: &Wire<'_>) {
+        if wire.place.is_empty() {
+            self.wrote = Instant::NEVER;
+        } else if moved || self.wrote == Instant::NEVER {
+            self.wrote = now;
+        }
     }
 
     /// The wait of a phase that no poll has seen begins now.
@@ -60,53 +68,68 @@ impl Link {
 
     /// Lets deadlines pass, and sends a Ping where it is time for one.
     fn check_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
-        if self.writing && now >= self.wrote.plus(times.write) {
+        let (passed, _) = self.clock(now, times);
+        if passed & WRITE != 0 {
             // Whatever the reason was before, it stays.
             let timeout = End::Timeout(Timeout::Write);
             self.phase =
                 Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
-            return;
-        }
-        match self.phase {
-            Phase::Open(_) if now >= self.heard.plus(times.idle) => self.give_up(Timeout::Idle),
-            Phase::Open(probe) if probe != Probe::None && now >= self.since.plus(times.pong) => {
-                self.give_up(Timeout::Pong);
+        } else if passed & IDLE != 0 {
+            self.give_up(Timeout::Idle, CloseCode::GOING_AWAY);
+        } else if passed & ANSWER != 0 && self.is_open() {
+            self.give_up(Timeout::Pong, CloseCode::GOING_AWAY);
+        } else if passed & ANSWER != 0 && self.phase == Phase::Closing {
+            self.withdraw();
+            // This was the wait; there is no other.
+            self.phase = Phase::Ending { end: End::Timeout(Timeout::Close), shut: false };
+            self.next = Instant::START;
+        } else if passed & PING != 0 {
+            match self.frames.ping(wire, &[]) {
+                Ok(()) => self.probe(Probe::Sent, now),
+                // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
+                Err(SendError::FrameOpen) if !self.is_probing() => self.probe(Probe::Stalled, now),
+                Err(_) => {}
             }
-            Phase::Open(probe) if probe != Probe::Sent && now >= self.heard.plus(times.ping) => {
-                match self.frames.ping(wire, &[]) {
-                    Ok(()) => self.probe(Probe::Sent, now),
-                    // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
-                    Err(SendError::FrameOpen) if probe == Probe::None => self.probe(Probe::Stalled, now),
-                    Err(_) => {}
-                }
-            }
-            Phase::Closing if now >= self.since.plus(times.close) => {
-                self.withdraw();
-                // This was the wait; there is no other.
-                self.phase = Phase::Ending { end: End::Timeout(Timeout::Close), shut: false };
-                self.next = Instant::START;
-            }
-            _ => {}
         }
     }
 
     /// Nothing is received in this poll, so that the peer's silence may be our own: it is waited for anew.
     pub(super) fn excuse_silence(&mut self, now: Instant, times: &Timeouts) {
-        let pong = if self.is_probing() { self.since.plus(times.pong) } else { Instant::NEVER };
-        if self.is_open() && now >= self.heard.plus(times.idle).min(pong) {
-            self.heard = now;
-            self.phase = Phase::Open(Probe::None);
+        self.busy = 0;
+        if self.clock(now, times).0 & (IDLE | ANSWER) != 0 {
+            self.hear(now);
         }
     }
 
+    /// All that has arrived was looked at, and there is nothing to do: the deadline for the adapter. An error where the
+    /// peer takes too long for a message.
+    pub(super) fn rest(
+        &mut self,
+        now: Instant,
+        progress: (bool, bool),
+        times: &Timeouts,
+    ) -> Result<Option<Instant>, Timeout> {
+        self.look(now, progress);
+        let (passed, mut next) = self.clock(now, times);
+        if passed & MESSAGE != 0 {
+            // We may be late ourselves, and more may lie where that came from which has just arrived: the transport is
+            // asked once more, and again as long as it brings something, but not for ever.
+            if self.busy > 1 && self.heard != now || self.busy == u8::MAX {
+                return Err(Timeout::Message);
+            }
+            self.busy = self.busy.saturating_add(1);
+            next = next.min(now.after(MOMENT));
+        }
+        Ok(self.schedule(passed, next))
+    }
+
     /// The deadline for the adapter; and for us, whether `poll` may take the short way.
-    pub(super) fn schedule(&mut self, now: Instant, times: &Timeouts) -> Option<Instant> {
-        let deadline = self.deadline(now, times);
+    pub(super) fn schedule(&mut self, passed: u8, next: Instant) -> Option<Instant> {
         // A Ping that found no room is tried again at each poll.
-        let pinged = self.is_probing() || now < self.heard.plus(times.ping);
-        let quiet = self.is_open() && self.slot.holds == Holds::Nothing && pinged;
-        self.next = if quiet { deadline } else { Instant::START };
-        deadline.as_deadline()
+        let quiet =
+            self.is_open() && self.slot.holds == Holds::Nothing && (self.is_probing() || passed & PING == 0);
+        self.next = if quiet { next } else { Instant::START };
+        next.as_deadline()
     }
 
     /// Nothing is owed, no deadline has passed, and all that came was taken: the deadline that was named before stands. It
@@ -114,6 +137,7 @@ impl Link {
     pub(super) fn wait(
         &mut self,
         now: Instant,
+        progress: (bool, bool),
         place: &mut Place,
         wire: &mut Wire<'_>,
         times: &Timeouts,
@@ -121,15 +145,27 @@ impl Link {
         if core::mem::take(&mut place.fresh) {
             self.heard = now;
         }
-        if wire.place.take_moved() || !self.writing {
-            self.wrote = now;
+        let writing = self.wrote != Instant::NEVER;
+        let moved = wire.place.take_moved();
+        self.note_writing(now, moved, wire);
+        // What begins has a deadline that may come before the one that was named.
+        if self.look(now, progress) || !writing && self.wrote != Instant::NEVER {
+            (_, self.next) = self.clock(now, times);
         }
-        let writing = !wire.place.is_empty();
-        if writing && !self.writing {
-            self.next = self.next.min(now.plus(times.write));
-        }
-        self.writing = writing;
         self.next.as_deadline()
+    }
+
+    /// Notes how the peer gets on; whether it has begun something.
+    fn look(&mut self, now: Instant, (busy, grew): (bool, bool)) -> bool {
+        let begun = busy && self.busy == 0;
+        if grew || begun {
+            self.grown = now;
+            self.busy = 1;
+        }
+        if !busy {
+            self.busy = 0;
+        }
+        begun
     }
 
     /// Counts a Ping; whether there are at most so many within a second.
@@ -150,37 +186,57 @@ impl Link {
         self.since = now;
     }
 
-    /// The nearest of the deadlines that lie ahead. What has passed was dealt with, or cannot be yet (a Ping that
-    /// finds no room).
-    pub(super) fn deadline(&self, now: Instant, times: &Timeouts) -> Instant {
-        let write = if self.writing { self.wrote.plus(times.write) } else { Instant::NEVER };
-        let (first, second) = match self.phase {
-            Phase::Open(Probe::None) => (self.heard.plus(times.idle), self.heard.plus(times.ping)),
-            Phase::Open(_) => (self.heard.plus(times.idle), self.since.plus(times.pong)),
-            _ => (self.since.plus(times.close), Instant::NEVER),
-        };
-        let ahead = |moment: Instant| if moment > now { moment } else { Instant::NEVER };
-        ahead(write).min(ahead(first)).min(ahead(second))
+    /// Which deadlines have passed, and the nearest of those that lie ahead.
+    #[inline(never)]
+    pub(super) fn clock(&self, now: Instant, times: &Timeouts) -> (u8, Instant) {
+        let (mut idle, mut ping, mut message) = (Instant::NEVER, Instant::NEVER, Instant::NEVER);
+        let (mut peer, mut answer) = (self.since, &times.close);
+        if let Phase::Open(probe) = self.phase {
+            idle = self.heard;
+            answer = &times.pong;
+            match probe {
+                Probe::None => (peer, ping) = (Instant::NEVER, self.grown.max(self.since)),
+                Probe::Stalled => ping = self.grown,
+                Probe::Sent => {}
+            }
+            if self.busy > 0 {
+                message = self.grown;
+            }
+        }
+        let waits = [
+            (self.wrote, &times.write),
+            (idle, &times.idle),
+            (peer, answer),
+            (ping, &times.ping),
+            (message, &times.message),
+        ];
+        let (mut passed, mut next) = (0, Instant::NEVER);
+        for (since, time) in waits {
+            let moment = since.plus(*time);
+            passed <<= 1;
+            if moment > now {
+                next = next.min(moment);
+            } else {
+                passed |= 1;
+            }
+        }
+        (passed, next)
     }
 
-    fn give_up(&mut self, timeout: Timeout) {
-        self.owe(CloseCode::GOING_AWAY);
+    pub(super) fn give_up(&mut self, timeout: Timeout, code: CloseCode) {
+        self.owe(code);
         self.end(End::Timeout(timeout));
     }
 
-    /// What a poll at `now` ends the connection for.
+    /// What a poll at `now` ends the connection for. A message that may have got on by then counts as well.
     pub(super) fn due(&self, now: Instant, times: &Timeouts) -> Due {
-        let passed = |since: Instant, time| now >= since.plus(time);
-        let silent = match self.phase {
-            Phase::Open(probe) => {
-                passed(self.heard, times.idle) || probe != Probe::None && passed(self.since, times.pong)
-            }
-            Phase::Closing | Phase::Ending { .. } if passed(self.since, times.close) => return Due::All,
-            Phase::Closing | Phase::Ending { .. } => false,
-            Phase::Closed(_) => return Due::No,
-        };
-        let unread = self.writing && passed(self.wrote, times.write);
-        if silent || unread { Due::Anything } else { Due::No }
+        let (passed, _) = self.clock(now, times);
+        match self.phase {
+            Phase::Closed(_) => Due::No,
+            Phase::Closing | Phase::Ending { .. } if passed & ANSWER != 0 => Due::All,
+            _ if passed & !PING != 0 => Due::Anything,
+            _ => Due::No,
+        }
     }
 
     /// Gives the peer a little more time for its Close and for its end.
@@ -191,3 +247,14 @@ impl Link {
         }
     }
 }
+
+/// Deadlines that [`clock`](Link::clock) tells: for writing, for silence, for a Pong or for closing, for a Ping to be sent,
+/// for a message in progress.
+const WRITE: u8 = 1 << 4;
+const IDLE: u8 = 1 << 3;
+pub(super) const ANSWER: u8 = 1 << 2;
+const PING: u8 = 1 << 1;
+const MESSAGE: u8 = 1;
+
+/// So long, the transport is asked for the rest of what it has just begun to deliver.
+const MOMENT: Duration = Duration::from_millis(1);

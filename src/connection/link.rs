@@ -19,22 +19,24 @@ pub(crate) struct Link {
     pub(crate) frames: FrameWriter,
     /// When something arrived for the last time.
     pub(super) heard: Instant,
-    /// Since when we wait for the peer: for an answer to our Ping, for its Close, for the transport's end.
+    /// When the peer last got on: when it ended a message, or a frame outside of one, or began one, or sent 1 KiB of it.
+    pub(super) grown: Instant,
+    /// Since when we wait for the peer: for an answer to our last Ping, for its Close, for the transport's end.
     /// [`Instant::NEVER`] where the next poll is to begin the wait, as the phase began outside of one.
     pub(super) since: Instant,
-    /// When the transport last took something of what is pending.
+    /// When the transport last took something of what is pending; [`Instant::NEVER`] where nothing is.
     pub(super) wrote: Instant,
     /// The nearest deadline: before it, time need not be looked at.
     pub(super) next: Instant,
     pub(super) slot: Slot,
     pub(super) phase: Phase,
     pub(super) ours: OurClose,
-    pub(super) theirs: PeerClose,
     /// Pings in the second at hand, and the last digits of that.
     pub(super) pings: u8,
     pub(super) second: u16,
-    /// Something waits in the transmit buffer since `wrote`.
-    pub(super) writing: bool,
+    /// Not 0 where a message, or a frame outside of one, was in progress at the last look: 1, and one more for each time
+    /// that the transport was asked for more of it although its time was over.
+    pub(super) busy: u8,
 }
 
 /// How far a connection has come. It only ever moves down this list.
@@ -71,13 +73,6 @@ pub(super) enum OurClose {
     Sent(Option<CloseCode>),
 }
 
-/// The peer's Close. The inner `None` is a Close without a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PeerClose {
-    None,
-    Received(Option<CloseCode>),
-}
-
 /// The payload of one control frame that is kept.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -91,8 +86,8 @@ pub(super) enum Holds {
     Nothing,
     /// A Pong that found no room.
     Pong,
-    /// The reason of the peer's Close.
-    Reason,
+    /// The reason of the peer's Close, and its code.
+    Close(Option<CloseCode>),
 }
 
 impl Link {
@@ -100,16 +95,16 @@ impl Link {
         Self {
             frames: FrameWriter::NEW,
             heard: now,
+            grown: now,
             since: now,
-            wrote: now,
+            wrote: Instant::NEVER,
             next: Instant::START,
             slot: Slot { bytes: [0; MAX_CONTROL], len: 0, holds: Holds::Nothing },
             phase: Phase::Open(Probe::None),
             ours: OurClose::None,
-            theirs: PeerClose::None,
             pings: 0,
             second: 0,
-            writing: false,
+            busy: 0,
         }
     }
 
@@ -194,39 +189,37 @@ impl Link {
     }
 
     pub(super) const fn cause(&self, end: End) -> Cause {
-        let received = if let PeerClose::Received(code) = self.theirs { code } else { None };
+        let received = if let Holds::Close(code) = self.slot.holds { code } else { None };
         let sent = if let OurClose::Sent(code) = self.ours { code } else { None };
         Cause { end, received, sent }
     }
 
     /// Whether the parts of the state agree. Every poll of a build with debug assertions checks it.
     ///
-    /// | phase | our Close | the peer's Close | slot |
-    /// | --- | --- | --- | --- |
-    /// | open | none | none | nothing or a Pong |
-    /// | closing | owed | none | nothing or a Pong |
-    /// | closing | sent | none | nothing |
-    /// | closing | none (the application answers) or owed | received | its reason |
-    /// | ending, closed: clean | sent | received | its reason |
-    /// | ending, closed: abandoned | none, as a frame is open | either | a reason if received |
-    /// | ending, closed: otherwise | any | either | a reason if received |
+    /// | phase | our Close | slot |
+    /// | --- | --- | --- |
+    /// | open | none | nothing or a Pong |
+    /// | closing | owed | anything |
+    /// | closing | sent | nothing |
+    /// | closing | none: the application answers | the peer's Close |
+    /// | ending, closed: clean | sent | the peer's Close |
+    /// | ending, closed: abandoned | none, as a frame is open | anything |
+    /// | ending, closed: otherwise | any | anything |
     pub(super) fn is_legal(&self) -> bool {
-        use {OurClose as Ours, PeerClose as Theirs};
-        let legal = match (self.phase, self.ours, self.theirs) {
-            (Phase::Open(_), Ours::None, Theirs::None)
-            | (Phase::Closing, Ours::Owed(_), Theirs::None)
-            | (Phase::Closing, Ours::None | Ours::Owed(_), Theirs::Received(_)) => true,
-            (Phase::Closing, Ours::Sent(_), Theirs::None) => self.slot.holds == Holds::Nothing,
-            (Phase::Ending { end, .. } | Phase::Closed(end), ours, theirs) => match end {
-                End::Clean => matches!((ours, theirs), (Ours::Sent(_), Theirs::Received(_))),
+        use OurClose as Ours;
+        let legal = match (self.phase, self.ours, self.slot.holds) {
+            (Phase::Open(_), Ours::None, Holds::Nothing | Holds::Pong)
+            | (Phase::Closing, Ours::Owed(_), _)
+            | (Phase::Closing, Ours::Sent(_), Holds::Nothing)
+            | (Phase::Closing, Ours::None, Holds::Close(_)) => true,
+            (Phase::Ending { end, .. } | Phase::Closed(end), ours, holds) => match end {
+                End::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
                 End::Abandoned => ours == Ours::None && self.frames.left() > 0,
                 End::Violation(_) | End::Timeout(_) | End::Vanished => true,
             },
             _ => false,
         };
-        legal
-            && matches!(self.ours, Ours::Sent(_)) == self.frames.is_closed()
-            && (self.theirs != Theirs::None) == (self.slot.holds == Holds::Reason)
+        legal && matches!(self.ours, Ours::Sent(_)) == self.frames.is_closed()
     }
 }
 

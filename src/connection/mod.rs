@@ -11,6 +11,7 @@ pub(crate) use link::Link;
 use self::link::{Holds, Phase};
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
+use crate::close::CloseCode;
 use crate::config::Config;
 use crate::error::Violation;
 use crate::event::{Data, Event, Payload, Span};
@@ -134,7 +135,10 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         let mut wire = Wire::new(tx, self.role.masker());
         let step = match self.link.keep_house(now, false, &mut wire, times) {
             Some(step) => step,
-            None => Step::Wait { deadline: self.link.schedule(now, times) },
+            None => {
+                let (passed, next) = self.link.clock(now, times);
+                Step::Wait { deadline: self.link.schedule(passed, next) }
+            }
         };
         debug_assert!(self.link.is_legal(), "{:?}", self.link);
         step
@@ -190,7 +194,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
     #[must_use]
     pub fn reason(&self) -> &str {
         match self.link.slot.holds {
-            Holds::Reason => core::str::from_utf8(self.link.slot.bytes()).unwrap_or_default(),
+            Holds::Close(_) => core::str::from_utf8(self.link.slot.bytes()).unwrap_or_default(),
             Holds::Nothing | Holds::Pong => "",
         }
     }
@@ -229,7 +233,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 }
                 Ok(None) if !view.place.ended && !link.is_probing() => {
                     let times = &receiver.config().timeouts;
-                    return Step::Wait { deadline: link.wait(now, view.place, &mut wire, times) };
+                    let progress = receiver.progress(view.input);
+                    return Step::Wait { deadline: link.wait(now, progress, view.place, &mut wire, times) };
                 }
                 received => outcome = Some(received),
             }
@@ -266,7 +271,10 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 }
                 // Both may have said all there was to say, with our Close waiting for room.
                 Ok(None) if view.place.ended && !link.owes_close() => link.end(End::Vanished),
-                Ok(None) => return Step::Wait { deadline: link.schedule(now, &config.timeouts) },
+                Ok(None) => match link.rest(now, receiver.progress(view.input), &config.timeouts) {
+                    Ok(deadline) => return Step::Wait { deadline },
+                    Err(timeout) => link.give_up(timeout, CloseCode::POLICY_VIOLATION),
+                },
                 Err(violation) => link.fail(violation),
             }
         }

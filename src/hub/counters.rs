@@ -90,6 +90,8 @@ pub struct Closed {
     pub violation: u64,
     /// Nothing was received, or a Ping was not answered.
     pub silent: u64,
+    /// A message had begun, and did not get on.
+    pub slow: u64,
     /// A Close was not answered.
     pub unanswered: u64,
     /// The peer did not read.
@@ -145,6 +147,7 @@ impl Closed {
             End::Clean => &mut self.clean,
             End::Violation(_) => &mut self.violation,
             End::Timeout(Timeout::Idle | Timeout::Pong) => &mut self.silent,
+            End::Timeout(Timeout::Message) => &mut self.slow,
             End::Timeout(Timeout::Close) => &mut self.unanswered,
             End::Timeout(Timeout::Write) => &mut self.unread,
             End::Abandoned => &mut self.abandoned,

@@ -44,6 +44,8 @@ pub struct Receiver<'c, R> {
     /// The frame's payload passes through the extension, which has more to give.
     coded: bool,
     more: bool,
+    /// The peer has got on since the last look: to the end of a message or of a frame outside of one, or by 1 KiB.
+    grew: bool,
     role: PhantomData<R>,
 }
 
@@ -79,6 +81,7 @@ impl<'c, R: Role> Receiver<'c, R> {
             begun: false,
             coded: false,
             more: false,
+            grew: false,
             role: PhantomData,
         }
     }
@@ -155,6 +158,13 @@ impl<'c, R: Role> Receiver<'c, R> {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Whether a message or a frame is in progress, and whether the peer has got on since the last call. `rest` is what is
+    /// left of the input.
+    pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {
+        let busy = !rest.is_empty() || self.state == State::Payload || self.kind.is_some();
+        (busy, core::mem::take(&mut self.grew))
     }
 
     /// The settings.
@@ -267,7 +277,9 @@ impl<'c, R: Role> Receiver<'c, R> {
 
     /// The message grows by `len` bytes.
     fn grow(&mut self, len: u64) -> Result<(), Violation> {
-        self.message = self.message.saturating_add(len);
+        let before = self.message;
+        self.message = before.saturating_add(len);
+        self.grew |= (before ^ self.message) as u32 >> 10 != 0;
         if self.message > self.config.limits.message { Err(Violation::MessageTooBig) } else { Ok(()) }
     }
 
@@ -280,6 +292,7 @@ impl<'c, R: Role> Receiver<'c, R> {
         let payload = take(input, len);
         self.unmask(payload);
         self.state = State::Header;
+        self.grew |= self.kind.is_none();
         let payload = &*payload;
         Ok(Some(match self.opcode {
             OpCode::Ping => Event::Ping(Payload::from(payload)),
@@ -322,6 +335,8 @@ impl<'c, R: Role> Receiver<'c, R> {
                 self.utf8.feed(fresh).map_err(|_| Violation::InvalidUtf8)?;
             }
         }
+        let missing = self.left as usize;
+        self.grew |= (missing.wrapping_sub(self.ready) ^ missing.wrapping_sub(arrived)) >> 10 != 0;
         self.ready = arrived;
         if self.ready as u64 == self.left && self.fin && self.utf8.incomplete() > 0 {
             return Err(Violation::InvalidUtf8);
@@ -390,6 +405,7 @@ impl<'c, R: Role> Receiver<'c, R> {
         }
         if end {
             self.kind = None;
+            self.grew = true;
         }
         Data { kind, payload, start, end, fin: self.fin, offset, left: self.left }
     }

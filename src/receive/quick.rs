@@ -58,6 +58,7 @@ impl<R: Role> Receiver<'_, R> {
                 }
             },
         };
+        self.grew = true;
         Some(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })
     }
 }

@@ -484,6 +484,7 @@ pub fn check(counters: &Counters) {
         closed.clean,
         closed.violation,
         closed.silent,
+        closed.slow,
         closed.unanswered,
         closed.unread,
         closed.abandoned,
