@@ -6,6 +6,7 @@ Every check has a server of its own; a line for each, exit code 1 if one failed.
 import os
 import queue
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -74,6 +75,14 @@ class Server:
         """Bytes of malloc, lwIP's included, and the number that the next socket would have."""
         used, number = self.tell("memory").split()
         return int(used), int(number)
+
+    def stopped(self, meanwhile, seconds):
+        """Stops the program and lwIP with it, does something a little later, and lets it go on so many seconds after."""
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        meanwhile()
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
 
     def released(self):
         return sum(line == "released" for line in self.seen)
@@ -337,6 +346,56 @@ def restart():
         grown = after[-1][0] - after[1][0]
         assert grown < 16 * KIB, "%d bytes in 4 times" % grown
         server.all_serve()
+
+
+@check("stopped beyond every deadline: what came meanwhile is heard, who said nothing is given up")
+def stop():
+    away = (1, CLOSE, struct.pack(">H", 1001))
+
+    def pong():
+        with Server(ping=1, pong=2) as server:
+            alive, silent = connect(), connect()
+            for client in (alive, silent):
+                equal(client.frame(), (1, PING, b""))
+            server.stopped(lambda: alive.socket.sendall(frame(PONG, b"") + frame(TEXT, b"here")), 4)
+            equal(alive.message(), (TEXT, b"here"))
+            equal(silent.frame(), away)
+
+    def handshake():
+        with Server(handshake=2) as server, dial() as whole, dial() as half:
+            sent = request(add=["X: " + "x" * 600])
+            for s in (whole, half):
+                s.sendall(sent[:100])
+            server.stopped(lambda: whole.sendall(sent[100:]), 4)
+            equal((read_head(whole)[0], read_head(half)[0]), (101, 408))
+
+    def close():
+        with Server(close=2) as server:
+            for answer, end in ((frame(CLOSE, b"\x0f\xa0"), "closed cleanly"), (b"", "a Close was not answered")):
+                client = connect()
+                client.echo(TEXT, b"here")
+                equal(server.tell("close %s 4000" % server.tell("clients").split()[0]), "0")
+                equal(client.frame(), (1, CLOSE, b"\x0f\xa0"))
+                # The answer stands behind what was on its way.
+                server.stopped(lambda: client.socket.sendall(frame(BINARY, b"x" * 2500) + answer), 4)
+                said = server.expect("ws_echo_server: Closed:")
+                assert end in said, said
+
+    def write():
+        with Server(write=2) as server:
+            payload = os.urandom(MIB)
+            reads, deaf = connect(receive_buffer=4096), connect(receive_buffer=4096)
+            for client in (reads, deaf):
+                client.send(frame(BINARY, payload))
+            time.sleep(1)  # by now everything between here and there is full
+            got = queue.Queue()
+            reading = threading.Thread(target=lambda: got.put(reads.message()), daemon=True)
+            server.stopped(reading.start, 4)
+            assert got.get(timeout=SECONDS) == (BINARY, payload)
+            assert "the peer reads nothing" in server.expect("ws_echo_server: Closed:"), server.seen[-1]
+
+    for each in (pong, handshake, close, write):
+        each()
 
 
 run()
