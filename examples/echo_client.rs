@@ -91,7 +91,10 @@ fn run() -> Result<(), Box<dyn Error>> {
 /// A refusal with the words of the server.
 fn describe(error: SocketError) -> Box<dyn Error> {
     match error.response() {
-        Some(response) => format!("{error}: {}", response.body.escape_ascii()).into(),
+        Some(response) => {
+            let rest = if response.complete { "" } else { " ... incomplete" };
+            format!("{error}: {}{rest}", response.body.escape_ascii()).into()
+        }
         None => error.into(),
     }
 }
