@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""End to end against the board: check.py [URL-OR-PORT], default 8080. Python 3.8+, nothing to install.
+"""End to end against the board: check.py [URL-OR-PORT [PID]], default 8080. Python 3.8+, nothing to install.
+
+With the process id of QEMU, the board is also stopped and continued.
 
 A line for each check, none of which takes longer than CHECK seconds; exit code 1 if one failed.
 """
 import os
 import random
+import signal
 import socket
 import struct
 import sys
@@ -15,17 +18,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../tests/peers"))
 import wire  # noqa: E402
 from check import check, equal, run, together  # noqa: E402
-from wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Refused, frame, request, reset, rest  # noqa: E402
+from wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, Refused, frame, read_head, request, reset, rest  # noqa: E402
 
 PLACES = 4  # the board's sockets
 SOCKET = 15  # seconds without a byte
 FREE = 10  # seconds until a place is given back
 CHECK = 90  # seconds for one check
+HANDSHAKE, PING_AFTER, PONG_WITHIN = 5, 20, 10  # the board's deadlines
 MIB = 1 << 20
 
 where = sys.argv[1] if len(sys.argv) > 1 else "8080"
 url = urllib.parse.urlsplit("ws://127.0.0.1:" + where if where.isdigit() else where if "//" in where else "//" + where)
 HOST, PORT = url.hostname or "127.0.0.1", url.port or 80
+QEMU = int(sys.argv[2]) if len(sys.argv) > 2 else None
 PAGE = os.path.join(HERE, "../echo/page.html")
 
 
@@ -220,4 +225,41 @@ def as_at_the_beginning():
     return all_serve()
 
 
+def stopped(meanwhile, seconds):
+    """Stops the board, does something a little later, and lets it go on so many seconds after: for its clock that is a
+    jump, as QEMU's monitor, which stops the clock too, would not make it.
+    """
+    os.kill(QEMU, signal.SIGSTOP)
+    time.sleep(0.3)
+    meanwhile()
+    time.sleep(seconds)
+    os.kill(QEMU, signal.SIGCONT)
+
+
+def stopped_in_a_request():
+    whole, half, sent = dial(), dial(), request(add=["X: " + "x" * 600])
+    for s in (whole, half):
+        s.sendall(sent[:100])
+    time.sleep(0.3)
+    stopped(lambda: whole.sendall(sent[100:]), HANDSHAKE + 1)
+    equal((read_head(whole)[0], read_head(half)[0]), (101, 408))
+    whole.close()
+    half.close()
+
+
+def stopped_after_a_ping():
+    alive, silent = connect(), connect()
+    for client in (alive, silent):
+        client.socket.settimeout(PING_AFTER + SOCKET)
+        equal(client.frame(), (1, PING, b""))
+    stopped(lambda: alive.socket.sendall(frame(PONG, b"") + frame(TEXT, b"here")), PONG_WITHIN + 0.5)
+    equal(alive.message(), (TEXT, b"here"))
+    equal(silent.frame(), (1, CLOSE, struct.pack(">H", 1001)))
+    alive.close()
+    silent.drop()
+
+
+if QEMU:
+    check("stopped in a request: what came meanwhile is read")(stopped_in_a_request)
+    check("stopped after a ping: the pong that came meanwhile counts")(stopped_after_a_ping)
 run(CHECK)
