@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the lines that were typed are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
-type Socket = WebSocket<'static, NetStream, Client<SystemKeys>>;
+type Socket = WebSocket<NetStream, Client<SystemKeys>>;
 
 fn main() {
     if let Err(error) = run() {

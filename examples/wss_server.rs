@@ -85,7 +85,7 @@ pub(crate) fn start(options: &Options) -> Result<Server<App, Tls>, Box<dyn Error
     route.control = Control::Manual;
     route.timeouts.ping = Some(options.keep_alive);
     route.timeouts.pong = Some(options.keep_alive);
-    let app = App { route: Box::leak(Box::new(route)) };
+    let app = App { route: Arc::new(route) };
     let mut settings = Settings::default();
     settings.sessions = CLIENTS;
     let server = server::new(listen::bind(&options.listen)?, Tls(tls), settings, |_| app)?;
@@ -111,7 +111,7 @@ fn greet(handle: &Handle, every: Duration) {
 }
 
 pub(crate) struct App {
-    route: &'static Config,
+    route: Arc<Config>,
 }
 
 impl<S> Application<S> for App {
@@ -119,7 +119,10 @@ impl<S> Application<S> for App {
 
     fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
         match request.path() {
-            "/ws" => Choice::Handler(Echo { route: self.route, id: client.id }),
+            "/ws" => {
+                let accept = Accept { config: Some(Arc::clone(&self.route)), ..Accept::default() };
+                Choice::Accept(Echo { id: client.id }, accept)
+            }
             _ => Choice::Answer(Answer::Respond(Response::text(404, "try /ws\n"))),
         }
     }
@@ -131,7 +134,6 @@ impl<S> Application<S> for App {
 }
 
 pub(crate) struct Echo {
-    route: &'static Config,
     id: Id,
 }
 
@@ -142,10 +144,6 @@ impl Echo {
 }
 
 impl Handler for Echo {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Accept(Accept { config: Some(self.route), ..Accept::default() })
-    }
-
     fn opened(&mut self, _: Option<&str>, _: &mut Outbox<'_>) -> Result<(), Halt> {
         self.log(format_args!("new client"));
         Ok(())

@@ -2,19 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+use core::ops::Deref;
 use core::time::Duration;
 
-/// What a connection is told before it begins; shared by reference among any number of connections.
+/// Limits, time-outs and modes of connections. Any number of connections share one: see [`ConfigRef`].
 ///
-/// Every field is public and [`Config::new`] is `const`, so that settings live in a `static`:
+/// There is a `const` setter for each field, so that a configuration can be a `static`; the fields are public too.
 ///
 /// ```
+/// use core::time::Duration;
+///
 /// use sansocket::Config;
-/// static CONFIG: Config = {
-///     let mut config = Config::new();
-///     config.limits.message = 64 * 1024;
-///     config
-/// };
+///
+/// static CONFIG: Config = Config::new()
+///     .max_message_len(64 * 1024)
+///     .keep_alive(Some(Duration::from_secs(20)), Some(Duration::from_secs(10)));
+/// assert_eq!(CONFIG.limits.message, 64 * 1024);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -144,6 +147,167 @@ impl Config {
             allow_long_length_form: false,
             allow_malformed_key: false,
         }
+    }
+}
+
+/// The setters: each returns the configuration with one field changed.
+impl Config {
+    /// Sets [`Limits::message`]: bytes of a message.
+    #[must_use]
+    pub const fn max_message_len(mut self, bytes: u64) -> Self {
+        self.limits.message = bytes;
+        self
+    }
+
+    /// Sets [`Limits::frame`]: bytes of a frame's payload.
+    #[must_use]
+    pub const fn max_frame_len(mut self, bytes: u64) -> Self {
+        self.limits.frame = bytes;
+        self
+    }
+
+    /// Sets [`Limits::fragments`]: frames of a message.
+    #[must_use]
+    pub const fn max_fragments(mut self, frames: u32) -> Self {
+        self.limits.fragments = frames;
+        self
+    }
+
+    /// Sets [`Limits::pings`]: Pings within a second.
+    #[must_use]
+    pub const fn max_pings(mut self, a_second: Option<u8>) -> Self {
+        self.limits.pings = a_second;
+        self
+    }
+
+    /// Sets [`Limits::head`]: bytes of an HTTP head.
+    #[must_use]
+    pub const fn max_head_len(mut self, bytes: usize) -> Self {
+        self.limits.head = bytes;
+        self
+    }
+
+    /// Sets [`Limits::headers`]: fields of an HTTP head.
+    #[must_use]
+    pub const fn max_headers(mut self, fields: usize) -> Self {
+        self.limits.headers = fields;
+        self
+    }
+
+    /// Sets [`Timeouts::handshake`].
+    #[must_use]
+    pub const fn handshake_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.handshake = timeout;
+        self
+    }
+
+    /// Sets [`Timeouts::idle`].
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.idle = timeout;
+        self
+    }
+
+    /// Sets [`Timeouts::ping`] and [`Timeouts::pong`]: after how long a silence a Ping is sent, and within what time after
+    /// it something has to arrive.
+    #[must_use]
+    pub const fn keep_alive(mut self, ping_after: Option<Duration>, pong_within: Option<Duration>) -> Self {
+        self.timeouts.ping = ping_after;
+        self.timeouts.pong = pong_within;
+        self
+    }
+
+    /// Sets [`Timeouts::close`].
+    #[must_use]
+    pub const fn close_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.close = timeout;
+        self
+    }
+
+    /// Sets [`Timeouts::write`].
+    #[must_use]
+    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.write = timeout;
+        self
+    }
+
+    /// Sets [`control`](Self::control): who answers control frames.
+    #[must_use]
+    pub const fn control_frames(mut self, mode: Control) -> Self {
+        self.control = mode;
+        self
+    }
+
+    /// Sets [`delivery`](Self::delivery): in what pieces frames are delivered.
+    #[must_use]
+    pub const fn deliver(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// Sets [`largest_fragment`](Self::largest_fragment), in bytes.
+    #[must_use]
+    pub const fn max_fragment_len(mut self, bytes: usize) -> Self {
+        self.largest_fragment = bytes;
+        self
+    }
+
+    /// Sets [`allow_long_length_form`](Self::allow_long_length_form).
+    #[must_use]
+    pub const fn long_length_form(mut self, allowed: bool) -> Self {
+        self.allow_long_length_form = allowed;
+        self
+    }
+
+    /// Sets [`allow_malformed_key`](Self::allow_malformed_key).
+    #[must_use]
+    pub const fn malformed_key(mut self, allowed: bool) -> Self {
+        self.allow_malformed_key = allowed;
+        self
+    }
+}
+
+/// How a connection holds its [`Config`]: by reference, or with `alloc` counted in an `Arc`. Both take one pointer.
+///
+/// - `&'static Config`, a `static`: what firmware has, and the default of every type parameter `C`.
+/// - `&'c Config`, a configuration that is read at start and outlives its connections. Code that takes any connection is
+///   generic over `C: ConfigRef`; without that parameter, `Connection<Server>` means `'static`.
+/// - `Arc<Config>`: what hosts have, whose settings are known at run time. `blocking` and `hub` hold it so.
+///
+/// ```
+/// use sansocket::{Config, Connection, Instant, Server};
+///
+/// let config = Config::new().max_message_len(4096);
+/// let borrowed = Connection::new(Server, &config, Instant::START);
+/// # #[cfg(feature = "alloc")] {
+/// let counted = Connection::new(Server, std::sync::Arc::new(config.clone()), Instant::START);
+/// # }
+/// ```
+pub trait ConfigRef: Deref<Target = Config> + Clone {
+    /// A configuration that lives for ever, such as the one that a handler names in
+    /// [`Accept::config`](crate::handshake::Accept::config). An `Arc` holds a copy.
+    fn from_static(config: &'static Config) -> Self;
+}
+
+impl ConfigRef for &Config {
+    #[inline]
+    fn from_static(config: &'static Config) -> Self {
+        config
+    }
+}
+
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl ConfigRef for alloc::sync::Arc<Config> {
+    fn from_static(config: &'static Config) -> Self {
+        config.into()
+    }
+}
+
+/// Copies the configuration, about 150 bytes: for `&CONFIG`, a `static`, where an `Arc` is wanted.
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl From<&Config> for alloc::sync::Arc<Config> {
+    fn from(config: &Config) -> Self {
+        Self::new(config.clone())
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::connection::{Connection, State, Step};
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
@@ -94,51 +94,51 @@ pub trait Handler {
     }
 }
 
-/// Every method goes to the handler that is lent.
+/// Every method calls that of another handler.
 macro_rules! forward {
-    () => {
-        fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
-            (**self).request(request)
+    ($self:ident => $handler:expr) => {
+        fn request<'s>(&'s mut $self, request: &Request<'_>) -> Answer<'s> {
+            $handler.request(request)
         }
 
-        fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
-            (**self).refused(request, refusal);
+        fn refused(&mut $self, request: Option<&Request<'_>>, refusal: &Refusal) {
+            $handler.refused(request, refusal);
         }
 
-        fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-            (**self).opened(protocol, out)
+        fn opened(&mut $self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            $handler.opened(protocol, out)
         }
 
-        fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-            (**self).event(event, out)
+        fn event(&mut $self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            $handler.event(event, out)
         }
 
-        fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
-            (**self).writable(out)
+        fn writable(&mut $self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            $handler.writable(out)
         }
 
-        fn deadline(&self) -> Option<Instant> {
-            (**self).deadline()
+        fn deadline(&$self) -> Option<Instant> {
+            $handler.deadline()
         }
 
-        fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
-            (**self).timer(out)
+        fn timer(&mut $self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+            $handler.timer(out)
         }
 
-        fn closed(&mut self, cause: &Cause, reason: &str) {
-            (**self).closed(cause, reason);
+        fn closed(&mut $self, cause: &Cause, reason: &str) {
+            $handler.closed(cause, reason);
         }
     };
 }
 
 impl<H: Handler + ?Sized> Handler for &mut H {
-    forward!();
+    forward!(self => (**self));
 }
 
 /// One handler of any type: `Box<dyn Handler + Send>`.
 #[cfg(feature = "alloc")]
 impl<H: Handler + ?Sized> Handler for alloc::boxed::Box<H> {
-    forward!();
+    forward!(self => (**self));
 }
 
 /// What a server serves that is at capacity: 503 to every request.
@@ -172,8 +172,8 @@ pub enum Next<D> {
 
 /// A connection with its handler, after the opening handshake.
 #[derive(Debug)]
-pub struct Driver<'c, R, X = NoExtension> {
-    connection: Connection<'c, R, X>,
+pub struct Driver<R, X = NoExtension, C = &'static Config> {
+    connection: Connection<R, X, C>,
     /// An event that the handler could not take whole.
     held: Option<Event<Span>>,
     protocol: Option<&'static str>,
@@ -204,16 +204,16 @@ impl Ticks {
     const NEW: Self = Self { left: 16, stood: None };
 }
 
-impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
+impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
     /// A connection that has just been opened.
     #[must_use]
-    pub const fn new(connection: Connection<'c, R, X>, protocol: Option<&'static str>) -> Self {
+    pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
         Self { connection, held: None, protocol, stage: Stage::New, sent: true }
     }
 
     /// The connection.
     #[must_use]
-    pub const fn connection(&self) -> &Connection<'c, R, X> {
+    pub const fn connection(&self) -> &Connection<R, X, C> {
         &self.connection
     }
 
@@ -382,15 +382,15 @@ impl<'c, R: Role, X: Extension> Driver<'c, R, X> {
 ///
 /// Together with its three buffers this is all that an adapter has to drive.
 #[derive(Debug)]
-pub struct Session<'c> {
-    phase: Phase<'c>,
+pub struct Session<C = &'static Config> {
+    phase: Phase<C>,
 }
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
-enum Phase<'c> {
-    Handshake(ServerHandshake<'c>),
-    Open(Driver<'c, Server>),
+enum Phase<C> {
+    Handshake(ServerHandshake<C>),
+    Open(Driver<Server, NoExtension, C>),
 }
 
 /// How a session ended.
@@ -409,9 +409,13 @@ pub enum Outcome {
 /// A handler that decides about a request.
 struct Deciding<'h, H: ?Sized>(&'h mut H);
 
-impl<H: Handler + ?Sized> Decide for Deciding<'_, H> {
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
-        self.0.request(request)
+impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
+    forward!(self => self.0);
+}
+
+impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C> {
+        self.0.request(request).with_config()
     }
 
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
@@ -431,10 +435,10 @@ impl Outcome {
     }
 }
 
-impl<'c> Session<'c> {
+impl<C: ConfigRef> Session<C> {
     /// Directly behind the accept of a transport.
     #[must_use]
-    pub fn new(config: &'c Config, now: Instant) -> Self {
+    pub fn new(config: C, now: Instant) -> Self {
         Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
     }
 
@@ -448,7 +452,7 @@ impl<'c> Session<'c> {
 
     /// Behind a foreign handshake, with a connection that is open.
     #[must_use]
-    pub const fn open(driver: Driver<'c, Server>) -> Self {
+    pub const fn open(driver: Driver<Server, NoExtension, C>) -> Self {
         Self { phase: Phase::Open(driver) }
     }
 
@@ -461,15 +465,27 @@ impl<'c> Session<'c> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Next<Outcome> {
+        self.poll_with(now, &mut Deciding(handler), head, rx, tx)
+    }
+
+    /// A poll with a handler that decides about the request by itself: its configuration is counted where ours is.
+    pub(crate) fn poll_with(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + Decide<C>),
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Next<Outcome> {
         if let Phase::Handshake(handshake) = &mut self.phase {
-            match handshake.poll_with(now, head, rx, tx, &mut Deciding(handler)) {
+            match handshake.poll_with(now, head, rx, tx, handler) {
                 HandshakeStep::Wait { deadline } => return Next::Wait { deadline },
                 HandshakeStep::Shutdown => return Next::Shutdown,
                 HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
                 HandshakeStep::Refused(refusal) => return Next::Done(Outcome::Refused(refusal)),
                 HandshakeStep::Vanished => return Next::Done(Outcome::Vanished),
                 HandshakeStep::Open(protocol) => {
-                    let connection = Connection::new(Server, handshake.config(), now);
+                    let connection = Connection::new(Server, handshake.config().clone(), now);
                     self.phase = Phase::Open(Driver::new(connection, protocol));
                 }
             }
@@ -495,7 +511,7 @@ impl<'c> Session<'c> {
 
     /// The connection, once it is open.
     #[must_use]
-    pub const fn connection(&self) -> Option<&Connection<'c, Server>> {
+    pub const fn connection(&self) -> Option<&Connection<Server, NoExtension, C>> {
         match &self.phase {
             Phase::Handshake(_) => None,
             Phase::Open(driver) => Some(&driver.connection),
@@ -504,7 +520,7 @@ impl<'c> Session<'c> {
 
     /// The settings in force: those of [`Accept::config`](crate::handshake::Accept::config) once the request is accepted.
     #[cfg(feature = "hub")]
-    pub(crate) const fn config(&self) -> &'c Config {
+    pub(crate) const fn config(&self) -> &C {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.config(),
             Phase::Open(driver) => driver.connection.config(),
@@ -556,7 +572,7 @@ impl<'c> Session<'c> {
     }
 }
 
-impl<R: Role, X: Extension> Timed for Driver<'_, R, X> {
+impl<R: Role, X: Extension, C: ConfigRef> Timed for Driver<R, X, C> {
     fn due(&self, now: Instant) -> Due {
         self.connection.due(now)
     }
@@ -566,7 +582,7 @@ impl<R: Role, X: Extension> Timed for Driver<'_, R, X> {
     }
 }
 
-impl Timed for Session<'_> {
+impl<C: ConfigRef> Timed for Session<C> {
     fn due(&self, now: Instant) -> Due {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.due(now),

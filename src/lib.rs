@@ -140,7 +140,7 @@ pub use backoff::Backoff;
 pub use buffer::{MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
 pub use cause::{Cause, End, Timeout};
 pub use close::{CloseCode, MAX_REASON};
-pub use config::{Config, Control, Delivery, Limits, Timeouts};
+pub use config::{Config, ConfigRef, Control, Delivery, Limits, Timeouts};
 pub use connection::{Connection, State, Step};
 pub use error::{BufferTooSmall, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};

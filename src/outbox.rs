@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::connection::{Connection, Link};
 use crate::error::SendError;
 use crate::event::{Data, Payload};
@@ -58,7 +58,7 @@ pub struct Outbox<'a> {
     now: Instant,
 }
 
-impl<R: Role, X: Extension> Connection<'_, R, X> {
+impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// The sending side of the connection, and the transmit buffer that it sends into.
     ///
     /// `now` is what [`Outbox::now`] tells: the time of the poll at hand.

@@ -35,7 +35,7 @@ fn buffers() -> Buffers<'static> {
     Buffers::with_capacity(4096, 1024, 1024).unwrap()
 }
 
-fn accept(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Server> {
+fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {
     let accept = Accept { protocols: &["chat"], ..Accept::default() };
     match WebSocket::accept(stream, config, buffers(), |_| Answer::Accept(accept)).unwrap() {
         Accepted::WebSocket(socket) => socket,
@@ -43,13 +43,13 @@ fn accept(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Server
     }
 }
 
-fn connect(stream: TcpStream, config: &Config) -> WebSocket<'_, TcpStream, Client<SystemKeys>> {
+fn connect(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Client<SystemKeys>> {
     let request = Connect::new(Address::parse("ws://localhost/").unwrap());
     WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap()
 }
 
 /// Echoes frames as they are, until the end.
-fn echo_until_closed<R: sansocket::Role>(mut socket: WebSocket<'_, TcpStream, R>) -> Result<Cause, Error> {
+fn echo_until_closed<R: sansocket::Role>(mut socket: WebSocket<TcpStream, R>) -> Result<Cause, Error> {
     loop {
         match socket.recv() {
             Ok(Some(message)) => socket.send(&message)?,

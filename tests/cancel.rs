@@ -173,7 +173,7 @@ async fn impatient<F: Future>(patience: u32, future: F) -> Option<F::Output> {
     .await
 }
 
-async fn accept(io: Io) -> WebSocket<'static, 'static, Io, Server> {
+async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
     let decide = |_: &Request<'_>| Answer::Accept(Accept::default());
     match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
         Accepted::WebSocket(socket, None) => socket,
@@ -181,7 +181,7 @@ async fn accept(io: Io) -> WebSocket<'static, 'static, Io, Server> {
     }
 }
 
-async fn connect(io: Io) -> WebSocket<'static, 'static, Io, Client<impl sansocket::MaskingKey>> {
+async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::MaskingKey>> {
     let request = Connect::new(Address::parse("ws://board/").unwrap());
     let mut key = 0_u32;
     let keys = move || {

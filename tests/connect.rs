@@ -285,7 +285,7 @@ fn the_request_bears_what_the_options_say() {
 
 #[test]
 fn user_and_password_become_basic_authorization() {
-    let authorized = |url: &str, options: ClientOptions<'_>| {
+    let authorized = |url: &str, options: ClientOptions| {
         let (listener, address) = listen();
         let server = answer(listener, vec![switch()]);
         let socket = connect_with(&url.replace("{}", &address.to_string()), &options).unwrap();
@@ -348,7 +348,7 @@ fn no_redirect_is_followed_unasked() {
 }
 
 /// The options of the tests below: everything that could leak, and what may go along.
-fn secrets() -> ClientOptions<'static> {
+fn secrets() -> ClientOptions {
     ClientOptions::new()
         .header("Cookie", "id=secret")
         .header("X-Api-Key", "secret")

@@ -9,8 +9,8 @@ use common::*;
 use sansocket::handshake::{Answer, Request};
 use sansocket::{
     Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, Halt, Handler,
-    Kind, MIN_BUFFER, Next, Outbox, Payload, ReceiveBuffer, Role, SendError, Server, State, Step, Timeout,
-    TransmitBuffer, Violation,
+    Kind, MIN_BUFFER, Next, NoExtension, Outbox, Payload, ReceiveBuffer, Role, SendError, Server, State,
+    Step, Timeout, TransmitBuffer, Violation,
 };
 
 /// Only these deadlines.
@@ -859,7 +859,7 @@ fn a_handler_that_fails() {
         }
         panic!("it does not end")
     }
-    fn connection_is_waiting(driver: &Driver<'_, Server>) -> bool {
+    fn connection_is_waiting(driver: &Driver<Server, NoExtension, &Config>) -> bool {
         driver.connection().state() == State::Closing
     }
     let halt = Halt::Close(CloseCode::SERVICE_RESTART, "update");
@@ -877,7 +877,7 @@ fn a_handler_that_fails() {
 
 /// An event is returned out of a loop: nothing that poll gives borrows anything.
 fn read<R: Role, X: Extension>(
-    connection: &mut Connection<'_, R, X>,
+    connection: &mut Connection<R, X, &Config>,
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
     mut turn: impl FnMut(&mut ReceiveBuffer<'_>, &mut TransmitBuffer<'_>),
@@ -893,7 +893,7 @@ fn read<R: Role, X: Extension>(
 
 /// The payload is borrowed from the receive buffer while it is sent.
 fn echo<R: Role, X: Extension>(
-    connection: &mut Connection<'_, R, X>,
+    connection: &mut Connection<R, X, &Config>,
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<(), SendError> {

@@ -56,7 +56,7 @@ fn board() -> Board {
 /// A connection to it.
 struct Page {
     dashboard: Dashboard<Board>,
-    driver: Driver<'static, Server>,
+    driver: Driver<Server>,
     rx: ReceiveBuffer<'static>,
     tx: TransmitBuffer<'static>,
     ended: Option<Cause>,

@@ -15,7 +15,7 @@ use drive::*;
 use sansocket::adapter::{self, Buffers, Transport, Turn};
 use sansocket::{
     Cause, CloseCode, Config, Connection, Delivery, Driver, End, Event, Halt, Handler, Instant, Kind, Next,
-    Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer,
+    NoExtension, Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -57,7 +57,9 @@ impl Handler for Ticks {
 }
 
 /// A driver with buffers of 140 bytes.
-fn driver(config: &Config) -> (Driver<'_, Server>, ReceiveBuffer<'static>, TransmitBuffer<'static>) {
+fn driver(
+    config: &Config,
+) -> (Driver<Server, NoExtension, &Config>, ReceiveBuffer<'static>, TransmitBuffer<'static>) {
     let connection = Connection::new(Server, config, Instant::START);
     let (rx, tx) = (vec![0; 140].leak(), vec![0; 140].leak());
     (Driver::new(connection, None), ReceiveBuffer::new(rx).unwrap(), TransmitBuffer::new(tx).unwrap())

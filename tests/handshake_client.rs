@@ -18,7 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NONCE: [u8; 16] = *b"the sample nonce";
 
 struct Drive<'m, 'c, 'u> {
-    handshake: ClientHandshake<'c, 'u>,
+    handshake: ClientHandshake<'u, &'c Config>,
     head: ReceiveBuffer<'m>,
     rx: ReceiveBuffer<'m>,
     tx: TransmitBuffer<'m>,

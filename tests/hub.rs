@@ -15,10 +15,10 @@ use sansocket::{CloseCode, Config, Connection, Driver, End, Event, Halt, Kind, S
 
 const POLICY: CloseCode = CloseCode::POLICY_VIOLATION;
 
-fn config(change: impl FnOnce(&mut Config)) -> &'static Config {
+fn config(change: impl FnOnce(&mut Config)) -> Arc<Config> {
     let mut config = Config::new();
     change(&mut config);
-    Box::leak(Box::new(config))
+    Arc::new(config)
 }
 
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
@@ -28,7 +28,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 }
 
 /// Deadlines of nobody.
-fn patient() -> &'static Config {
+fn patient() -> Arc<Config> {
     config(|config| {
         config.timeouts.ping = None;
         config.timeouts.write = None;
@@ -1093,7 +1093,7 @@ fn v08_every_limit_is_a_setting_with_a_default() {
     assert_eq!((settings.rx, settings.tx), (16 * 1024 + 16, 16 * 1024 + 16));
     assert_eq!((settings.backlog.messages, settings.backlog.bytes), (256, 1024 * 1024));
     assert_eq!((settings.backlog.overflow, settings.commands), (Overflow::DropNewest, 4096));
-    let Config { limits, timeouts, .. } = settings.config;
+    let Config { limits, timeouts, .. } = &*settings.config;
     assert_eq!((limits.message, limits.frame, limits.fragments), (64 << 20, 64 << 20, 131_072));
     assert_eq!((limits.head, limits.headers, limits.pings), (8 * 1024, 128, None));
     let seconds = |n| Some(Duration::from_secs(n));

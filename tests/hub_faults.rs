@@ -4,6 +4,7 @@
 mod town;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ fn a_body_that_is_expected_has_the_handshakes_time() {
         let mut config = Config::new();
         config.timeouts.handshake = Some(Duration::from_millis(300));
         config.timeouts.write = None;
-        s.config = Box::leak(Box::new(config));
+        s.config = Arc::new(config);
     }));
     for expect in ["", "Expect: 100-continue\r\n"] {
         let mut c = connect(town.address);

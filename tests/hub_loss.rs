@@ -22,7 +22,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut config = Config::new();
     config.timeouts.ping = None;
     config.timeouts.write = None;
-    settings.config = Box::leak(Box::new(config));
+    settings.config = Arc::new(config);
     change(&mut settings);
     settings
 }

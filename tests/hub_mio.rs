@@ -5,6 +5,7 @@ mod town;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -248,7 +249,7 @@ fn room_is_given_to_who_waits() {
         settings.config = {
             let mut config = Config::new();
             config.timeouts.ping = None;
-            Box::leak(Box::new(config))
+            Arc::new(config)
         };
     }));
     let mut first = open(town.address);
@@ -270,7 +271,7 @@ fn nothing_spins() {
             config.timeouts.ping = None;
             config.timeouts.handshake = None;
             config.timeouts.close = Some(Duration::from_secs(100));
-            Box::leak(Box::new(config))
+            Arc::new(config)
         };
         settings.sessions = 20;
         settings.capacity = Capacity::Refuse(1);
@@ -370,7 +371,7 @@ fn stop_under_load_and_again_on_the_same_port() {
         let config = {
             let mut config = Config::new();
             config.timeouts.close = Some(Duration::from_millis(500));
-            Box::leak(Box::new(config))
+            Arc::new(config)
         };
         let settings = settings(|settings| settings.config = config);
         let town = Town::of(Server::new(listener, Plain, settings, |_| Echoes).unwrap());

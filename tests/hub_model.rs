@@ -332,7 +332,7 @@ impl Model {
         config.timeouts.pong = Some(TIME);
         config.timeouts.write = Some(TIME);
         config.timeouts.close = Some(TIME);
-        settings.config = Box::leak(Box::new(config));
+        settings.config = Arc::new(config);
         (settings.sessions, settings.capacity) = (4, capacity);
         (settings.rx, settings.tx, settings.commands) = (RX, TX, COMMANDS);
         settings.backlog.messages = MESSAGES;

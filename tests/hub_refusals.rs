@@ -246,6 +246,6 @@ fn few_fields() -> Settings {
         config
     };
     let mut settings = Settings::default();
-    (settings.config, settings.head) = (&CONFIG, 4096);
+    (settings.config, settings.head) = ((&CONFIG).into(), 4096);
     settings
 }

@@ -18,7 +18,7 @@ const MANY: usize = 1000;
 fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut config = Config::new();
     config.timeouts.ping = None;
-    let mut settings = Settings::new(Box::leak(Box::new(config)));
+    let mut settings = Settings::new(Arc::new(config));
     change(&mut settings);
     settings
 }

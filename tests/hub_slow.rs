@@ -3,6 +3,7 @@
 
 mod pipe;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ fn a_late_hub_looks_before_it_judges() {
     let world = |change: fn(&mut Config)| {
         let mut config = Config::new();
         change(&mut config);
-        let config: &'static Config = Box::leak(Box::new(config));
+        let config = Arc::new(config);
         echoes(settings(|settings| settings.config = config))
     };
     let late = |seconds: u32, world: &mut World<App>| {
@@ -289,9 +290,9 @@ fn a_route_has_its_own_time_for_closing() {
     for (hub, route) in [(&SHORT, &LONG), (&LONG, &SHORT)] {
         let close = route.timeouts.close.unwrap();
         let world = || {
-            let mut world = World::new(settings(|settings| settings.config = hub), |_| {
+            let mut world = World::new(settings(|settings| settings.config = hub.into()), |_| {
                 let mut routes = Routes::new();
-                let accept = Accept { config: Some(route), ..Accept::default() };
+                let accept = Accept { config: Some(route.into()), ..Accept::default() };
                 routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
                 routes
             });

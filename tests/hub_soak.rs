@@ -9,6 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -168,7 +169,7 @@ fn soak(time: Duration) {
         config.timeouts.handshake = Some(Duration::from_secs(1));
         config.timeouts.close = Some(Duration::from_secs(1));
         config.timeouts.write = Some(Duration::from_secs(1));
-        Box::leak(Box::new(config))
+        Arc::new(config)
     };
     // Few, so that as many are kept after the first storm as after the second.
     settings.spare = 4;
@@ -339,7 +340,7 @@ fn ten_thousand_idle_connections() {
         config.timeouts.ping = None;
         config.timeouts.handshake = Some(Duration::from_secs(60));
         config.timeouts.close = Some(Duration::from_secs(60));
-        Box::leak(Box::new(config))
+        Arc::new(config)
     };
     let town = Town::new(settings);
     // Once through everything, so that code and the first memory are there.

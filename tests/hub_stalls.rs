@@ -3,6 +3,7 @@
 
 mod pipe;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pipe::*;
@@ -13,7 +14,7 @@ fn settings(change: impl FnOnce(&mut sansocket::Timeouts)) -> Settings {
     let mut config = Config::new();
     config.timeouts.ping = None;
     change(&mut config.timeouts);
-    Settings::new(Box::leak(Box::new(config)))
+    Settings::new(Arc::new(config))
 }
 
 /// So long nobody turned the hub, and what happened to this peer meanwhile is not told.

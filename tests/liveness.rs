@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Instant {
 
 /// A connection that relays what it gets, in a world where the peer reads `rate` bytes at a time.
 struct Board<'b> {
-    connection: Connection<'static, Server>,
+    connection: Connection<Server>,
     rx: ReceiveBuffer<'b>,
     tx: TransmitBuffer<'b>,
 }
@@ -144,10 +144,7 @@ fn a_handler_that_always_sends_does_not_starve_pong_and_close() {
 }
 
 /// A client that has asked, with 140 bytes to receive.
-fn asked<'u>(
-    head: &mut ReceiveBuffer<'_>,
-    tx: &mut TransmitBuffer<'_>,
-) -> (ClientHandshake<'static, 'u>, String) {
+fn asked<'u>(head: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> (ClientHandshake<'u>, String) {
     let connect = Connect::new(Address::parse("ws://a/").unwrap());
     let mut handshake = ClientHandshake::new(&Config::DEFAULT, START, [0; 16], &connect, head).unwrap();
     let mut none = [0; 140];

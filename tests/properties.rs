@@ -206,7 +206,7 @@ fn low_layer<R: Role>(
     capacity: usize,
     piece: usize,
 ) -> (Vec<Got>, Option<Violation>) {
-    let mut receiver = Receiver::<R>::new(config);
+    let mut receiver = Receiver::<R, &Config>::new(config);
     let mut window: Vec<u8> = Vec::new();
     let mut events = Vec::new();
     let mut rest = wire;

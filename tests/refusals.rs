@@ -120,8 +120,8 @@ fn an_answer_that_cannot_be_written_is_told_once() {
 #[test]
 fn without_a_handler_a_decider_is_told() {
     struct Decider(Vec<Refusal>);
-    impl Decide for Decider {
-        fn decide<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+    impl<C> Decide<C> for Decider {
+        fn decide<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s, C> {
             Answer::Accept(Accept::default())
         }
         fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {

@@ -126,7 +126,7 @@ impl Handler for Agreed {
 fn h09_each_route_has_its_subprotocols() {
     let served = Served::new(Settings::default(), |_, routes| {
         let chat = Accept { protocols: &["echo", "chat"], ..Accept::default() };
-        routes.websocket_with("/chat", chat, |_, _| Ok(Agreed(&["never asked"])));
+        routes.websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])));
         routes.websocket_with("/must", Accept { protocol_required: true, ..chat }, |_, _| Ok(Agreed(&[])));
         routes.websocket("/own", |_, _| Ok(Agreed(&["mqtt"])));
         routes.websocket("/none", |_, _| Ok(Agreed(&[])));

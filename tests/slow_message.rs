@@ -380,7 +380,7 @@ fn stream(server: bool) -> impl Strategy<Value = Vec<Vec<u8>>> {
 /// One endpoint, and a peer that sends these bytes in pieces of `piece` bytes, one each `interval` (microseconds), with a
 /// pause before each message.
 struct Drip<'c, R> {
-    connection: Connection<'c, R>,
+    connection: Connection<R, sansocket::NoExtension, &'c Config>,
     rx: sansocket::ReceiveBuffer<'static>,
     tx: sansocket::TransmitBuffer<'static>,
     now: u64,

@@ -366,7 +366,7 @@ fn answer() -> Vec<u8> {
     .into_bytes()
 }
 
-fn connected(config: &Config, wire: Wire) -> WebSocket<'_, 'static, Wire, Client<Zeros>> {
+fn connected(config: &Config, wire: Wire) -> WebSocket<'static, Wire, Client<Zeros>, &Config> {
     let connect = Connect::new(Address::parse("ws://a/").unwrap());
     match run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)) {
         Ok(Connected::WebSocket(socket, _)) => socket,
@@ -441,7 +441,7 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         timeouts.write = Some(2 * SECOND);
         timeouts.close = Some(2 * SECOND);
     });
-    let work = |socket: &mut WebSocket<'_, '_, Wire, Client<Zeros>>, bytes: &[u8]| {
+    let work = |socket: &mut WebSocket<'_, Wire, Client<Zeros>, &Config>, bytes: &[u8]| {
         let wire = socket.sending().transport();
         wire.now = wire.now.after(60 * SECOND);
         wire.to_us.extend(bytes);

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -71,7 +72,7 @@ fn server() {
         "close" => timeouts.close = Some(DEADLINE),
         _ => timeouts.write = Some(DEADLINE),
     }
-    let config: &Config = Box::leak(Box::new(config));
+    let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("\nlistening {}", listener.local_addr().unwrap());
     if server == "mio" {
@@ -79,6 +80,7 @@ fn server() {
         return server.unwrap().run().unwrap();
     }
     for stream in listener.incoming() {
+        let config = Arc::clone(&config);
         thread::spawn(move || {
             let mut buffers = Buffers::with_capacity(8192, 1024, 1024).unwrap();
             let _ = blocking::serve(stream.unwrap(), &mut Echo, config, &mut buffers);

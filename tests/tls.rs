@@ -71,7 +71,7 @@ fn buffers() -> Buffers<'static> {
     Buffers::with_capacity(4096, 4096, 4096).unwrap()
 }
 
-type Socket = WebSocket<'static, NetStream, Client<SystemKeys>>;
+type Socket = WebSocket<NetStream, Client<SystemKeys>>;
 
 fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Result<Socket, Error> {
     let stream = NetStream::tls_client(dial(address), config, name).unwrap();

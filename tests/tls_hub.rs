@@ -55,7 +55,7 @@ impl Running {
         let pki = Pki::new();
         let outcomes = Arc::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let settings = Settings::new(Box::leak(Box::new(config)));
+        let settings = Settings::new(Arc::new(config));
         let (tls, app) = (Tls(Arc::clone(&pki.server)), App(Arc::clone(&outcomes)));
         let server = Server::new(listener, tls, settings, |_| app).unwrap();
         let (address, handle) = (server.address(), server.handle());

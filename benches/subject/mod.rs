@@ -73,7 +73,7 @@ pub(crate) fn subject(name: &str, wire: Wire) -> Box<dyn FnMut()> {
 
 struct End {
     wire: Wire,
-    connection: Connection<'static, Server>,
+    connection: Connection<Server>,
     rx: ReceiveBuffer<'static>,
     tx: TransmitBuffer<'static>,
 }

@@ -97,7 +97,7 @@ fn check(sent: &[Message], log: &Log, all: bool) {
 }
 
 struct Side<'c, R> {
-    connection: Connection<'c, R>,
+    connection: Connection<R, NoExtension, &'c Config>,
     rx: ReceiveBuffer<'static>,
     tx: TransmitBuffer<'static>,
     /// On its way to this side.

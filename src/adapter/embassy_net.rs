@@ -11,7 +11,7 @@ use embassy_time::Timer;
 
 use super::embedded_io_async::{Clock, passed, race};
 use super::{Buffers, Transport, Turn};
-use crate::config::Config;
+use crate::config::ConfigRef;
 use crate::handler::{Handler, Outcome};
 use crate::time::Instant;
 
@@ -38,15 +38,15 @@ pub enum ServeError {
 /// [`ServeError`]; the socket is ready for the next call in any case.
 ///
 /// Cancel safety: dropping the future leaves the socket as it is; `abort` it before it is used again.
-pub async fn serve(
+pub async fn serve<C: ConfigRef>(
     socket: &mut TcpSocket<'_>,
     port: u16,
     handler: &mut (impl Handler + ?Sized),
-    config: &Config,
+    config: C,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, ServeError> {
     socket.accept(port).await.map_err(ServeError::Accept)?;
-    let outcome = super::serve(&mut Tcp(socket), handler, config, buffers).await;
+    let outcome = super::serve(&mut Tcp(socket), handler, config.clone(), buffers).await;
     if outcome != Ok(Outcome::HandOver) {
         hang_up(socket, config.timeouts.close).await;
     }

@@ -28,7 +28,7 @@ use core::task::Poll;
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
-use crate::config::Config;
+use crate::config::ConfigRef;
 use crate::error::BufferTooSmall;
 use crate::extension::Extension;
 use crate::handler::{Driver, Handler, Next, Outcome, Session};
@@ -122,10 +122,10 @@ impl<'b> Buffers<'b> {
 /// that fails when all is over is no error.
 ///
 /// Cancel safety: where the future is dropped, the connection can only be dropped with it.
-pub async fn serve<T: Transport>(
+pub async fn serve<T: Transport, C: ConfigRef>(
     transport: &mut T,
     handler: &mut (impl Handler + ?Sized),
-    config: &Config,
+    config: C,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, T::Error> {
     buffers.clear();
@@ -162,9 +162,9 @@ pub async fn serve<T: Transport>(
 /// As [`serve`].
 ///
 /// Cancel safety: as [`serve`].
-pub async fn drive<T: Transport, R: Role, X: Extension>(
+pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     transport: &mut T,
-    driver: &mut Driver<'_, R, X>,
+    driver: &mut Driver<R, X, C>,
     handler: &mut (impl Handler + ?Sized),
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,

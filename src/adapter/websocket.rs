@@ -6,10 +6,11 @@ use super::{Buffers, Time, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::connection::{Connection, Step};
 use crate::error::SendError;
 use crate::event::{Event, Payload};
+use crate::extension::NoExtension;
 use crate::frame::Kind;
 use crate::handshake::{
     Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Refusal, Request,
@@ -22,16 +23,16 @@ use crate::time::{Due, Instant, Timed};
 
 /// An open connection over a transport.
 #[derive(Debug)]
-pub struct WebSocket<'c, 'b, T, R> {
+pub struct WebSocket<'b, T, R, C = &'static Config> {
     rx: ReceiveBuffer<'b>,
-    link: Sending<'c, 'b, T, R>,
+    link: Sending<'b, T, R, C>,
 }
 
 /// The sending side of a [`WebSocket`]: lent together with each event, so that an answer may borrow from it.
 #[derive(Debug)]
-pub struct Sending<'c, 'b, T, R> {
+pub struct Sending<'b, T, R, C = &'static Config> {
     transport: T,
-    connection: Connection<'c, R>,
+    connection: Connection<R, NoExtension, C>,
     tx: TransmitBuffer<'b>,
     time: Time,
     /// A shutdown was begun, and not seen to end.
@@ -67,10 +68,10 @@ pub enum Error<E> {
 /// What became of a transport that a server accepted.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
-pub enum Accepted<'c, 'b, T> {
+pub enum Accepted<'b, T, C = &'static Config> {
     /// A connection, with the subprotocol that was agreed upon, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
-    WebSocket(WebSocket<'c, 'b, T, Server>, Option<&'static str>),
+    WebSocket(WebSocket<'b, T, Server, C>, Option<&'static str>),
     /// [`Answer::HandOver`]: the transport, and the request with what came behind it.
     HandOver(T, ReceiveBuffer<'b>),
 }
@@ -78,14 +79,14 @@ pub enum Accepted<'c, 'b, T> {
 /// What became of a transport on which a client asked for a connection.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
-pub enum Connected<'c, 'b, 'u, T, K: MaskingKey> {
+pub enum Connected<'b, 'u, T, K: MaskingKey, C = &'static Config> {
     /// A connection, with this subprotocol.
-    WebSocket(WebSocket<'c, 'b, T, Client<K>>, Option<&'u str>),
+    WebSocket(WebSocket<'b, T, Client<K>, C>, Option<&'u str>),
     /// Another answer: [`Reply::parse`](crate::handshake::Reply::parse) reads it.
     Refused(ReceiveBuffer<'b>),
 }
 
-impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
+impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     /// Reads a request, answers it as `decide` says, and gives the connection where there is one.
     ///
     /// # Errors
@@ -95,10 +96,10 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
     /// Cancel safety: where the future is dropped, the transport is dropped with it.
     pub async fn accept<'s>(
         mut transport: T,
-        config: &'c Config,
+        config: C,
         buffers: Buffers<'b>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
-    ) -> Result<Accepted<'c, 'b, T>, Error<T::Error>> {
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s, C>,
+    ) -> Result<Accepted<'b, T, C>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut time = Time::new(&mut transport);
         let mut handshake = ServerHandshake::new(config, time.now);
@@ -115,7 +116,7 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
                 }
                 HandshakeStep::Shutdown => transport.shutdown().await.map(|()| None),
                 HandshakeStep::Open(protocol) => {
-                    let connection = Connection::new(Server, handshake.config(), time.now);
+                    let connection = Connection::new(Server, handshake.config().clone(), time.now);
                     let link = Sending { transport, connection, tx, time, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
@@ -137,7 +138,7 @@ impl<'c, 'b, T: Transport> WebSocket<'c, 'b, T, Server> {
     }
 }
 
-impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
+impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, C> {
     /// Asks for a connection. The key of the handshake comes from the source of masking keys.
     ///
     /// # Errors
@@ -146,18 +147,18 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
     /// Cancel safety: where the future is dropped, the transport is dropped with it.
     pub async fn connect<'u>(
         mut transport: T,
-        config: &'c Config,
+        config: C,
         buffers: Buffers<'b>,
         mut keys: K,
         connect: &Connect<'u>,
-    ) -> Result<Connected<'c, 'b, 'u, T, K>, Error<T::Error>> {
+    ) -> Result<Connected<'b, 'u, T, K, C>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut nonce = [0; 16];
         for part in nonce.chunks_exact_mut(4) {
             part.copy_from_slice(&keys.masking_key());
         }
         let mut time = Time::new(&mut transport);
-        let mut handshake = ClientHandshake::new(config, time.now, nonce, connect, &mut head)?;
+        let mut handshake = ClientHandshake::new(config.clone(), time.now, nonce, connect, &mut head)?;
         loop {
             match handshake.poll(time.now, &mut head, &mut rx, &mut tx) {
                 ClientStep::Wait { deadline } => {
@@ -180,12 +181,12 @@ impl<'c, 'b, T: Transport, K: MaskingKey> WebSocket<'c, 'b, T, Client<K>> {
     }
 }
 
-impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
+impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// A connection that is open already: after a foreign handshake, what came behind it lies in `rx`.
     #[must_use]
     pub fn new(
         mut transport: T,
-        connection: Connection<'c, R>,
+        connection: Connection<R, NoExtension, C>,
         rx: ReceiveBuffer<'b>,
         tx: TransmitBuffer<'b>,
     ) -> Self {
@@ -195,7 +196,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
 
     /// The transport, the connection and its buffers: for [`drive`](super::drive), or to go on by hand.
     #[must_use]
-    pub fn into_parts(self) -> (T, Connection<'c, R>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
+    pub fn into_parts(self) -> (T, Connection<R, NoExtension, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
         let Sending { transport, connection, tx, .. } = self.link;
         (transport, connection, self.rx, tx)
     }
@@ -206,9 +207,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     /// [`Error::Transport`]; [`Error::Closed`] at the end, and for ever after.
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read(
-        &mut self,
-    ) -> Result<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>), Error<T::Error>> {
+    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>), Error<T::Error>> {
         loop {
             if let Some(event) = self.next(Until::Event).await? {
                 return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
@@ -225,7 +224,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     pub async fn read_until(
         &mut self,
         limit: Instant,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>)>, Error<T::Error>> {
         let event = self.next(Until::Time(limit)).await?;
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
@@ -239,7 +238,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     /// Cancel safety: nothing is lost; call again.
     pub async fn read_or_written(
         &mut self,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'c, 'b, T, R>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>)>, Error<T::Error>> {
         if self.link.tx.is_empty() {
             return Ok(None);
         }
@@ -325,7 +324,7 @@ impl<'c, 'b, T: Transport, R: Role> WebSocket<'c, 'b, T, R> {
     }
 
     /// The sending side.
-    pub fn sending(&mut self) -> &mut Sending<'c, 'b, T, R> {
+    pub fn sending(&mut self) -> &mut Sending<'b, T, R, C> {
         &mut self.link
     }
 
@@ -350,7 +349,7 @@ enum Until {
     Written,
 }
 
-impl<'c, 'b, T: Transport, R: Role> Sending<'c, 'b, T, R> {
+impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
     /// Sends a message of any size, in one frame, and writes it to the transport. Nothing is received
     /// meanwhile: where the peer answers as it reads, as an echo does, and both sides' memory is full, it stands
     /// still until the write deadline. Send large messages in pieces then, and read in between.

@@ -7,6 +7,7 @@ use std::format;
 use std::io;
 use std::net::TcpStream;
 use std::string::String;
+use std::sync::Arc;
 use std::vec::Vec;
 
 use super::error::{ConnectError, Error, Phase, Reason};
@@ -42,7 +43,7 @@ use crate::role::Client;
 ///
 /// # Errors
 /// [`Error::Url`], [`Error::Request`], [`Error::Connect`], [`Error::Refused`].
-pub fn connect(url: &str) -> Result<WebSocket<'static, NetStream, Client<SystemKeys>>, Error> {
+pub fn connect(url: &str) -> Result<WebSocket<NetStream, Client<SystemKeys>>, Error> {
     connect_with(url, &ClientOptions::new())
 }
 
@@ -53,10 +54,10 @@ pub fn connect(url: &str) -> Result<WebSocket<'static, NetStream, Client<SystemK
 ///
 /// # Errors
 /// As [`connect`].
-pub fn connect_with<'c>(
+pub fn connect_with(
     url: &str,
-    options: &ClientOptions<'c>,
-) -> Result<WebSocket<'c, NetStream, Client<SystemKeys>>, Error> {
+    options: &ClientOptions,
+) -> Result<WebSocket<NetStream, Client<SystemKeys>>, Error> {
     let address = Address::parse(url)?;
     let authorization =
         address.userinfo().map(|userinfo| basic::authorization(userinfo).ok_or(BadHead::Malformed));
@@ -95,11 +96,11 @@ pub fn connect_with<'c>(
 }
 
 /// One request, to one server.
-fn open<'c>(
+fn open(
     address: Address<'_>,
-    options: &ClientOptions<'c>,
+    options: &ClientOptions,
     credentials: &[(&str, &str)],
-) -> Result<WebSocket<'c, NetStream, Client<SystemKeys>>, Error> {
+) -> Result<WebSocket<NetStream, Client<SystemKeys>>, Error> {
     let failed = |phase, peer, reason| {
         Error::Connect(Box::new(ConnectError { phase, server: name_of(&address), address: peer, reason }))
     };
@@ -124,16 +125,18 @@ fn open<'c>(
     let keys = SystemKeys::new().map_err(Error::Transport)?;
     let buffers =
         Buffers::with_capacity(head, rx, tx).map_err(|error| Error::Transport(io::Error::other(error)))?;
-    WebSocket::connect(stream, options.config, buffers, keys, &request).map_err(|error| match error {
-        Error::Handshake(error) => failed(Phase::Handshake, Some(peer), Reason::Handshake(error)),
-        Error::Transport(error) => failed(Phase::Handshake, Some(peer), Reason::Io(error)),
-        error => error,
+    WebSocket::connect(stream, Arc::clone(&options.config), buffers, keys, &request).map_err(|error| {
+        match error {
+            Error::Handshake(error) => failed(Phase::Handshake, Some(peer), Reason::Handshake(error)),
+            Error::Transport(error) => failed(Phase::Handshake, Some(peer), Reason::Io(error)),
+            error => error,
+        }
     })
 }
 
 /// TLS for a client. What is wrong with the configuration is said before anything is sent.
 #[cfg(feature = "rustls-no-provider")]
-fn tls(options: &ClientOptions<'_>) -> io::Result<impl FnOnce(TcpStream, &str) -> io::Result<NetStream>> {
+fn tls(options: &ClientOptions) -> io::Result<impl FnOnce(TcpStream, &str) -> io::Result<NetStream>> {
     let (config, timeout) = (options.trust.config()?, options.tls_timeout);
     Ok(move |tcp, host: &str| {
         let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
@@ -144,7 +147,7 @@ fn tls(options: &ClientOptions<'_>) -> io::Result<impl FnOnce(TcpStream, &str) -
 }
 
 #[cfg(not(feature = "rustls-no-provider"))]
-fn tls(_: &ClientOptions<'_>) -> io::Result<fn(TcpStream, &str) -> io::Result<NetStream>> {
+fn tls(_: &ClientOptions) -> io::Result<fn(TcpStream, &str) -> io::Result<NetStream>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "TLS needs feature `rustls` of sansocket"))
 }
 

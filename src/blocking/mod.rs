@@ -37,7 +37,7 @@ use core::task::{Context, Poll, Waker};
 use std::io;
 
 use crate::adapter::{self, Buffers};
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::handler::{Handler, Outcome};
 use crate::handshake::{Accept, Answer};
 use crate::role::Server;
@@ -74,10 +74,10 @@ use transport::Blocking;
 ///
 /// # Errors
 /// As [`WebSocket::accept`].
-pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<'static, S, Server>, Error> {
+pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
     let buffers = Buffers::with_capacity(8 * 1024, 16 * 1024, 16 * 1024).map_err(io::Error::other);
     let buffers = buffers.map_err(Error::Transport)?;
-    match WebSocket::accept(stream, &Config::DEFAULT, buffers, |_| Answer::Accept(Accept::default()))? {
+    match WebSocket::accept(stream, Config::new(), buffers, |_| Answer::Accept(Accept::default()))? {
         Accepted::WebSocket(socket) => Ok(socket),
         Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Vanished)),
     }
@@ -104,10 +104,10 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<'static, S, Server>, Err
 ///
 /// # Errors
 /// The stream's. The handler has been told before that the connection is closed, if it was open.
-pub fn serve<S: Stream>(
+pub fn serve<S: Stream, C: ConfigRef>(
     stream: S,
     handler: &mut (impl Handler + ?Sized),
-    config: &Config,
+    config: C,
     buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {
     ready(adapter::serve(&mut Blocking::new(stream), handler, config, buffers))
@@ -128,8 +128,8 @@ fn ready<F: Future>(future: F) -> F::Output {
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_shared<T: Send + Sync + 'static>() {}
-    is_send::<WebSocket<'static, NetStream, crate::role::Client<SystemKeys>>>();
-    is_send::<WebSocket<'static, std::net::TcpStream, Server>>();
-    is_shared::<ClientOptions<'static>>();
+    is_send::<WebSocket<NetStream, crate::role::Client<SystemKeys>>>();
+    is_send::<WebSocket<std::net::TcpStream, Server>>();
+    is_shared::<ClientOptions>();
     is_shared::<Error>();
 };

@@ -5,6 +5,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::string::String;
+use std::sync::Arc;
 use std::vec::Vec;
 
 use crate::config::Config;
@@ -28,8 +29,8 @@ use crate::config::Config;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct ClientOptions<'c> {
-    pub(super) config: &'c Config,
+pub struct ClientOptions {
+    pub(super) config: Arc<Config>,
     pub(super) protocols: Vec<String>,
     pub(super) origin: Option<String>,
     pub(super) headers: Vec<(String, String)>,
@@ -45,18 +46,18 @@ pub struct ClientOptions<'c> {
     pub(super) trust: super::trust::Trust,
 }
 
-impl Default for ClientOptions<'_> {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<'c> ClientOptions<'c> {
+impl ClientOptions {
     /// The defaults, which [`connect`](super::connect) has.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            config: &Config::DEFAULT,
+            config: Arc::new(Config::DEFAULT),
             protocols: Vec::new(),
             origin: None,
             headers: Vec::new(),
@@ -73,12 +74,12 @@ impl<'c> ClientOptions<'c> {
         }
     }
 
-    /// Limits, time-outs and modes of the connection. Its
+    /// Limits, time-outs and modes of the connection: a `Config`, or an `Arc` that is shared. Its
     /// [`timeouts.handshake`](crate::Timeouts::handshake) counts from the end of the TLS handshake on. Default:
     /// [`Config::DEFAULT`].
     #[must_use]
-    pub fn config(mut self, config: &'c Config) -> Self {
-        self.config = config;
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
         self
     }
 
@@ -190,7 +191,7 @@ impl<'c> ClientOptions<'c> {
 }
 
 /// Shows no value of a field: it may be a secret.
-impl fmt::Debug for ClientOptions<'_> {
+impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("ClientOptions")

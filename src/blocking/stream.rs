@@ -61,7 +61,7 @@ use std::net::{Shutdown, TcpStream};
 /// let server = std::thread::spawn(move || accept(Unix(server))?.recv());
 /// let request = Connect::new(Address::parse("ws://localhost/")?);
 /// let buffers = Buffers::with_capacity(4096, 4096, 4096)?;
-/// let mut client = WebSocket::connect(Unix(client), &Config::DEFAULT, buffers, SystemKeys::new()?, &request)?;
+/// let mut client = WebSocket::connect(Unix(client), Config::new(), buffers, SystemKeys::new()?, &request)?;
 /// client.send("hello")?;
 /// assert_eq!(server.join().unwrap()?, Some(Message::from("hello")));
 /// # Ok(())

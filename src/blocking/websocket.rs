@@ -6,6 +6,7 @@ use core::mem;
 use core::time::Duration;
 use std::boxed::Box;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::vec::Vec;
 
 use bytes::BytesMut;
@@ -37,7 +38,7 @@ use crate::role::{Client, MaskingKey, Role, Server};
 /// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
 ///     let buffers = Buffers::with_capacity(8192, 16384, 16384)?;
-///     let accepted = WebSocket::accept(stream, &Config::DEFAULT, buffers, |request| match request.path() {
+///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
 ///         "/chat" => Answer::Accept(Accept { protocols: &["chat.v2", "chat.v1"], ..Accept::default() }),
 ///         _ => Answer::HandOver,
 ///     });
@@ -50,9 +51,9 @@ use crate::role::{Client, MaskingKey, Role, Server};
 /// ```
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "taken apart at once")]
-pub enum Accepted<'c, S> {
+pub enum Accepted<S> {
     /// An open connection.
-    WebSocket(WebSocket<'c, S, Server>),
+    WebSocket(WebSocket<S, Server>),
     /// [`Answer::HandOver`]: the stream, and the bytes that were read of it.
     HandOver(S, Vec<u8>),
 }
@@ -82,8 +83,8 @@ pub enum Accepted<'c, S> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct WebSocket<'c, S, R = Server> {
-    socket: adapter::WebSocket<'c, 'static, Blocking<S>, R>,
+pub struct WebSocket<S, R = Server> {
+    socket: adapter::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
     protocol: Option<Box<str>>,
     /// The message that [`recv`](Self::recv) puts together.
     message: Assembler<BytesMut>,
@@ -106,12 +107,12 @@ pub struct WebSocket<'c, S, R = Server> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Sending<'a, 'c, S, R>(&'a mut adapter::Sending<'c, 'static, Blocking<S>, R>);
+pub struct Sending<'a, S, R>(&'a mut adapter::Sending<'static, Blocking<S>, R, Arc<Config>>);
 
 /// An event, and the sending side to answer it on.
-pub type Received<'a, 'c, S, R> = (Event<Payload<'a>>, Sending<'a, 'c, S, R>);
+pub type Received<'a, S, R> = (Event<Payload<'a>>, Sending<'a, S, R>);
 
-impl<'c, S: Stream> WebSocket<'c, S, Server> {
+impl<S: Stream> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and sends the answer that `decide`
     /// chooses. [`accept`](super::accept) does so with the defaults.
     ///
@@ -120,11 +121,11 @@ impl<'c, S: Stream> WebSocket<'c, S, Server> {
     /// 101, after it was sent.
     pub fn accept<'s>(
         stream: S,
-        config: &'c Config,
+        config: impl Into<Arc<Config>>,
         buffers: Buffers<'static>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
-    ) -> Result<Accepted<'c, S>, Error> {
-        Ok(match ready(adapter::WebSocket::accept(Blocking::new(stream), config, buffers, decide))? {
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s, Arc<Config>>,
+    ) -> Result<Accepted<S>, Error> {
+        Ok(match ready(adapter::WebSocket::accept(Blocking::new(stream), config.into(), buffers, decide))? {
             adapter::Accepted::WebSocket(socket, protocol) => {
                 Accepted::WebSocket(Self::over(socket, protocol))
             }
@@ -135,7 +136,7 @@ impl<'c, S: Stream> WebSocket<'c, S, Server> {
     }
 }
 
-impl<'c, S: Stream, K: MaskingKey> WebSocket<'c, S, Client<K>> {
+impl<S: Stream, K: MaskingKey> WebSocket<S, Client<K>> {
     /// Opens a connection as a client on a stream of your own that leads to `request.address`: another kind than TCP, or a
     /// tunnel. [`connect`](super::connect) makes the stream too.
     ///
@@ -143,24 +144,29 @@ impl<'c, S: Stream, K: MaskingKey> WebSocket<'c, S, Client<K>> {
     /// [`Error::Transport`], [`Error::Request`], [`Error::Handshake`], [`Error::Refused`].
     pub fn connect(
         stream: S,
-        config: &'c Config,
+        config: impl Into<Arc<Config>>,
         buffers: Buffers<'static>,
         keys: K,
         request: &Connect<'_>,
     ) -> Result<Self, Error> {
-        let connected = adapter::WebSocket::connect(Blocking::new(stream), config, buffers, keys, request);
+        let config = config.into();
+        let connected =
+            adapter::WebSocket::connect(Blocking::new(stream), Arc::clone(&config), buffers, keys, request);
         match ready(connected)? {
             adapter::Connected::WebSocket(socket, protocol) => Ok(Self::over(socket, protocol)),
             adapter::Connected::Refused(head) => {
-                let response = Reply::parse(&head, config).map_err(Error::Handshake)?;
+                let response = Reply::parse(&head, &config).map_err(Error::Handshake)?;
                 Err(Error::Refused(Box::new(response.into())))
             }
         }
     }
 }
 
-impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
-    fn over(socket: adapter::WebSocket<'c, 'static, Blocking<S>, R>, protocol: Option<&str>) -> Self {
+impl<S: Stream, R: Role> WebSocket<S, R> {
+    fn over(
+        socket: adapter::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
+        protocol: Option<&str>,
+    ) -> Self {
         Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
     }
 
@@ -216,7 +222,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Closed`] after the end, however clean, on every call.
-    pub fn read(&mut self) -> Result<Received<'_, 'c, S, R>, Error> {
+    pub fn read(&mut self) -> Result<Received<'_, S, R>, Error> {
         let (event, link) = ready(self.socket.read())?;
         Ok((event, Sending(link)))
     }
@@ -225,7 +231,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, 'c, S, R>>, Error> {
+    pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, S, R>>, Error> {
         let limit = self.socket.sending().now().after(timeout);
         Ok(ready(self.socket.read_until(limit))?.map(|(event, link)| (event, Sending(link))))
     }
@@ -235,7 +241,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_or_written(&mut self) -> Result<Option<Received<'_, 'c, S, R>>, Error> {
+    pub fn read_or_written(&mut self) -> Result<Option<Received<'_, S, R>>, Error> {
         Ok(ready(self.socket.read_or_written())?.map(|(event, link)| (event, Sending(link))))
     }
 
@@ -245,7 +251,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     }
 
     /// Returns the sending side.
-    pub fn sending(&mut self) -> Sending<'_, 'c, S, R> {
+    pub fn sending(&mut self) -> Sending<'_, S, R> {
         Sending(self.socket.sending())
     }
 
@@ -266,7 +272,7 @@ impl<'c, S: Stream, R: Role> WebSocket<'c, S, R> {
     }
 }
 
-impl<S: Stream, R: Role> Sending<'_, '_, S, R> {
+impl<S: Stream, R: Role> Sending<'_, S, R> {
     /// Sends a message, as [`WebSocket::send`] does.
     ///
     /// # Errors

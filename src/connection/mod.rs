@@ -12,7 +12,7 @@ use self::link::{Holds, Phase};
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::error::Violation;
 use crate::event::{Data, Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
@@ -55,32 +55,30 @@ pub enum State {
 ///
 /// It owns about two hundred bytes and no buffer. See the [crate's overview](crate) for how to drive it.
 #[derive(Debug)]
-pub struct Connection<'c, R, X = NoExtension> {
-    pub(crate) receiver: Receiver<'c, R>,
+pub struct Connection<R, X = NoExtension, C = &'static Config> {
+    pub(crate) receiver: Receiver<R, C>,
     pub(crate) link: Link,
     pub(crate) role: R,
     pub(crate) extension: X,
 }
 
 /// A microcontroller has one of these for each connection: what it may take there.
-const _: () = assert!(
-    usize::BITS > 32 || size_of::<Connection<'static, crate::role::Server>>() <= 256,
-    "above 256 bytes"
-);
+const _: () =
+    assert!(usize::BITS > 32 || size_of::<Connection<crate::role::Server>>() <= 256, "above 256 bytes");
 
-impl<'c, R: Role> Connection<'c, R> {
+impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
     /// A connection whose opening handshake, by whomever, has just ended.
     #[must_use]
-    pub fn new(role: R, config: &'c Config, now: Instant) -> Self {
+    pub fn new(role: R, config: C, now: Instant) -> Self {
         Self { receiver: Receiver::new(config), link: Link::new(now), role, extension: NoExtension }
     }
 }
 
-impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
+impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// A connection whose messages pass through an extension, which was negotiated in the opening handshake.
     #[cfg(feature = "extension")]
     #[must_use]
-    pub fn with_extension(role: R, extension: X, config: &'c Config, now: Instant) -> Self {
+    pub fn with_extension(role: R, extension: X, config: C, now: Instant) -> Self {
         Self { receiver: Receiver::new(config), link: Link::new(now), role, extension }
     }
 
@@ -123,7 +121,7 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
         self.slow(now, view, tx)
     }
 
-    pub(crate) const fn config(&self) -> &'c Config {
+    pub(crate) const fn config(&self) -> &C {
         self.receiver.config()
     }
 
@@ -232,8 +230,8 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                     return Step::Event(Event::Data(data));
                 }
                 Ok(None) if !view.place.ended && !link.is_probing() => {
-                    let times = &receiver.config().timeouts;
                     let progress = receiver.progress(view.input);
+                    let times = &receiver.config().timeouts;
                     return Step::Wait { deadline: link.wait(now, progress, view.place, &mut wire, times) };
                 }
                 received => outcome = Some(received),
@@ -260,10 +258,9 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 Some(received) => received,
                 None => take(receiver, extension, view),
             };
-            let config = receiver.config();
             match received {
                 Ok(Some(event)) => {
-                    if link.answer(now, &event, &mut wire, config) {
+                    if link.answer(now, &event, &mut wire, receiver.config()) {
                         // What was begun above has deadlines that nobody has computed yet.
                         link.next = Instant::START;
                         return Step::Event(event);
@@ -271,17 +268,20 @@ impl<'c, R: Role, X: Extension> Connection<'c, R, X> {
                 }
                 // Both may have said all there was to say, with our Close waiting for room.
                 Ok(None) if view.place.ended && !link.owes_close() => link.end(End::Vanished),
-                Ok(None) => match link.rest(now, receiver.progress(view.input), &config.timeouts) {
-                    Ok(deadline) => return Step::Wait { deadline },
-                    Err(timeout) => link.give_up(timeout, CloseCode::POLICY_VIOLATION),
-                },
+                Ok(None) => {
+                    let progress = receiver.progress(view.input);
+                    match link.rest(now, progress, &receiver.config().timeouts) {
+                        Ok(deadline) => return Step::Wait { deadline },
+                        Err(timeout) => link.give_up(timeout, CloseCode::POLICY_VIOLATION),
+                    }
+                }
                 Err(violation) => link.fail(violation),
             }
         }
     }
 }
 
-impl<R: Role, X: Extension> Timed for Connection<'_, R, X> {
+impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
     fn due(&self, now: Instant) -> Due {
         self.link.due(now, &self.receiver.config().timeouts)
     }
@@ -293,8 +293,8 @@ impl<R: Role, X: Extension> Timed for Connection<'_, R, X> {
 
 /// The next event, or what is wrong with it.
 #[inline]
-fn take<'r, R: Role, X: Extension>(
-    receiver: &mut Receiver<'_, R>,
+fn take<'r, R: Role, X: Extension, C: ConfigRef>(
+    receiver: &mut Receiver<R, C>,
     extension: &mut X,
     view: &mut Opened<'r>,
 ) -> Result<Option<Event<Payload<'r>>>, Violation> {

@@ -8,7 +8,7 @@ use super::head::{BadHead, Fields, Scanner, Writer, is_same, is_token, unfold};
 use super::key::{AcceptKey, accept_key, encode_nonce};
 use super::reply::Reply;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// What a client asks for.
@@ -89,8 +89,8 @@ pub enum HandshakeError {
 /// The heads of both lie in a buffer of their own, which is given back when the handshake is over. Redirects
 /// are not followed: the caller sees the 3xx and decides what, if anything, another host may be told.
 #[derive(Debug)]
-pub struct ClientHandshake<'c, 'u> {
-    config: &'c Config,
+pub struct ClientHandshake<'u, C = &'static Config> {
+    config: C,
     connect: Connect<'u>,
     accept: AcceptKey,
     scanner: Scanner,
@@ -161,7 +161,7 @@ impl<'u> Connect<'u> {
     }
 }
 
-impl<'c, 'u> ClientHandshake<'c, 'u> {
+impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     /// Directly behind the connect of a transport; writes the request into `head`.
     ///
     /// > The nonce MUST be selected randomly for each connection.
@@ -169,7 +169,7 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
     /// # Errors
     /// [`BadHead`] where the request does not fit `head`, or a protocol or a field cannot be sent.
     pub fn new(
-        config: &'c Config,
+        config: C,
         now: Instant,
         nonce: [u8; 16],
         connect: &Connect<'u>,
@@ -248,7 +248,7 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // No byte more than the scanner took for the head: a parser may take another end for it.
         let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
-        let reply = match Reply::of(answer, self.config) {
+        let reply = match Reply::of(answer, &self.config) {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientStep::Failed(error)),
         };
@@ -322,7 +322,7 @@ impl<'c, 'u> ClientHandshake<'c, 'u> {
     }
 }
 
-impl Timed for ClientHandshake<'_, '_> {
+impl<C: ConfigRef> Timed for ClientHandshake<'_, C> {
     fn due(&self, now: Instant) -> Due {
         let done = matches!(self.phase, Phase::Done(_));
         if !done && now >= self.deadline { Due::All } else { Due::No }

@@ -10,14 +10,14 @@ use super::origin::Origin;
 use super::request::Request;
 use super::response::{Fault, Refusal, Rejection, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::config::Config;
+use crate::config::{Config, ConfigRef};
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// What a server makes of a request.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'s> {
+pub enum Answer<'s, C = &'static Config> {
     /// The upgrade is welcome. Where the request is none, or a wrong one, it is refused as it deserves.
-    Accept(Accept<'s>),
+    Accept(Accept<'s, C>),
     /// A refusal in the server's own words, for this reason.
     Reject(Rejection),
     /// Another answer, which closes the connection: a page, a 401, a 404.
@@ -27,9 +27,9 @@ pub enum Answer<'s> {
 }
 
 /// Answers a request, and is told of a refusal.
-pub trait Decide {
+pub trait Decide<C = &'static Config> {
     /// Answers the request, which is here whole. Called once at most.
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s>;
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C>;
 
     /// Is told that the request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, or fails
     /// a check behind [`decide`](Self::decide); [`Answer::Reject`] too. Not called for [`Answer::Respond`]. Called
@@ -40,8 +40,8 @@ pub trait Decide {
 }
 
 /// How an upgrade is accepted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Accept<'s> {
+#[derive(Clone, Copy, Debug)]
+pub struct Accept<'s, C = &'static Config> {
     /// The subprotocols that are spoken here, the best first: the first that the client offers too is agreed
     /// upon.
     pub protocols: &'static [&'static str],
@@ -53,7 +53,34 @@ pub struct Accept<'s> {
     pub headers: &'s [(&'s str, &'s str)],
     /// Settings for the connection; otherwise those of the handshake. So routes have limits, deadlines and a
     /// control mode of their own.
-    pub config: Option<&'static Config>,
+    pub config: Option<C>,
+}
+
+impl<C> Default for Accept<'_, C> {
+    fn default() -> Self {
+        Self {
+            protocols: &[],
+            protocol_required: false,
+            origin: Origin::default(),
+            headers: &[],
+            config: None,
+        }
+    }
+}
+
+impl<'s> Answer<'s> {
+    /// The same answer for a connection that holds its configuration in another way.
+    pub(crate) fn with_config<C: ConfigRef>(self) -> Answer<'s, C> {
+        match self {
+            Self::Accept(Accept { protocols, protocol_required, origin, headers, config }) => {
+                let config = config.map(C::from_static);
+                Answer::Accept(Accept { protocols, protocol_required, origin, headers, config })
+            }
+            Self::Reject(rejection) => Answer::Reject(rejection),
+            Self::Respond(response) => Answer::Respond(response),
+            Self::HandOver => Answer::HandOver,
+        }
+    }
 }
 
 /// What [`ServerHandshake::poll`] asks for.
@@ -85,8 +112,8 @@ pub enum HandshakeStep {
 /// The head of the request, and after it the head of the answer, lie in a buffer of their own, which is given
 /// back when the handshake is over: its size limits both. The other two buffers are the connection's.
 #[derive(Debug)]
-pub struct ServerHandshake<'c> {
-    config: &'c Config,
+pub struct ServerHandshake<C = &'static Config> {
+    config: C,
     scanner: Scanner,
     deadline: Instant,
     /// The last moment for an answer that is read slowly.
@@ -111,10 +138,10 @@ enum Phase {
     Done(HandshakeStep),
 }
 
-impl<'c> ServerHandshake<'c> {
+impl<C: ConfigRef> ServerHandshake<C> {
     /// Directly behind the accept of a transport.
     #[must_use]
-    pub fn new(config: &'c Config, now: Instant) -> Self {
+    pub fn new(config: C, now: Instant) -> Self {
         let deadline = now.plus(config.timeouts.handshake);
         Self {
             config,
@@ -140,7 +167,7 @@ impl<'c> ServerHandshake<'c> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s>,
+        decide: impl FnOnce(&Request<'_>) -> Answer<'s, C>,
     ) -> HandshakeStep {
         self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
     }
@@ -152,7 +179,7 @@ impl<'c> ServerHandshake<'c> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-        decide: &mut impl Decide,
+        decide: &mut impl Decide<C>,
     ) -> HandshakeStep {
         if let Phase::Request = self.phase {
             self.read(now, head, rx, decide);
@@ -223,8 +250,8 @@ impl<'c> ServerHandshake<'c> {
     /// The settings of the connection, once it is [open](HandshakeStep::Open): those of [`Accept::config`],
     /// otherwise the handshake's.
     #[must_use]
-    pub const fn config(&self) -> &'c Config {
-        self.config
+    pub const fn config(&self) -> &C {
+        &self.config
     }
 
     /// The transport failed.
@@ -240,7 +267,7 @@ impl<'c> ServerHandshake<'c> {
         now: Instant,
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
-        decide: &mut impl Decide,
+        decide: &mut impl Decide<C>,
     ) {
         let filled = head.filled();
         let (mut rest, mut to_head) = (&[][..], false);
@@ -248,7 +275,7 @@ impl<'c> ServerHandshake<'c> {
             Ok(Some(len)) => {
                 let (head, behind) = filled.split_at_checked(len).unwrap_or((filled, &[]));
                 rest = behind;
-                Request::parse(head, self.config)
+                Request::parse(head, &self.config)
             }
             Ok(None) if filled.len() >= self.config.limits.head.min(head.capacity()) => {
                 Err(Rejection::TooLarge)
@@ -265,7 +292,7 @@ impl<'c> ServerHandshake<'c> {
             Ok(request) => {
                 to_head = request.method() == "HEAD";
                 match decide.decide(request) {
-                    Answer::Accept(accept) => accept.check(request, self.config),
+                    Answer::Accept(accept) => accept.check(request, &self.config),
                     Answer::Reject(rejection) => Err(rejection),
                     Answer::Respond(response) => Ok(Decision::Respond(response, None)),
                     Answer::HandOver => {
@@ -284,8 +311,10 @@ impl<'c> ServerHandshake<'c> {
                 Decision::Respond(rejection.response(), Some(rejection))
             }
         };
-        if let Decision::Switch { config, .. } = decision {
-            self.config = config.unwrap_or(self.config);
+        if let Decision::Switch { config, .. } = &decision {
+            if let Some(config) = config {
+                self.config = config.clone();
+            }
             // A frame may come with the request.
             rx.feed(rest);
         } else {
@@ -310,7 +339,7 @@ impl<'c> ServerHandshake<'c> {
     }
 }
 
-impl Timed for ServerHandshake<'_> {
+impl<C: ConfigRef> Timed for ServerHandshake<C> {
     fn due(&self, now: Instant) -> Due {
         let done = matches!(self.phase, Phase::Done(_));
         if !done && now >= self.deadline { Due::All } else { Due::No }
@@ -322,27 +351,27 @@ impl Timed for ServerHandshake<'_> {
 }
 
 /// A closure that decides; what it answers borrows for `'a`.
-struct Once<'a, F>(Option<F>, PhantomData<Answer<'a>>);
+struct Once<'a, F, C>(Option<F>, PhantomData<Answer<'a, C>>);
 
-impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a>> Decide for Once<'a, F> {
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a, C>, C> Decide<C> for Once<'a, F, C> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C> {
         self.0.take().map_or(Answer::HandOver, |decide| decide(request))
     }
 }
 
 /// What a request is answered with; nothing of it borrows the request.
-enum Decision<'s> {
+enum Decision<'s, C> {
     Switch {
         key: AcceptKey,
         protocol: Option<&'static str>,
         headers: &'s [(&'s str, &'s str)],
-        config: Option<&'static Config>,
+        config: Option<C>,
     },
     Respond(Response<'s>, Option<Rejection>),
 }
 
-impl<'s> Accept<'s> {
-    fn check(&self, request: &Request<'_>, config: &Config) -> Result<Decision<'s>, Rejection> {
+impl<'s, C> Accept<'s, C> {
+    fn check(self, request: &Request<'_>, config: &Config) -> Result<Decision<'s, C>, Rejection> {
         let key = request.check_upgrade(config)?;
         if !self.origin.allows(request) {
             return Err(Rejection::Forbidden);
@@ -357,7 +386,7 @@ impl<'s> Accept<'s> {
     }
 }
 
-impl Decision<'_> {
+impl<C> Decision<'_, C> {
     /// Writes the head of the answer: how long it is, what comes of it, and what is left of its body.
     fn write(
         &self,

@@ -4,9 +4,11 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::handle::Client;
+use crate::config::Config;
 use crate::handler::{Handler, Outcome};
 use crate::handshake::{Accept, Answer, Body, Refusal, Request, Response, is_bodiless};
 
@@ -57,7 +59,7 @@ pub enum Choice<'s, H> {
     /// A connection: its handler is asked next ([`Handler::request`]), and may still refuse.
     Handler(H),
     /// The same, but accepted like this: its handler is not asked.
-    Accept(H, Accept<'s>),
+    Accept(H, Accept<'s, Arc<Config>>),
     /// An answer at once, or none: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has
     /// no handler, and becomes 500.
     Answer(Answer<'s>),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use alloc::borrow::Cow;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::application::{Application, Page};
@@ -27,7 +28,7 @@ pub(super) enum Reply {
 }
 
 pub(super) struct Exchange {
-    config: &'static Config,
+    config: Arc<Config>,
     /// The request, as far as it is here: its head, then its body.
     request: Vec<u8>,
     head: usize,
@@ -56,12 +57,13 @@ enum Stage {
 
 impl Exchange {
     /// With what has been received of a request.
-    pub(super) fn new(received: Vec<u8>, reply: Reply, config: &'static Config, now: Instant) -> Self {
+    pub(super) fn new(received: Vec<u8>, reply: Reply, config: Arc<Config>, now: Instant) -> Self {
         let end = received
             .windows(4)
             .position(|end| end == b"\r\n\r\n")
             .map_or(received.len(), |at| at.saturating_add(4));
         let mut exchange = Self {
+            deadline: now.plus(config.timeouts.handshake),
             config,
             request: received,
             head: end,
@@ -70,7 +72,6 @@ impl Exchange {
             body: Cow::Borrowed(&[]),
             written: 0,
             stage: Stage::Receive,
-            deadline: now.plus(config.timeouts.handshake),
             limit: Instant::NEVER,
             untold: None,
         };
@@ -223,7 +224,7 @@ impl Exchange {
     }
 
     fn request(&self) -> Result<Request<'_>, Rejection> {
-        Request::parse(self.request.get(..self.head).unwrap_or_default(), self.config)
+        Request::parse(self.request.get(..self.head).unwrap_or_default(), &self.config)
     }
 
     fn reject(&mut self, reason: Rejection, now: Instant) {

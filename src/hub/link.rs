@@ -8,12 +8,14 @@ use super::exchange::Reply;
 use super::handle::{Client, ClientState};
 use super::note::note_refusal;
 use crate::cause::Cause;
+use crate::config::Config;
 use crate::event::{Event, Payload};
 use crate::halt::Halt;
 use crate::handler::Handler;
-use crate::handshake::{Answer, Refusal, Rejection, Request};
+use crate::handshake::{Answer, Decide, Refusal, Rejection, Request};
 use crate::outbox::Outbox;
 use crate::time::Instant;
+use alloc::sync::Arc;
 
 /// A session's handler, which the application gives it when the request is here.
 pub(super) struct Link<'a, S, A: Application<S>> {
@@ -28,8 +30,8 @@ pub(super) struct Link<'a, S, A: Application<S>> {
     pub(super) reply: &'a mut Option<Reply>,
 }
 
-impl<S, A: Application<S>> Handler for Link<'_, S, A> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, Arc<Config>> {
         if self.refuse {
             return Answer::Reject(Rejection::Unavailable);
         }
@@ -37,13 +39,13 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         let choice = self.application.request(self.client, request);
         (self.client.id, self.client.state) = (id, ClientState::Handshake);
         let answer = match choice {
-            Choice::Handler(handler) => self.handler.insert(handler).request(request),
+            Choice::Handler(handler) => self.handler.insert(handler).request(request).with_config(),
             Choice::Answer(Answer::Accept(_)) => Answer::Reject(Rejection::Internal),
             Choice::Accept(handler, accept) => {
                 *self.handler = Some(handler);
                 Answer::Accept(accept)
             }
-            Choice::Answer(answer) => answer,
+            Choice::Answer(answer) => answer.with_config(),
             Choice::Page(page) => {
                 note_refusal(self.client, Some(request), &Refusal::answered(page.status));
                 *self.reply = Some(Reply::Page(page));
@@ -69,7 +71,9 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
             handler.refused(request, refusal);
         }
     }
+}
 
+impl<S, A: Application<S>> Handler for Link<'_, S, A> {
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }

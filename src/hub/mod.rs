@@ -181,7 +181,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
             self.evict(now);
         }
         let refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
-        let mut session = Session::new(self.settings.config, now);
+        let mut session = Session::new(Arc::clone(&self.settings.config), now);
         if refuse {
             session.refuse();
         }
@@ -207,7 +207,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
         count(&mut self.counters.accepted);
         let client = Client { id: self.places.new_id(), peer, state: ClientState::Handshake, group: 0 };
-        let driver = Driver::new(Connection::new(Server, self.settings.config, now), protocol);
+        let driver = Driver::new(Connection::new(Server, Arc::clone(&self.settings.config), now), protocol);
         self.seat(Slot::new(socket, client, Session::open(driver), Some(handler), now))
     }
 

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
@@ -12,6 +13,7 @@ use super::Hub;
 use super::application::{Application, Choice, Page};
 use super::handle::{Client, Control};
 use super::socket::Socket;
+use crate::config::Config;
 use crate::handler::{Handler, Outcome};
 use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 
@@ -89,7 +91,7 @@ struct Route<S> {
 }
 
 enum Action<S> {
-    WebSocket(Option<Accept<'static>>, Hook),
+    WebSocket(Option<Accept<'static, Arc<Config>>>, Hook),
     Exchange(&'static str, usize, Reply),
     HandOver(Taker<S>),
 }
@@ -134,7 +136,7 @@ impl<S> Routes<S> {
     pub fn websocket_with<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
-        accept: Accept<'static>,
+        accept: Accept<'static, Arc<Config>>,
         hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
         // It is checked before the hook, and need not be checked again.
@@ -282,7 +284,7 @@ impl<S: 'static> Application<S> for Routes<S> {
                 }
                 return match &mut route.action {
                     Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
-                        (Ok(handler), Some(accept)) => Choice::Accept(handler, *accept),
+                        (Ok(handler), Some(accept)) => Choice::Accept(handler, accept.clone()),
                         (Ok(handler), None) => Choice::Handler(handler),
                         (Err(page), _) => Choice::Page(page),
                     },

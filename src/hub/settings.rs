@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::time::Duration;
@@ -27,7 +28,7 @@ use crate::time::{GRACE, Instant};
 pub struct Settings {
     /// Of handshakes and connections; a route may have settings of its own
     /// ([`Accept::config`](crate::handshake::Accept::config)).
-    pub config: &'static Config,
+    pub config: Arc<Config>,
     /// Sessions at once. Default: 1024. Each takes a descriptor, and the process a few beside: a PC often grants no more
     /// than 1024 (`ulimit -n`). Where they run out before the places do, newcomers wait to be accepted: nobody is refused,
     /// and nobody goes to make room.
@@ -118,9 +119,9 @@ pub enum Overflow {
 impl Settings {
     /// The defaults, with these settings of a connection.
     #[must_use]
-    pub const fn new(config: &'static Config) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>) -> Self {
         Self {
-            config,
+            config: config.into(),
             sessions: 1024,
             capacity: Capacity::Refuse(16),
             handshakes: None,
@@ -161,7 +162,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::new(&Config::DEFAULT)
+        Self::new(Config::DEFAULT)
     }
 }
 

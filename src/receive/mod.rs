@@ -7,7 +7,7 @@ mod quick;
 use core::marker::PhantomData;
 
 use crate::close::CloseCode;
-use crate::config::{Config, Delivery};
+use crate::config::{Config, ConfigRef, Delivery};
 use crate::error::Violation;
 use crate::event::{Data, Event, Payload};
 use crate::extension::{Extension, NoExtension, Progress};
@@ -20,8 +20,8 @@ use crate::utf8::Utf8;
 ///
 /// It keeps no payload: what is not yet understood stays in the caller's input.
 #[derive(Debug)]
-pub struct Receiver<'c, R> {
-    config: &'c Config,
+pub struct Receiver<R, C = &'static Config> {
+    config: C,
     /// Bytes of the frame's payload, and how many of them were not delivered yet.
     len: u64,
     left: u64,
@@ -61,10 +61,10 @@ enum State {
     Failed(Violation),
 }
 
-impl<'c, R: Role> Receiver<'c, R> {
+impl<R: Role, C: ConfigRef> Receiver<R, C> {
     /// At the beginning of the stream of frames, directly behind the opening handshake.
     #[must_use]
-    pub const fn new(config: &'c Config) -> Self {
+    pub const fn new(config: C) -> Self {
         Self {
             config,
             len: 0,
@@ -168,8 +168,8 @@ impl<'c, R: Role> Receiver<'c, R> {
     }
 
     /// The settings.
-    pub(crate) const fn config(&self) -> &'c Config {
-        self.config
+    pub(crate) const fn config(&self) -> &C {
+        &self.config
     }
 
     fn fail(&mut self, violation: Violation) -> Violation {

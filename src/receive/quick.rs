@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Receiver, State, take};
+use crate::config::ConfigRef;
 use crate::error::Violation;
 use crate::event::{Data, Payload};
 use crate::frame::Kind;
@@ -10,7 +11,7 @@ use crate::mask::mask;
 use crate::role::Role;
 use crate::utf8;
 
-impl<R: Role> Receiver<'_, R> {
+impl<R: Role, C: ConfigRef> Receiver<R, C> {
     /// A whole unfragmented data frame with a length of up to 16 bits: the bulk of all traffic. Whatever
     /// else it is, is left to [`slow`](Self::slow) as it stands; of text that is none, the failure.
     #[inline(always)]

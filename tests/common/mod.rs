@@ -225,7 +225,7 @@ impl Memory {
 /// A connection with its buffers, which checks what holds for every step: a deadline lies ahead, Shutdown
 /// comes at most once and before Closed, nothing comes after Closed, and Closed stays the same.
 pub struct Endpoint<'m, R, X = NoExtension> {
-    pub connection: Connection<'m, R, X>,
+    pub connection: Connection<R, X, &'m Config>,
     pub rx: ReceiveBuffer<'m>,
     pub tx: TransmitBuffer<'m>,
     pub now: Instant,
@@ -249,7 +249,7 @@ impl<'m, R: TestRole, X: Extension> Endpoint<'m, R, X> {
 }
 
 impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
-    pub fn of(connection: Connection<'m, R, X>, memory: &'m mut Memory) -> Self {
+    pub fn of(connection: Connection<R, X, &'m Config>, memory: &'m mut Memory) -> Self {
         let Memory { rx, tx, output } = memory;
         Self {
             connection,

@@ -34,7 +34,7 @@ impl Memory {
 }
 
 pub(crate) struct Drive<'m, 'c, H> {
-    pub(crate) session: Session<'c>,
+    pub(crate) session: Session<&'c Config>,
     pub(crate) handler: H,
     pub(crate) head: ReceiveBuffer<'m>,
     pub(crate) rx: ReceiveBuffer<'m>,

@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -134,10 +135,10 @@ fn sockets(port: u16) -> usize {
 }
 
 /// Settings for connections.
-pub(crate) fn config(set: impl FnOnce(&mut Config)) -> &'static Config {
+pub(crate) fn config(set: impl FnOnce(&mut Config)) -> Arc<Config> {
     let mut config = Config::new();
     set(&mut config);
-    Box::leak(Box::new(config))
+    Arc::new(config)
 }
 
 pub(crate) struct Peer {

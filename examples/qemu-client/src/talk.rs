@@ -36,7 +36,7 @@ pub enum Failure<E> {
     WrongEcho,
 }
 
-type Socket<'b, T, K> = WebSocket<'static, 'b, T, Client<K>>;
+type Socket<'b, T, K> = WebSocket<'b, T, Client<K>>;
 
 /// Asks for a connection, echoes, and closes it when that was enough. `opened` is when it was there.
 pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(

@@ -5,6 +5,7 @@
 mod closing;
 mod transfer;
 
+use alloc::sync::Arc;
 use core::mem;
 use core::time::Duration;
 
@@ -23,7 +24,7 @@ use super::socket::{Failed, Io, Ready, Socket};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::cause::End;
 use crate::close::CloseCode;
-use crate::config::Timeouts;
+use crate::config::{Config, Timeouts};
 use crate::connection::State;
 use crate::handler::{Handler, Next, Outcome, Session};
 use crate::time::{Due, Instant, Timed};
@@ -32,7 +33,7 @@ use crate::time::{Due, Instant, Timed};
 pub(super) struct Slot<S, H> {
     pub(super) io: Io<S>,
     pub(super) client: Client,
-    session: Session<'static>,
+    session: Session<Arc<Config>>,
     handler: Option<H>,
     buffers: Buffers,
     queue: Queue,
@@ -65,7 +66,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     pub(super) fn new(
         socket: S,
         client: Client,
-        session: Session<'static>,
+        session: Session<Arc<Config>>,
         handler: Option<H>,
         now: Instant,
     ) -> Self {
@@ -238,7 +239,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 Next::Done(Outcome::HandOver) => {
                     let received = self.buffers.head.filled().to_vec();
                     let Some(reply) = reply else { return Turn::HandOver(received) };
-                    self.exchange = Some(Exchange::new(received, reply, self.session.config(), now));
+                    self.exchange =
+                        Some(Exchange::new(received, reply, Arc::clone(self.session.config()), now));
                     pool.take(&mut self.buffers);
                 }
                 Next::Done(outcome) => return Turn::Ended(outcome),
@@ -275,7 +277,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     }
 
     /// Those of the route, once its request is accepted.
-    const fn timeouts(&self) -> &'static Timeouts {
+    fn timeouts(&self) -> &Timeouts {
         &self.session.config().timeouts
     }
 
@@ -314,7 +316,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             ordinary: &mut self.ordinary,
             reply: &mut reply,
         };
-        let next = self.session.poll(now, &mut link, head, rx, tx);
+        let next = self.session.poll_with(now, &mut link, head, rx, tx);
         // It will never be a WebSocket connection.
         while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
         (next, reply)

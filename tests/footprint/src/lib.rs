@@ -100,14 +100,14 @@ const fn pad(name: &str) -> [u8; 60] {
 /// What takes RAM for each connection.
 #[unsafe(no_mangle)]
 pub static FOOTPRINT_SIZES: [Size; 13] = sizes! {
-    "Connection<Server>" Connection<'static, Server>,
-    "Connection<Client<fn>>" Connection<'static, Client<fn() -> [u8; 4]>>,
-    "Receiver<Server>" Receiver<'static, Server>,
+    "Connection<Server>" Connection<Server>,
+    "Connection<Client<fn>>" Connection<Client<fn() -> [u8; 4]>>,
+    "Receiver<Server>" Receiver<Server>,
     "Sender<Server>" Sender<Server>,
-    "Driver<Server>" Driver<'static, Server>,
-    "Session" Session<'static>,
-    "ServerHandshake" sansocket::handshake::ServerHandshake<'static>,
-    "ClientHandshake" sansocket::handshake::ClientHandshake<'static, 'static>,
+    "Driver<Server>" Driver<Server>,
+    "Session" Session,
+    "ServerHandshake" sansocket::handshake::ServerHandshake,
+    "ClientHandshake" sansocket::handshake::ClientHandshake<'static>,
     "ReceiveBuffer" ReceiveBuffer<'static>,
     "TransmitBuffer" TransmitBuffer<'static>,
     "Assembler<Fixed>" Assembler<Fixed<'static>>,
