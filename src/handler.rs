@@ -15,12 +15,54 @@ use crate::outbox::Outbox;
 use crate::role::{Role, Server};
 use crate::time::{Due, Instant, Timed};
 
-/// What an application does on one connection. Every adapter drives it, so it runs on every platform.
+/// What an application does on one connection, event by event. Every adapter and the hub drive it, so that it runs on every
+/// platform.
 ///
-/// No method may block; each is called again when it is time.
+/// Each method is lent the [`Outbox`] of the connection, which sends and tells the time. No method may wait: if there is no
+/// room to send, it returns [`Halt::Blocked`], and is called again. `?` on a [`SendError`](crate::SendError) does so.
+///
+/// The trait is dyn-compatible: a `Box<dyn Handler + Send>` is a handler, and so is a `&mut` of one.
+///
+/// ```
+/// use sansocket::{Connection, Config, Driver, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+/// use sansocket::{ReceiveBuffer, Server, TransmitBuffer};
+///
+/// /// Greets, and answers each message with the number of messages so far.
+/// struct Counter(u32);
+///
+/// impl Handler for Counter {
+///     fn opened(&mut self, _protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///         Ok(out.send(Kind::Text, b"hello")?)
+///     }
+///
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///         match event {
+///             Event::Data(data) if data.end => {
+///                 let answer = [b'0' + (self.0 + 1) as u8];
+///                 out.send(Kind::Text, &answer)?;
+///                 self.0 += 1; // after the send: if that is blocked, the event is shown again
+///                 Ok(())
+///             }
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut input, mut output) = ([0; 512], [0; 512]);
+/// # let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// // What an adapter does:
+/// let mut driver = Driver::new(Connection::new(Server, &Config::DEFAULT, Instant::START), None);
+/// let mut handler = Counter(0);
+/// rx.feed(b"\x81\x80\0\0\0\0"); // an empty text
+/// let _ = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx);
+/// assert_eq!(tx.pending(), b"\x81\x05hello\x81\x011");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Handler {
-    /// A server's request is here; the answer may borrow from the handler, not from the request: what is wanted
-    /// of it later has to be kept. By default every upgrade is welcome that comes from the same host.
+    /// Answers a server's request. The answer may borrow from the handler but not from the request, so copy what is needed of
+    /// that later. By default every upgrade is accepted whose `Origin`, if it has one, is the same host.
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         let _ = request;
         Answer::Accept(Accept::default())
@@ -33,7 +75,7 @@ pub trait Handler {
         let _ = (request, refusal);
     }
 
-    /// The connection is open, with the subprotocol that was agreed upon, one of
+    /// The connection is open. `protocol` is the subprotocol that was agreed upon, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     ///
     /// # Errors
@@ -43,7 +85,7 @@ pub trait Handler {
         Ok(())
     }
 
-    /// Something has arrived. After a Close of its own a handler still gets what the peer sent before it knew.
+    /// Something has arrived. A handler that has sent a Close still gets what the peer sends before its own.
     ///
     /// # Errors
     /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, whenever there may be

@@ -51,9 +51,58 @@ pub enum State {
     Closed,
 }
 
-/// A WebSocket connection after its opening handshake, on either side.
+/// An open WebSocket connection in either role: a state machine that is polled with the time and two buffers.
 ///
-/// It owns about two hundred bytes and no buffer. See the [crate's overview](crate) for how to drive it.
+/// It owns about two hundred bytes and no buffer. `R` is the role ([`Server`](crate::Server) or
+/// [`Client`](crate::Client)), `X` an extension, `C` how it holds its configuration ([`ConfigRef`]).
+///
+/// # Contract
+///
+/// 1. Call [`poll`](Self::poll) (or [`receive`](Self::receive), whose events borrow the receive buffer) with the time, until it
+///    returns [`Step::Wait`]. Process each event before the next call: that call, and [`ReceiveBuffer::spare`], overwrite the
+///    payload.
+/// 2. After `Wait`, write [`TransmitBuffer::pending`] to the transport and report it by
+///    [`consume`](TransmitBuffer::consume); read the transport into [`ReceiveBuffer::spare`], if that is not empty, and report
+///    it by [`fill`](ReceiveBuffer::fill). Call `poll` again when either has happened, and at the deadline at the latest.
+///    Read the clock once for each wake-up, not for each poll; time must not go back.
+/// 3. After [`Step::Shutdown`], shut the writing side of the transport down, and poll again. It is returned once at most.
+/// 4. [`Step::Closed`] is the end, and is returned by every call from then on. Drop the transport.
+/// 5. If the transport fails, call [`reset`](Self::reset); the next poll returns `Closed`.
+///
+/// Between polls, and while an event is processed, send by [`outbox`](Self::outbox). What is sent counts as pending at once,
+/// and changes the deadlines: poll again before you wait. To an application that cannot take an event now,
+/// [`tend`](Self::tend) offers everything but events: replies to what was received before, deadlines, the closing
+/// handshake.
+///
+/// A call to `poll` decodes at most one data frame or one chunk of one, and what control frames the receive buffer holds before it. It touches each
+/// received byte once (unmasking, UTF-8), copies no payload, and does not wait, allocate or panic.
+///
+/// ```
+/// use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+///
+/// static CONFIG: Config = Config::new().max_message_len(4096);
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut input, mut output) = ([0; 512], [0; 512]);
+/// let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// let now = Instant::START;
+/// let mut connection = Connection::new(Server, &CONFIG, now);
+///
+/// // A masked Text "Hello" and a Ping arrive (RFC 6455 §5.7).
+/// rx.feed(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\0\0\0\0");
+/// let mut events = 0;
+/// while let Step::Event(event) = connection.receive(now, &mut rx, &mut tx) {
+///     if let Event::Data(data) = event {
+///         assert_eq!(data.payload.text(), Some("Hello"));
+///         connection.outbox(now, &mut tx).relay(&data).expect("there is room");
+///     }
+///     events += 1;
+/// }
+/// assert_eq!(events, 1); // the Ping was answered, and not shown
+/// assert_eq!(tx.pending(), b"\x81\x05Hello\x8a\x00");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Connection<R, X = NoExtension, C = &'static Config> {
     pub(crate) receiver: Receiver<R, C>,
