@@ -20,6 +20,7 @@ pub struct Cause {
 
 /// What ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum End {
     /// Both sides sent a Close: "the WebSocket connection is said to have been closed _cleanly_" (§7.1.4).
     #[error("closed cleanly")]
@@ -30,6 +31,10 @@ pub enum End {
     /// A deadline passed.
     #[error("a deadline passed: {0}")]
     Timeout(Timeout),
+    /// The extension failed, or there is no memory for what it decodes
+    /// ([`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output)).
+    #[error("the extension failed")]
+    Extension,
     /// The application failed inside a frame that it had begun, so that no Close could be sent.
     #[error("a frame was begun and not finished")]
     Abandoned,
@@ -40,6 +45,7 @@ pub enum End {
 
 /// Which deadline passed; see [`Timeouts`](crate::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Timeout {
     /// Nothing was received.
     #[error("nothing was received")]

@@ -77,6 +77,35 @@ impl Violation {
     }
 }
 
+/// Why nothing more is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// Peer: it broke a rule.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// Extension: it failed.
+    #[error(transparent)]
+    Extension(#[from] ExtensionFailed),
+}
+
+/// Extension: it failed by itself, for want of memory for example, or it did not keep to the contract of
+/// [`Extension`](crate::Extension). The peer is not to blame: the connection is closed with 1011.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the extension failed")]
+pub struct ExtensionFailed;
+
+impl ReceiveError {
+    /// The status code that the peer is sent (RFC 6455 §7.4.1).
+    #[must_use]
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::Violation(violation) => violation.close_code(),
+            Self::Extension(ExtensionFailed) => CloseCode::INTERNAL_ERROR,
+        }
+    }
+}
+
 /// Why nothing was sent. Unless it says otherwise, nothing has changed and the call may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +133,10 @@ pub enum SendError {
     /// Caller: the reason of a Close without a status code has no place in the frame.
     #[error("a reason needs a status code")]
     ReasonWithoutCode,
+    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) closes with
+    /// 1011; beside a [`Sender`](crate::Sender) do the same.
+    #[error(transparent)]
+    Extension(#[from] ExtensionFailed),
     /// State: a Close was sent or the connection has ended; no frame may follow.
     #[error("the connection is closing: no frame may follow")]
     Closed,
@@ -113,7 +146,7 @@ impl SendError {
     /// The error in a Close's reason, where an application that misuses the sender closes with 1011.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
-            Self::Blocked | Self::Closed => "",
+            Self::Blocked | Self::Closed | Self::Extension(_) => "",
             Self::TooLarge => "frame too large to send",
             Self::FrameOpen => "frame not finished",
             Self::MessageOpen => "message not finished",

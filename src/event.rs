@@ -23,6 +23,9 @@ pub enum Event<P = Span> {
 }
 
 /// A data frame's payload, or the chunk of it that is here.
+///
+/// A chunk that an extension has decoded counts as a frame of its own: `fin` is `end`, `offset` and `left` are 0. Lengths on
+/// the wire say nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<P = Span> {
     /// What the message is made of; a continuation frame bears the kind of its message.

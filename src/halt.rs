@@ -7,8 +7,9 @@ use crate::error::SendError;
 
 /// Why a [`Handler`](crate::Handler) stopped before it had done all that it was called for.
 ///
-/// `?` turns a [`SendError`] into one: [`SendError::Blocked`] waits for room, [`SendError::Closed`] is ignored, and every
-/// other error, which is a mistake of the application, closes the connection with 1011.
+/// `?` turns a [`SendError`] into one: [`SendError::Blocked`] waits for room, [`SendError::Closed`] and
+/// [`SendError::Extension`], which end the connection by themselves, are ignored, and every other error, which is a mistake
+/// of the application, closes the connection with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// There is no room to send: the handler is called again when the transport has taken something. The first `taken`
@@ -40,7 +41,7 @@ impl From<SendError> for Halt {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Blocked => Self::Blocked { taken: 0 },
-            SendError::Closed => Self::Closing,
+            SendError::Closed | SendError::Extension(_) => Self::Closing,
             error => Self::Close(CloseCode::INTERNAL_ERROR, error.reason()),
         }
     }

@@ -142,7 +142,7 @@ pub use cause::{Cause, End, Timeout};
 pub use close::{CloseCode, MAX_REASON};
 pub use config::{Config, ConfigRef, Control, Delivery, Limits, Timeouts};
 pub use connection::{Connection, State, Step};
-pub use error::{BufferTooSmall, SendError, Violation};
+pub use error::{BufferTooSmall, ExtensionFailed, ReceiveError, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};
 pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;

@@ -93,6 +93,7 @@ impl Outbox<'_> {
     /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer; [`stream`](Self::stream) and
     ///   [`begin`](Self::begin) send payloads of any size.
     /// - [`SendError::FrameOpen`], [`SendError::MessageOpen`]: a frame or a message is not finished.
+    /// - [`SendError::Extension`]: the extension failed, and the connection ends.
     /// - [`SendError::Closed`].
     #[inline]
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
@@ -100,7 +101,7 @@ impl Outbox<'_> {
         #[cfg(feature = "extension")]
         if let Some(encoder) = &mut self.encoder {
             if let Some(sent) = encoder.send(frames, &mut self.wire, kind, payload) {
-                return sent;
+                return self.encoded(sent);
             }
         }
         frames.send(&mut self.wire, kind, payload)
@@ -139,15 +140,15 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// [`SendError::Blocked`] where `payload` did not find room; it has been advanced past what did, so call again with
-    /// what is left. Others as [`fragment`](Self::fragment), but never [`SendError::TooLarge`] unless an extension wants
-    /// more room than there ever is.
+    /// what is left. Others as [`send`](Self::send), but never [`SendError::TooLarge`]; [`SendError::MessageOpen`] where a
+    /// message of another kind is open.
     pub fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
         let frames = self.link.open()?;
         let largest = self.config.largest_fragment;
         #[cfg(feature = "extension")]
         if let Some(encoder) = &mut self.encoder {
             if let Some(sent) = encoder.stream(frames, &mut self.wire, kind, payload, fin, largest) {
-                return sent;
+                return self.encoded(sent);
             }
         }
         frames.stream(&mut self.wire, kind, payload, fin, largest)
@@ -216,6 +217,15 @@ impl Outbox<'_> {
     /// As [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
     pub fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
         self.link.close(&mut self.wire, code, reason)
+    }
+
+    /// Ends the connection where the extension has failed.
+    #[cfg(feature = "extension")]
+    fn encoded(&mut self, sent: Result<(), SendError>) -> Result<(), SendError> {
+        if let Err(SendError::Extension(_)) = sent {
+            self.link.fail_extension();
+        }
+        sent
     }
 
     /// Bytes of payload that the frame which was begun still lacks; 0 where none is open.

@@ -6,8 +6,9 @@ mod common;
 use common::*;
 use sansocket::frame::{OpCode, Rsv};
 use sansocket::{
-    Config, Control, Delivery, End, Extension, Kind, MIN_BUFFER, Progress, SendError, Sender, Server, State,
-    TransmitBuffer, Violation,
+    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, ExtensionFailed,
+    Halt, Handler, Kind, MIN_BUFFER, Outbox, Payload, Progress, ReceiveBuffer, ReceiveError, SendError,
+    Sender, Server, State, TransmitBuffer, Violation,
 };
 
 const RSV1: u8 = 0x40;
@@ -40,10 +41,10 @@ impl Extension for Repeat {
         Rsv::RSV1
     }
 
-    fn receive(&mut self, opcode: OpCode, rsv: Rsv) -> Result<bool, Violation> {
+    fn receive(&mut self, opcode: OpCode, rsv: Rsv) -> Result<bool, ReceiveError> {
         assert!(!opcode.is_control(), "an extension never sees a control frame");
         match (opcode, rsv == Rsv::RSV1) {
-            (OpCode::Continuation, true) => Err(Violation::ReservedBits(4)),
+            (OpCode::Continuation, true) => Err(Violation::ReservedBits(4).into()),
             (OpCode::Continuation, false) => Ok(self.coded),
             (_, coded) => {
                 self.coded = coded;
@@ -52,7 +53,7 @@ impl Extension for Repeat {
         }
     }
 
-    fn decode(&mut self, input: &[u8], output: &mut [u8], _: bool) -> Result<Progress, Violation> {
+    fn decode(&mut self, input: &[u8], output: &mut [u8], _: bool) -> Result<Progress, ReceiveError> {
         let (mut input, mut produced, mut consumed) = (input.iter(), 0, 0);
         loop {
             let n = self.left.min(output.len() - produced);
@@ -64,7 +65,7 @@ impl Extension for Repeat {
             }
             match input.next() {
                 None => return Ok(Progress { consumed, produced, more: false }),
-                Some(&BROKEN) => return Err(Violation::Extension),
+                Some(&BROKEN) => return Err(Violation::Extension.into()),
                 Some(byte) => (self.byte, self.left) = (*byte, self.times),
             }
             consumed += 1;
@@ -79,13 +80,13 @@ impl Extension for Repeat {
         Rsv::RSV1
     }
 
-    fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Progress {
+    fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed> {
         let mut produced = 0;
         for (consumed, byte) in input.iter().enumerate() {
             let ends = self.seen + 1 == self.times || last && consumed + 1 == input.len();
             if ends {
                 let Some(slot) = output.get_mut(produced) else {
-                    return Progress { consumed, produced, more: true };
+                    return Ok(Progress { consumed, produced, more: true });
                 };
                 *slot = *byte;
                 produced += 1;
@@ -94,7 +95,7 @@ impl Extension for Repeat {
                 self.seen += 1;
             }
         }
-        Progress { consumed: input.len(), produced, more: false }
+        Ok(Progress { consumed: input.len(), produced, more: false })
     }
 }
 
@@ -271,8 +272,6 @@ fn reserved_bits_stand_where_the_extension_has_them() {
     }
     let (violation, code, _) = fails(&config, 2, 10, &Server::incoming(RSV1 | TEXT, &[b'a', BROKEN]));
     assert_eq!((violation, code), (Violation::Extension, Some(1007)));
-    // No memory to decode into.
-    assert_eq!(fails(&config, 2, 0, &Server::incoming(RSV1 | TEXT, b"a")).0, Violation::Extension);
 }
 
 /// What does not pass through the extension lies in the receive buffer, and can be read past it; what does
@@ -418,47 +417,299 @@ fn a_message_in_the_extension_is_open() {
     assert_eq!(tx.pending(), frame(TEXT, None, b"plain"));
 }
 
-/// Takes nothing and gives nothing.
-struct Stuck;
+// ---- extensions that fail ----
 
-impl Extension for Stuck {
+/// What an extension returns that is not what it should be.
+#[derive(Clone, Copy, Debug)]
+struct Wrong {
+    receive: Result<bool, ReceiveError>,
+    decode: Result<Progress, ReceiveError>,
+    bound: Option<usize>,
+    rsv: Rsv,
+    encode: Result<Progress, ExtensionFailed>,
+    /// It encodes so many times before it returns that.
+    good: usize,
+}
+
+/// One that claims to have taken and given one byte.
+const RIGHT: Wrong = Wrong {
+    receive: Ok(true),
+    decode: Ok(progress(1, 1, false)),
+    bound: Some(1),
+    rsv: Rsv::RSV1,
+    encode: Ok(progress(1, 1, false)),
+    good: 0,
+};
+
+const fn progress(consumed: usize, produced: usize, more: bool) -> Progress {
+    Progress { consumed, produced, more }
+}
+
+impl Extension for Wrong {
     fn rsv(&self) -> Rsv {
         Rsv::RSV1
     }
 
-    fn receive(&mut self, _: OpCode, _: Rsv) -> Result<bool, Violation> {
-        Ok(true)
+    fn receive(&mut self, _: OpCode, _: Rsv) -> Result<bool, ReceiveError> {
+        self.receive
     }
 
-    fn decode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Result<Progress, Violation> {
-        Ok(Progress::default())
+    fn decode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Result<Progress, ReceiveError> {
+        self.decode
     }
 
     fn bound(&self, _: usize) -> Option<usize> {
-        Some(0)
+        self.bound
     }
 
     fn send(&mut self) -> Rsv {
-        Rsv::RSV1
+        self.rsv
     }
 
-    fn encode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Progress {
-        Progress { more: true, ..Progress::default() }
+    fn encode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Result<Progress, ExtensionFailed> {
+        let good = self.good > 0;
+        self.good = self.good.saturating_sub(1);
+        if good { RIGHT.encode } else { self.encode }
     }
 }
 
-/// An extension that is wrong does not make any call run for ever.
-#[test]
-fn an_extension_that_is_stuck() {
-    let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
-    let mut server = Endpoint::<Server, Stuck>::with_extension(Stuck, &config, &mut memory);
-    server.frame(TEXT, b"x");
-    assert_eq!(server.finish().1.end, End::Violation(Violation::Extension));
+/// Work on `input` bytes with room for `output` bytes that cannot have got so far.
+fn impossible(input: usize, output: usize) -> Vec<Progress> {
+    let mut all = vec![
+        // It asks for room without having used any.
+        progress(0, 0, true),
+        progress(input, 0, true),
+        // More than there is.
+        progress(input + 1, 1, false),
+        progress(usize::MAX, 1, true),
+        progress(input, output + 1, false),
+        progress(0, usize::MAX, true),
+        progress(usize::MAX, usize::MAX, true),
+    ];
+    if input > 0 {
+        // Not all of the input, for no reason.
+        all.extend([progress(0, 0, false), progress(input - 1, 1, false), progress(0, output, false)]);
+    }
+    all
+}
 
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
-    let mut server = Endpoint::<Server, Stuck>::with_extension(Stuck, &config, &mut memory);
-    assert!(server.out().stream(Kind::Text, &mut &b"x"[..], true).is_err());
+/// The connection ends as one has to whose extension has failed, and with nothing but these frames on the wire.
+fn is_blamed<R: TestRole>(endpoint: &mut Endpoint<'_, R, Wrong>, before: &[u8]) {
+    assert_eq!(endpoint.out().send(Kind::Text, b"more"), Err(SendError::Closed));
+    let (sent, cause) = endpoint.finish();
+    let firsts: Vec<u8> = sent.iter().map(|sent| sent.first).collect();
+    assert_eq!(firsts, [before, &[CLOSE]].concat());
+    assert_eq!(sent.last().and_then(Sent::code), Some(1011));
+    let sent = Some(CloseCode::INTERNAL_ERROR);
+    assert_eq!(cause, Cause { end: End::Extension, received: None, sent });
+}
+
+#[test]
+fn an_extension_that_fails_to_decode_ends_the_connection_with_1011() {
+    fn run<R: TestRole>() {
+        const OUTPUT: usize = 10;
+        let config = Config::new();
+        let failed = ReceiveError::from(ExtensionFailed);
+        for len in [0, 1, 5] {
+            let mut wrongs: Vec<Wrong> = impossible(len, OUTPUT)
+                .into_iter()
+                .map(|progress| Wrong { decode: Ok(progress), ..RIGHT })
+                .collect();
+            wrongs.push(Wrong { decode: Err(failed), ..RIGHT });
+            wrongs.push(Wrong { receive: Err(failed), ..RIGHT });
+            for wrong in wrongs {
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(OUTPUT);
+                let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
+                // What lies behind the frame is not swallowed, and not answered any more.
+                let wire = [R::incoming(RSV1 | BINARY, &vec![7; len]), R::incoming(PING, b"x")].concat();
+                endpoint.feed(&wire);
+                assert_eq!(messages(&endpoint.events), [], "{wrong:?}");
+                is_blamed(&mut endpoint, &[]);
+            }
+        }
+        // No memory to decode into.
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let wrong = Wrong { decode: Ok(progress(0, 0, true)), ..RIGHT };
+        let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
+        endpoint.feed(&R::incoming(RSV1 | BINARY, b"a"));
+        is_blamed(&mut endpoint, &[]);
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+#[test]
+fn an_extension_blames_the_peer_for_what_the_peer_did() {
+    let config = Config::new();
+    for violation in [Violation::Extension, Violation::ReservedBits(1)] {
+        for wrong in [
+            Wrong { decode: Err(violation.into()), ..RIGHT },
+            Wrong { receive: Err(violation.into()), ..RIGHT },
+        ] {
+            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
+            let mut server = Endpoint::<Server, Wrong>::with_extension(wrong, &config, &mut memory);
+            server.feed(&Server::incoming(RSV1 | BINARY, b"a"));
+            let (sent, cause) = server.finish();
+            assert_eq!(cause.end, End::Violation(violation));
+            assert_eq!(sent[0].code(), Some(violation.close_code().get()));
+        }
+    }
+}
+
+/// Everything that an extension can return wrongly for `payload`, sent in one frame or in several.
+fn wrong_encoders(payload: usize, room: usize) -> Vec<Wrong> {
+    let mut all: Vec<Wrong> = impossible(payload, room)
+        .into_iter()
+        .map(|progress| Wrong { encode: Ok(progress), bound: Some(room), ..RIGHT })
+        .collect();
+    let right = Ok(progress(payload, 1, false));
+    all.push(Wrong { encode: Err(ExtensionFailed), bound: Some(room), ..RIGHT });
+    // A reserved bit that it has not claimed.
+    all.push(Wrong { encode: right, rsv: Rsv::RSV2, bound: Some(room), ..RIGHT });
+    all.push(Wrong { encode: right, rsv: Rsv::RSV1.union(Rsv::RSV3), bound: Some(room), ..RIGHT });
+    all
+}
+
+#[test]
+fn an_extension_that_fails_to_encode_sends_nothing_and_ends_the_connection_with_1011() {
+    fn run<R: TestRole>() {
+        let config = Config::new();
+        for len in [0, 1, 5] {
+            let payload = &b"hello"[..len];
+            let mut truncated = wrong_encoders(len, 5);
+            // It breaks its own bound: what it has made is a part of the message.
+            truncated.push(Wrong { encode: Ok(progress(len, 5, true)), bound: Some(5), ..RIGHT });
+            for wrong in truncated {
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
+                endpoint.out().ping(b"before").unwrap();
+                let sent = endpoint.out().send(Kind::Text, payload);
+                assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
+                is_blamed(&mut endpoint, &[PING]);
+            }
+            let room = MIN_BUFFER - if R::SERVER { 4 } else { 8 };
+            for wrong in wrong_encoders(len, room) {
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
+                let sent = endpoint.out().stream(Kind::Text, &mut &payload[..], true);
+                assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
+                is_blamed(&mut endpoint, &[]);
+            }
+        }
+        // In the middle of a message, whose first frame is on its way.
+        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let wrong = Wrong { encode: Ok(progress(0, 0, false)), good: 1, ..RIGHT };
+        let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
+        endpoint.out().stream(Kind::Text, &mut &b"x"[..], false).unwrap();
+        let first = endpoint.sent();
+        assert_eq!(first.len(), 1);
+        endpoint.tx.consume(usize::MAX);
+        let sent = endpoint.out().stream(Kind::Text, &mut &b"x"[..], true);
+        assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)));
+        is_blamed(&mut endpoint, &[]);
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+/// A sender by itself sends nothing of a message whose extension has failed.
+#[test]
+fn a_sender_tells_that_its_extension_failed() {
+    for wrong in wrong_encoders(5, 5) {
+        let mut memory = [0; MIN_BUFFER];
+        let mut tx = TransmitBuffer::new(&mut memory).unwrap();
+        let mut sender = Sender::new(Server);
+        let mut wrong = wrong;
+        let sent = sender.send_with(&mut wrong, &mut tx, Kind::Text, b"hello");
+        assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
+        let sent = sender.stream_with(&mut wrong, &mut tx, Kind::Text, &mut &b"hello"[..], true, 5);
+        assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
+        assert!(tx.is_empty());
+        sender.close(&mut tx, Some(CloseCode::INTERNAL_ERROR), "").unwrap();
+    }
+}
+
+// ---- relaying ----
+
+struct Echo;
+
+impl Handler for Echo {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
+    }
+}
+
+/// What the extension makes of a message is relayed as a message, whatever lengths its frames had on the wire.
+#[test]
+fn an_echo_over_an_extension_is_the_message() {
+    let config = Config::new();
+    let wire = [
+        Server::incoming(RSV1 | BINARY, &[b'a'; 20]),
+        Server::incoming(RSV1 | BINARY_PART, b"bc"),
+        Server::incoming(PART, b""),
+        Server::incoming(LAST, b"d"),
+        Server::incoming(RSV1 | TEXT, "é".as_bytes()),
+        Server::incoming(RSV1 | BINARY, b""),
+        Server::incoming(BINARY, &[b'p'; 300]),
+    ]
+    .concat();
+    for times in [1, 2, 30] {
+        for (output, tx, taken) in [(8, 400, usize::MAX), (300, 140, 7), (1, 140, 140), (1000, 140, 1)] {
+            for repeated in [true, false] {
+                let (mut memory, mut decoded) = ([0; 200], vec![0; output]);
+                let mut rx = ReceiveBuffer::new(&mut memory).unwrap().with_output(&mut decoded);
+                let mut memory = vec![0; tx];
+                let mut tx = TransmitBuffer::new(&mut memory).unwrap();
+                let mut extension = Repeat::new(times);
+                extension.sends = repeated;
+                let connection = Connection::with_extension(Server, extension, &config, Instant::START);
+                let mut driver = Driver::new(connection, None);
+                let (mut rest, mut sent) = (&wire[..], Vec::new());
+                for _ in 0..100_000 {
+                    rest = &rest[rx.feed(rest)..];
+                    let _ = driver.poll(Instant::START, &mut Echo, &mut rx, &mut tx);
+                    let n = taken.min(tx.pending().len());
+                    sent.extend_from_slice(&tx.pending()[..n]);
+                    tx.consume(n);
+                    if n == 0 && rest.is_empty() {
+                        break;
+                    }
+                }
+                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(64);
+                let mut client =
+                    Endpoint::<TestClient, Repeat>::with_extension(Repeat::new(times), &config, &mut memory);
+                client.feed(&sent);
+                if times == 1 {
+                    let text = (Kind::Text, "é".as_bytes().to_vec());
+                    assert_eq!(messages(&client.events)[2], text);
+                }
+                let mut got = messages(&client.events);
+                // A text of which each byte comes twice is none.
+                let want = [b"a".repeat(20), b"bcd".to_vec(), "é".into(), vec![]].map(|m| repeat(times, &m));
+                let valid = if times == 1 { 4 } else { 2 };
+                assert_eq!(got.drain(..valid).map(|(_, bytes)| bytes).collect::<Vec<_>>(), want[..valid]);
+                if times == 1 {
+                    assert_eq!(got, [(Kind::Binary, vec![b'p'; 300])]);
+                }
+            }
+        }
+    }
+}
+
+/// A decoded chunk counts as a frame of its own: what is computed from it is right.
+#[test]
+fn a_decoded_chunk_says_nothing_of_the_wire() {
+    let mut config = Config::new();
+    config.delivery = Delivery::Chunks;
+    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(8);
+    let mut server = Received::with_extension(Repeat::new(2), &config, &mut memory);
+    server.feed(&Server::incoming(RSV1 | BINARY, b"abcdefghij"));
+    for (i, event) in server.events.iter().enumerate() {
+        let Got::Data(data) = event else { panic!("{event:?}") };
+        assert_eq!((data.offset, data.left), (0, 0));
+        assert_eq!((data.start, data.end, data.fin), (i == 0, i == 2, i == 2));
+    }
+    assert_eq!(server.events.len(), 3);
 }
 
 /// A whole connection: replies and the closing handshake are as without.

@@ -105,6 +105,12 @@ impl Link {
         self.end(End::Violation(violation));
     }
 
+    /// The extension failed, which is none of the peer's faults.
+    pub(crate) fn fail_extension(&mut self) {
+        self.owe(CloseCode::INTERNAL_ERROR);
+        self.end(End::Extension);
+    }
+
     /// A Close is to be sent, unless one was, or an open frame stands in its way for good.
     pub(super) fn owe(&mut self, code: CloseCode) {
         if !self.frames.is_closed() {

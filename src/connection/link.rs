@@ -215,7 +215,7 @@ impl Link {
             (Phase::Ending { end, .. } | Phase::Closed(end), ours, holds) => match end {
                 End::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
                 End::Abandoned => ours == Ours::None && self.frames.left() > 0,
-                End::Violation(_) | End::Timeout(_) | End::Vanished => true,
+                End::Violation(_) | End::Timeout(_) | End::Extension | End::Vanished => true,
             },
             _ => false,
         };

@@ -13,7 +13,7 @@ use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::close::CloseCode;
 use crate::config::{Config, ConfigRef};
-use crate::error::Violation;
+use crate::error::{ExtensionFailed, ReceiveError};
 use crate::event::{Data, Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::receive::Receiver;
@@ -170,6 +170,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.slow(now, view, tx)
     }
 
+    #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
         self.receiver.config()
     }
@@ -324,7 +325,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                         Err(timeout) => link.give_up(timeout, CloseCode::POLICY_VIOLATION),
                     }
                 }
-                Err(violation) => link.fail(violation),
+                Err(ReceiveError::Violation(violation)) => link.fail(violation),
+                Err(ReceiveError::Extension(ExtensionFailed)) => link.fail_extension(),
             }
         }
     }
@@ -340,13 +342,13 @@ impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
     }
 }
 
-/// The next event, or what is wrong with it.
+/// The next event, or why there is none any more.
 #[inline]
 fn take<'r, R: Role, X: Extension, C: ConfigRef>(
     receiver: &mut Receiver<R, C>,
     extension: &mut X,
     view: &mut Opened<'r>,
-) -> Result<Option<Event<Payload<'r>>>, Violation> {
+) -> Result<Option<Event<Payload<'r>>>, ReceiveError> {
     let memory = view.output.len();
     let received = receiver.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
     view.close(X::ACTIVE && view.output.len() != memory);

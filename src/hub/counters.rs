@@ -96,6 +96,8 @@ pub struct Closed {
     pub unanswered: u64,
     /// The peer did not read.
     pub unread: u64,
+    /// The extension failed.
+    pub extension: u64,
     /// The handler left a frame unfinished.
     pub abandoned: u64,
     /// The transport ended without a Close.
@@ -150,6 +152,7 @@ impl Closed {
             End::Timeout(Timeout::Message) => &mut self.slow,
             End::Timeout(Timeout::Close) => &mut self.unanswered,
             End::Timeout(Timeout::Write) => &mut self.unread,
+            End::Extension => &mut self.extension,
             End::Abandoned => &mut self.abandoned,
             End::Vanished => &mut self.vanished,
         }

@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 
 use crate::close::CloseCode;
 use crate::config::{Config, ConfigRef, Delivery};
-use crate::error::Violation;
+use crate::error::{ExtensionFailed, ReceiveError, Violation};
 use crate::event::{Data, Event, Payload};
 use crate::extension::{Extension, NoExtension, Progress};
 use crate::frame::{Header, Kind, OpCode, Rules};
@@ -57,8 +57,8 @@ enum State {
     Payload,
     /// The peer's Close has been received.
     Closed,
-    /// The peer broke a rule.
-    Failed(Violation),
+    /// The peer broke a rule, or the extension failed.
+    Failed(ReceiveError),
 }
 
 impl<R: Role, C: ConfigRef> Receiver<R, C> {
@@ -101,13 +101,17 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<Payload<'i>>>, Violation> {
-        self.receive_with(&mut NoExtension, capacity, input, &mut &mut [][..])
+        self.receive_with(&mut NoExtension, capacity, input, &mut &mut [][..]).map_err(|error| match error {
+            ReceiveError::Violation(violation) => violation,
+            ReceiveError::Extension(ExtensionFailed) => Violation::Extension,
+        })
     }
 
-    /// The same with an extension, which decodes into `output`; that is taken where an event lies in it.
+    /// Takes the next event off the front of `input`, as [`receive`](Self::receive) does, through an extension. It decodes
+    /// into `output`; that is taken where an event lies in it.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive).
+    /// The rule that the peer broke, or the extension's failure, for ever after.
     #[inline]
     pub fn receive_with<'i, X: Extension>(
         &mut self,
@@ -115,7 +119,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
         if !X::ACTIVE {
             if let Some(data) = self.quick(input) {
                 return Ok(Some(Event::Data(data)));
@@ -145,7 +149,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         self.check(input)
             .and_then(|()| self.chunk(self.ready, &mut input))
             .map(Some)
-            .map_err(|v| self.fail(v))
+            .inspect_err(|violation| self.fail((*violation).into()))
     }
 
     /// Whether a message has begun and not ended.
@@ -172,9 +176,8 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         &self.config
     }
 
-    fn fail(&mut self, violation: Violation) -> Violation {
-        self.state = State::Failed(violation);
-        violation
+    fn fail(&mut self, error: ReceiveError) {
+        self.state = State::Failed(error);
     }
 
     #[inline(never)]
@@ -184,8 +187,8 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
-        self.step(extension, capacity, input, output).map_err(|violation| self.fail(violation))
+    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
+        self.step(extension, capacity, input, output).inspect_err(|error| self.fail(*error))
     }
 
     fn step<'i, X: Extension>(
@@ -194,7 +197,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
         loop {
             match self.state {
                 State::Header => {
@@ -213,10 +216,10 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
                     *input = &mut [];
                     return Ok(None);
                 }
-                State::Failed(violation) => return Err(violation),
+                State::Failed(error) => return Err(error),
             }
             if self.opcode.is_control() {
-                return self.control(input);
+                return Ok(self.control(input)?);
             }
             if X::ACTIVE && self.coded {
                 if let Some(data) = self.decoded(extension, input, output)? {
@@ -241,7 +244,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     }
 
     /// A frame begins: the limits, before anything is received.
-    fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), Violation> {
+    fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), ReceiveError> {
         self.state = State::Payload;
         self.opcode = header.opcode;
         self.fin = header.fin;
@@ -264,15 +267,18 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }
         let limits = &self.config.limits;
         if header.len > limits.frame {
-            return Err(Violation::FrameTooBig);
+            return Err(Violation::FrameTooBig.into());
         }
         self.fragments = self.fragments.saturating_add(1);
         if self.fragments > limits.fragments {
-            return Err(Violation::TooManyFragments);
+            return Err(Violation::TooManyFragments.into());
         }
         self.coded = X::ACTIVE && extension.receive(header.opcode, header.rsv)?;
         self.more = false;
-        if self.coded { Ok(()) } else { self.grow(header.len) }
+        if !self.coded {
+            self.grow(header.len)?;
+        }
+        Ok(())
     }
 
     /// The message grows by `len` bytes.
@@ -356,7 +362,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         extension: &mut X,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Data<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Data<Payload<'i>>>, ReceiveError> {
         let arrived = self.arrived(input.len());
         if let Some(fresh) = input.get_mut(self.ready..arrived) {
             self.unmask(fresh);
@@ -364,11 +370,12 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         self.ready = arrived;
         let last = self.fin && self.ready as u64 == self.left;
         let source = input.get(..self.ready).unwrap_or_default();
-        let Progress { consumed, produced, more } = extension.decode(source, output, last)?;
-        // Neither side moves: the memory to decode into is missing.
-        if more && produced == 0 || !more && consumed < self.ready {
-            return Err(Violation::Extension);
+        let done = extension.decode(source, output, last)?;
+        // Also where the memory to decode into is missing.
+        if !done.is_possible(self.ready, output.len()) {
+            return Err(ExtensionFailed.into());
         }
+        let Progress { consumed, produced, more } = done;
         take(input, consumed);
         self.more = more;
         self.grow(produced as u64)?;
@@ -385,10 +392,11 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         if self.kind == Some(Kind::Text) {
             self.utf8.feed(payload).map_err(|_| Violation::InvalidUtf8)?;
             if end && self.utf8.incomplete() > 0 {
-                return Err(Violation::InvalidUtf8);
+                return Err(Violation::InvalidUtf8.into());
             }
         }
-        Ok(Some(self.deliver(Payload::from(payload), consumed)))
+        let data = self.deliver(Payload::from(payload), consumed);
+        Ok(Some(Data { fin: data.end, offset: 0, left: 0, ..data }))
     }
 
     /// Accounts for `wire` bytes of the frame that are delivered as `payload`.

@@ -54,7 +54,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             Kind::Text => match utf8::whole(payload) {
                 Ok(text) => Payload::from(text),
                 Err(_) => {
-                    self.fail(Violation::InvalidUtf8);
+                    self.fail(Violation::InvalidUtf8.into());
                     return None;
                 }
             },

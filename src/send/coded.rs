@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::frames::{Form, FrameWriter, Wire, first};
-use crate::error::SendError;
+use crate::error::{ExtensionFailed, SendError};
 use crate::extension::{Extension, Progress};
 use crate::frame::{Kind, OpCode, Rsv, header_len};
 
@@ -48,10 +48,10 @@ impl<X: Extension> Encode for X {
         Some(match header_len(bound as u64, wire.is_masked()).saturating_add(bound) {
             size if size > wire.capacity() => Err(SendError::TooLarge),
             size if size > wire.room() => Err(SendError::Blocked),
-            _ => {
-                encode(self, frames, wire, kind, payload, true, bound);
-                Ok(())
-            }
+            _ => match encode(self, frames, wire, kind, payload, Part::Whole, bound) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            },
         })
     }
 
@@ -76,46 +76,67 @@ impl<X: Extension> Encode for X {
                 break Err(SendError::Blocked);
             }
             let fits = frames.fits(wire, largest);
-            let Progress { consumed, produced, more } = encode(self, frames, wire, kind, payload, fin, fits);
-            *payload = payload.get(consumed..).unwrap_or_default();
-            // The extension wants more room than there ever is.
-            if more && consumed == 0 && produced == 0 {
-                break Err(SendError::TooLarge);
-            }
-            if payload.is_empty() && !more {
-                break Ok(());
+            let part = if fin { Part::Last } else { Part::Inner };
+            match encode(self, frames, wire, kind, payload, part, fits) {
+                Ok(Progress { consumed, more, .. }) => {
+                    *payload = payload.get(consumed..).unwrap_or_default();
+                    if !more {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
             }
         })
     }
 }
 
+/// What a piece of payload is of its message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of it, to be sent in one frame.
+    Whole,
+    Inner,
+    Last,
+}
+
 /// Sends one frame of what the extension makes of `payload`, at most `most` bytes and a header. It sends no frame where
-/// the extension makes nothing of the payload yet, unless it is the first: the message has begun.
+/// the extension makes nothing of the payload yet, unless it is the first: the message has begun. Where the extension
+/// fails, nothing is sent.
 fn encode<X: Extension>(
     extension: &mut X,
     frames: &mut FrameWriter,
     wire: &mut Wire<'_>,
     kind: Kind,
     payload: &[u8],
-    fin: bool,
+    part: Part,
     most: usize,
-) -> Progress {
+) -> Result<Progress, SendError> {
     // The frame may turn out shorter than the room, and its header with it.
     let longest = header_len(most as u64, wire.is_masked());
     let size = longest.saturating_add(most);
     let Wire { memory, place, masker } = wire;
-    let Some(slot) = place.reserve(memory, size) else { return Progress::default() };
-    let Some((_, body)) = slot.split_at_mut_checked(longest) else { return Progress::default() };
-    let done = extension.encode(payload, body, fin);
-    let fin = fin && !done.more && done.consumed >= payload.len();
-    if done.produced == 0 && !fin && (frames.kind.is_some() || done.consumed == 0) {
-        place.shrink(size);
-        return done;
-    }
-    let (opcode, rsv) = if frames.kind.is_none() {
-        (kind.into(), extension.send())
-    } else {
-        (OpCode::Continuation, Rsv::NONE)
+    let slot = place.reserve(memory, size).ok_or(SendError::Blocked)?;
+    let (_, body) = slot.split_at_mut_checked(longest).ok_or(SendError::Blocked)?;
+    let last = part != Part::Inner;
+    let (mut opcode, mut rsv) = (OpCode::Continuation, Rsv::NONE);
+    let encoded = extension.encode(payload, body, last).and_then(|done| {
+        if frames.kind.is_none() {
+            (opcode, rsv) = (kind.into(), extension.send());
+        }
+        let truncated = part == Part::Whole && done.more;
+        let possible =
+            done.is_possible(payload.len(), body.len()) && !truncated && extension.rsv().contains(rsv);
+        if possible { Ok(done) } else { Err(ExtensionFailed) }
+    });
+    let fin = last && encoded.is_ok_and(|done| !done.more);
+    let nothing_yet =
+        |done: Progress| done.produced == 0 && !fin && (frames.kind.is_some() || done.consumed == 0);
+    let done = match encoded {
+        Ok(done) if !nothing_yet(done) => done,
+        other => {
+            place.shrink(size);
+            return Ok(other?);
+        }
     };
     let len = done.produced as u64;
     let start = header_len(len, masker.is_some());
@@ -129,5 +150,5 @@ fn encode<X: Extension>(
     place.shrink(size.saturating_sub(start.saturating_add(done.produced)));
     frames.kind = (!fin).then_some(kind);
     frames.coded = !fin;
-    done
+    Ok(done)
 }

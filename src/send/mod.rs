@@ -51,7 +51,7 @@ impl<R: Role> Sender<R> {
     /// [most](Extension::bound) that the extension makes of the payload.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send); [`SendError::Extension`], after which a Close with 1011 is all that can be sent.
     #[inline]
     pub fn send_with<X: Extension>(
         &mut self,
@@ -130,7 +130,7 @@ impl<R: Role> Sender<R> {
     /// Sends a message, or the next part of one, in frames through an extension: see [`stream`](Self::stream).
     ///
     /// # Errors
-    /// As [`stream`](Self::stream); [`SendError::TooLarge`] where the extension wants more room than there ever is.
+    /// As [`stream`](Self::stream); [`SendError::Extension`], after which a Close with 1011 is all that can be sent.
     pub fn stream_with<X: Extension>(
         &mut self,
         extension: &mut X,

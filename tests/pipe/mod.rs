@@ -488,6 +488,7 @@ pub fn check(counters: &Counters) {
         closed.unanswered,
         closed.unread,
         closed.abandoned,
+        closed.extension,
         closed.vanished,
     ];
     let refused = [
