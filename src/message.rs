@@ -155,6 +155,15 @@ impl Storage for alloc::vec::Vec<u8> {
 #[cfg(feature = "bytes")]
 impl Storage for bytes::BytesMut {
     fn push(&mut self, piece: &[u8]) -> Result<(), Full> {
+        // Where `reserve` would have to allocate it does not return if there is no memory: that is asked of a `Vec`.
+        if !self.try_reclaim(piece.len()) {
+            let len = self.len().saturating_add(piece.len());
+            let mut grown = alloc::vec::Vec::new();
+            grown.try_reserve_exact(len.max(self.capacity().saturating_mul(2))).map_err(|_| Full)?;
+            grown.extend_from_slice(self);
+            // Takes the memory of the `Vec` over.
+            *self = grown.into_iter().collect();
+        }
         self.extend_from_slice(piece);
         Ok(())
     }

@@ -17,8 +17,10 @@ pub trait Role: sealed::Sealed {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Server;
 
-/// The client, which cannot exist without a source of masking keys.
-#[derive(Clone, Copy, Debug)]
+/// The client: sends masked frames, receives unmasked ones. It cannot exist without a source of masking keys.
+///
+/// It cannot be cloned: two connections would mask with the same keys.
+#[derive(Debug)]
 pub struct Client<K: MaskingKey>(pub K);
 
 /// A source of masking keys.
@@ -28,7 +30,8 @@ pub struct Client<K: MaskingKey>(pub K);
 /// > the masking key for a subsequent frame. (RFC 6455 §5.3)
 ///
 /// Every `FnMut() -> [u8; 4]` is one: `|| rng.next_u32().to_ne_bytes()` over a cryptographic generator, or
-/// a chip's generator of true random numbers.
+/// a chip's generator of true random numbers. A source with a state of its own must not be cloned, nor be used on both
+/// sides of a fork: its copies give the same keys. Neither must a closure that owns one.
 pub trait MaskingKey {
     /// A fresh key, for one frame.
     fn masking_key(&mut self) -> [u8; 4];

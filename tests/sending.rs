@@ -504,3 +504,19 @@ fn a_reason_needs_a_code() {
     assert_eq!(sender.close(&mut tx, None, ""), Ok(()));
     assert_eq!(tx.pending(), [0x88, 0]);
 }
+
+/// Two connections with the same source would mask with the same keys.
+#[test]
+fn a_client_cannot_be_cloned() {
+    struct Of<T>(std::marker::PhantomData<T>);
+    trait Otherwise {
+        const CLONE: bool = false;
+    }
+    impl<T> Otherwise for Of<T> {}
+    impl<T: Clone> Of<T> {
+        const CLONE: bool = true;
+    }
+    const { assert!(Of::<Server>::CLONE) };
+    const { assert!(!Of::<TestClient>::CLONE) };
+    const { assert!(!Of::<sansocket::Client<fn() -> [u8; 4]>>::CLONE) };
+}

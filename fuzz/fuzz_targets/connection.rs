@@ -5,7 +5,7 @@ use core::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use sansocket::{
     Cause, Client, CloseCode, Config, Connection, Control, Delivery, End, Instant, Kind, MIN_BUFFER,
-    ReceiveBuffer, Role, SendError, Server, State, Step, TransmitBuffer,
+    NoExtension, ReceiveBuffer, Role, SendError, Server, State, Step, TransmitBuffer,
 };
 use sansocket_fuzz::{Frame, Log, Script};
 
