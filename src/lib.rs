@@ -12,6 +12,8 @@
 //! | one connection to read from and to send on | `blocking::connect` and `blocking::accept` on a host, else [`adapter::WebSocket`] |
 //! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
+//! The module `guide` has a guide for each of them, and for whole messages, back-pressure, proxies, limits and security.
+//!
 //! # Driving a connection
 //!
 //! [`Connection::poll`] does what is to be done and says what comes next. Nothing that it returns borrows the
@@ -120,6 +122,8 @@ mod error;
 mod event;
 mod extension;
 pub mod frame;
+#[cfg(all(doc, feature = "embassy-net", feature = "esp-idf", feature = "mio", feature = "rustls"))]
+pub mod guide;
 mod halt;
 mod handler;
 pub mod handshake;

@@ -1,0 +1,38 @@
+//! Guides: how to build a server, a client, firmware, and what to know before it goes into production.
+//!
+//! Each guide stands alone. Their code is compiled, and run where that is possible, by the project's tests.
+//!
+//! | guide | for whom |
+//! | --- | --- |
+//! | [`server`] | a server for many connections, on a PC, with the [`hub`](crate::hub) |
+//! | [`client`] | a client on a PC, over TCP or TLS |
+//! | [`embassy`] | firmware with embassy: a server and a client without a heap |
+//! | [`esp_idf`] | firmware with ESP-IDF, with or without Rust's standard library |
+//! | [`transport`] | a transport, a runtime or a network stack for which there is no adapter |
+//! | [`messages`] | a handler that needs whole messages |
+//! | [`back_pressure`] | what happens when a peer reads more slowly than you send |
+//! | [`proxy`] | a server behind nginx, HAProxy or another end of TLS |
+//! | [`limits`] | limits and security: what a peer can make you spend, and who may connect |
+//!
+//! This module exists in the documentation only. No build contains it.
+
+#![forbid(unsafe_code)]
+
+#[doc = include_str!("back_pressure.md")]
+pub mod back_pressure {}
+#[doc = include_str!("client.md")]
+pub mod client {}
+#[doc = include_str!("embassy.md")]
+pub mod embassy {}
+#[doc = include_str!("esp_idf.md")]
+pub mod esp_idf {}
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+#[doc = include_str!("messages.md")]
+pub mod messages {}
+#[doc = include_str!("proxy.md")]
+pub mod proxy {}
+#[doc = include_str!("server.md")]
+pub mod server {}
+#[doc = include_str!("transport.md")]
+pub mod transport {}
