@@ -3,7 +3,6 @@
 #include "sansocket_port.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
@@ -15,7 +14,6 @@
 
 static sys_mutex_t mutex;
 static int waker = -1; /* a UDP socket that is its own peer: what is sent to it ends lwip_poll */
-static atomic_bool woken; /* for the wake-up whose datagram finds no memory, before the wait */
 
 /* EINPROGRESS: another thread is inside a call on this socket. */
 static int32_t failure(void) {
@@ -127,21 +125,17 @@ int32_t sansocket_port_wait(struct sansocket_interest *sockets, uint32_t count, 
     int64_t milliseconds = timeout / 1000 + (timeout % 1000 > 0); /* a deadline that ended the wait has passed */
     if (timeout < 0 || milliseconds > LONGEST_WAIT) milliseconds = LONGEST_WAIT;
     /* Without memory to wait with, all that is left is to look again a little later. */
-    if (lwip_poll(polled, count + 1, atomic_load(&woken) ? 0 : (int)milliseconds) < 0) sys_msleep(10);
+    if (lwip_poll(polled, count + 1, (int)milliseconds) < 0) sys_msleep(10);
     for (uint32_t i = 0; i < count; i++) {
         int events = polled[i].revents & ~(POLLIN | POLLOUT) ? POLLIN | POLLOUT : polled[i].revents;
         sockets[i].ready = (events & POLLIN ? SANSOCKET_READ : 0) | (events & POLLOUT ? SANSOCKET_WRITE : 0);
     }
     for (char byte; lwip_recv(waker, &byte, 1, 0) >= 0;) continue;
-    atomic_store(&woken, false);
     return 0;
 }
 
-/* Each call sends: who counts on a task that has set the flag and is preempted before it sends may wait for long. */
-void sansocket_port_wake(void) {
-    atomic_store(&woken, true);
-    lwip_send(waker, "", 1, 0);
-}
+/* Each call sends: the task of another call may be preempted before it does. */
+void sansocket_port_wake(void) { lwip_send(waker, "", 1, 0); }
 void sansocket_port_lock(void) { sys_mutex_lock(&mutex); }
 void sansocket_port_unlock(void) { sys_mutex_unlock(&mutex); }
 
