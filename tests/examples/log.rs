@@ -135,7 +135,7 @@ fn an_unread_log_does_not_stop_a_server_over_tls() {
     let pki = Pki::new();
     let files = pki.files("log");
     let (chain, key) = (files.path("cert.pem"), files.path("key.pem"));
-    let server =
+    let mut server =
         Program::start("wss_server", &["--listen", "127.0.0.1:0", "--tls-cert", &chain, "--tls-key", &key]);
     let mut client = pki.peer(server.address());
     pki::upgrade(&mut client);
@@ -144,17 +144,23 @@ fn an_unread_log_does_not_stop_a_server_over_tls() {
         client.write_all(&frame(0x89, payload.as_bytes())).unwrap();
         assert_eq!(next(&mut client).unwrap(), (0x8A, payload.into_bytes()));
     }
+    drop(client);
+    // The end does not wait for a reader either.
+    server.signal("TERM");
+    assert!(server.ended().success());
 }
 
 #[test]
 fn an_unread_log_does_not_stop_a_server_of_threads() {
-    let server = Program::start("echo_threads", &["--listen", "127.0.0.1:0"]);
+    let mut server = Program::start("echo_threads", &["--listen", "127.0.0.1:0"]);
     for _ in 0..MESSAGES {
         let mut client = connect(server.address());
         client.write_all(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let answer = std::io::read_to_string(&mut client).unwrap();
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
+    server.signal("TERM");
+    assert!(server.ended().success());
 }
 
 #[test]
