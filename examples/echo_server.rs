@@ -21,8 +21,8 @@ mod tls;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::{fmt, io, thread};
 
 use handler::{Echo, Escaped};
@@ -50,7 +50,9 @@ Usage: echo_server [OPTIONS]
   --threads N              threads, each with its share of the connections [1]
   --handshake-timeout S    seconds for the opening handshake [10]
   --idle-timeout S         seconds in which nothing is received, Pongs included [off]
+  --message-timeout S      seconds in which a message in progress gets on by less than 1 KiB [60]
   --ping-interval S        seconds of silence before a Ping [30]
+  --pong-timeout S         seconds in which something has to arrive after a Ping [20]
   --write-timeout S        seconds in which the client takes nothing of what is sent to it [30]
   --close-timeout S        seconds for the closing handshake [5]
   --allow-malformed-key    accept a Sec-WebSocket-Key that is not 16 bytes
@@ -91,13 +93,11 @@ fn main() {
 }
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    static CONFIG: OnceLock<Config> = OnceLock::new();
-
     let listeners = listen::bind(&options.listen)?;
-    let config = CONFIG.get_or_init(|| options.config);
-    let mut settings = Settings::new(config);
+    let head = options.config.limits.head;
+    let mut settings = Settings::new(options.config);
     settings.sessions = options.connections;
-    (settings.head, settings.rx, settings.tx) = (config.limits.head, options.buffer, options.buffer);
+    (settings.head, settings.rx, settings.tx) = (head, options.buffer, options.buffer);
     let app = App {
         log: if options.quiet { |_| {} } else { log },
         origins: options.origins.into(),
@@ -277,6 +277,8 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("handshake-timeout") => config.timeouts.handshake = cli::seconds(p, "--handshake-timeout")?,
             Long("idle-timeout") => config.timeouts.idle = cli::seconds(p, "--idle-timeout")?,
             Long("ping-interval") => config.timeouts.ping = cli::seconds(p, "--ping-interval")?,
+            Long("message-timeout") => config.timeouts.message = cli::seconds(p, "--message-timeout")?,
+            Long("pong-timeout") => config.timeouts.pong = cli::seconds(p, "--pong-timeout")?,
             Long("write-timeout") => config.timeouts.write = cli::seconds(p, "--write-timeout")?,
             Long("close-timeout") => config.timeouts.close = cli::seconds(p, "--close-timeout")?,
             Long("allow-malformed-key") => config.allow_malformed_key = true,
