@@ -73,8 +73,8 @@ fn main() -> ! {
     let known = count(|| unsafe { asm!("li {0}, 1000", "2: addi {0}, {0}, -1", "bnez {0}, 2b", out(reg) _) });
     assert_eq!(known, 2001, "not a count of instructions: QEMU wants -icount shift=0");
 
-    println!("size sansocket-connection {}", size_of::<Connection<Server, NoExtension, &Config>>());
-    println!("size sansocket-session {}", size_of::<Session<&Config>>());
+    println!("size sansocket-connection {}", size_of::<Connection<Server>>());
+    println!("size sansocket-session {}", size_of::<Session>());
     println!("size embedded-websocket {}", size_of::<WebSocketServer>());
     println!("size edge-ws {}", size_of::<FrameHeader>());
     for (text, kind) in [(Text::Binary, "binary"), (Text::Ascii, "ascii"), (Text::Mixed, "mixed")] {

@@ -38,7 +38,7 @@ impl Place {
     pub fn poll(
         &mut self,
         now: Instant,
-        session: &mut Session<&Config>,
+        session: &mut Session,
         buffers: &mut Buffers<'_>,
     ) -> Next<Outcome> {
         let Buffers { head, rx, tx } = buffers;
