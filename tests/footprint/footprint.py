@@ -40,14 +40,14 @@ SIZES = {"Connection<Server>": 256}
 WITHOUT_PANIC = [("frames", "s"), ("frames", "z"), ("client", "s"), ("client", "z"), ("key", "s")]
 
 PARTS = ["own", "program", "httparse", "sha1", "core"]
-# SHA-1 comes in five crates.
+# SHA-1 comes in several crates.
 CRATES = {
     "httparse": "httparse",
     "sha1": "sha1",
     "digest": "sha1",
     "block-buffer": "sha1",
     "crypto-common": "sha1",
-    "generic-array": "sha1",
+    "hybrid-array": "sha1",
     "typenum": "sha1",
     # Masking by words.
     "bytemuck": "own",

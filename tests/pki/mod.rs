@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
@@ -47,9 +47,10 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = params.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::from_params(&params, &authority_key);
         let mut params = CertificateParams::new([NAME.into(), "127.0.0.1".into()]).unwrap();
         change(&mut params);
-        let certificate = params.signed_by(&key, &authority, &authority_key).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
         let secret = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let server = ServerConfig::builder()
             .with_no_client_auth()
