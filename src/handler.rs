@@ -32,14 +32,13 @@ use crate::time::{Due, Instant, Timed};
 ///
 /// impl Handler for Counter {
 ///     fn opened(&mut self, _protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-///         Ok(out.send(Kind::Text, b"hello")?)
+///         Ok(out.send("hello")?)
 ///     }
 ///
 ///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
 ///         match event {
 ///             Event::Data(data) if data.end => {
-///                 let answer = [b'0' + (self.0 + 1) as u8];
-///                 out.send(Kind::Text, &answer)?;
+///                 out.send((self.0 + 1).to_string().as_str())?;
 ///                 self.0 += 1; // after the send: if that is blocked, the event is shown again
 ///                 Ok(())
 ///             }

@@ -13,6 +13,7 @@ use crate::event::{Data, Payload};
 use crate::extension::Extension;
 use crate::frame::Kind;
 use crate::halt::Halt;
+use crate::message::MessageRef;
 use crate::role::Role;
 #[cfg(feature = "extension")]
 use crate::send::Encode;
@@ -38,12 +39,12 @@ use crate::time::Instant;
 /// let mut tx = TransmitBuffer::new(&mut memory)?;
 ///
 /// let mut out = connection.outbox(now, &mut tx);
-/// out.send(Kind::Text, b"Hello")?; // a message in one frame
+/// out.send("Hello")?; // a message in one frame
 /// out.fragment(Kind::Binary, &[1, 2], false)?; // a message in two frames
 /// out.fragment(Kind::Binary, &[3], true)?;
-/// assert_eq!(out.send(Kind::Text, &[b'x'; 130]), Err(SendError::Blocked));
+/// assert_eq!(out.send(&[0; 130]), Err(SendError::Blocked));
 /// out.close(Some(CloseCode::NORMAL), "bye")?;
-/// assert_eq!(out.send(Kind::Text, b"late"), Err(SendError::Closed));
+/// assert_eq!(out.send("late"), Err(SendError::Closed));
 /// assert_eq!(tx.pending(), b"\x81\x05Hello\x02\x02\x01\x02\x80\x01\x03\x88\x05\x03\xe8bye");
 /// # Ok(())
 /// # }
@@ -86,7 +87,7 @@ impl Outbox<'_> {
         self.now
     }
 
-    /// Sends a message in one frame.
+    /// Sends a whole message in one frame: text where it is given a `&str`, binary where it is given bytes.
     ///
     /// # Errors
     /// - [`SendError::Blocked`]: there is no room now.
@@ -96,7 +97,14 @@ impl Outbox<'_> {
     /// - [`SendError::Extension`]: the extension failed, and the connection ends.
     /// - [`SendError::Closed`].
     #[inline]
-    pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+    pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), SendError> {
+        let message = message.into();
+        self.send_bytes(message.kind(), message.as_bytes())
+    }
+
+    /// [`send`](Self::send) of a payload that is known to be of this kind.
+    #[inline]
+    pub(crate) fn send_bytes(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         let frames = self.link.open()?;
         #[cfg(feature = "extension")]
         if let Some(encoder) = &mut self.encoder {
@@ -108,6 +116,9 @@ impl Outbox<'_> {
     }
 
     /// Sends a frame of a message: its first frame where no message is open, else its next. `fin` ends the message.
+    ///
+    /// Text is not checked, here, in [`write`](Self::write) and in [`stream`](Self::stream), as it may be cut anywhere: see
+    /// that all of the message is UTF-8, or the peer fails the connection (RFC 6455 §8.1). What came as text is.
     ///
     /// # Errors
     /// As [`send`](Self::send); [`SendError::MessageOpen`] where a message of another kind is open.

@@ -172,9 +172,9 @@ fn what_is_in_the_outbox_leaves_in_one_write() {
     let mut sending = client.sending();
     let mut out = sending.outbox();
     for n in 0..10 {
-        out.send(Kind::Binary, &[n]).unwrap();
+        out.send(&[n]).unwrap();
     }
-    assert_eq!(out.send(Kind::Binary, &[0; 2000]), Err(SendError::TooLarge));
+    assert_eq!(out.send(&[0; 2000]), Err(SendError::TooLarge));
     for n in 0..10 {
         assert_eq!(client.recv().unwrap(), Some(Message::from(vec![n])));
     }
@@ -274,7 +274,7 @@ impl Handler for Flood {
 
     fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         loop {
-            out.send(Kind::Binary, &[0; 500])?;
+            out.send(&[0; 500])?;
         }
     }
 
@@ -473,7 +473,7 @@ fn reading_with_no_patience_still_writes_and_reads() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);
-    client.sending().outbox().send(Kind::Text, b"in the buffer").unwrap();
+    client.sending().outbox().send("in the buffer").unwrap();
     let began = Instant::now();
     loop {
         if let Some((Event::Data(data), _)) = client.read_timeout(Duration::ZERO).unwrap() {

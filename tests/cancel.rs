@@ -202,7 +202,7 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, C
     let mut next = queue.next();
     while echoes.len() <= messages.len() {
         if let Some(message) = next {
-            if socket.sending().outbox().send(Kind::Binary, message).is_ok() {
+            if socket.sending().outbox().send(message).is_ok() {
                 next = queue.next();
                 impatient(patience, socket.sending().flush()).await.map(Result::unwrap);
             }
@@ -304,7 +304,7 @@ struct Hello {
 
 impl Handler for Hello {
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        Ok(out.send(Kind::Text, b"hello")?)
+        Ok(out.send("hello")?)
     }
 
     fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
@@ -384,7 +384,7 @@ fn after_long_work_the_peer_has_its_time_to_read() {
             };
             // Longer than `Timeouts::write`.
             clock.set(31);
-            socket.sending().outbox().send(Kind::Text, b"at last").unwrap();
+            socket.sending().outbox().send("at last").unwrap();
             let cause = socket.close(Some(CloseCode::NORMAL), "").await.unwrap();
             assert_eq!(cause.end, End::Clean, "seed {seed}");
         };

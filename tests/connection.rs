@@ -264,7 +264,7 @@ fn manual_control() {
     server.frame(CLOSE, &close_body(1001, "bye"));
     assert_eq!(server.connection.state(), State::Closing);
     // "An endpoint MAY delay sending a Close frame until its current message is sent"
-    server.out().send(Kind::Text, b"last words").expect("room");
+    server.out().send("last words").expect("room");
     server.after(1000);
     server.out().close(CloseCode::new(4000), "fin").expect("room");
     let (sent, last) = server.finish();
@@ -317,7 +317,7 @@ fn a_close_waits_for_room() {
         let config = Config::new();
         let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
         let mut end = Endpoint::<R>::new(&config, &mut memory);
-        end.out().send(Kind::Text, &[b'x'; 125]).expect("room");
+        end.out().send("x".repeat(125).as_str()).expect("room");
         while end.out().ping(b"").is_ok() {}
         end.frame(CLOSE, &close_body(3000, ""));
         assert_eq!(end.connection.state(), State::Closing);
@@ -339,8 +339,8 @@ fn the_end_is_final() {
         let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
         let mut it = Endpoint::<R>::new(&config, &mut memory);
         // Something that is never written, with no room behind it for a Close.
-        it.out().send(Kind::Text, &[b'x'; 125]).expect("room");
-        while it.out().send(Kind::Text, b"").is_ok() {}
+        it.out().send("x".repeat(125).as_str()).expect("room");
+        while it.out().send("").is_ok() {}
         it.run();
         end_it(&mut it);
         assert_eq!(it.connection.state(), state);
@@ -369,7 +369,7 @@ fn the_end_is_final() {
     }
     fn assert_refused<R: TestRole>(it: &mut Endpoint<R>) {
         let before = it.tx.pending().to_vec();
-        assert_eq!(it.out().send(Kind::Text, b""), Err(SendError::Closed));
+        assert_eq!(it.out().send(""), Err(SendError::Closed));
         assert_eq!(it.out().fragment(Kind::Text, b"", true), Err(SendError::Closed));
         assert_eq!(it.out().begin(Kind::Text, 1, true), Err(SendError::Closed));
         assert_eq!(it.out().stream(Kind::Text, &mut &b"x"[..], true), Err(SendError::Closed));
@@ -435,7 +435,7 @@ fn sending_while_closing() {
     client.out().fragment(Kind::Text, b"never ended", false).expect("room");
     client.out().close(None, "").expect("room");
     for result in [
-        client.out().send(Kind::Text, b""),
+        client.out().send(""),
         client.out().fragment(Kind::Text, b"", true),
         client.out().begin(Kind::Text, 0, true),
         client.out().stream(Kind::Text, &mut &b"x"[..], true),
@@ -582,7 +582,7 @@ fn an_event_does_not_hide_the_write_deadline() {
         let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.run();
-        server.out().send(Kind::Text, b"x").expect("room");
+        server.out().send("x").expect("room");
         server.frame(PONG, b"");
         assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
         assert_eq!(server.at_deadline(), ["Closed"]);
@@ -600,7 +600,7 @@ fn a_ping_without_room_is_tried_again() {
     let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
-    server.out().send(Kind::Binary, &[0; MIN_BUFFER - 4]).expect("room");
+    server.out().send(&[0; MIN_BUFFER - 4]).expect("room");
     server.run();
     server.after(20_000);
     server.after(1_000);
@@ -712,7 +712,7 @@ fn blocked_write() {
     server.run();
     assert_eq!(server.deadline, None);
     server.after(100_000);
-    server.out().send(Kind::Text, &[b'x'; 100]).expect("room");
+    server.out().send("x".repeat(100).as_str()).expect("room");
     server.run();
     assert_eq!(server.deadline, Some(Instant::from_millis(130_000)));
     // One byte is a sign of life of its own; more to send is none.
@@ -721,12 +721,12 @@ fn blocked_write() {
     server.run();
     put_off(&mut server, 159_999);
     until(&mut server, 158_999);
-    server.out().send(Kind::Text, b"x").expect("room");
+    server.out().send("x").expect("room");
     server.frame(TEXT, b"receiving is no writing");
     assert_eq!(server.deadline, Some(Instant::from_millis(159_999)));
     // All of it, and something new: the time begins anew.
     server.written();
-    server.out().send(Kind::Text, b"x").expect("room");
+    server.out().send("x").expect("room");
     server.run();
     put_off(&mut server, 188_999);
     assert_eq!(server.at_deadline(), ["Closed"]);

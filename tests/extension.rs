@@ -495,7 +495,7 @@ fn impossible(input: usize, output: usize) -> Vec<Progress> {
 
 /// The connection ends as one has to whose extension has failed, and with nothing but these frames on the wire.
 fn is_blamed<R: TestRole>(endpoint: &mut Endpoint<'_, R, Wrong>, before: &[u8]) {
-    assert_eq!(endpoint.out().send(Kind::Text, b"more"), Err(SendError::Closed));
+    assert_eq!(endpoint.out().send("more"), Err(SendError::Closed));
     let (sent, cause) = endpoint.finish();
     let firsts: Vec<u8> = sent.iter().map(|sent| sent.first).collect();
     assert_eq!(firsts, [before, &[CLOSE]].concat());
@@ -583,7 +583,7 @@ fn an_extension_that_fails_to_encode_sends_nothing_and_ends_the_connection_with_
                 let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
                 let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
                 endpoint.out().ping(b"before").unwrap();
-                let sent = endpoint.out().send(Kind::Text, payload);
+                let sent = endpoint.out().send(payload);
                 assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
                 is_blamed(&mut endpoint, &[PING]);
             }
@@ -719,7 +719,7 @@ fn a_connection_with_an_extension() {
     config.largest_fragment = 4;
     let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
     let mut client = Endpoint::<TestClient, Repeat>::with_extension(Repeat::new(3), &config, &mut memory);
-    client.out().send(Kind::Text, b"aaabbb").expect("room");
+    client.out().send("aaabbb").expect("room");
     let mut rest = &repeat(3, b"stream")[..];
     while client.out().stream(Kind::Text, &mut rest, true) == Err(SendError::Blocked) {
         let n = client.tx.pending().len();

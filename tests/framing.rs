@@ -544,7 +544,7 @@ fn a23_all_bytes_that_go_out_were_written() {
         for _ in 0..200 {
             let payload = &text.as_bytes()[..random.below(buffer)];
             let done = match random.below(4) {
-                0 => client.out().send(Kind::Text, payload).map(|()| (TEXT, payload)),
+                0 => client.out().send(payload).map(|()| (BINARY, payload)),
                 1 => client
                     .out()
                     .ping(&payload[..payload.len().min(125)])
@@ -696,8 +696,8 @@ fn a26_masking_keys_are_fresh() {
     let config = Config::new();
     let mut memory = Memory::new(MIN_BUFFER, 400);
     let mut end = Endpoint::of(Connection::new(Client(source), &config, Instant::START), &mut memory);
-    end.out().send(Kind::Text, b"a").expect("room");
-    end.out().send(Kind::Text, b"a").expect("room");
+    end.out().send("a").expect("room");
+    end.out().send("a").expect("room");
     end.out().fragment(Kind::Binary, b"b", false).expect("room");
     end.out().begin(Kind::Binary, 7, true).expect("room");
     for piece in [&b"be"[..], b"g", b"in", b"", b"ni"] {
@@ -705,8 +705,8 @@ fn a26_masking_keys_are_fresh() {
     }
     assert_eq!(count.get(), 4);
     // None of these is sent.
-    assert_eq!(end.out().send(Kind::Text, &[0; 400]), Err(SendError::TooLarge));
-    assert_eq!(end.out().send(Kind::Text, &[0; 380]), Err(SendError::Blocked));
+    assert_eq!(end.out().send(&[0; 400]), Err(SendError::TooLarge));
+    assert_eq!(end.out().send(&[0; 380]), Err(SendError::Blocked));
     assert_eq!(end.out().ping(&[0; 126]), Err(SendError::ControlTooLong));
     assert_eq!(count.get(), 4);
     let mut rest = &[b's'; 200][..];
@@ -727,11 +727,11 @@ fn a27_a_peer_that_does_not_read() {
         let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         let mut sent = 0;
-        while end.out().send(Kind::Text, b"some text").is_ok() {
+        while end.out().send("some text").is_ok() {
             sent += 1;
         }
         let before = end.tx.pending().to_vec();
-        assert_eq!(end.out().send(Kind::Text, b"some text"), Err(SendError::Blocked));
+        assert_eq!(end.out().send("some text"), Err(SendError::Blocked));
         assert_eq!(end.out().fragment(Kind::Text, b"some text", false), Err(SendError::Blocked));
         assert_eq!(end.out().ping(b"some text"), Err(SendError::Blocked));
         assert_eq!(end.out().close(Some(CloseCode::NORMAL), "some text"), Err(SendError::Blocked));
@@ -741,7 +741,7 @@ fn a27_a_peer_that_does_not_read() {
         end.frame(TEXT, b"hello");
         assert_eq!(end.events, [Got::message(Kind::Text, b"hello")]);
         assert_eq!(end.sent().len(), sent);
-        end.out().send(Kind::Text, b"some text").expect("room again");
+        end.out().send("some text").expect("room again");
         // And when the peer takes nothing for too long, that is the end.
         end.run();
         assert_eq!(end.deadline, Some(Instant::from_millis(30_000)));

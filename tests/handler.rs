@@ -137,7 +137,7 @@ fn an_event_comes_again_less_what_was_taken() {
                         }
                         // Something has to be on its way for there to be something to wait for.
                         if out.is_empty() {
-                            out.send(Kind::Binary, b"x")?;
+                            out.send(b"x")?;
                         }
                         let (start, offset) = (data.start && taken == 0, data.offset + taken as u64);
                         again = Some((
@@ -175,7 +175,7 @@ fn more_than_there_is_counts_as_all_of_it() {
             let Call::Event(Event::Data(data)) = call else { return Ok(()) };
             seen.push((data.start, data.payload.to_vec()));
             if !data.payload.is_empty() {
-                out.send(Kind::Text, b"x")?;
+                out.send("x")?;
                 return Err(Halt::Blocked { taken: usize::MAX });
             }
             Ok(())
@@ -204,13 +204,13 @@ fn opened_comes_first_and_again_until_there_is_room() {
                 match call {
                     Call::Opened => {
                         while left > 0 {
-                            out.send(Kind::Text, &greeting)?;
+                            out.send(std::str::from_utf8(&greeting).unwrap())?;
                             left -= 1;
                         }
                     }
                     Call::Event(Event::Data(data)) => {
                         assert_eq!(left, 0, "an event before the connection was opened");
-                        out.send(data.kind, &data.payload)?;
+                        out.fragment(data.kind, &data.payload, true)?;
                     }
                     _ => assert_eq!(left, 0),
                 }
@@ -335,7 +335,7 @@ fn a_halt_closes_where_there_is_no_room_for_it_yet() {
         &mut memory,
         &config,
         halting("event", |out| {
-            while out.send(Kind::Binary, &[0; 10]).is_ok() {}
+            while out.send(&[0; 10]).is_ok() {}
             Err(Halt::Close(CloseCode::GOING_AWAY, "a reason that finds no room"))
         }),
     );
@@ -354,7 +354,7 @@ fn a_misused_sender_closes_with_1011() {
     let mut memory = Memory::new(300, 140, 140);
     type Mistake = fn(&mut Outbox<'_>) -> Result<(), Halt>;
     let mistakes: [(&str, Mistake); 5] = [
-        ("frame too large to send", |out| Ok(out.send(Kind::Text, &[b'x'; 139])?)),
+        ("frame too large to send", |out| Ok(out.send("x".repeat(139).as_str())?)),
         ("control frame too long", |out| Ok(out.ping(&[0; 126])?)),
         ("control frame too long", |out| Ok(out.close(Some(CloseCode::NORMAL), &"r".repeat(124))?)),
         ("frame overrun", |out| Ok(out.write(b"nothing was begun").map(drop)?)),
@@ -371,7 +371,7 @@ fn a_misused_sender_closes_with_1011() {
     // A message that is open: the Close goes between its fragments.
     let open = |out: &mut Outbox<'_>| {
         out.fragment(Kind::Text, b"begun", false)?;
-        Ok(out.send(Kind::Binary, b"")?)
+        Ok(out.send(b"")?)
     };
     let mut drive = Drive::new(&mut memory, &config, halting("event", open));
     drive.open(&upgrade("/", &[]));
@@ -386,7 +386,7 @@ fn a_frame_that_is_abandoned_ends_the_connection() {
     let abandon = |out: &mut Outbox<'_>| {
         out.begin(Kind::Binary, 10, true)?;
         out.write(b"half ")?;
-        Ok(out.send(Kind::Text, b"something else")?)
+        Ok(out.send("something else")?)
     };
     let mut drive = Drive::new(&mut memory, &config, halting("event", abandon));
     drive.open(&upgrade("/", &[]));
@@ -410,7 +410,7 @@ fn the_timer_comes_at_its_deadline() {
             match call {
                 Call::Opened => *deadline = Some(now.after(SECOND)),
                 Call::Timer => {
-                    out.send(Kind::Text, b"tick")?;
+                    out.send("tick")?;
                     *deadline = Some(now.after(SECOND));
                 }
                 Call::Event(_) => *deadline = None,
@@ -450,10 +450,10 @@ fn a_timer_that_is_blocked_comes_again_and_one_that_stands_does_not_spin() {
                     Call::Opened => *deadline = Some(now.after(SECOND)),
                     Call::Timer if stands => {}
                     Call::Timer => {
-                        out.send(Kind::Text, b"tick")?;
+                        out.send("tick")?;
                         *deadline = None;
                     }
-                    Call::Event(_) => while out.send(Kind::Binary, &[0; 10]).is_ok() {},
+                    Call::Event(_) => while out.send(&[0; 10]).is_ok() {},
                     Call::Writable => {}
                 }
                 Ok(())
@@ -488,7 +488,7 @@ fn writable_streams_something_long() {
                 if let Call::Writable = call {
                     assert!(out.is_empty(), "all that was sent has been written");
                     while left > 0 {
-                        out.send(Kind::Binary, &left.to_be_bytes())?;
+                        out.send(&left.to_be_bytes())?;
                         left -= 1;
                     }
                 }
@@ -567,7 +567,7 @@ fn closed_comes_once_and_last_with_cause_and_reason() {
                 Call::Event(Event::Data(data)) if *data.payload == *b"close" => {
                     Err(Halt::Close(CloseCode::new(4000).unwrap(), "enough"))
                 }
-                Call::Event(Event::Data(data)) => Ok(out.send(data.kind, &data.payload)?),
+                Call::Event(Event::Data(data)) => Ok(out.fragment(data.kind, &data.payload, true)?),
                 _ => Ok(()),
             }),
         );

@@ -14,7 +14,7 @@ use std::time::Duration;
 use drive::*;
 use sansocket::adapter::{self, Buffers, Transport, Turn};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Delivery, Driver, End, Event, Halt, Handler, Instant, Kind, Next,
+    Cause, CloseCode, Config, Connection, Delivery, Driver, End, Event, Halt, Handler, Instant, Next,
     NoExtension, Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer,
 };
 
@@ -308,7 +308,7 @@ fn a_deadline_that_a_blocked_event_moves_is_due_and_does_not_spin() {
     let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
         Call::Event(..) => {
             *deadline = Some(at(900));
-            while out.send(Kind::Binary, &[0; 10]).is_ok() {}
+            while out.send(&[0; 10]).is_ok() {}
             Err(Halt::Blocked { taken: 0 })
         }
         Call::Timer => {
@@ -339,11 +339,11 @@ fn a_timer_that_found_no_room_goes_before_events_that_use_all_of_it() {
             Ok(())
         }
         Call::Event(..) => {
-            while out.send(Kind::Binary, &[0; 10]).is_ok() {}
+            while out.send(&[0; 10]).is_ok() {}
             Ok(())
         }
         Call::Timer => {
-            out.send(Kind::Text, b"a message of the timer")?;
+            out.send("a message of the timer")?;
             sent.set(sent.get() + 1);
             *deadline = Some(at(901 + sent.get()));
             Ok(())
@@ -370,7 +370,7 @@ fn a_failed_transport_calls_closed_alone() {
         let mut probe = Probe::new(|call, deadline: &mut Option<Instant>, out: &mut Outbox<'_>| {
             *deadline = Some(at(900));
             if Some(call) == blocked {
-                while out.send(Kind::Binary, &[0; 10]).is_ok() {}
+                while out.send(&[0; 10]).is_ok() {}
                 return Err(Halt::Blocked { taken: 0 });
             }
             Ok(())

@@ -468,7 +468,7 @@ fn a_handler_that_streams_lets_others_through() {
                     left = 100;
                 }
                 if left > 0 && out.is_empty() {
-                    out.send(Kind::Binary, &[0; 16_000])?;
+                    out.send(&[0; 16_000])?;
                     left -= 1;
                 }
                 Ok(())

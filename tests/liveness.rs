@@ -83,7 +83,7 @@ fn a_long_frame_that_is_read_slowly_goes_on() {
 fn a_close_behind_much_else_has_its_time_from_there() {
     let (mut rx, mut tx) = ([0; 1024], [0; 65_536]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(START, &mut board.tx).send(Kind::Binary, &[0; 60_000]).unwrap();
+    board.connection.outbox(START, &mut board.tx).send(&[0; 60_000]).unwrap();
     board.connection.outbox(START, &mut board.tx).close(Some(CloseCode::NORMAL), "").unwrap();
     for second in 0.. {
         assert!(matches!(board.poll(at(second)), Step::Wait { .. }), "at {second} s");
@@ -98,7 +98,7 @@ fn a_close_behind_much_else_has_its_time_from_there() {
 fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(START, &mut board.tx).send(Kind::Binary, &[0; 136]).unwrap();
+    board.connection.outbox(START, &mut board.tx).send(&[0; 136]).unwrap();
     board.rx.feed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
     board.rx.fill(0);
     assert!(matches!(board.poll(START), Step::Wait { .. }));
@@ -121,7 +121,7 @@ impl Handler for Stream {
 
     fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let len = out.room().saturating_sub(if out.room() > 127 { 4 } else { 2 });
-        Ok(out.send(Kind::Binary, &[0; 200][..len])?)
+        Ok(out.send(&[0; 200][..len])?)
     }
 }
 
@@ -234,7 +234,7 @@ impl Handler for Failing {
         if self.begin {
             out.begin(Kind::Binary, 10, true)?;
         } else {
-            while out.send(Kind::Binary, b"full").is_ok() {}
+            while out.send(b"full").is_ok() {}
         }
         Err(Halt::Close(CloseCode::GOING_AWAY, "failed"))
     }

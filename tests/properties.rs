@@ -627,7 +627,8 @@ impl<'m, R: Role> Side<'m, R> {
         let Self { end, done, begun, .. } = self;
         let mut out = end.out();
         match action {
-            Action::Send(kind, payload) => out.send(*kind, payload)?,
+            Action::Send(Kind::Text, payload) => out.send(std::str::from_utf8(payload).expect("text"))?,
+            Action::Send(Kind::Binary, payload) => out.send(&payload[..])?,
             Action::Ping(payload) => out.ping(payload)?,
             Action::Close => out.close(None, "")?,
             Action::Fragments(kind, pieces) => {

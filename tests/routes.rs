@@ -26,7 +26,7 @@ struct Says(String);
 impl Handler for Says {
     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Event::Data(Data { end: true, .. }) = event {
-            out.send(Kind::Text, self.0.as_bytes())?;
+            out.send(&self.0)?;
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Handler for Agreed {
     }
 
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        Ok(out.send(Kind::Text, format!("{protocol:?}").as_bytes())?)
+        Ok(out.send(&format!("{protocol:?}"))?)
     }
 
     fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
@@ -259,7 +259,7 @@ struct Greets(&'static str);
 
 impl Handler for Greets {
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        out.send(Kind::Text, b"hello")?;
+        out.send("hello")?;
         match self.0 {
             "close" => Ok(out.close(Some(CloseCode::new(4000).unwrap()), "goodbye")?),
             "halt" => Err(Halt::Close(CloseCode::POLICY_VIOLATION, "not you")),
@@ -626,7 +626,7 @@ impl Handler for Session {
         if data.end {
             self.messages += 1;
             self.hub.fetch_add(1, Ordering::Relaxed);
-            out.send(Kind::Text, self.data().as_bytes())?;
+            out.send(&self.data())?;
         }
         Ok(())
     }
@@ -869,7 +869,7 @@ impl Handler for Controls {
         match event {
             Event::Data(data) => out.relay(&data)?,
             Event::Ping(_) => out.pong(b"by hand")?,
-            Event::Pong(payload) => out.send(Kind::Text, &[b"pong ", payload.bytes()].concat())?,
+            Event::Pong(payload) => out.send(&format!("pong {}", payload.text().unwrap()))?,
             Event::Close(..) => out.close(CloseCode::new(4000), "by hand")?,
         }
         Ok(())
@@ -928,7 +928,7 @@ impl Handler for Fails {
             // A message has begun already.
             b"misuse" => {
                 out.fragment(Kind::Text, b"a", false)?;
-                Ok(out.send(Kind::Binary, b"b")?)
+                Ok(out.send(b"b")?)
             }
             // Nothing waits to be written.
             b"stuck" => Err(Halt::Blocked { taken: 0 }),

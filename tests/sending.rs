@@ -397,7 +397,7 @@ fn s02_the_setting_for_fragments() {
     let sent: Vec<_> = server.sent().into_iter().map(|sent| (sent.first, sent.payload)).collect();
     assert_eq!(sent, owned([(TEXT_PART, b"abc"), (PART, b"def"), (LAST, b"gh")]));
     // Frames that are sent whole stay whole.
-    server.out().send(Kind::Text, b"abcdefgh").expect("room");
+    server.out().send("abcdefgh").expect("room");
     assert_eq!(server.sent().len(), 1);
 }
 

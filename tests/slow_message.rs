@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::*;
 use proptest::prelude::*;
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Halt, Handler, Kind,
-    MIN_BUFFER, Next, Outbox, Payload, Role, Server, State, Step, Timeout,
+    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Halt, Handler, MIN_BUFFER,
+    Next, Outbox, Payload, Role, Server, State, Step, Timeout,
 };
 
 const LIMIT: u64 = 60_000;
@@ -251,7 +251,7 @@ struct Busy {
 impl Handler for Busy {
     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if self.blocked {
-            while out.send(Kind::Binary, b"x").is_ok() {}
+            while out.send(b"x").is_ok() {}
             return Err(Halt::Blocked { taken: 0 });
         }
         if let Event::Data(data) = event {

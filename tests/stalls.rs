@@ -453,12 +453,12 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         socket.sending().transport().to_us.extend([&text[..], &text].concat());
         assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
         if queued {
-            socket.sending().outbox().send(Kind::Text, b"later").unwrap();
+            socket.sending().outbox().send("later").unwrap();
         }
         assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
         work(&mut socket, &text);
         if queued {
-            run(socket.sending().send(Kind::Text, b"now")).unwrap();
+            run(socket.sending().send("now")).unwrap();
             assert_eq!(socket.sending().transport().frames().len(), 2);
             work(&mut socket, &text);
         }

@@ -93,7 +93,7 @@ impl End {
         while let Step::Event(Event::Data(data)) = connection.receive(NOW, rx, tx) {
             messages += 1;
             if ECHO {
-                connection.outbox(NOW, tx).send(data.kind, &data.payload).unwrap();
+                connection.outbox(NOW, tx).fragment(data.kind, &data.payload, true).unwrap();
             } else {
                 black_box(data.payload.bytes());
             }

@@ -250,6 +250,12 @@ struct Line {
     len: usize,
 }
 
+impl Line {
+    fn text(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len + text.len();
@@ -264,5 +270,5 @@ fn send(out: &mut Outbox<'_>, write: impl FnOnce(&mut Line) -> fmt::Result) -> R
     if write(&mut line).is_err() {
         return Err(Halt::Close(CloseCode::INTERNAL_ERROR, "the names of the channels are too long"));
     }
-    Ok(out.send(Kind::Text, &line.bytes[..line.len])?)
+    Ok(out.send(line.text())?)
 }

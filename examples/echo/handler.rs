@@ -179,7 +179,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
 
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if self.route == Route::Auth {
-            out.send(Kind::Text, WELCOME.as_bytes())?;
+            out.send(WELCOME)?;
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         }
         if self.async_at.is_some_and(|at| at <= now) {
             while self.async_left > 0 {
-                out.send(Kind::Text, b"Async data")?;
+                out.send("Async data")?;
                 self.async_left -= 1;
             }
             self.async_at = None;

@@ -143,7 +143,11 @@ impl<'c, R: Role> Side<'c, R> {
         let outcome = match op & 15 {
             0 => {
                 let payload = self.payload(len(self, true));
-                let sent = self.connection.outbox(Instant::START, &mut self.tx).send(kind, &payload);
+                let mut out = self.connection.outbox(Instant::START, &mut self.tx);
+                let sent = match kind {
+                    Kind::Text => out.send(std::str::from_utf8(&payload).expect("whole code points")),
+                    Kind::Binary => out.send(&payload),
+                };
                 sent.map(|()| self.note(kind, payload.len(), true))
             }
             1 => {

@@ -16,7 +16,7 @@ use crate::handshake::{
     Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Refusal, Request,
     ServerHandshake,
 };
-use crate::message::{Assembler, Storage};
+use crate::message::{Assembler, MessageRef, Storage};
 use crate::outbox::Outbox;
 use crate::role::{Client, MaskingKey, Role, Server};
 use crate::time::{Due, Instant, Timed};
@@ -350,9 +350,10 @@ enum Until {
 }
 
 impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
-    /// Sends a message of any size, in one frame, and writes it to the transport. Nothing is received
-    /// meanwhile: where the peer answers as it reads, as an echo does, and both sides' memory is full, it stands
-    /// still until the write deadline. Send large messages in pieces then, and read in between.
+    /// Sends a whole message of any size in one frame, and writes it to the transport: text where it is given a `&str`,
+    /// binary where it is given bytes. Nothing is received meanwhile. If the peer answers while it reads, as an echo does,
+    /// and the memory of both sides is full, the call waits until the write deadline ends the connection. Send large
+    /// messages to such a peer in pieces, and read in between.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
@@ -360,8 +361,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
     /// Cancel safety: a message that fits the transmit buffer is sent whole or not at all. Of a larger one the
     /// frame may have been begun; then [`outbox`](Self::outbox) says how much it [lacks](Outbox::left), and
     /// nothing else can be sent before.
-    pub async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Error<T::Error>> {
-        match self.when_there_is_room(|out| out.send(kind, payload)).await {
+    pub async fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error<T::Error>> {
+        let message = message.into();
+        let (kind, payload) = (message.kind(), message.as_bytes());
+        match self.when_there_is_room(|out| out.send(message)).await {
             Err(Error::Send(SendError::TooLarge)) => {
                 self.when_there_is_room(|out| out.begin(kind, payload.len() as u64, true)).await?;
                 let mut rest = payload;
@@ -376,8 +379,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         self.flush().await
     }
 
-    /// Sends a frame of a message: its first where none is open, else its next; `fin` ends the message. At
-    /// most as large as the transmit buffer.
+    /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at
+    /// most as large as the transmit buffer. The caller has to make sure that text is UTF-8.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -389,7 +392,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
     }
 
     /// Sends a message, or with `fin` unset the next part of one, of any size, in as many frames as the buffer
-    /// and [`Config::largest_fragment`] ask for, and writes it to the transport.
+    /// and [`Config::largest_fragment`] ask for, and writes it to the transport. The caller has to make sure that text is
+    /// UTF-8.
     ///
     /// # Errors
     /// As [`send`](Self::send).

@@ -278,8 +278,7 @@ impl<S: Stream, R: Role> Sending<'_, S, R> {
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
     pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
-        let message = message.into();
-        Ok(ready(self.0.send(message.kind(), message.as_bytes()))?)
+        Ok(ready(self.0.send(message))?)
     }
 
     /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at

@@ -54,7 +54,7 @@ use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 /// impl Handler for Room {
 ///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
 ///         match event {
-///             Event::Data(data) if data.end => Ok(out.send(data.kind, self.0.as_bytes())?),
+///             Event::Data(data) if data.end => Ok(out.send(&*self.0)?),
 ///             _ => Ok(()),
 ///         }
 ///     }

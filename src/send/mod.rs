@@ -22,6 +22,9 @@ use crate::role::{Client, MaskingKey, Role, Server};
 /// The sending half of a connection: it writes frames into a [`TransmitBuffer`] and keeps the order of frames that
 /// RFC 6455 §5.4 asks for. It sends nothing of its own accord; [`Connection`](crate::Connection) does.
 ///
+/// Text is not checked: the caller has to see that the payload of a text message is UTF-8, or the peer fails the
+/// connection (§8.1). [`Outbox::send`](crate::Outbox::send) takes a `&str`.
+///
 /// A frame's header, and a control frame as a whole, enter the transmit buffer whole or not at all: after an error
 /// nothing has changed.
 #[derive(Debug)]

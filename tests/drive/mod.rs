@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sansocket::handshake::{Accept, Answer, Request};
 use sansocket::{
-    Cause, CloseCode, Config, End, Event, Halt, Handler, Instant, Kind, Next, Outbox, Outcome, Payload,
+    Cause, CloseCode, Config, End, Event, Halt, Handler, Instant, Next, Outbox, Outcome, Payload,
     ReceiveBuffer, SendError, Session, TransmitBuffer,
 };
 
@@ -373,7 +373,7 @@ impl<F: FnMut(&Request<'_>) -> Answer<'static>> Handler for App<F> {
 
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         if let Some(hello) = self.hello {
-            out.send(Kind::Text, hello.as_bytes())?;
+            out.send(hello)?;
         }
         self.opened.push(protocol.map(str::to_owned));
         Ok(())

@@ -9,7 +9,7 @@ use sansocket::adapter::embassy_net::EmbassyClock;
 use sansocket::adapter::embedded_io_async::{Close, Split};
 use sansocket::adapter::{Buffers, serve};
 use sansocket::{
-    Assembler, CloseCode, Config, Event, Fixed, Halt, Handler, Instant, Kind, Outbox, Outcome, Payload,
+    Assembler, CloseCode, Config, Event, Fixed, Halt, Handler, Instant, Outbox, Outcome, Payload,
 };
 
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ impl Handler for Sensor<'_> {
                 self.next = Some(out.now().after(self.interval));
                 Ok(())
             }
-            None => Ok(out.send(Kind::Text, b"unknown command")?),
+            None => Ok(out.send("unknown command")?),
         }
     }
 
@@ -51,7 +51,7 @@ impl Handler for Sensor<'_> {
     fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let mut line = String::<32>::new();
         let _ = write!(line, "{{\"celsius\":{}}}", (self.celsius)()); // 24 bytes at most
-        out.send(Kind::Text, line.as_bytes())?;
+        out.send(line.as_str())?;
         self.next = Some(out.now().after(self.interval));
         Ok(())
     }

@@ -87,7 +87,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             if out.is_empty() && (len >= DIRECT || len > room) {
                 self.buffers.tx.write_ahead(len);
                 self.queue.begin();
-            } else if out.send(message.kind(), message.payload()).is_ok() {
+            } else if out.send_bytes(message.kind(), message.payload()).is_ok() {
                 let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
                 self.queue.copied(end);
             } else {

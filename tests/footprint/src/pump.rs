@@ -10,14 +10,14 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
     let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return Ok(()) };
     let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return Ok(()) };
     let mut connection = Connection::new(role, config(), now());
-    let mut last: &[u8] = &[];
+    let mut last = "";
     loop {
         match connection.poll(now(), &mut rx, &mut tx) {
             Step::Event(Event::Data(data)) => {
                 let payload = rx.payload(data.payload);
                 let mut out = connection.outbox(now(), &mut tx);
                 match word() {
-                    0 => out.send(data.kind, &payload)?,
+                    0 => out.send(payload.bytes())?,
                     1 => out.fragment(data.kind, &payload, data.fin)?,
                     _ => {
                         if out.left() == 0 {
@@ -41,10 +41,10 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                     connection.outbox(now(), &mut tx).close(Some(CloseCode::NORMAL), "")?;
                 }
                 if word() == 3 {
-                    connection.outbox(now(), &mut tx).send(Kind::Text, last)?;
+                    connection.outbox(now(), &mut tx).send(last)?;
                 }
             }
-            Step::Shutdown => last = b"shut",
+            Step::Shutdown => last = "shut",
             Step::Closed(cause) => {
                 tell(cause.received.map_or(0, CloseCode::get).into());
                 write(connection.reason().as_bytes());
