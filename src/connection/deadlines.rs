@@ -149,8 +149,11 @@ impl Link {
         let moved = wire.place.take_moved();
         self.note_writing(now, moved, wire);
         // What begins has a deadline that may come before the one that was named.
-        if self.look(now, progress) || !writing && self.wrote != Instant::NEVER {
-            (_, self.next) = self.clock(now, times);
+        if self.look(now, progress) {
+            self.next = self.next.min(now.plus(times.message));
+        }
+        if !writing && self.wrote != Instant::NEVER {
+            self.next = self.next.min(now.plus(times.write));
         }
         self.next.as_deadline()
     }
