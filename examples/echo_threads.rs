@@ -141,7 +141,6 @@ struct Client {
 
 impl Client {
     fn serve(&mut self, stream: TcpStream, options: &Options) -> io::Result<Outcome> {
-        stream.set_nodelay(true)?;
         // An IPv6 listener shows the peers of IPv4 as ::ffff:192.0.2.1.
         if options.proxies.contains(&self.peer.ip().to_canonical()) {
             self.peer = proxy::read(&stream, PROXY_HEADER)?.unwrap_or(self.peer);

@@ -485,3 +485,81 @@ fn reading_with_no_patience_still_writes_and_reads() {
     client.close(None, "").unwrap();
     server.join().unwrap().unwrap();
 }
+
+/// As `accept` and `connect` of the standard library give them.
+fn untouched_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+#[test]
+fn every_connection_sends_small_messages_at_once() {
+    let (client, server) = untouched_pair();
+    assert!(!client.nodelay().unwrap() && !server.nodelay().unwrap());
+    let server = in_thread(move || {
+        let mut server = accept(server, &Config::DEFAULT);
+        assert!(server.stream().nodelay().unwrap());
+        echo_until_closed(server)
+    });
+    assert!(connect(client, &Config::DEFAULT).stream().nodelay().unwrap());
+    server.join().unwrap().unwrap();
+
+    // Whatever the stream is wrapped in.
+    let (client, server) = untouched_pair();
+    let server = in_thread(move || {
+        let stream = sansocket::blocking::NetStream::from(server);
+        let mut server = sansocket::blocking::accept(Box::new(stream)).unwrap();
+        assert!(server.stream().tcp().nodelay().unwrap());
+        server.recv().map(|_| ())
+    });
+    drop(connect(client, &Config::DEFAULT));
+    assert!(matches!(server.join().unwrap(), Err(Error::Closed(_))));
+
+    struct HandsOver;
+    impl Handler for HandsOver {
+        fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+            Answer::HandOver
+        }
+
+        fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+            Ok(())
+        }
+    }
+    let (mut client, mut server) = untouched_pair();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let outcome = serve(&mut server, &mut HandsOver, &Config::DEFAULT, &mut buffers()).unwrap();
+    assert_eq!(outcome, Outcome::HandOver);
+    assert!(server.nodelay().unwrap());
+}
+
+#[test]
+fn a_stream_that_does_not_block_is_an_error() {
+    fn check<T>(result: Result<T, Error>) {
+        let Err(Error::Transport(error)) = result else { panic!("no error of the stream") };
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("set_nonblocking"), "{error}");
+    }
+    let mut config = Config::new();
+    config.timeouts.handshake = None;
+
+    let (client, server) = untouched_pair();
+    server.set_nonblocking(true).unwrap();
+    check(WebSocket::accept(server.try_clone().unwrap(), &config, buffers(), |_| Answer::HandOver));
+    let served = serve(server, &mut Busy, &config, &mut buffers());
+    check(served.map_err(Error::Transport));
+    drop(client);
+    let (client, _server) = untouched_pair();
+    client.set_nonblocking(true).unwrap();
+    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    check(WebSocket::connect(client, &config, buffers(), SystemKeys::new().unwrap(), &request));
+
+    // In the middle of a connection.
+    let (client, server) = untouched_pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    client.stream().set_nonblocking(true).unwrap();
+    check(client.recv());
+    drop(client);
+    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+}

@@ -65,7 +65,6 @@ use transport::Blocking;
 /// # std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\n")?;
 /// # client.shutdown(std::net::Shutdown::Write)?;
 /// let (stream, _) = listener.accept()?;
-/// stream.set_nodelay(true)?;
 /// let result = echo(stream);
 /// # assert!(matches!(result, Err(blocking::Error::Rejected(_))));
 /// # Ok(())
@@ -96,7 +95,6 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
 ///
 /// fn serve_one(listener: &TcpListener, handler: &mut impl Handler) -> Result<Outcome, Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
-///     stream.set_nodelay(true)?;
 ///     let mut buffers = Buffers::with_capacity(8192, 4096, 4096)?;
 ///     Ok(serve(stream, handler, &Config::DEFAULT, &mut buffers)?)
 /// }

@@ -137,4 +137,8 @@ impl Stream for NetStream {
     fn shutdown(&mut self) -> io::Result<()> {
         self.stream().shutdown()
     }
+
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        self.stream().set_no_delay()
+    }
 }

@@ -10,8 +10,12 @@ use std::net::{Shutdown, TcpStream};
 /// one of your own.
 ///
 /// A call must read or write at most once what is below it, so that a peer that sends a byte now and then does not outlive
-/// a deadline: rustls' own `StreamOwned` goes on until it has a record. `flush` is called before each read, and must not
-/// wait longer than the time-out for writes.
+/// a deadline: rustls' own `StreamOwned` goes on until it has a record. A call that got something from below it but has
+/// nothing to give yet fails with [`Interrupted`](io::ErrorKind::Interrupted), and is repeated. `flush` is called before
+/// each read, and must not wait longer than the time-out for writes.
+///
+/// A stream in non-blocking mode does not wait: a connection over it fails with
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) as soon as there is nothing to read.
 ///
 /// A Unix socket:
 ///
@@ -88,6 +92,15 @@ pub trait Stream: Read + Write {
     /// # Errors
     /// The stream's.
     fn shutdown(&mut self) -> io::Result<()>;
+
+    /// Sets `TCP_NODELAY`, so that a small message does not wait for the acknowledgement of the one before it. Called once,
+    /// before anything is read or written; a stream that cannot is used without. By default nothing happens.
+    ///
+    /// # Errors
+    /// The stream's.
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stream for TcpStream {
@@ -101,6 +114,10 @@ impl Stream for TcpStream {
 
     fn shutdown(&mut self) -> io::Result<()> {
         Self::shutdown(self, Shutdown::Write)
+    }
+
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        self.set_nodelay(true)
     }
 }
 
@@ -116,6 +133,10 @@ impl<S: Stream + ?Sized> Stream for &mut S {
     fn shutdown(&mut self) -> io::Result<()> {
         S::shutdown(self)
     }
+
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        S::set_no_delay(self)
+    }
 }
 
 impl<S: Stream + ?Sized> Stream for std::boxed::Box<S> {
@@ -129,5 +150,9 @@ impl<S: Stream + ?Sized> Stream for std::boxed::Box<S> {
 
     fn shutdown(&mut self) -> io::Result<()> {
         S::shutdown(self)
+    }
+
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        S::set_no_delay(self)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! rustls' own `StreamOwned` does not do: one call of it goes on until a whole record has come, and its `write` reads as
 //! long as the TLS handshake lasts, so that a peer that sends a byte now and then outlives every deadline. Here a call
-//! reads or writes the socket once, and fails with `WouldBlock` where nothing came of it. rustls keeps partial records.
+//! reads or writes the socket once, and fails with `Interrupted` where that was not enough. rustls keeps partial records.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::stream::Stream;
+use crate::time::EXTENSION;
 
 /// A TLS connection, from before its handshake on.
 #[derive(Debug)]
@@ -61,17 +62,22 @@ impl TlsStream {
         &self.tls
     }
 
-    /// Completes the TLS handshake, or fails with `TimedOut` at the deadline, however busy the peer is.
+    /// Completes the TLS handshake, or fails with `TimedOut` at the deadline, however busy the peer is. What lies in the
+    /// socket by then counts, also where the process was stopped meanwhile: it has [`EXTENSION`] to be read.
     pub(super) fn handshake(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let mut late_since = None;
         while self.tls.is_handshaking() || self.tls.wants_write() {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Err(io::Error::new(ErrorKind::TimedOut, "the TLS handshake took too long"));
+            let now = Instant::now();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+            let late = left == Some(Duration::ZERO);
+            if late && now.duration_since(*late_since.get_or_insert(now)) >= EXTENSION {
+                return Err(too_late());
             }
             self.wait_at_most(left.map(|left| left.max(SHORTEST)))?;
             let sent = self.send();
             match sent.and_then(|()| if self.tls.is_handshaking() { self.receive() } else { Ok(()) }) {
                 Err(error) if !is_late(&error) => return Err(error),
+                Err(error) if late && error.kind() != ErrorKind::Interrupted => return Err(too_late()),
                 _ => {}
             }
         }
@@ -125,7 +131,10 @@ impl Read for TlsStream {
         let turn = if self.tls.wants_write() { short(self.read_timeout) } else { self.read_timeout };
         self.wait_at_most(turn)?;
         self.receive()?;
-        self.tls.reader().read(buffer)
+        self.tls.reader().read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => ErrorKind::Interrupted.into(),
+            _ => error,
+        })
     }
 }
 
@@ -136,7 +145,7 @@ impl Write for TlsStream {
         self.send()?;
         if self.tls.is_handshaking() {
             self.receive()?;
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(ErrorKind::Interrupted.into());
         }
         let taken = self.tls.writer().write(buffer)?;
         // The bytes are taken even if they do not leave now; the next call meets the same error.
@@ -174,11 +183,19 @@ impl Stream for TlsStream {
         self.flush()?;
         self.tcp.shutdown(Shutdown::Write)
     }
+
+    fn set_no_delay(&mut self) -> io::Result<()> {
+        self.tcp.set_nodelay(true)
+    }
 }
 
 /// One turn's share of a time-out.
 fn short(timeout: Option<Duration>) -> Option<Duration> {
     Some(timeout.map_or(TURN, |timeout| timeout.min(TURN)))
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "the TLS handshake took too long")
 }
 
 fn is_late(error: &io::Error) -> bool {

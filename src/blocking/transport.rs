@@ -22,13 +22,17 @@ pub(super) struct Blocking<S> {
     reads: u32,
     /// Something was written that the stream may keep to itself.
     dirty: bool,
+    /// So many calls in a row failed long before their time-out.
+    early: u32,
     read_timeout: Option<Option<Duration>>,
     write_timeout: Option<Option<Duration>>,
 }
 
 impl<S: Stream> Blocking<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(mut stream: S) -> Self {
         let start = std::time::Instant::now();
+        // A socket without the option works too, later.
+        let _ = stream.set_no_delay();
         Self {
             stream,
             start,
@@ -36,6 +40,7 @@ impl<S: Stream> Blocking<S> {
             patience: LONGEST,
             reads: 0,
             dirty: false,
+            early: 0,
             read_timeout: None,
             write_timeout: None,
         }
@@ -48,6 +53,18 @@ impl<S: Stream> Blocking<S> {
             self.dirty = false;
         }
         Ok(())
+    }
+
+    /// A call of the stream failed because its time-out had passed, a signal came, or more has to come: the turn ends without
+    /// anything done. An error where the stream does not wait at all.
+    fn timed_out(&mut self, kind: ErrorKind, wait: Option<Duration>, waited: Duration) -> io::Result<Turn> {
+        let early = wait.is_none_or(|wait| wait >= TICK && waited.saturating_mul(2) < wait);
+        self.early = if kind != ErrorKind::Interrupted && early { self.early.saturating_add(1) } else { 0 };
+        if self.early < EARLY {
+            return Ok(Turn::default());
+        }
+        let message = "the stream is in non-blocking mode: call set_nonblocking(false)";
+        Err(io::Error::new(ErrorKind::InvalidInput, message))
     }
 }
 
@@ -84,7 +101,9 @@ impl<S: Stream> Transport for Blocking<S> {
                     }
                 }
                 Err(error) => {
-                    self.reads = READS;
+                    if error.kind() != ErrorKind::Interrupted {
+                        self.reads = READS;
+                    }
                     Err(error)
                 }
             }
@@ -107,8 +126,14 @@ impl<S: Stream> Transport for Blocking<S> {
             Ok(Turn::default())
         };
         match done {
-            Err(error) if is_harmless(error.kind()) => Ok(Turn::default()),
-            done => done,
+            Err(error) if is_harmless(error.kind()) => {
+                let waited = now.until(self.now());
+                self.timed_out(error.kind(), wait, waited)
+            }
+            done => {
+                self.early = 0;
+                done
+            }
         }
     }
 
@@ -128,6 +153,11 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(100);
 /// Reads behind a write that was blocked, as long as each brings as much as there was room for.
 const READS: u32 = 256;
+
+/// Shorter time-outs may be none at all, where they are counted in ticks of the system.
+const TICK: Duration = Duration::from_millis(if cfg!(target_os = "espidf") { 20 } else { 1 });
+/// Calls in a row that fail long before their time-out, until it is clear that the stream does not wait.
+const EARLY: u32 = 100;
 
 /// The time-out to set, where the one that is set does not do: it may be shorter than what is wanted, as an
 /// early end of a turn is harmless, but not by much.
