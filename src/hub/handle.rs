@@ -1,4 +1,4 @@
-//! The hub from outside: from other threads, and from handlers.
+//! Access to a hub from other threads and from handlers.
 
 #![forbid(unsafe_code)]
 
@@ -16,29 +16,61 @@ use super::id::Id;
 use super::message::{Done, Lost, Message, Told};
 use crate::close::{CloseCode, MAX_REASON};
 
-/// A hub as other threads and its own handlers see it. Cheap to clone.
+/// Sends commands to a hub from other threads and from its own handlers. Clones are cheap and refer to the same hub.
 ///
 /// No call waits for the hub: it puts a command into a queue, and fails at once if the queue is full. So no call can
-/// deadlock, not even in a handler or in a completion. The hub obeys commands in the order of the calls.
+/// deadlock, not even in a handler or in a completion. The hub executes commands in the order of the calls.
 ///
-/// If the hub is dropped, the commands that wait are dropped: functions and filters are not called, completions are called
-/// with [`Lost::Ended`].
+/// If the hub is dropped, it drops the pending commands: it does not call functions and filters, and calls
+/// completions with [`Lost::Ended`].
+///
+/// ```
+/// # use std::sync::{Arc, Mutex};
+/// # use sansocket::hub::{Failed, HandleError, Hub, Message, Monitor, Routes, Settings, Shared, Socket};
+/// # use sansocket::{CloseCode, Instant};
+/// # struct Tcp;
+/// # impl Socket for Tcp {
+/// #     fn recv(&mut self, _: &mut [u8]) -> Result<Option<usize>, Failed> { Ok(None) }
+/// #     fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, Failed> { Ok(None) }
+/// #     fn shutdown(&mut self) -> Result<(), Failed> { Ok(()) }
+/// # }
+/// # struct Driver(Mutex<Shared>);
+/// # impl Monitor for Driver {
+/// #     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) { use_it(&mut self.0.lock().unwrap()) }
+/// #     fn wake(&self) {}
+/// # }
+/// # let driver = Arc::new(Driver(Mutex::default()));
+/// # let mut hub = Hub::new(Settings::default(), driver, |_| Routes::<Tcp>::new())?;
+/// let handle = hub.handle(); // of an adapter: `server.handle()`
+/// let worker = std::thread::spawn(move || {
+///     handle.broadcast(Message::text("the server stops"))?;
+///     handle.stop(CloseCode::GOING_AWAY)?;
+///     Ok::<_, HandleError>(handle)
+/// });
+/// let handle = worker.join().unwrap()?;
+/// # hub.run(Instant::START);
+/// # assert!(hub.is_over());
+/// # drop(hub);
+/// // After the hub has stopped:
+/// assert_eq!(handle.broadcast(Message::text("hello")), Err(HandleError::Stopped));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Handle(Arc<dyn Monitor>);
 
-/// What a hub and its handles share, behind a lock, and how the hub is woken. A driver has one.
+/// Guards the state that a hub and its handles share, and wakes the hub. A driver implements it once.
 pub trait Monitor: Send + Sync {
-    /// Calls `use_it` with what is shared, and nobody else meanwhile.
+    /// Calls `use_it` with the shared state, and excludes all other callers meanwhile.
     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared));
 
-    /// Ends the hub's wait for its transports, the current one or the next. Must not block.
+    /// Ends the driver's current wait for its transports, or the next one if it does not wait. Must not block.
     ///
-    /// It is called outside of [`lock`](Self::lock), also by several threads at once. Each call has to wake the hub by
-    /// itself: it must not rely on another call that has not returned, whose thread may be preempted.
+    /// It is called outside of [`lock`](Self::lock), also by several threads at once. Each call has to wake the hub
+    /// by itself: it must not rely on another call that has not returned, whose thread may be preempted.
     fn wake(&self);
 }
 
-/// What a hub and its handles share.
+/// The state that a hub and its handles share. A [`Monitor`] starts with the default and passes it to each lock.
 #[derive(Default)]
 pub struct Shared {
     commands: VecDeque<Command>,
@@ -51,7 +83,7 @@ pub struct Shared {
     taken: u32,
     pub(super) clients: BTreeMap<usize, Client>,
     pub(super) counters: Counters,
-    /// Nobody is there any more to do anything.
+    /// The hub is dropped: no command is accepted.
     pub(super) ended: bool,
 }
 
@@ -66,48 +98,49 @@ pub(super) enum Command {
 pub(super) type Function = Box<dyn FnOnce(&mut dyn Control) + Send>;
 pub(super) type Filter = Box<dyn FnMut(&Client) -> bool + Send>;
 
-/// Why a call did nothing.
+/// The reason why a call did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError {
-    /// [`Settings::commands`](super::Settings::commands) wait already.
+    /// [`Settings::commands`](super::Settings::commands) commands are pending already.
     #[error("the hub's queue is full")]
     Full,
     /// The hub has stopped.
     #[error("the hub has stopped")]
     Stopped,
-    /// A reason has at most [`MAX_REASON`] bytes.
+    /// The reason is longer than [`MAX_REASON`] bytes.
     #[error("the reason has more than {MAX_REASON} bytes")]
     ReasonTooLong,
 }
 
-/// A session, as lists and filters show it.
+/// Describes a session, in lists, to filters and to the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Client {
-    /// Its name.
+    /// Identifies the session.
     pub id: Id,
-    /// Where it comes from.
+    /// The address of the peer, as the driver has it from the accept.
     pub peer: SocketAddr,
-    /// How far it has come.
+    /// The phase of the session.
     pub state: ClientState,
-    /// Whatever the application has set when it saw the request, 0 before: a route, a room.
+    /// A number that the application may set when it accepts the transport or sees the request, for a route or a
+    /// room. Default: 0. [`Routes`](super::Routes) sets the number of the route.
     pub group: u32,
 }
 
-/// How far a session has come.
+/// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientState {
-    /// The request is being received, or answered.
+    /// The hub receives the request or sends the answer.
     Handshake,
     /// Both sides may send.
     Open,
-    /// The closing handshake has begun, or a close was asked for. Messages that were sent before may still be written; later
-    /// ones are lost with [`Lost::Closing`].
+    /// The closing handshake has begun, or a close was requested. Messages that were sent before may still be
+    /// written; later ones are lost with [`Lost::Closing`].
     Closing,
 }
 
-/// A hub from inside, for what [`Handle::run`] runs there. Its calls act at once.
+/// Gives access to a hub from inside, to a function that [`Handle::run`] runs there. Its calls take effect at once.
 pub trait Control {
     /// Sends a message to a session, as [`Handle::send`].
     ///
@@ -138,25 +171,25 @@ pub trait Control {
     /// Calls `see` for each session.
     fn clients(&self, see: &mut dyn FnMut(&Client));
 
-    /// What the hub has done until now.
+    /// Returns what the hub has done up to now.
     fn counters(&self) -> Counters;
 
-    /// All of it: a [`Hub`](super::Hub) of the driver's socket and the application, to be downcast to.
+    /// Returns the whole hub, to be downcast to the [`Hub`](super::Hub) of the driver's socket and the application.
     fn hub(&mut self) -> &mut dyn Any;
 }
 
 impl Handle {
-    /// A handle over the driver's monitor, whose queue holds this many commands.
+    /// Makes a handle over the driver's monitor, whose queue holds this many commands.
     pub(super) fn new(monitor: Arc<dyn Monitor>, commands: usize) -> Self {
         let handle = Self(monitor);
         handle.update(|shared| shared.limit = commands);
         handle
     }
 
-    /// Sends a message to a session, after all that was sent to it before.
+    /// Sends a message to a session, after all messages that were sent to it before.
     ///
-    /// A call that succeeds does not mean that the message arrives: the session may end before.
-    /// [`send_then`](Self::send_then) tells whether the transport has taken it.
+    /// A call that succeeds does not mean that the message arrives: the session may end before. Call
+    /// [`send_then`](Self::send_then) to learn whether the transport has taken it.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -182,8 +215,8 @@ impl Handle {
         self.post(Command::Send(id, message, Done::new(done)))
     }
 
-    /// Sends a message, encoded once, to all open sessions. Where there are many, the hub reaches some in each turn, and does
-    /// later commands after that; a session that is accepted meanwhile does not get the message.
+    /// Sends a message, encoded once, to all open sessions. If there are many, the hub reaches some of them in each
+    /// turn, and executes later commands after that; a session that is accepted meanwhile does not get the message.
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
@@ -204,13 +237,14 @@ impl Handle {
         self.post(Command::Broadcast(message, Box::new(to)))
     }
 
-    /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost with
-    /// [`Lost::Closing`]. Of several calls the first counts: its code and reason are sent.
+    /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost
+    /// with [`Lost::Closing`]. The first of several calls counts: its code and reason are sent.
     ///
-    /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::Timeouts), and nine times as
-    /// long in all. Then those that have not begun are lost with [`Lost::Closing`], and the Close is sent, without the
-    /// reason if the transmit buffer is full or the handler has a frame open. After ten times `Timeouts::close` the
-    /// transport is dropped. A session whose opening handshake is not complete is dropped at once.
+    /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::Timeouts), and nine
+    /// times as long in all. Then the hub drops those that have not begun, with [`Lost::Closing`], and sends the
+    /// Close, without the reason if the transmit buffer is full or the handler has a frame open. After ten times
+    /// `Timeouts::close` it drops the transport. A session whose opening handshake is not complete is dropped at
+    /// once.
     ///
     /// # Errors
     /// [`HandleError`].
@@ -227,11 +261,11 @@ impl Handle {
         self.post(Command::Run(Box::new(function)))
     }
 
-    /// Stops gracefully, after all earlier commands: accepts no connection any more, [closes](Self::close) every session
-    /// with `code`, and lets the driver return when the last session has ended. That is after ten times
+    /// Stops gracefully, after all earlier commands: accepts no further connection, [closes](Self::close) every
+    /// session with `code`, and lets the driver return when the last session has ended. That is after ten times
     /// [`Timeouts::close`](crate::Timeouts) at the latest, unless that is off.
     ///
-    /// Of several calls the first counts: its code is sent. A stop takes no room in the queue.
+    /// The first of several calls counts: its code is sent. A stop takes no room in the queue.
     ///
     /// # Errors
     /// [`HandleError::Stopped`].
@@ -239,8 +273,9 @@ impl Handle {
         self.post(Command::Stop(code))
     }
 
-    /// A copy of the list of sessions. The lock is held for a few of them at a time, so that neither the hub nor another
-    /// thread waits for the whole copy: a session that begins or ends meanwhile may be missing, or in the list still.
+    /// Returns a copy of the list of sessions. It holds the lock for a few sessions at a time, so that neither the
+    /// hub nor another thread waits for the whole copy: a session that begins or ends meanwhile may be missing, or
+    /// still in the list.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         let mut clients = Vec::new();
@@ -256,7 +291,7 @@ impl Handle {
         clients
     }
 
-    /// What the hub had done when its last turn ended. [`Control::counters`] says what it has done until now.
+    /// Returns the counters at the end of the hub's last turn. [`Control::counters`] returns the current ones.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
@@ -274,18 +309,18 @@ impl Handle {
         });
         if let Some(taken) = wake {
             self.0.wake();
-            // Only now: this thread may have been preempted before the wake-up, and others must not rely on it. Not if the
-            // hub has taken the commands meanwhile: then it may have used up this wake-up already.
+            // Set after the wake-up: this thread may have been preempted before it, and others must not rely on it.
+            // Not set if the hub has taken the commands meanwhile: then it may have used up this wake-up already.
             self.0.lock(&mut |shared| shared.woken |= shared.taken == taken);
         }
-        // What was refused is dropped here, outside of the lock.
+        // Drops a refused command outside of the lock.
         if let Some(Command::Send(_, _, done)) = command {
             done.forget();
         }
         outcome
     }
 
-    /// For the hub's own turn: what it is asked for, in exchange for an empty queue.
+    /// Exchanges the queued commands for an empty queue, at the start of the hub's turn.
     pub(super) fn take_commands(&self, commands: &mut VecDeque<Command>) {
         self.0.lock(&mut |shared| {
             core::mem::swap(&mut shared.commands, commands);
@@ -294,17 +329,17 @@ impl Handle {
         });
     }
 
-    /// For the hub: changes what is shared.
+    /// Changes the shared state, on behalf of the hub.
     pub(super) fn update(&self, mut change: impl FnMut(&mut Shared)) {
         self.0.lock(&mut |shared| change(shared));
     }
 }
 
-/// Sessions that are copied while the lock is held.
+/// The number of sessions that are copied while the lock is held.
 const COPIED: usize = 32;
 
 impl Shared {
-    /// What handles see of the session with this key.
+    /// Publishes the session with this key, or removes it.
     pub(super) fn show(&mut self, key: usize, client: Option<&Client>) {
         match client {
             Some(client) => self.clients.insert(key, client.clone()),
@@ -316,7 +351,7 @@ impl Shared {
         !self.commands.is_empty()
     }
 
-    /// Queues a command. A stop that follows another is left out.
+    /// Queues a command. Drops a stop that follows another.
     fn push(&mut self, command: &mut Option<Command>) -> Result<(), HandleError> {
         let stop = matches!(command, Some(Command::Stop(_)));
         let queued = self.commands.len().saturating_sub(usize::from(self.stop));
@@ -334,7 +369,7 @@ impl Shared {
     }
 }
 
-/// The hub's own handle. When it is dropped, the hub is gone: handles fail, and what waits is lost.
+/// The hub's own handle. When it is dropped, the handles of others fail, and pending messages are lost.
 pub(super) struct Owner(Handle);
 
 impl Owner {
@@ -366,7 +401,7 @@ impl Drop for Owner {
     }
 }
 
-/// A Close has room for a reason of [`MAX_REASON`] bytes.
+/// Checks that the reason fits a Close: at most [`MAX_REASON`] bytes.
 pub(super) const fn check_reason(reason: &str) -> Result<(), HandleError> {
     if reason.len() > MAX_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
 }
