@@ -1,40 +1,41 @@
-//! Many connections on one thread.
+//! Serves many connections on one thread.
 //!
-//! A hub drives any number of [`Handler`](crate::Handler)s. An [`Application`] gives each connection its handler when the
-//! request has arrived. From outside, a [`Handle`] sends to one session, to some or to all, closes, lists, counts and stops. A
-//! hub needs a heap and atomic operations.
+//! A hub drives any number of [`Handler`](crate::Handler)s. An [`Application`] gives each connection its handler when
+//! the request has arrived. From outside, a [`Handle`] sends to one session, to some or to all, closes, lists, counts
+//! and stops. A hub needs a heap and atomic operations.
 //!
-//! Like everything here it does no I/O: a driver tells it which transports are ready and what time it is, and waits until
-//! a transport is ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write
-//! one:
+//! A hub does no I/O: a driver reports which transports are ready and what time it is, and waits until a transport is
+//! ready again or the deadline has passed. The drivers are `adapter::mio` and `adapter::esp_idf`. To write one:
 //!
-//! 1. [`Hub::new`] with a [`Monitor`].
-//! 2. [`Hub::accept`] a transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`] tells under which key
-//!    it is watched. [`Hub::ready`] says what it is ready for.
-//! 3. [`Hub::run`], then wait until [`Hub::deadline`], or until a transport is ready for what the hub
-//!    [wants](Hub::wants) of it, or the [`Monitor`] is woken.
+//! 1. Call [`Hub::new`] with a [`Monitor`].
+//! 2. Call [`Hub::accept`] with each new transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`]
+//!    gives the key under which to watch it. Report what it is ready for with [`Hub::ready`].
+//! 3. Call [`Hub::run`], then wait until [`Hub::deadline`], until a transport is ready for what the hub
+//!    [wants](Hub::wants) of it, or until the [`Monitor`] is woken.
 //! 4. Repeat from 2 until [`Hub::is_over`].
 //!
-//! A wait may end for no reason: the hub tries the transport of a session whose peer has taken too long once more, whatever
-//! it was told to be ready for.
+//! A wait may end without a reason. The hub tries the transport of a session whose peer has taken too long once more,
+//! whatever readiness the driver has reported.
 //!
-//! A transport is dropped when its session is over. An idle connection owns no buffer. What waits for a session is limited:
-//! bytes and messages by [`Backlog`], commands by [`Settings::commands`].
+//! The hub drops a transport when its session is over. An idle connection owns no buffer. What is pending for a
+//! session is limited: bytes and messages by [`Backlog`], commands by [`Settings::commands`].
 //!
 //! # Deadlines are coarse
 //!
 //! A deadline of a session, be it its handler's ([`Handler::deadline`](crate::Handler::deadline)) or one of
-//! [`Timeouts`](crate::Timeouts), is never early and may be late by a sixteenth of the time that it lies ahead: up to 4 ms at 100
-//! ms, 0.5 s at 10 s, 2 s at 60 s. It is rounded up to a multiple of a power of two microseconds, so that the deadlines of many
-//! sessions fall together: a thousand idle sessions with a Ping every 30 s each wake the processor once a second.
+//! [`Timeouts`](crate::Timeouts), never fires early and may fire late by a sixteenth of the time that it lies ahead:
+//! up to 4 ms at 100 ms, 0.5 s at 10 s, 2 s at 60 s. The hub rounds it up to a multiple of a power of two
+//! microseconds, so that the deadlines of many sessions coincide: a thousand idle sessions with a Ping every 30 s
+//! each wake the processor once a second.
 //!
 //! # How long a turn takes
 //!
-//! One [`Hub::run`] does a limited amount of work, however many sessions there are and whatever they do; then the driver
-//! looks again for new connections and for what has become ready. It takes at most 64 commands and 256 timers, and gives at
-//! most 256 sessions a turn, each of 64 steps and about 64 KiB. A broadcast or a stop reaches 256 sessions in a run and goes
-//! on in the next; commands after it wait until it is done. What the application does in its own functions is not limited: a
-//! handler or a function of [`Handle::run`] that blocks, or that goes through all sessions, holds up everybody.
+//! One [`Hub::run`] does a limited amount of work, however many sessions there are and whatever they do; then the
+//! driver looks again for new connections and for transports that have become ready. It executes at most 64 commands
+//! and 256 timers, and gives at most 256 sessions a turn, each of 64 steps and about 64 KiB. A broadcast or a stop
+//! reaches 256 sessions in a run and continues in the next; commands after it wait until it is done. Functions of the
+//! application are not limited: a handler or a function of [`Handle::run`] that blocks, or that visits all sessions,
+//! delays every session.
 
 #![forbid(unsafe_code)]
 
@@ -88,37 +89,37 @@ use crate::handler::{Driver, Outcome, Session};
 use crate::role::Server;
 use crate::time::Instant;
 
-/// Many sessions, and what they share.
+/// Drives many sessions, and owns what they share.
 ///
-/// When a hub is dropped, it drops its transports, tells each handler ([`Handler::closed`](crate::Handler::closed) with
-/// [`End::Vanished`](crate::End::Vanished)), and calls the completions of the messages that wait.
+/// When a hub is dropped, it drops its transports, calls each handler's [`Handler::closed`](crate::Handler::closed)
+/// with [`End::Vanished`](crate::End::Vanished), and calls the completions of the pending messages.
 pub struct Hub<S: Socket + 'static, A: Application<S>> {
     application: A,
     settings: Settings,
     places: Places<S, A::Handler>,
-    /// The keys of those that are to be run.
+    /// The keys of the sessions that have a turn pending.
     list: VecDeque<usize>,
     timers: Timers,
     pool: Pool,
     counters: Counters,
     commands: VecDeque<Command>,
-    /// The command at hand, as far as it concerns one session after the other.
+    /// A broadcast or a stop in progress, which visits one session after the other.
     round: Option<Round>,
-    /// Sessions that are answered with 503.
+    /// The number of sessions that are answered with 503.
     refused: usize,
-    /// No transport is accepted before.
+    /// No transport is accepted before this moment.
     pace: Instant,
     stopping: bool,
-    /// Dropped last: handles work until then.
+    /// Dropped last, so that handles work until then.
     handle: Owner,
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
-    /// A hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the handle: its
-    /// commands are done in the first turn.
+    /// Makes a hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the
+    /// handle: the hub executes its commands in the first turn.
     ///
     /// # Errors
-    /// Nobody could be served with these settings. The application is not made.
+    /// A setting is invalid. Then `application` is not called.
     pub fn new(
         settings: Settings,
         monitor: Arc<dyn Monitor>,
@@ -145,26 +146,27 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         })
     }
 
-    /// Whether a transport may be accepted now. Where it is too early only, [`deadline`](Self::deadline) knows.
+    /// Returns whether a transport may be accepted now. If only [`Settings::handshakes`] forbids it,
+    /// [`deadline`](Self::deadline) includes the moment from which it is allowed.
     #[must_use]
     pub fn admits(&self, now: Instant) -> bool {
         let room = match self.settings.capacity {
             Capacity::Refuse(waiting) => !self.is_full() || self.refused < waiting,
-            // While those that are to go say farewell.
+            // Evicted sessions exceed the limit while they close.
             Capacity::Evict => self.places.len() < self.settings.sessions.saturating_add(LEAVING),
         };
         !self.stopping && now >= self.pace && room
     }
 
-    /// Whether nobody else can be served. Those that hear so take no place.
+    /// Whether every place is taken. Sessions that are answered with 503 take no place.
     fn is_full(&self) -> bool {
         self.places.len().saturating_sub(self.refused) >= self.settings.sessions
     }
 
-    /// A transport was accepted.
+    /// Adds a session over a transport that the driver has accepted.
     ///
     /// # Errors
-    /// The application does not want it, or it cannot be watched.
+    /// Returns the transport if [`Application::accept`] declines it or it cannot be watched.
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<Id, S> {
         self.pace = settings::pace(self.pace, now, self.settings.handshakes);
         let id = self.places.new_id();
@@ -190,10 +192,11 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.seat(slot)
     }
 
-    /// A transport on which somebody else has made the opening handshake, and what is done on it.
+    /// Adds a session over a transport whose opening handshake is done already, with its handler and the subprotocol
+    /// that was agreed upon.
     ///
     /// # Errors
-    /// At capacity, when the hub is stopping, or where it cannot be watched: nothing was done with it.
+    /// Returns the transport, unchanged, if all places are taken, the hub is stopping, or it cannot be watched.
     pub fn adopt(
         &mut self,
         now: Instant,
@@ -211,7 +214,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.seat(Slot::new(socket, client, Session::open(driver), Some(handler), now))
     }
 
-    /// A transport is ready for something.
+    /// Reports that a transport is ready. Ignores a key without a session.
     pub fn ready(&mut self, key: usize, ready: Ready) {
         if let Some(slot) = self.places.get(key) {
             slot.io.ready(ready);
@@ -219,18 +222,20 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// What a transport has to become ready for before there is anything to do on it. For drivers that ask each time; where
-    /// readiness is told when it changes, watch for everything and do not ask.
+    /// Lists the transports, each with its key and the readiness to wait for before there is anything to do on it.
+    /// For drivers that ask before each wait; a driver that is notified of changes of readiness watches for
+    /// everything and does not call this.
     pub fn wants(&self) -> impl Iterator<Item = (usize, &S, Ready)> {
         self.places.iter().map(|(key, slot)| (key, &slot.io.socket, slot.wants()))
     }
 
-    /// The transport under this key.
+    /// Returns the transport under this key.
     pub fn socket(&mut self, key: usize) -> Option<&mut S> {
         self.places.get(key).map(|slot| &mut slot.io.socket)
     }
 
-    /// Does all that is to be done now.
+    /// Executes commands and timers, and gives each session that has something to do a turn, within the limits of
+    /// [a turn](crate::hub#how-long-a-turn-takes).
     pub fn run(&mut self, now: Instant) {
         for _ in 0..self.begin(now) {
             if let Some(key) = self.next_turn() {
@@ -239,9 +244,11 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// The first part of [`run`](Self::run): commands, and timers. How many turns are due.
+    /// Executes commands and timers: the first part of [`run`](Self::run). Returns how many turns are due. For
+    /// drivers that catch panics of single turns: call [`next_turn`](Self::next_turn) and [`turn`](Self::turn) that
+    /// often.
     pub fn begin(&mut self, now: Instant) -> usize {
-        // What a panic has left comes first.
+        // Commands that are left after a panic come first.
         if self.commands.is_empty() {
             self.handle.take_commands(&mut self.commands);
         }
@@ -267,12 +274,12 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.list.len().min(ROUND)
     }
 
-    /// The next session that is to have a turn.
+    /// Returns the key of the next session whose turn is due.
     pub fn next_turn(&mut self) -> Option<usize> {
         self.list.pop_front()
     }
 
-    /// The turn of one session.
+    /// Gives one session a turn.
     pub fn turn(&mut self, now: Instant, key: usize) {
         let Some(slot) = self.places.get(key) else { return };
         slot.listed = false;
@@ -302,20 +309,20 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// The turn of this session has panicked: it is dropped. Call it again where this panics too.
+    /// Drops a session whose turn has panicked. If this call panics too, call it again.
     pub fn abandon(&mut self, key: usize) {
-        note!("a handler panicked in place {:?}", key);
+        note!("the handler of place {:?} panicked", key);
         self.leave(key, None);
     }
 
-    /// When [`run`](Self::run) is to be called at the latest. Asked for before each wait: it also tells handles what was
-    /// done.
+    /// Returns the latest moment for the next [`run`](Self::run); `None`: no deadline. Call it before each wait: it
+    /// also publishes the counters to handles.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let mut commands = self.round.is_some() || !self.commands.is_empty();
         self.handle.update(|shared| {
             shared.counters = self.counters;
-            // Those that came behind what a turn has left: their wake-up may have been consumed.
+            // Commands that were queued after the turn had taken the others: their wake-up may have been consumed.
             commands |= shared.has_commands();
         });
         if commands || !self.list.is_empty() {
@@ -325,49 +332,49 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.timers.next().into_iter().chain(pace).min()
     }
 
-    /// Whether it was stopped, and the last session has ended.
+    /// Returns whether the hub was stopped and its last session has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.stopping && self.places.len() == 0
     }
 
-    /// Whether it is being stopped: nothing more is to be accepted.
+    /// Returns whether the hub is stopping: the driver must not accept further transports.
     #[must_use]
     pub const fn is_stopping(&self) -> bool {
         self.stopping
     }
 
-    /// Stops gracefully, as [`Handle::stop`], but at once: before the commands that wait.
+    /// Stops gracefully, as [`Handle::stop`], but at once: before pending commands.
     pub fn stop(&mut self, code: CloseCode) {
         self.stopping = true;
         self.for_each(|hub, key| hub.close_at(key, code, ""));
     }
 
-    /// The application.
+    /// Returns the application.
     pub const fn application(&mut self) -> &mut A {
         &mut self.application
     }
 
-    /// A handle.
+    /// Returns a handle to the hub.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Closes the session that has been silent for longest, unless enough are being closed anyway. Cuts one of those off
-    /// where this newcomer takes the last place that they have.
+    /// Closes the session that has been silent for longest, unless enough are closing already. Drops the transport of
+    /// the longest closing session if the new one takes the last place beyond the limit.
     fn evict(&mut self, now: Instant) {
         let leaving = self.places.oldest(true);
         if self.places.staying() >= self.settings.sessions {
             if let Some(key) = self.places.oldest(false) {
-                note!("place {:?} makes room", key);
+                note!("place {:?} is evicted", key);
                 self.close_at(key, CloseCode::TRY_AGAIN_LATER, "");
             }
         }
         if self.places.len().saturating_add(1) >= self.settings.sessions.saturating_add(LEAVING) {
             if let Some(slot) = leaving.and_then(|key| self.places.get(key)) {
                 let id = slot.client.id;
-                note!("{:?} is cut off", id);
+                note!("{:?} is dropped to make room", id);
                 slot.cut(now);
                 self.enlist(id.key());
             }
@@ -391,7 +398,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 
     fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
-        // A completion may panic: then this is called again, and the other messages are still here.
+        // A completion may panic: then the driver calls this again, and the other messages are still queued.
         while self.places.get(key)?.lose_one(&mut self.counters) {}
         let mut slot = self.places.remove(key)?;
         match outcome {
@@ -409,7 +416,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         Some(slot)
     }
 
-    /// Lets handles see what has changed about a session.
+    /// Publishes a session's changes to handles.
     fn show(&mut self, key: usize) {
         if let Some(slot) = self.places.get(key) {
             self.handle.update(|shared| shared.show(key, Some(&slot.client)));
@@ -431,18 +438,18 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 }
 
-/// Gives back memory that a queue no longer needs, by halves: each costs no more than what filled it.
+/// Releases memory that a queue no longer needs, by halves: each step costs no more than what filled the queue.
 fn trim<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > 64 && queue.capacity() / 4 > queue.len() {
         queue.shrink_to(queue.capacity() / 2);
     }
 }
 
-/// Sessions beyond the most that there may be, while those that were evicted end.
+/// Sessions that may exist beyond the limit while evicted ones close.
 const LEAVING: usize = 8;
-/// Commands that are obeyed before sessions have their turn: so what is sent in a burst is written in between, and no
-/// peer that reads loses any of it.
+/// Commands that the hub executes before sessions have their turns: a longer burst is written in between, so that a
+/// peer that reads loses none of it.
 const COMMANDS: usize = 64;
-/// Sessions that one turn of the hub concerns: that have their own turn in it, whose timers are due, that a command reaches.
-/// Then the driver looks for newcomers and for what has become ready.
+/// The most sessions in one turn of the hub: that have their own turn in it, whose timers are due, that a command
+/// reaches. Then the driver looks for new connections and for transports that have become ready.
 const ROUND: usize = 256;
