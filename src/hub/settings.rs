@@ -1,4 +1,4 @@
-//! Settings of a hub.
+//! The settings of a hub.
 
 #![forbid(unsafe_code)]
 
@@ -13,57 +13,58 @@ use crate::config::Config;
 use crate::frame::MAX_HEADER;
 use crate::time::{GRACE, Instant};
 
-/// What a hub is told before it begins. [`Hub::new`](super::Hub::new), and so each driver, refuses settings with which it could
-/// serve nobody: see [`InvalidSettings`].
+/// The settings of a hub. [`Hub::new`](super::Hub::new), and so each driver, refuses settings that cannot serve a
+/// session: see [`InvalidSettings`].
 ///
 /// ```
 /// use sansocket::hub::Settings;
 ///
 /// let mut settings = Settings::default();
+/// assert_eq!(settings.sessions, 1024);
 /// settings.sessions = 200;
 /// settings.backlog.bytes = 64 * 1024;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Of handshakes and connections; a route may have settings of its own
+    /// The configuration of handshakes and connections. A route may have its own
     /// ([`Accept::config`](crate::handshake::Accept::config)).
     pub config: Arc<Config>,
-    /// Sessions at once. Default: 1024. Each takes a descriptor, and the process a few beside: a PC often grants no more
-    /// than 1024 (`ulimit -n`). Where they run out before the places do, newcomers wait to be accepted: nobody is refused,
-    /// and nobody goes to make room.
+    /// The most sessions at once. Default: 1024. Each takes a descriptor, and the process needs a few more: a PC
+    /// often grants no more than 1024 (`ulimit -n`). If descriptors run out first, new connections wait to be
+    /// accepted: the hub neither refuses nor evicts.
     pub sessions: usize,
-    /// What happens to one more. Default: [`Capacity::Refuse`] with 16.
+    /// What happens to a connection beyond the limit. Default: [`Capacity::Refuse`] with 16.
     pub capacity: Capacity,
-    /// Opening handshakes a second; what exceeds them waits to be accepted. Default: no limit.
+    /// The most opening handshakes a second; further connections wait to be accepted. Default: no limit.
     pub handshakes: Option<u32>,
-    /// Bytes for the heads of request and answer, for each opening handshake under way: at least
-    /// [`MIN_BUFFER`]. Default: 8 KiB.
+    /// Bytes for the heads of request and answer, for each opening handshake in progress: at least [`MIN_BUFFER`].
+    /// Default: 8 KiB.
     pub head: usize,
-    /// Bytes to receive into, for each session that is not idle: at least [`MIN_BUFFER`]. Default: 16 KiB and a
+    /// Bytes of the receive buffer, for each session that is not idle: at least [`MIN_BUFFER`]. Default: 16 KiB and a
     /// header, so that a message of 16 KiB comes in one piece.
     pub rx: usize,
-    /// Bytes to send from, for each session that is not idle: at least [`MIN_BUFFER`]. Default: as many as for
-    /// [`rx`](Self::rx).
+    /// Bytes of the transmit buffer, for each session that is not idle: at least [`MIN_BUFFER`]. Default: as many as
+    /// for [`rx`](Self::rx).
     pub tx: usize,
-    /// Buffers that are kept for the next session when nobody needs them. Default: 64.
+    /// The number of unused buffers of each kind that the hub keeps for the next session. Default: 64.
     pub spare: usize,
-    /// How much may wait for one session of what is sent to it through the hub.
+    /// How much may be pending for one session of what is sent to it through the hub.
     pub backlog: Backlog,
-    /// Commands of [`Handle`](super::Handle)s that may wait for the hub, beside as many that it has taken over and not yet
-    /// done. Default: 4096.
+    /// The most pending commands of [`Handle`](super::Handle)s, beside as many that the hub has taken over and not
+    /// yet executed. Default: 4096.
     pub commands: usize,
-    /// How long a session whose peer has taken too long waits for what came before: for a network stack that runs in
-    /// tasks of this program and may have been stopped together with the hub. Default: none, 100 ms on ESP-IDF. What is in
-    /// the socket by then is read in any case.
+    /// How long a session waits after its peer has missed a deadline, for bytes that arrived before: for a network
+    /// stack that runs in tasks of this program and may have been stopped together with the hub. Default: none, 100
+    /// ms on ESP-IDF. The hub reads what is in the socket by then in any case.
     pub grace: Duration,
 }
 
-/// Why no hub can be made with these [`Settings`]: which of them is wrong, by its name.
+/// The reason why a hub cannot work with its [`Settings`], with the name of the setting that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSettings {
-    /// With none of it nobody would be served.
+    /// The setting is 0, so that no session could be served.
     #[error("Settings::{0} is 0")]
     Zero(&'static str),
     /// A buffer is smaller than [`MIN_BUFFER`].
@@ -74,50 +75,52 @@ pub enum InvalidSettings {
     NoMemory(&'static str),
 }
 
-/// What happens to a connection for which there is no room.
+/// What happens to a connection when every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// It is answered with 503, when its request is here, or what is here of it in time. So many may wait for that at
-    /// once, beside the sessions; further ones wait to be accepted.
+    /// Answers the connection with 503 once its request has arrived, or at the handshake deadline if it has arrived
+    /// in part. At most this many connections wait for that at once, beside the sessions; further ones wait to be
+    /// accepted.
     Refuse(usize),
-    /// The session that has been silent for longest is closed with 1013, as by [`Handle::close`](super::Handle::close), to
-    /// make room. While they are being closed, up to eight sessions may exist beyond [`Settings::sessions`]; for one more,
-    /// the one of them that has been silent for longest since its closing began is cut off.
+    /// Closes the session that has been silent for longest with 1013, as [`Handle::close`](super::Handle::close)
+    /// does, to make room. While evicted sessions close, up to eight sessions may exist beyond
+    /// [`Settings::sessions`]; for one more, the hub drops the one of them that has been silent for longest since its
+    /// closing began.
     Evict,
 }
 
-/// How much may wait for one peer, and what happens beyond.
+/// Limits what is pending for one session, and says what happens beyond.
 ///
-/// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the backlog limits what
-/// waits after it. A message that has begun is counted until the transport has taken all of it.
+/// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the backlog limits
+/// what waits after it. A message that has begun is counted until the transport has taken all of it.
 ///
-/// A hub obeys 64 commands in a turn, and then writes. More than the backlog in one turn overflows, however fast the peer
-/// reads.
+/// A hub executes 64 commands in a turn, and then writes. More than the backlog in one turn overflows, however fast
+/// the peer reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// Messages, at least one. Default: 256.
+    /// The most messages, at least one. Default: 256.
     pub messages: usize,
-    /// Bytes. Default: 1 MiB.
+    /// The most bytes. Default: 1 MiB.
     pub bytes: usize,
-    /// Default: [`Overflow::DropNewest`].
+    /// What happens to a message beyond the limits. Default: [`Overflow::DropNewest`].
     pub overflow: Overflow,
 }
 
-/// What happens to a message for which there is no room. Always a whole message.
+/// What happens to a message that exceeds the backlog. The hub drops whole messages only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is lost.
+    /// The new message is lost.
     DropNewest,
-    /// The messages that have waited longest and have not begun are lost instead, if that makes enough room.
+    /// The oldest messages that have not begun are lost instead, if that makes enough room.
     DropOldest,
-    /// It is lost, and the session is closed with this code, such as 1008 or 1013, after the messages that were queued
-    /// before.
+    /// The new message is lost, and the session is closed with this code, such as 1008 or 1013, after the messages
+    /// that were queued before.
     Close(CloseCode),
 }
 
 impl Settings {
-    /// The defaults, with these settings of a connection.
+    /// Returns the defaults, with this configuration of connections.
     #[must_use]
     pub fn new(config: impl Into<Arc<Config>>) -> Self {
         Self {
@@ -135,7 +138,7 @@ impl Settings {
         }
     }
 
-    /// Whether a hub can work with them.
+    /// Checks whether a hub can work with them.
     pub(super) fn check(&self) -> Result<(), InvalidSettings> {
         let counts = [("sessions", self.sessions == 0), ("commands", self.commands == 0)];
         for (name, none) in counts.into_iter().chain([("handshakes", self.handshakes == Some(0))]) {
@@ -143,14 +146,14 @@ impl Settings {
                 return Err(InvalidSettings::Zero(name));
             }
         }
-        // Held until all are there, as by a session.
+        // Holds all buffers at once, as a session does.
         let mut buffers =
             [("head", self.head), ("rx", self.rx), ("tx", self.tx)].map(|size| (size, Vec::<u8>::new()));
         for ((name, size), buffer) in &mut buffers {
             if *size < MIN_BUFFER {
                 return Err(InvalidSettings::TooSmall(name));
             }
-            // The compiler would leave out what is not looked at.
+            // Without `black_box` the compiler may remove the allocation.
             if black_box(buffer).try_reserve_exact(*size).is_err() {
                 return Err(InvalidSettings::NoMemory(name));
             }
@@ -166,8 +169,8 @@ impl Default for Settings {
     }
 }
 
-/// When the next transport may be accepted after one at `now`, for so many a second on average: what was missed in the
-/// time that a wait may take is made up for.
+/// Returns when the next transport may be accepted after one at `now`, at `handshakes` a second on average. It makes
+/// up for up to `LAG` that a wait has cost.
 pub(super) fn pace(pace: Instant, now: Instant, handshakes: Option<u32>) -> Instant {
     let Some(rate) = handshakes else { return now };
     let between = Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::from_secs(1));
