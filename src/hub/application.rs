@@ -1,4 +1,4 @@
-//! What a hub serves.
+//! The application of a hub: a handler for each connection, and answers to HTTP requests.
 
 #![forbid(unsafe_code)]
 
@@ -12,100 +12,181 @@ use crate::config::Config;
 use crate::handler::{Handler, Outcome};
 use crate::handshake::{Accept, Answer, Body, Refusal, Request, Response, is_bodiless};
 
-/// What a hub serves: it gives each connection its [`Handler`], and answers other requests. Its own data are the hub's.
+/// Gives each connection of a hub its [`Handler`], and answers other requests. Its data are shared by all sessions.
+/// [`Routes`](super::Routes) is an application that decides by path and method.
+///
+/// ```
+/// use sansocket::handshake::Request;
+/// use sansocket::hub::{Application, Choice, Client, Page};
+/// use sansocket::{Event, Halt, Handler, Outbox, Payload};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///         match event {
+///             Event::Data(data) => out.relay(&data),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// struct App;
+///
+/// impl<S> Application<S> for App {
+///     type Handler = Echo;
+///
+///     fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
+///         match request.path() {
+///             "/echo" => Choice::Handler(Echo),
+///             "/" => Choice::Page(Page::text(200, "hello\n")),
+///             _ => Choice::Page(Page::text(404, "not found\n")),
+///         }
+///     }
+/// }
+///
+/// # use std::sync::{Arc, Mutex};
+/// # use sansocket::Instant;
+/// # use sansocket::hub::{Failed, Hub, Monitor, Settings, Shared, Socket};
+/// # struct Tcp(&'static [u8], Arc<Mutex<Vec<u8>>>);
+/// # impl Socket for Tcp {
+/// #     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+/// #         let (now, later) = self.0.split_at(into.len().min(self.0.len()));
+/// #         into[..now.len()].copy_from_slice(now);
+/// #         self.0 = later;
+/// #         Ok(Some(now.len()).filter(|n| *n > 0))
+/// #     }
+/// #     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+/// #         let bytes = if bytes.is_empty() { more } else { bytes };
+/// #         self.1.lock().unwrap().extend(bytes);
+/// #         Ok(Some(bytes.len()))
+/// #     }
+/// #     fn shutdown(&mut self) -> Result<(), Failed> { Ok(()) }
+/// # }
+/// # struct Driver(Mutex<Shared>);
+/// # impl Monitor for Driver {
+/// #     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) { use_it(&mut self.0.lock().unwrap()) }
+/// #     fn wake(&self) {}
+/// # }
+/// # fn get(path: &'static [u8]) -> Vec<u8> {
+/// #     let driver = Arc::new(Driver(Mutex::default()));
+/// #     let mut hub = Hub::new(Settings::default(), driver, |_| App).unwrap();
+/// #     let answer = Arc::new(Mutex::default());
+/// #     let peer = ([127, 0, 0, 1], 1).into();
+/// #     assert!(hub.accept(Instant::START, Tcp(path, Arc::clone(&answer)), peer).is_ok());
+/// #     for _ in 0..4 { hub.run(Instant::START); }
+/// #     let answer = answer.lock().unwrap();
+/// #     answer.clone()
+/// # }
+/// let answer = get(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+/// assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+/// assert!(answer.ends_with(b"hello\n"));
+/// ```
 pub trait Application<S>: 'static {
-    /// What is done on a connection. Its data are the connection's.
+    /// The handler of a connection. Its data belong to that connection.
     type Handler: Handler;
 
-    /// A transport was accepted; whether it is welcome. Otherwise it is dropped without a word.
+    /// Decides whether to serve a transport that was accepted, before its request has arrived. It may set
+    /// [`Client::group`]. `false` drops the transport without an answer. The default accepts all.
     fn accept(&mut self, client: &mut Client) -> bool {
         let _ = client;
         true
     }
 
-    /// A request is here.
+    /// Answers a request whose head has arrived.
     fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler>;
 
-    /// A request is here with its body, for which [`Choice::Body`] has asked.
+    /// Answers a request whose body has arrived, after [`Choice::Body`]. The default answers 404.
     fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {
         let _ = (client, request, body);
         Page::text(404, "not found\n")
     }
 
-    /// A request that belongs to somebody else ([`Answer::HandOver`]), with all the bytes that came; it is no session of
-    /// the hub's any more. By default the transport is dropped.
+    /// Takes over a request with its transport and all bytes that were received, after [`Answer::HandOver`]. The hub
+    /// has no session for it any more. The default drops the transport.
     fn hand_over(&mut self, client: &Client, socket: S, received: Vec<u8>) {
         let _ = (client, socket, received);
     }
 
-    /// A request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, found no place, or fails a
-    /// check behind what [`request`](Self::request) or the handler answered; [`Answer::Reject`] too. Not called for a
-    /// [`Page`] or an [`Answer::Respond`]. Called once at most for each request; the place to log it. `request` is `None`
-    /// where there is none that can be read, and for [`Rejection::Internal`](crate::handshake::Rejection::Internal).
+    /// Called when the hub refuses a request, with the reason in [`Refusal::reason`]: the request cannot be read,
+    /// came too late, found no place, or fails a check after what [`request`](Self::request) or the handler answered;
+    /// also for [`Answer::Reject`]. Not called for a [`Page`] or an [`Answer::Respond`]. Called at most once for each
+    /// request; the place to log it. `request` is `None` if none can be read, and for
+    /// [`Rejection::Internal`](crate::handshake::Rejection::Internal).
     fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (client, request, refusal);
     }
 
-    /// A session has ended; `None` where its handler panicked. A connection's handler has been told before. Also called
-    /// where the hub is dropped.
+    /// Called when a session has ended, after [`Handler::closed`], also when the hub is dropped. `outcome` is `None`
+    /// if the handler has panicked.
     fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
         let _ = (client, outcome);
     }
 }
 
-/// What an application makes of a request.
+/// The application's decision about a request.
 #[derive(Debug)]
 pub enum Choice<'s, H> {
-    /// A connection: its handler is asked next ([`Handler::request`]), and may still refuse.
+    /// Serves a connection with this handler. The handler decides next ([`Handler::request`]), and may still refuse.
     Handler(H),
-    /// The same, but accepted like this: its handler is not asked.
+    /// Accepts a connection with this handler. [`Handler::request`] is not called.
     Accept(H, Accept<'s, Arc<Config>>),
-    /// An answer at once, or none: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An [`Answer::Accept`] has
-    /// no handler, and becomes 500.
+    /// Answers at once, or hands over: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An
+    /// [`Answer::Accept`] has no handler, and becomes 500.
     Answer(Answer<'s>),
-    /// An answer at once.
+    /// Answers with a page at once.
     Page(Page),
-    /// The request's body is received first, at most so many bytes of it, beyond which the answer is 413; then
-    /// [`Application::exchange`] is asked. For requests without a body as well, where their answer is made.
+    /// Receives the request's body first, at most this many bytes; the answer to a longer one is 413. Then the hub
+    /// calls [`Application::exchange`], also for a request without a body.
     ///
-    /// The [`Origin`](crate::handshake::Origin) of the page that asks is not checked here, unlike that of a WebSocket: check it
-    /// where a request changes something.
+    /// The hub does not check the [`Origin`](crate::handshake::Origin) of the page that sends the request, unlike
+    /// that of a WebSocket: check it for a request that changes something.
     ///
-    /// Memory for the whole body is reserved as soon as its length is known, so that it is received without being moved; where
-    /// there is none the answer is 503. The limit is therefore what each session can claim.
+    /// The hub reserves memory for the whole body as soon as its length is known, so that no byte is moved; if there
+    /// is none the answer is 503. The limit is therefore what each session can claim.
     Body(usize),
 }
 
-/// An answer that owns its body; it closes the connection.
+/// An HTTP response that owns its body. The connection closes after it.
 ///
-/// The body is written from where it lies, at most 64 KiB in a turn of the hub: however large it is, other sessions have
-/// their turns meanwhile, and it is never copied.
+/// The hub writes the body from where it lies, at most 64 KiB in a turn: other sessions have their turns meanwhile,
+/// however large it is, and it is never copied.
+///
+/// ```
+/// use sansocket::hub::Page;
+///
+/// let mut page = Page::new(200, "application/json", r#"{"up":true}"#);
+/// page.headers.push(("Cache-Control".into(), "no-store".into()));
+/// assert_eq!(page.headers[0], ("Content-Type".into(), "application/json".into()));
+/// assert_eq!(*page.body, *br#"{"up":true}"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// The status code, 200 to 599.
+    /// The status code, 200 to 599. Another becomes 500.
     pub status: u16,
-    /// Fields beside `Content-Length` and `Connection`.
+    /// Header fields beside `Content-Length` and `Connection`, which the hub writes. A field that cannot be written
+    /// makes the answer 500.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Cow<'static, [u8]>,
 }
 
 impl Page {
-    /// A page of plain text, of which it makes a copy.
+    /// Makes a page of plain text, with a copy of `body`.
     #[must_use]
     pub fn text(status: u16, body: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// A page of this content type. A `Vec<u8>` or a `String` is taken as it is, a borrowed body is copied;
-    /// [`from_static`](Self::from_static) spares that copy.
+    /// Makes a page of this content type. Takes over a `Vec<u8>` or a `String`, and copies a borrowed body;
+    /// [`from_static`](Self::from_static) avoids that copy.
     #[must_use]
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::with_body(status, content_type, Cow::Owned(body.into()))
     }
 
-    /// A page of this content type, whose body is not copied: a file that is part of the program.
+    /// Makes a page of this content type whose body is not copied, such as a file that is part of the program.
     #[must_use]
     pub fn from_static(status: u16, content_type: &str, body: &'static [u8]) -> Self {
         Self::with_body(status, content_type, Cow::Borrowed(body))
@@ -115,7 +196,7 @@ impl Page {
         Self { status, headers: alloc::vec![("Content-Type".into(), content_type.into())], body }
     }
 
-    /// Status, head and body as they go out. An answer that cannot be written becomes 500.
+    /// Returns status, head and body as they are written. An answer that cannot be written becomes 500.
     pub(super) fn encode(self, to_head: bool) -> (u16, Vec<u8>, Cow<'static, [u8]>) {
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -132,10 +213,10 @@ impl Page {
     }
 }
 
-/// The head of an answer, whose own fields take so many bytes.
+/// Encodes the head of an answer whose own fields take `fields` bytes.
 fn head(response: &Response<'_>, fields: usize) -> Option<Vec<u8>> {
     let mut bytes = alloc::vec![0; fields.saturating_add(256)];
-    // What is written in answer to HEAD.
+    // Writes as for HEAD: the head only.
     let (len, _) = response.write(&mut bytes, true).ok()?;
     bytes.truncate(len);
     Some(bytes)
