@@ -1,4 +1,4 @@
-//! What a hub has done so far.
+//! Counters of what a hub has done.
 
 #![forbid(unsafe_code)]
 
@@ -6,35 +6,46 @@ use crate::cause::{Cause, End, Timeout};
 use crate::handler::Outcome;
 use crate::handshake::{Fault, Refusal, Rejection};
 
-/// What a hub has done since it began; a copy can be had at any time.
+/// Counts what a hub has done since it was made. [`Handle::counters`](super::Handle::counters) returns a copy.
+///
+/// ```
+/// use sansocket::hub::Counters;
+///
+/// /// The number of transports that the hub has now.
+/// fn live(counters: &Counters) -> u64 {
+///     counters.accepted - counters.ended
+/// }
+///
+/// assert_eq!(live(&Counters::default()), 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
     /// Transports that were accepted.
     pub accepted: u64,
-    /// Connections that were opened: handshakes that succeeded.
+    /// Connections that were opened: opening handshakes that succeeded, and adopted connections.
     pub opened: u64,
-    /// Transports that are gone, whatever they were.
+    /// Transports that have ended, for any reason.
     pub ended: u64,
-    /// Bytes that came from transports.
+    /// Bytes that transports received.
     pub received: u64,
     /// Bytes that transports took.
     pub sent: u64,
-    /// Messages that came.
+    /// Messages that handlers have received whole.
     pub messages: u64,
     /// Messages that were sent through the hub and that a transport has taken whole. A broadcast counts once for each
     /// session.
     pub delivered: u64,
     /// Messages that were sent through the hub and that were refused or dropped. A broadcast counts once for each session.
     pub lost: u64,
-    /// Messages that were sent through the hub and that wait now. At every moment the hub has handled `delivered + lost +
-    /// waiting` messages.
+    /// Messages that were sent through the hub and are pending. At every moment the hub has handled
+    /// `delivered + lost + waiting` messages.
     pub waiting: u64,
     /// Handlers that panicked.
     pub panicked: u64,
-    /// Requests that were not upgraded.
+    /// Requests that were not upgraded, by reason.
     pub refused: Refused,
-    /// Connections that are closed.
+    /// Connections that are closed, by cause.
     pub closed: Closed,
 }
 
@@ -50,31 +61,32 @@ pub struct Refused {
     pub not_found: u64,
     /// The application answered with another status from 400 to 499.
     pub declined: u64,
-    /// The application answered with a status from 500 on, or its answer could not be written: 500.
+    /// The application answered with a status of 500 or above, or its answer could not be written: 500.
     pub failed: u64,
     /// The page's origin is not allowed: 403.
     pub origin: u64,
     /// Not an HTTP request: 400.
     pub not_http: u64,
-    /// None of the subprotocols on offer is spoken here: 400.
+    /// The server supports none of the offered subprotocols: 400.
     pub protocol: u64,
-    /// A field of the upgrade is missing, wrong, or there twice; a body that is not announced as it has to be: 400, 411.
+    /// A field of the upgrade is missing, wrong, or present twice, or the length of the body is malformed or missing:
+    /// 400, 411.
     pub bad_request: u64,
-    /// An upgrade with another method than GET: 405.
+    /// The request for an upgrade has another method than GET: 405.
     pub method: u64,
     /// The request took too long: 408.
     pub timeout: u64,
     /// The body is too large: 413.
     pub body: u64,
-    /// No upgrade to version 13 of WebSocket where only that is served: 426.
+    /// The request is no upgrade to version 13 of WebSocket, where the server accepts only that: 426.
     pub upgrade: u64,
     /// The head is larger than its limit or its memory: 431.
     pub head: u64,
     /// The head has more fields than its limit: 431.
     pub fields: u64,
-    /// At capacity, or no memory for the body: 503.
+    /// All places are taken, or there is no memory for the body: 503.
     pub unavailable: u64,
-    /// The peer vanished, asked for nothing in time, or was closed before there was an answer.
+    /// The peer disconnected, sent no request in time, or was closed before there was an answer.
     pub vanished: u64,
     /// Requests that were handed over.
     pub handed_over: u64,
@@ -90,7 +102,7 @@ pub struct Closed {
     pub violation: u64,
     /// Nothing was received, or a Ping was not answered.
     pub silent: u64,
-    /// A message had begun, and did not get on.
+    /// A message had begun, and made no progress.
     pub slow: u64,
     /// A Close was not answered.
     pub unanswered: u64,

@@ -1,38 +1,38 @@
-//! Names of sessions.
+//! Identifiers of sessions.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-/// The name of a session. A hub never gives the same id to two sessions, so that what is meant for a session that has ended
-/// reaches nobody.
+/// Identifies a session. A hub never gives the same id to two sessions, so that a message for a session that has
+/// ended reaches no other session.
 ///
-/// Ids are numbers that a hub gives in the order in which it accepts transports. An id is displayed as its number, which is
-/// that of [`get`](Self::get).
+/// Ids are numbers that a hub gives in the order in which it accepts transports. An id is displayed as the number
+/// that [`get`](Self::get) returns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u64);
 
 impl Id {
     pub(super) const FIRST: Self = Self(0);
 
-    /// The id as a number: for logs and for other languages.
+    /// Returns the id as a number: for logs and for other languages.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The id with this number.
+    /// Makes the id with this number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The id after this one. At a million sessions a second the numbers last for half a million years.
+    /// Returns the next id. At a million sessions a second the numbers last for half a million years.
     pub(super) const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
-    /// The key under which a driver watches the session's transport: unlike the id, it may serve a later session too. The
+    /// The key under which a driver watches the session's transport. Unlike the id, a later session may reuse it. The
     /// largest keys that a `usize` of 32 bits can hold stay free for a driver's own use.
     pub(super) const fn key(self) -> usize {
         (self.0 & 0x7FFF_FFFF) as usize

@@ -1,4 +1,4 @@
-//! Messages that are shared among sessions.
+//! Messages that many sessions can share.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,18 @@ use core::fmt;
 
 use crate::frame::{Header, Kind, MAX_HEADER, Rsv};
 
-/// A message, encoded once as a server's frame, to be sent to any number of sessions: its payload is never
-/// copied for them.
+/// A message that is encoded once as a server's frame and can be sent to any number of sessions.
+///
+/// The payload is shared: a clone does not copy it. A session writes a frame of 1 KiB or more from where it lies if its
+/// transmit buffer is empty, and otherwise copies it there.
+///
+/// ```
+/// use sansocket::Kind;
+/// use sansocket::hub::Message;
+///
+/// let message = Message::text("hello");
+/// assert_eq!((message.kind(), message.payload()), (Kind::Text, &b"hello"[..]));
+/// ```
 #[derive(Clone)]
 pub struct Message {
     kind: Kind,
@@ -19,13 +29,13 @@ pub struct Message {
 }
 
 impl Message {
-    /// A text, owned, static or shared: `String`, `&'static str`, `Arc<str>`.
+    /// Makes a text message from an owned, static or shared text: `String`, `&'static str`, `Arc<str>`.
     #[must_use]
     pub fn text(payload: impl AsRef<str> + Send + Sync + 'static) -> Self {
         Self::new(Kind::Text, Utf8(payload))
     }
 
-    /// Bytes, owned, static or shared: `Vec<u8>`, `&'static [u8]`, `Arc<[u8]>`, `Bytes`.
+    /// Makes a binary message from owned, static or shared bytes: `Vec<u8>`, `&'static [u8]`, `Arc<[u8]>`, `Bytes`.
     #[must_use]
     pub fn binary(payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         Self::new(Kind::Binary, payload)
@@ -39,24 +49,24 @@ impl Message {
         Self { kind, header, header_len: (header_len & 0x0F) as u8, payload: Arc::new(payload) }
     }
 
-    /// Text or binary.
+    /// Returns whether the message is text or binary.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         (*self.payload).as_ref()
     }
 
-    /// Bytes of the frame.
+    /// The length of the frame in bytes.
     pub(super) fn len(&self) -> usize {
         usize::from(self.header_len).saturating_add(self.payload().len())
     }
 
-    /// The frame from its byte `at` on, in two pieces.
+    /// Returns the frame from its byte `at` on, in two pieces.
     pub(super) fn rest(&self, at: usize) -> [&[u8]; 2] {
         let header = self.header.get(..usize::from(self.header_len)).unwrap_or_default();
         let payload = self.payload();
@@ -81,12 +91,12 @@ impl<T: AsRef<str>> AsRef<[u8]> for Utf8<T> {
     }
 }
 
-/// Tells the sender of a message, once, what became of it.
+/// Notifies the sender of a message, once, of what became of it.
 pub(super) struct Done(Option<Told>);
 
 pub(super) type Told = Box<dyn FnOnce(Result<(), Lost>) + Send>;
 
-/// Why the transport did not take a message, or not all of it.
+/// The reason why the transport did not take a message, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Lost {
@@ -94,12 +104,12 @@ pub enum Lost {
     /// request.
     #[error("the session has ended")]
     Ended,
-    /// The session is closing, and nothing may follow a Close (RFC 6455 §5.5.1). Messages that are sent after a close are
-    /// lost with this. So are messages that wait when the handler or the peer closes, or that the peer does not read in the
-    /// time for [`Handle::close`](super::Handle::close).
+    /// The session is closing, and nothing may follow a Close (RFC 6455 §5.5.1). Messages that are sent after a close
+    /// are lost with this. So are pending messages when the handler or the peer closes, or when the peer does not
+    /// read them in the time for [`Handle::close`](super::Handle::close).
     #[error("the session is closing")]
     Closing,
-    /// More waits for the peer than [`Backlog`](super::Backlog) allows.
+    /// More is pending for the peer than [`Backlog`](super::Backlog) allows.
     #[error("too much waits for a peer that reads too slowly")]
     Overflow,
 }
@@ -117,13 +127,13 @@ impl Done {
         }
     }
 
-    /// Drops the completion without a call: the call that was to send the message returns the error.
+    /// Drops the completion without calling it: the call that was to send the message returns the error.
     pub(super) fn forget(mut self) {
         self.0 = None;
     }
 }
 
-/// A message that is dropped is lost, wherever that happens.
+/// Reports a message that is dropped as lost, wherever that happens.
 impl Drop for Done {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
