@@ -1,4 +1,4 @@
-//! An application of routes: what is served where.
+//! An application that decides by path and method.
 
 #![forbid(unsafe_code)]
 
@@ -17,31 +17,37 @@ use crate::config::Config;
 use crate::handler::{Handler, Outcome};
 use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 
-/// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and what is handed over, side by side.
+/// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and requests that are handed over,
+/// side by side.
 ///
-/// A pattern is a path; at its end may stand the marks of ESP-IDF's wildcards: `/*` is whatever begins with `/`, `/a?` is
-/// `/` with or without the `a`, and `/a?*` is `/`, `/a`, and whatever begins with `/a`. The query is no part of it.
+/// A pattern is a path that may end with the wildcards of ESP-IDF: `/*` matches every path that begins with `/`,
+/// `/a?` matches `/` with or without the `a`, and `/a?*` matches `/`, `/a`, and every path that begins with `/a`. The
+/// query is not part of the path.
 ///
-/// Of the patterns that match a path the most specific counts, in whatever order they were added: one without `*` before
-/// one with, then the longer one. Among routes with that pattern the method decides, and then who was added first:
+/// The most specific pattern that matches a path counts, in whatever order they were added: one without `*` before
+/// one with, then the longer one. Among routes with that pattern the method decides, and then the order in which they
+/// were added:
 ///
-/// - an upgrade goes to a WebSocket, and to [`get`](Self::get) where there is none;
+/// - an upgrade goes to a WebSocket, and to [`get`](Self::get) if there is none;
 /// - HEAD goes to [`get`](Self::get), and its answer has no body;
-/// - a GET where there is only a WebSocket is answered with 426, another method that nobody takes with 405 and `Allow`;
-/// - [`hand_over`](Self::hand_over) takes every method. As `*` it is the fall-back for every path that nothing else
-///   matches, which otherwise is answered with 404.
+/// - a GET for a path that has only a WebSocket is answered with 426, another method that no route takes with 405 and
+///   `Allow`;
+/// - [`hand_over`](Self::hand_over) takes every method. As `*` it takes every path that nothing else matches, which
+///   otherwise is answered with 404.
 ///
-/// A page of another origin may not change anything by default: a request with a method that is not safe (RFC 9110 §9.2.1),
-/// such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an upgrade is
-/// ([`Origin::SameHost`]). A request without an `Origin` is no browser's, and is accepted. [`set_origin`](Self::set_origin)
-/// decides otherwise for a route. Applications of other types check [`Origin::allows`] themselves.
+/// By default a page of another origin must not change anything: a request with a method that is not safe (RFC 9110
+/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an
+/// upgrade is ([`Origin::SameHost`]). A request without an `Origin` does not come from a browser, and is accepted.
+/// [`set_origin`](Self::set_origin) changes that for a route. Applications of other types check [`Origin::allows`]
+/// themselves.
 ///
-/// What adds a route returns its number, from 1 on and never given twice. It is set as [`Client::group`], so
-/// that a broadcast reaches the clients of one route; the hook of a WebSocket may set another, for rooms of its own.
+/// Each method that adds a route returns its number, from 1 on and never given twice. It is set as [`Client::group`],
+/// so that a broadcast can select the clients of one route; the hook of a WebSocket may set another group, for a
+/// room.
 ///
-/// Routes can be added and removed while the hub runs, in [`with`](Self::with); the connections of a route that is
-/// removed live on. What belongs to a route, or to all of them, its closures own or share; what belongs to a session,
-/// its path and query as well, its handler keeps.
+/// Routes can be added and removed while the hub runs, in [`with`](Self::with); the connections of a removed route
+/// stay open. The closures own or share the data of routes; the handler keeps the data of a session, also its path
+/// and query.
 ///
 /// ```
 /// use sansocket::handshake::{Accept, Origin};
@@ -73,7 +79,7 @@ use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
 /// # }
 /// ```
 pub struct Routes<S> {
-    /// The most specific first.
+    /// Sorted: the most specific first.
     routes: Vec<Route<S>>,
     /// The number that was given last.
     last: u32,
@@ -85,7 +91,7 @@ pub struct Routes<S> {
 struct Route<S> {
     number: u32,
     pattern: Pattern,
-    /// Which pages may use it.
+    /// The pages that may use the route.
     origin: Origin<'static>,
     action: Action<S>,
 }
@@ -110,18 +116,18 @@ impl<S> fmt::Debug for Routes<S> {
 }
 
 impl<S> Routes<S> {
-    /// None.
+    /// Makes an application without routes, which answers every request with 404.
     #[must_use]
     pub const fn new() -> Self {
         Self { routes: Vec::new(), last: 0, welcome: None, farewell: None, refused: None }
     }
 
-    /// A WebSocket. `hook` sees the request before it is answered, and gives the connection its handler, or refuses with
-    /// a page; how it is accepted says the handler's own [`request`](Handler::request).
+    /// Adds a WebSocket. `hook` sees the request before it is answered, and returns the handler of the connection, or
+    /// a page that refuses. The handler's [`request`](Handler::request) then decides how to accept.
     ///
-    /// Key, version, origin and subprotocols are checked behind the hook, so that it may be asked for a request that is
-    /// refused then, and its handler dropped. What is for connections only belongs to [`Handler::opened`], which is called
-    /// behind the 101.
+    /// Key, version, origin and subprotocols are checked after the hook. So the hook may run for a request that is
+    /// refused later; the handler is dropped then. Put what concerns open connections only into [`Handler::opened`],
+    /// which is called after the 101.
     pub fn websocket<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
@@ -130,21 +136,21 @@ impl<S> Routes<S> {
         self.add(pattern, Origin::Any, Action::WebSocket(None, erase(hook)))
     }
 
-    /// A WebSocket that is accepted like this: with the route's own subprotocols, origins, fields of the 101, limits, deadlines
-    /// and control mode. The handler's `request` is not asked. The origin is checked before the hook: a page that is not allowed
-    /// does not reach it.
+    /// Adds a WebSocket that accepts with the route's own subprotocols, origins, fields of the 101, limits, deadlines
+    /// and control mode. The handler's [`request`](Handler::request) is not called. The origin is checked before the
+    /// hook, which does not see requests from pages that are not allowed.
     pub fn websocket_with<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
         accept: Accept<'static, Arc<Config>>,
         hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
-        // It is checked before the hook, and need not be checked again.
+        // The origin is checked before the hook, and not again.
         let (origin, accept) = (accept.origin, Accept { origin: Origin::Any, ..accept });
         self.add(pattern, origin, Action::WebSocket(Some(accept), erase(hook)))
     }
 
-    /// A page, for GET and HEAD.
+    /// Adds a page, for GET and HEAD.
     pub fn get(
         &mut self,
         pattern: &str,
@@ -153,8 +159,8 @@ impl<S> Routes<S> {
         self.http("GET", pattern, 0, move |client, request, _| page(client, request))
     }
 
-    /// What is done with the body of a POST, which may have at most `limit` bytes; beyond that the answer is 413. Pages of
-    /// another host get 403: see [`set_origin`](Self::set_origin).
+    /// Adds a function that answers a POST, whose body may have at most `limit` bytes; the answer to a longer one is
+    /// 413. Pages of another host get 403: see [`set_origin`](Self::set_origin).
     pub fn post(
         &mut self,
         pattern: &str,
@@ -164,8 +170,8 @@ impl<S> Routes<S> {
         self.http("POST", pattern, limit, reply)
     }
 
-    /// What is done with the body of a request with another method, such as `PUT` or `DELETE`: as [`post`](Self::post). Pages of
-    /// any host may use the safe methods `GET`, `HEAD`, `OPTIONS` and `TRACE`.
+    /// Adds a function that answers a request with another method, such as `PUT` or `DELETE`, as [`post`](Self::post)
+    /// does. Pages of any host may use the safe methods `GET`, `HEAD`, `OPTIONS` and `TRACE`.
     pub fn http(
         &mut self,
         method: &'static str,
@@ -179,7 +185,7 @@ impl<S> Routes<S> {
         self.add(pattern, origin, Action::Exchange(method, limit, Box::new(reply)))
     }
 
-    /// Requests that belong to somebody else, whatever they ask for: the transport, and all bytes that came.
+    /// Adds a function that takes over requests with any method, with the transport and all bytes that were received.
     pub fn hand_over(
         &mut self,
         pattern: &str,
@@ -188,10 +194,10 @@ impl<S> Routes<S> {
         self.add(pattern, Origin::Any, Action::HandOver(Box::new(taker)))
     }
 
-    /// Sets which pages may use a route; whether there is one with this number. A request from another page is answered with
-    /// 403 before a closure of the route sees it. It takes the place of the [`Accept::origin`] that
-    /// [`websocket_with`](Self::websocket_with) was given; with [`websocket`](Self::websocket) the handler's own answer is
-    /// checked as well.
+    /// Sets the pages that may use a route. Returns whether there is a route with this number. A request from another
+    /// page is answered with 403 before a closure of the route sees it. Replaces the [`Accept::origin`] that
+    /// [`websocket_with`](Self::websocket_with) was given; with [`websocket`](Self::websocket) the handler's own
+    /// answer is checked as well.
     ///
     /// ```
     /// # use sansocket::handshake::Origin;
@@ -207,13 +213,13 @@ impl<S> Routes<S> {
         self.numbered(number).map(|route| route.origin = origin).is_some()
     }
 
-    /// Asked for each transport that was accepted, whether it is welcome; see [`Application::accept`].
+    /// Sets a function that decides whether to serve a transport that was accepted; see [`Application::accept`].
     pub fn on_accept(&mut self, welcome: impl FnMut(&mut Client) -> bool + Send + 'static) {
         self.welcome = Some(Box::new(welcome));
     }
 
-    /// Told of each request that is refused, those without a route included, but not of pages that a route's own
-    /// closures answer with; see [`Application::refused`].
+    /// Sets a function that is called when a request is refused, also without a route, but not for pages that a
+    /// route's own closures return; see [`Application::refused`].
     pub fn on_refuse(
         &mut self,
         refused: impl FnMut(&Client, Option<&Request<'_>>, &Refusal) + Send + 'static,
@@ -221,13 +227,13 @@ impl<S> Routes<S> {
         self.refused = Some(Box::new(refused));
     }
 
-    /// Told of each session that has ended; see [`Application::ended`].
+    /// Sets a function that is called when a session has ended; see [`Application::ended`].
     pub fn on_end(&mut self, farewell: impl FnMut(&Client, Option<Outcome>) + Send + 'static) {
         self.farewell = Some(Box::new(farewell));
     }
 
-    /// Removes a route; whether there was one with this number. A request whose body is still being received is answered
-    /// with 404.
+    /// Removes a route. Returns whether there was one with this number. A request whose body is still being received
+    /// is answered with 404.
     pub fn remove(&mut self, number: u32) -> bool {
         let before = self.routes.len();
         self.routes.retain(|route| route.number != number);
@@ -254,8 +260,8 @@ impl<S> Default for Routes<S> {
 }
 
 impl<S: Socket + 'static> Routes<S> {
-    /// Changes the routes of a hub that runs: in [`Handle::run`](super::Handle::run). `None` where they are another
-    /// hub's, with another application or another transport.
+    /// Changes the routes of a hub that runs: call it in [`Handle::run`](super::Handle::run). Returns `None` if the
+    /// hub has another application or another transport.
     pub fn with<T>(control: &mut dyn Control, change: impl FnOnce(&mut Self) -> T) -> Option<T> {
         control.hub().downcast_mut::<Hub<S, Self>>().map(|hub| change(hub.application()))
     }
@@ -338,7 +344,7 @@ impl<S: 'static> Application<S> for Routes<S> {
 }
 
 impl<S> Route<S> {
-    /// Where it stands among the others: a WebSocket before whatever else has the same pattern.
+    /// The sort key: a WebSocket precedes other routes with the same pattern.
     fn order(&self) -> (Rank, bool) {
         (self.pattern.rank(), !matches!(self.action, Action::WebSocket(..)))
     }
@@ -363,7 +369,7 @@ impl<S> Action<S> {
     }
 }
 
-/// A hook for handlers of any type.
+/// Boxes the handlers that a hook returns.
 fn erase<H: Handler + Send + 'static>(
     mut hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
 ) -> Hook {
@@ -372,13 +378,14 @@ fn erase<H: Handler + Send + 'static>(
     })
 }
 
-/// How specific a pattern is, the least the most: whether there is a `*`, the length of the path, whether there is a `?`.
+/// How specific a pattern is, the smallest first: whether there is a `*`, the length of the path, whether there is a
+/// `?`.
 type Rank = (bool, Reverse<usize>, bool);
 
 /// A path, and what may follow it.
 struct Pattern {
     path: String,
-    /// `?`: this may follow.
+    /// `?`: this character may follow.
     option: Option<char>,
     /// `*`: anything may follow.
     any: bool,
