@@ -1,4 +1,4 @@
-//! What a hub asks of a transport.
+//! The interface between a hub and a transport.
 
 #![forbid(unsafe_code)]
 
@@ -6,73 +6,73 @@ use super::counters::Counters;
 
 /// A transport that never blocks.
 pub trait Socket {
-    /// A read that brings less than there was room for has taken all that there is, unless the peer has closed its
-    /// side: true of TCP (but for its urgent data, which nobody sends), not of TLS. Spares one read of nothing for each
-    /// time that something comes.
+    /// Whether a read that fills less than the given memory has taken everything there was, unless the peer has
+    /// closed its side. True of TCP (except urgent data, which WebSocket does not use), not of TLS. Saves one read
+    /// that returns nothing.
     const DRAINED_BY_SHORT_READ: bool = false;
 
-    /// Called once, when a hub takes the transport: it is to be watched under this key. Keys are below 2^31, no two live
-    /// sessions have the same, and they are not dense: a driver must not use them as indices.
+    /// Starts to watch the transport under this key. A hub calls it once, when it takes the transport. Keys are below
+    /// 2^31, no two live sessions have the same key, and they are not dense: a driver must not use them as indices.
     ///
     /// # Errors
-    /// It cannot be watched.
+    /// The transport cannot be watched.
     fn attach(&mut self, key: usize) -> Result<(), Failed> {
         let _ = key;
         Ok(())
     }
 
-    /// Reads. `Some(0)` is the end of the stream, `None` that there is nothing yet.
+    /// Reads. `Some(0)` is the end of the stream; `None`: nothing has arrived yet.
     ///
     /// # Errors
-    /// The transport is of no use any more.
+    /// The transport has failed.
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed>;
 
-    /// Writes some of `bytes`, and where it can, behind all of them, some of `more`. `None` is that it takes nothing
-    /// yet; 0 that it never will.
+    /// Writes part of `bytes` and, after all of them, may write part of `more`. If `bytes` is empty, it writes part of
+    /// `more`. Returns how many bytes it took; `None`: it takes nothing yet; `Some(0)`: it never will.
     ///
     /// # Errors
-    /// The transport is of no use any more.
+    /// The transport has failed.
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed>;
 
-    /// Writes what it has kept to itself; whether nothing is left of that.
+    /// Writes what the transport has buffered itself. Returns whether nothing is left of that.
     ///
     /// # Errors
-    /// The transport is of no use any more.
+    /// The transport has failed.
     fn flush(&mut self) -> Result<bool, Failed> {
         Ok(true)
     }
 
-    /// Shuts the writing side down, behind all that [`flush`](Self::flush) has still to write.
+    /// Shuts the writing side down, after what [`flush`](Self::flush) has still to write.
     ///
     /// # Errors
-    /// The transport is of no use any more.
+    /// The transport has failed.
     fn shutdown(&mut self) -> Result<(), Failed>;
 }
 
-/// A transport failed.
+/// The error of a transport that is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the transport failed")]
 pub struct Failed;
 
-/// What a transport is ready for, or what is waited for.
+/// The readiness of a transport, or the readiness to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Ready {
-    /// Something can be read.
+    /// Bytes, or the end of the stream, can be read.
     pub read: bool,
-    /// Something can be written.
+    /// Bytes can be written.
     pub write: bool,
     /// The peer has closed its side, or the transport has failed.
     pub hang_up: bool,
 }
 
-/// A socket, and what it was last seen to be ready for.
+/// A socket, and its last known readiness.
 pub(super) struct Io<S> {
     pub(super) socket: S,
     readable: bool,
     writable: bool,
-    /// A short read is not the last: the end of the stream stands behind it.
+    /// A short read is not the last: the end of the stream follows.
     hang_up: bool,
-    /// The socket keeps something to itself.
+    /// The socket has buffered output.
     unflushed: bool,
 }
 
@@ -87,12 +87,12 @@ impl<S: Socket> Io<S> {
         self.hang_up |= ready.hang_up;
     }
 
-    /// What it has to become before there is anything to do, where there is output or not.
+    /// The readiness to wait for before there is anything to do. `output`: there is something to write.
     pub(super) const fn wants(&self, output: bool) -> Ready {
         Ready { read: !self.readable, write: (output || self.unflushed) && !self.writable, hang_up: false }
     }
 
-    /// As [`Socket::recv`], no more than `budget`, which it takes from that.
+    /// Reads as [`Socket::recv`], at most `budget` bytes, and subtracts what it read.
     pub(super) fn recv(
         &mut self,
         into: &mut [u8],
@@ -118,7 +118,7 @@ impl<S: Socket> Io<S> {
         Ok(received)
     }
 
-    /// As [`Socket::send`], no more than `budget`, which it takes from that.
+    /// Writes as [`Socket::send`], at most `budget` bytes, and subtracts what it wrote.
     pub(super) fn send(
         &mut self,
         [bytes, more]: [&[u8]; 2],
@@ -132,7 +132,7 @@ impl<S: Socket> Io<S> {
         }
         let sent = self.socket.send(bytes, more)?;
         match sent {
-            // It would be asked for ever.
+            // The hub would retry for ever.
             Some(0) => return Err(Failed),
             None => self.writable = false,
             Some(n) => {
@@ -143,7 +143,7 @@ impl<S: Socket> Io<S> {
         Ok(sent)
     }
 
-    /// Before anything is waited for; whether the socket keeps nothing to itself.
+    /// Flushes the socket, before a wait. Returns whether it has no buffered output.
     pub(super) fn flush(&mut self) -> Result<bool, Failed> {
         self.unflushed = !self.socket.flush()?;
         if self.unflushed {
