@@ -1,7 +1,7 @@
-//! The sessions of a hub: by key, and in the order in which they were last heard.
+//! The sessions of a hub, by key and in the order in which they last received something.
 //!
-//! What one session costs here does not depend on how many there are or were: a lookup is logarithmic, an iteration visits
-//! live sessions only, and the memory of a session that has ended is given back.
+//! The cost of one session does not depend on how many there are or were: a lookup is logarithmic, an iteration
+//! visits live sessions only, and the memory of a session that has ended is released.
 
 #![forbid(unsafe_code)]
 
@@ -17,11 +17,11 @@ use crate::time::Instant;
 pub(super) struct Places<S, H> {
     places: BTreeMap<usize, Box<Place<S, H>>>,
     next: Id,
-    /// The two orders, where there are any: only a hub that evicts needs them.
+    /// The two orders. Only a hub that evicts has them.
     orders: Option<[Order; 2]>,
 }
 
-/// A session, and its neighbours in the order that it stands in.
+/// A session, and its neighbours in its order.
 struct Place<S, H> {
     slot: Slot<S, H>,
     before: Option<usize>,
@@ -45,17 +45,17 @@ impl<S, H> Places<S, H> {
 }
 
 impl<S: Socket, H: Handler> Places<S, H> {
-    /// No session. `ordered` is whether [`oldest`](Self::oldest) will be asked.
+    /// Makes an empty collection. `ordered` is whether [`oldest`](Self::oldest) will be called.
     pub(super) fn new(ordered: bool) -> Self {
         Self { places: BTreeMap::new(), next: Id::FIRST, orders: ordered.then(Default::default) }
     }
 
-    /// The id that the next session has at least.
+    /// A lower bound of the next session's id.
     pub(super) const fn next_id(&self) -> Id {
         self.next
     }
 
-    /// An id that no session has had, whose key no session has.
+    /// Returns an id that no session has had, whose key no session has.
     pub(super) fn new_id(&mut self) -> Id {
         loop {
             let id = self.next;
@@ -87,12 +87,12 @@ impl<S: Socket, H: Handler> Places<S, H> {
         self.places.iter().map(|(key, place)| (*key, &place.slot))
     }
 
-    /// The session with the least key from `key` on.
+    /// Returns the session with the smallest key from `key` on.
     pub(super) fn from(&mut self, key: usize) -> Option<(usize, &mut Slot<S, H>)> {
         self.places.range_mut(key..).next().map(|(key, place)| (*key, &mut place.slot))
     }
 
-    /// Moves a session to where it belongs, after it was heard or began to close.
+    /// Moves a session to its place in the orders, after it has received something or begun to close.
     pub(super) fn reorder(&mut self, key: usize) {
         if self.orders.is_none() {
             return;
@@ -108,19 +108,19 @@ impl<S: Socket, H: Handler> Places<S, H> {
         }
     }
 
-    /// How many sessions are not being closed.
+    /// The number of sessions that are not closing.
     pub(super) fn staying(&self) -> usize {
         self.orders.as_ref().map_or(0, |[staying, _]| staying.len)
     }
 
-    /// Of those that are being closed, or of those that are not, the one that has been silent for longest. While one is being
-    /// closed its silence counts from when that began.
+    /// Returns the session that has been silent for longest, of those that are closing or of those that are not. The
+    /// silence of a closing session counts from when the closing began or something arrived.
     pub(super) fn oldest(&self, leaving: bool) -> Option<usize> {
         let [staying, closing] = self.orders.as_ref()?;
         if leaving { closing.first } else { staying.first }
     }
 
-    /// Puts a session at the end of the order that it belongs to.
+    /// Appends a session to its order.
     fn link(&mut self, key: usize) {
         let Some(orders) = &mut self.orders else { return };
         let Some(place) = self.places.get_mut(&key) else { return };

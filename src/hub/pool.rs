@@ -7,19 +7,19 @@ use alloc::vec::Vec;
 use super::settings::Settings;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 
-/// What a session has of buffers: what it has not is without memory.
+/// The buffers of a session. A buffer that it does not need has no memory.
 pub(super) struct Buffers {
     pub(super) head: ReceiveBuffer<'static>,
     pub(super) rx: ReceiveBuffer<'static>,
     pub(super) tx: TransmitBuffer<'static>,
 }
 
-/// Buffers of the same sizes.
+/// Unused buffers, all of the configured sizes.
 pub(super) struct Pool {
     heads: Vec<ReceiveBuffer<'static>>,
     pairs: Vec<(ReceiveBuffer<'static>, TransmitBuffer<'static>)>,
     sizes: [usize; 3],
-    /// How many are kept.
+    /// The most buffers of each kind that are kept.
     spare: usize,
 }
 
@@ -29,7 +29,7 @@ impl Pool {
         Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare: settings.spare }
     }
 
-    /// Gives a session what it lacks; memory for heads only where it needs that.
+    /// Gives a session the buffers that it lacks; the one for heads only if `head`.
     pub(super) fn lend(&mut self, buffers: &mut Buffers, head: bool) {
         let [head_size, rx_size, tx_size] = self.sizes;
         if buffers.tx.capacity() == 0 {
@@ -50,7 +50,7 @@ impl Pool {
         }
     }
 
-    /// Takes the memory for heads back.
+    /// Takes back the buffer for heads.
     pub(super) fn take_head(&mut self, buffers: &mut Buffers) {
         if buffers.head.capacity() > 0 {
             let mut head = core::mem::replace(&mut buffers.head, ReceiveBuffer::none());
@@ -61,7 +61,7 @@ impl Pool {
         }
     }
 
-    /// Takes everything back.
+    /// Takes back all buffers.
     pub(super) fn take(&mut self, buffers: &mut Buffers) {
         self.take_head(buffers);
         if buffers.tx.capacity() > 0 {

@@ -1,4 +1,4 @@
-//! The messages that wait for one session: those that are sent through the hub, not by the handler.
+//! The pending messages of one session: those that are sent through the hub, not by the handler.
 
 #![forbid(unsafe_code)]
 
@@ -8,11 +8,11 @@ use super::counters::{Counters, count};
 use super::message::{Done, Lost, Message};
 use super::settings::{Backlog, Overflow};
 
-/// Messages in their order, of which the first may have been written in part.
+/// Messages in their order. The first may have been written in part.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<(Message, Done)>,
-    /// Bytes of all that wait.
+    /// Bytes of all pending messages.
     bytes: usize,
     /// Bytes of the first message that the transport has taken, if it is written directly, past the transmit buffer.
     direct: Option<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Queue {
     copied: VecDeque<(u64, Done)>,
 }
 
-/// The memory for this many messages is kept.
+/// The number of messages whose memory is kept.
 const KEPT: usize = 8;
 
 impl Queue {
@@ -70,13 +70,13 @@ impl Queue {
         self.direct = Some(0);
     }
 
-    /// What is to be written next of the message that is written directly.
+    /// Returns the rest of the message that is written directly.
     pub(super) fn direct(&self) -> Option<[&[u8]; 2]> {
         let ((message, _), at) = self.waiting.front().zip(self.direct)?;
         Some(message.rest(at))
     }
 
-    /// The transport took `n` bytes of that message, and `left` bytes are left.
+    /// Records that the transport took `n` bytes of that message, and that `left` bytes remain.
     pub(super) fn wrote(&mut self, n: usize, left: usize, counters: &mut Counters) {
         self.direct = self.direct.map(|at| at.saturating_add(n));
         if left > 0 {
@@ -88,14 +88,14 @@ impl Queue {
         }
     }
 
-    /// The next message was copied into the transmit buffer, and ends at `end`.
+    /// Records that the next message was copied into the transmit buffer, and ends at `end`.
     pub(super) fn copied(&mut self, end: u64) {
         if let Some(done) = self.take(0) {
             self.copied.push_back((end, done));
         }
     }
 
-    /// The transport has taken `written` bytes of the transmit buffer since the session began.
+    /// Records that the transport has taken `written` bytes of the transmit buffer since the session began.
     pub(super) fn flushed(&mut self, written: u64, counters: &mut Counters) {
         while self.copied.front().is_some_and(|(end, _)| *end <= written) {
             if let Some((_, done)) = self.copied.pop_front() {
@@ -109,7 +109,7 @@ impl Queue {
         !self.copied.is_empty()
     }
 
-    /// Gives back the memory that a burst has taken.
+    /// Releases the memory of a burst.
     pub(super) fn shrink(&mut self) {
         if self.waiting.capacity().max(self.copied.capacity()) > KEPT {
             self.waiting.shrink_to(KEPT);
@@ -117,7 +117,7 @@ impl Queue {
         }
     }
 
-    /// Drops the oldest message that has not begun, and tells its sender why. Returns whether there was one.
+    /// Drops the oldest message that has not begun, and notifies its sender. Returns whether there was one.
     pub(super) fn lose(&mut self, why: Lost, counters: &mut Counters) -> bool {
         let done = self.take(self.begun());
         done.map(|done| settle(done, Err(why), counters)).is_some()
@@ -145,7 +145,7 @@ impl Queue {
     }
 }
 
-/// Counts a message that no longer waits, and then tells its sender, who may read the counters, or panic.
+/// Counts a message that is no longer pending, then notifies its sender, who may read the counters, or panic.
 fn settle(done: Done, result: Result<(), Lost>, counters: &mut Counters) {
     counters.waiting = counters.waiting.saturating_sub(1);
     count(if result.is_ok() { &mut counters.delivered } else { &mut counters.lost });

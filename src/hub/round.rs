@@ -1,7 +1,7 @@
-//! Commands that concern one session after the other.
+//! Commands that visit one session after the other.
 //!
-//! However many sessions there are, a turn of the hub comes to a bounded number of them; the next turn goes on behind the
-//! last. Later commands wait until then, so that each session sees them in their order.
+//! A turn of the hub visits a limited number of sessions, and the next turn continues after the last. Later commands
+//! wait until then, so that each session sees them in their order.
 
 #![forbid(unsafe_code)]
 
@@ -13,16 +13,16 @@ use super::message::Message;
 use super::socket::Socket;
 use crate::close::CloseCode;
 
-/// A command that is under way.
+/// A command in progress.
 pub(super) struct Round {
     task: Task,
-    /// The least key that it has not come to.
+    /// The smallest key that it has not visited.
     from: usize,
-    /// Sessions from this id on were accepted after the command had begun: it does not concern them.
+    /// Sessions from this id on were accepted after the command had begun, and are skipped.
     end: Id,
 }
 
-/// What is done to each session.
+/// What the command does to each session.
 pub(super) enum Task {
     Broadcast(Message, Filter),
     Close(CloseCode),
@@ -33,7 +33,8 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.round = Some(Round { task, from: 0, end: self.places.next_id() });
     }
 
-    /// Goes on with the round at hand, and takes from `visits` what that costs. A filter that panics ends its round.
+    /// Continues the current round, at most `visits` sessions far, and subtracts those it visits. A filter that
+    /// panics ends its round.
     pub(super) fn go_round(&mut self, visits: &mut usize) {
         let Some(mut round) = self.round.take() else { return };
         while let Some((key, slot)) = self.places.from(round.from) {
@@ -52,7 +53,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// Does something to every session at once.
+    /// Calls `act` for every session at once.
     pub(super) fn for_each(&mut self, mut act: impl FnMut(&mut Self, usize)) {
         let mut from = 0;
         while let Some((key, _)) = self.places.from(from) {

@@ -1,4 +1,4 @@
-//! When which session is to be run.
+//! The timers of sessions.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use alloc::collections::BTreeSet;
 use super::id::Id;
 use crate::time::Instant;
 
-/// Timers of sessions, one for each at the most.
+/// Timers of sessions, at most one each.
 #[derive(Default)]
 pub(super) struct Timers(BTreeSet<(Instant, Id)>);
 
@@ -23,7 +23,7 @@ impl Timers {
         }
     }
 
-    /// The next one that has passed.
+    /// Removes the first timer that has passed.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Id> {
         let (moment, _) = self.0.first()?;
         if *moment > now { None } else { self.0.pop_first().map(|(_, id)| id) }
@@ -34,8 +34,8 @@ impl Timers {
     }
 }
 
-/// A deadline may be late by a sixteenth of the time that it lies ahead: rounded up to a multiple of a power of two, so
-/// that those of many sessions fall together and wake the processor once.
+/// Rounds a deadline up to a multiple of a power of two, by at most a sixteenth of the time that it lies ahead, so
+/// that those of many sessions coincide and wake the processor once.
 pub(super) fn round_up(now: Instant, deadline: Instant) -> Instant {
     let ahead = deadline.as_micros().saturating_sub(now.as_micros());
     let step = (ahead >> 4).checked_ilog2().map_or(1, |log| 1u64 << log);

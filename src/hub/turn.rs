@@ -1,4 +1,4 @@
-//! What one session may do at a time, and what comes of it.
+//! The time slice of one session, and its result.
 
 #![forbid(unsafe_code)]
 
@@ -7,18 +7,18 @@ use alloc::vec::Vec;
 use crate::handler::Outcome;
 use crate::time::Instant;
 
-/// Bytes that one session may receive and send before the others have their turn.
+/// The most bytes that one session may receive and send in a turn.
 pub(super) const BYTES: usize = 64 * 1024;
-/// Steps of one session before the others have their turn.
+/// The most steps of one session in a turn.
 pub(super) const STEPS: usize = 64;
 
-/// What a turn led to.
+/// The result of a turn.
 pub(super) enum Turn {
-    /// Nothing to do until the socket is ready or the time has come.
+    /// There is nothing to do until the socket is ready or this deadline passes.
     Wait(Option<Instant>),
-    /// There is more to do, but the others go first.
+    /// There is more to do after the other sessions' turns.
     Again,
     Ended(Outcome),
-    /// The request belongs to somebody else, with these bytes.
+    /// The application takes over the request, with these bytes.
     HandOver(Vec<u8>),
 }

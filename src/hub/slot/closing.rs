@@ -1,4 +1,4 @@
-//! A close that was asked for: its Close waits until the messages that were sent before it are written.
+//! A requested close: its Close waits until the messages that were sent before it are written.
 
 #![forbid(unsafe_code)]
 
@@ -18,14 +18,14 @@ use crate::time::Instant;
 pub(super) struct Closing {
     code: CloseCode,
     reason: String,
-    /// Known from the first turn on.
+    /// Set in the first turn.
     times: Option<Times>,
 }
 
 struct Times {
     /// How long the transport may take nothing before the messages are dropped.
     time: Option<Duration>,
-    /// When that will be, if it takes nothing from now on.
+    /// When that time ends, if the transport takes nothing from now on.
     patience: Instant,
     /// When the messages are dropped in any case.
     until: Instant,
@@ -36,14 +36,14 @@ impl Closing {
         Self { code, reason: reason.into(), times: None }
     }
 
-    /// Starts the wait in the first turn. Returns when the session ends at the latest.
+    /// Starts the wait in the first turn. Returns the latest moment for the end of the session.
     fn begin(&mut self, now: Instant, time: Option<Duration>) -> Instant {
-        // Of ten times `time` in all, the Close and its answer have the last.
+        // The Close and its answer have the last of ten times `time`.
         let until = now.plus(time.map(|time| time.saturating_mul(9)));
         self.times.get_or_insert(Times { time, patience: now.plus(time), until }).until.plus(time)
     }
 
-    /// The transport took some of the messages.
+    /// Restarts the wait, when the transport has taken some of the messages.
     pub(super) fn took(&mut self, now: Instant) {
         if let Some(times) = &mut self.times {
             times.patience = now.plus(times.time).min(times.until);
@@ -57,7 +57,7 @@ impl Closing {
 }
 
 impl<S: Socket, H: Handler> Slot<S, H> {
-    /// Sends the Close that was asked for, once the messages that were sent before it are written or dropped.
+    /// Sends the requested Close, once the messages that were sent before it are written or dropped.
     pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };

@@ -29,7 +29,7 @@ use crate::connection::State;
 use crate::handler::{Handler, Next, Outcome, Session};
 use crate::time::{Due, Instant, Timed};
 
-/// A transport, and what is done on it.
+/// A transport, its session, and what the hub keeps for them.
 pub(super) struct Slot<S, H> {
     pub(super) io: Io<S>,
     pub(super) client: Client,
@@ -37,26 +37,26 @@ pub(super) struct Slot<S, H> {
     handler: Option<H>,
     buffers: Buffers,
     queue: Queue,
-    /// Bytes of the transmit buffer that the transport took.
+    /// Bytes of the transmit buffer that the transport has taken.
     written: u64,
     exchange: Option<Exchange>,
-    /// The close that was asked for, until the Close is sent.
+    /// The requested close, until its Close is sent.
     closing: Option<Closing>,
-    /// The last moment for an end that has begun.
+    /// The hard limit for an end that has begun.
     limit: Instant,
-    /// When the peer was first seen to have taken too long.
+    /// When the peer was first seen to have missed a deadline.
     due: Instant,
-    /// It had more time once.
+    /// Whether the deadline was extended, which happens once.
     extended: bool,
-    /// At capacity: every request is answered with 503.
+    /// Every request is answered with 503, as all places are taken.
     pub(super) refuse: bool,
-    /// The connection was seen to be open.
+    /// Whether the connection was seen open.
     opened: bool,
-    /// The request is answered as ordinary HTTP.
+    /// Whether the request is answered as ordinary HTTP.
     ordinary: bool,
-    /// Stands in the list of those that are to be run.
+    /// Whether a turn of this session is pending.
     pub(super) listed: bool,
-    /// When something came for the last time.
+    /// When something was received last.
     pub(super) heard: Instant,
     /// The timer that is set.
     pub(super) timer: Instant,
@@ -92,7 +92,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
     }
 
-    /// What the socket has to become before there is anything to do.
+    /// The readiness of the socket to wait for before there is anything to do.
     pub(super) fn wants(&self) -> Ready {
         let answer = self.exchange.as_ref().is_some_and(Exchange::has_output);
         self.io.wants(!self.buffers.tx.is_empty() || answer)
@@ -126,12 +126,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.closing.get_or_insert_with(|| Closing::new(code, reason));
     }
 
-    /// Whether it is to be closed, or is being closed.
+    /// Whether the session is closing, or a close is requested.
     pub(super) fn is_closing(&self) -> bool {
         self.client.state == ClientState::Closing
     }
 
-    /// There is no more time for it.
+    /// Ends the session in its next turn.
     pub(super) fn cut(&mut self, now: Instant) {
         self.limit = now;
         if let Some(exchange) = &mut self.exchange {
@@ -139,7 +139,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
     }
 
-    /// Does all that can be done now.
+    /// Gives the session a turn.
     pub(super) fn run<A: Application<S, Handler = H>>(
         &mut self,
         now: Instant,
@@ -154,14 +154,14 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             if now < end {
                 return Turn::Wait(Some(end));
             }
-            // What the driver has told does not matter: both directions are tried once more.
+            // Tries both directions once more, whatever readiness the driver has reported.
             self.io.ready(Ready { read: true, write: true, ..Ready::default() });
         } else {
             self.due = Instant::NEVER;
         }
         let turn = self.go_on(now, application, pool, counters);
         match turn {
-            // The last of what is encrypted may wait for room: it goes before we do.
+            // The last encrypted bytes may wait for room: they are flushed first.
             Turn::Ended(outcome) if !is_given_up(&outcome) && self.io.flush() == Ok(false) => {
                 self.end_by(now.plus(self.timeouts().close));
                 if now < self.limit { Turn::Wait(self.limit.as_deadline()) } else { turn }
@@ -215,7 +215,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             self.note_state(pool, counters);
             match next {
                 Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
-                    // Without a budget nothing moves.
+                    // Nothing moves without a budget.
                     Ok(moved) if moved || budget == 0 => {}
                     Ok(_) => {
                         if self.is_idle() {
@@ -233,7 +233,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                     if self.io.socket.shutdown().is_err() {
                         self.session.reset();
                     }
-                    // What it threw away may have been all that there is to wait for.
+                    // The discarded input may have been all there is to wait for.
                     self.io.ready(Ready { read: true, ..Ready::default() });
                 }
                 Next::Done(Outcome::HandOver) => {
@@ -254,7 +254,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.queue.lose_anyhow(counters)
     }
 
-    /// Gives the transport up and tells the handler. Returns how the session ended.
+    /// Drops the connection and notifies the handler. Returns how the session ended.
     pub(super) fn abandon<A: Application<S, Handler = H>>(
         &mut self,
         application: &mut A,
@@ -264,19 +264,19 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             return exchange.failed();
         }
         self.session.reset();
-        // A session that is over does not look at the time.
+        // A reset session does not use the time.
         match self.poll(Instant::START, application, counters) {
             (Next::Done(outcome), _) => outcome,
             (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Vanished,
         }
     }
 
-    /// The end: gives its buffers back.
+    /// Returns the buffers to the pool, at the end.
     pub(super) fn end(&mut self, pool: &mut Pool) {
         pool.take(&mut self.buffers);
     }
 
-    /// Those of the route, once its request is accepted.
+    /// The time-outs: of the route, once its request is accepted.
     fn timeouts(&self) -> &Timeouts {
         &self.session.config().timeouts
     }
@@ -285,11 +285,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.limit = self.limit.min(limit);
     }
 
-    /// Whether it has no need of its buffers until something comes.
+    /// Whether the session needs no buffers until something arrives.
     fn is_idle(&self) -> bool {
         let Buffers { head, rx, tx } = &self.buffers;
         match self.session.connection() {
-            // Nothing of the request is here yet, or all of the answer is gone.
+            // Nothing of the request has arrived, or all of the answer is sent.
             None => {
                 let ended = head.is_ended() || rx.is_ended();
                 head.is_empty() && rx.is_empty() && tx.is_empty() && !ended
@@ -317,7 +317,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             reply: &mut reply,
         };
         let next = self.session.poll_with(now, &mut link, head, rx, tx);
-        // It will never be a WebSocket connection.
+        // The session will never be a WebSocket connection.
         while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
         (next, reply)
     }
@@ -338,7 +338,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     }
 }
 
-/// Whether a session ended because there was no more to hope for.
+/// Whether the session ended because the peer does not react.
 const fn is_given_up(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Closed(cause) => matches!(cause.end, End::Timeout(_) | End::Vanished),

@@ -1,4 +1,4 @@
-//! What passes between a session's transport, its buffers and its queue.
+//! Moves bytes between a session's transport, its buffers and its queue.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +10,11 @@ use crate::hub::pool::Buffers;
 use crate::hub::socket::{Failed, Socket};
 use crate::time::Instant;
 
-/// From so many bytes on, a message is written from where it lies and not copied.
+/// The shortest frame, in bytes, that is written from where it lies and not copied.
 const DIRECT: usize = 1024;
 
 impl<S: Socket, H: Handler> Slot<S, H> {
-    /// One turn of writing and reading; whether anything moved.
+    /// Writes and reads once. Returns whether anything moved.
     pub(super) fn turn(
         &mut self,
         now: Instant,
@@ -54,7 +54,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                 closing.took(now);
             }
             self.queue.flushed(self.written, counters);
-            // The handler has had its turn, and may fill the buffer anew when it hears that it is empty.
+            // The handler has had its turn: the queue refills the buffer.
             if own && self.buffers.tx.is_empty() {
                 self.feed(now);
             }
@@ -72,7 +72,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     /// now. Returns whether it did.
     pub(super) fn feed(&mut self, now: Instant) -> bool {
         let mut moved = false;
-        // One lot at a time: the buffer is to be empty now and then, which is when the handler may go on.
+        // Alternates between handler and queue: the handler continues on `writable`, which needs an empty buffer.
         if self.queue.has_copied() {
             return false;
         }
