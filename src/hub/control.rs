@@ -1,4 +1,4 @@
-//! A hub from inside, and its end.
+//! The hub's own [`Control`], and what happens when a hub is dropped.
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +64,7 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
 }
 
 impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
-    /// Does what a handle has asked for.
+    /// Executes a command of a handle.
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Send(id, message, done) => {
@@ -119,7 +119,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         self.note_sent(key, sent).is_ok()
     }
 
-    /// Begins to close a session, after what was sent to it before.
+    /// Begins to close a session, after the messages that were sent to it before.
     pub(super) fn close_at(&mut self, key: usize, code: CloseCode, reason: &str) {
         if let Some(slot) = self.places.get(key) {
             slot.close(code, reason);
@@ -128,7 +128,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         }
     }
 
-    /// Ends every session that is left.
+    /// Ends all remaining sessions.
     fn abandon_all(&mut self) {
         self.for_each(|hub, key| {
             let Self { places, application, counters, .. } = hub;
@@ -142,7 +142,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 }
 
-/// Ends every session, and tells its handler and the senders of the messages that wait.
+/// Ends every session, and notifies its handler and the senders of its pending messages.
 impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
     fn drop(&mut self) {
         struct Rest<'a, S: Socket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
@@ -151,7 +151,7 @@ impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
                 self.0.abandon_all();
             }
         }
-        // If one of them panics, the rest is told while the panic unwinds.
+        // If one of them panics, the others are notified while the panic unwinds.
         Rest(self).0.abandon_all();
     }
 }

@@ -1,6 +1,6 @@
-//! An ordinary HTTP request with its body, and the answer to it (RFC 9112): one, then the connection closes.
+//! Serves an ordinary HTTP request with its body (RFC 9112). The connection closes after one answer.
 //!
-//! A turn receives and sends a bounded number of bytes, and no byte of a body is moved once it is in memory.
+//! A turn receives and sends a limited number of bytes, and no byte of a body is moved once it is in memory.
 
 #![forbid(unsafe_code)]
 
@@ -19,31 +19,31 @@ use crate::handler::Outcome;
 use crate::handshake::{Fault, Refusal, Rejection, Request};
 use crate::time::Instant;
 
-/// How a request is answered that is not upgraded.
+/// How the hub answers a request that is not upgraded.
 pub(super) enum Reply {
-    /// With its body, which may have so many bytes.
+    /// After its body, of at most this many bytes.
     Body(usize),
-    /// At once.
+    /// At once, with this page.
     Page(Page),
 }
 
 pub(super) struct Exchange {
     config: Arc<Config>,
-    /// The request, as far as it is here: its head, then its body.
+    /// The bytes of the request that have arrived: its head, then its body.
     request: Vec<u8>,
     head: usize,
-    /// Bytes of the whole request.
+    /// The length of the whole request.
     len: usize,
-    /// What is to be written: heads, and behind them a body from where it lies.
+    /// The output: heads, then a body, which is written from where it lies.
     heads: Vec<u8>,
     body: Cow<'static, [u8]>,
-    /// How much of that was.
+    /// How many bytes of the output are written.
     written: usize,
     stage: Stage,
     deadline: Instant,
-    /// The last moment for an answer that is read slowly.
+    /// The hard limit for an answer that the peer reads slowly, and for a close.
     limit: Instant,
-    /// Nobody was told yet why there is no other answer.
+    /// A refusal that the application has not been notified of yet.
     untold: Option<Refusal>,
 }
 
@@ -51,12 +51,12 @@ pub(super) struct Exchange {
 enum Stage {
     Receive,
     Answer(Refusal),
-    /// The answer is written, the peer is to close.
+    /// The answer is written, and the peer has to close.
     Shut(Refusal),
 }
 
 impl Exchange {
-    /// With what has been received of a request.
+    /// Begins with the bytes of the request that have arrived.
     pub(super) fn new(received: Vec<u8>, reply: Reply, config: Arc<Config>, now: Instant) -> Self {
         let end = received
             .windows(4)
@@ -88,7 +88,7 @@ impl Exchange {
             Ok((len, expects)) => {
                 exchange.len = end.saturating_add(len);
                 let rest = exchange.len.saturating_sub(exchange.request.len());
-                // All of it at once: a body that grows would be moved again and again.
+                // Reserves all of it at once, so that a growing body is not moved again and again.
                 if exchange.request.try_reserve_exact(rest).is_err() {
                     exchange.reject(Rejection::NoMemory, now);
                 } else if expects && rest > 0 {
@@ -100,13 +100,13 @@ impl Exchange {
         exchange
     }
 
-    /// It is to end by then.
+    /// Brings the end forward to `limit`.
     pub(super) fn hurry(&mut self, limit: Instant) {
         self.limit = self.limit.min(limit);
         self.deadline = self.deadline.min(self.limit);
     }
 
-    /// Whether a turn at `now` ends it because the peer has taken too long.
+    /// Whether a turn at `now` ends the exchange because the peer has taken too long.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now >= self.deadline
     }
@@ -130,7 +130,7 @@ impl Exchange {
         }
     }
 
-    /// What it comes to without a transport.
+    /// The outcome if the transport fails now.
     pub(super) fn failed(&self) -> Outcome {
         match self.stage {
             Stage::Shut(status) => Outcome::Refused(status),
@@ -196,7 +196,7 @@ impl Exchange {
             let room = match self.stage {
                 Stage::Receive => self.len.saturating_sub(self.request.len()).min(chunk.len()),
                 Stage::Answer(_) => 0,
-                // What still comes is nobody's.
+                // Discards what arrives after the request.
                 Stage::Shut(_) => chunk.len(),
             };
             let Some(chunk) = chunk.get_mut(..room).filter(|chunk| !chunk.is_empty()) else {
@@ -232,7 +232,7 @@ impl Exchange {
         self.answer(Page::text(reason.status(), reason.text()), Some(reason), now);
     }
 
-    /// What is still to be written.
+    /// The output that is not written yet.
     fn output(&self) -> [&[u8]; 2] {
         match self.heads.get(self.written..) {
             Some(head) => [head, &self.body],
@@ -243,7 +243,7 @@ impl Exchange {
         }
     }
 
-    /// From here on the body of the request is not needed any more.
+    /// Starts the answer, and releases the body of the request.
     fn answer(&mut self, page: Page, reason: Option<Rejection>, now: Instant) {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
         self.request.truncate(self.head);
@@ -258,7 +258,7 @@ impl Exchange {
     }
 }
 
-/// The length of a request's body, or why it is not received (RFC 9112 §6.3).
+/// Returns the length of a request's body, or why it is not received (RFC 9112 §6.3).
 fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
     if request.fields().get("Transfer-Encoding").is_some() {
         return Err(Rejection::LengthRequired);

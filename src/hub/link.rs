@@ -1,4 +1,4 @@
-//! A session's handler, and the application that gives it one.
+//! Connects a session to its handler and to the application that makes it.
 
 #![forbid(unsafe_code)]
 
@@ -17,16 +17,16 @@ use crate::outbox::Outbox;
 use crate::time::Instant;
 use alloc::sync::Arc;
 
-/// A session's handler, which the application gives it when the request is here.
+/// Forwards a session's calls to its handler, which the application makes once the request has arrived.
 pub(super) struct Link<'a, S, A: Application<S>> {
     pub(super) application: &'a mut A,
     pub(super) handler: &'a mut Option<A::Handler>,
     pub(super) client: &'a mut Client,
     pub(super) messages: &'a mut u64,
     pub(super) refuse: bool,
-    /// Set where there is another answer than 101.
+    /// Set if the answer is not 101.
     pub(super) ordinary: &'a mut bool,
-    /// Given where the hub itself is to answer what was handed over.
+    /// Set if the hub itself sends the answer to the request that was handed over.
     pub(super) reply: &'a mut Option<Reply>,
 }
 
@@ -81,7 +81,7 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let last = matches!(&event, Event::Data(data) if data.end);
         let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(event, out));
-        // One that is blocked comes again.
+        // A blocked event is delivered again.
         if last && !matches!(done, Err(Halt::Blocked { .. })) {
             count(self.messages);
         }

@@ -1,4 +1,4 @@
-//! Notes of what a hub does, for whichever of `log`, `tracing` and `defmt` is enabled.
+//! Logs what a hub does, to each of `log`, `tracing` and `defmt` that is enabled.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use core::fmt;
 use super::handle::Client;
 use crate::handshake::{Refusal, Request};
 
-/// Takes a text and values that are `Debug`.
+/// Logs a text with values that are `Debug`, at level debug.
 macro_rules! note {
     ($text:literal $(, $value:expr)* $(,)?) => {{
         $(let _ = &$value;)*
@@ -22,14 +22,14 @@ macro_rules! note {
 
 pub(super) use note;
 
-/// Notes that a request got no upgrade, where that is not what it asked for: pages and redirects are no refusals.
+/// Logs that a request was refused. Pages and redirects (status below 400) are no refusals.
 pub(super) fn note_refusal(client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
     if refusal.status >= 400 {
         note!("{:?} from {:?} is refused: {:?}", client.id, client.peer, Told { request, refusal });
     }
 }
 
-/// A refusal in one line: status and reason, and of the request the path and the origin.
+/// Formats a refusal in one line: status and reason, and path and origin of the request.
 struct Told<'r, 'h> {
     request: Option<&'r Request<'h>>,
     refusal: &'r Refusal,
@@ -47,7 +47,7 @@ impl fmt::Debug for Told<'_, '_> {
     }
 }
 
-/// What a peer sent: escaped, so that it makes no line of its own, and cut where it is long.
+/// Formats bytes of a peer: escaped, so that they stay in one line, and cut to `LONGEST` bytes.
 struct Quoted<'h>(&'h [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -58,5 +58,5 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Bytes of a path or an origin in a note.
+/// The most bytes of a path or an origin in a log line.
 const LONGEST: usize = 128;
