@@ -1,14 +1,14 @@
-//! Which pages may open a connection (RFC 6455 §10.2).
+//! Checks the origin of the page that opens a connection (RFC 6455 §10.2).
 
 #![forbid(unsafe_code)]
 
 use super::head::{is_same, split_scheme};
 use super::request::Request;
 
-/// Which origins are welcome. A request without an Origin comes from no browser, and is accepted: such a
-/// client could claim any.
+/// Selects the pages that may open a connection, by their `Origin`. A request without an `Origin` does not come from
+/// a browser, and is allowed: such a client could claim any origin.
 ///
-/// Origins that are known only when the program runs are compared where the request is answered:
+/// Compare origins that are known only at run time where the request is answered:
 ///
 /// ```
 /// use sansocket::handshake::{Accept, Answer, Origin, Rejection, Request};
@@ -22,23 +22,24 @@ use super::request::Request;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Origin<'s> {
-    /// Only pages from this host and port: the origin's authority is the request's `Host`. The default, as
-    /// anything wider lets any page that the user visits talk to the server in the user's name. A page whose name
-    /// is made to resolve to this server (DNS rebinding) still passes: where that matters, name the origins in a
-    /// [`List`](Self::List). The scheme is not compared, as TLS may end before this server: ports 80 and 443 in `Host` are
-    /// as good as none. Behind a proxy, make it pass `Host` on, or name the origins.
+    /// Allows pages from the server's host and port: the origin's authority must be the request's `Host`. The
+    /// default, as anything wider lets any page that the user visits talk to the server in the user's name.
+    ///
+    /// A page whose name is made to resolve to this server (DNS rebinding) still passes: where that matters, name the
+    /// origins in a [`List`](Self::List). The scheme is not compared, as TLS may end before this server: ports 80 and
+    /// 443 in `Host` count as none. Make a proxy pass `Host` on, or name the origins.
     #[default]
     SameHost,
-    /// Pages from one of these origins, written as browsers do: `https://example.com:8443`.
+    /// Allows pages from these origins, written as browsers do: `https://example.com:8443`.
     List(&'s [&'s str]),
-    /// Pages from an origin of which the function approves.
+    /// Allows pages from each origin for which the function returns true.
     Check(fn(&str) -> bool),
-    /// Every page.
+    /// Allows every page.
     Any,
 }
 
 impl Origin<'_> {
-    /// Whether the page that makes this request is welcome.
+    /// Returns whether the page that sends this request is allowed.
     #[must_use]
     pub fn allows(&self, request: &Request<'_>) -> bool {
         let Some(value) = request.fields().get("Origin") else { return true };
@@ -52,8 +53,8 @@ impl Origin<'_> {
     }
 }
 
-/// Whether an origin has this authority. The origin may leave its scheme's own port away, `Host` that of either scheme: the
-/// scheme is not compared, and a proxy that ends TLS may add the port that it connects to.
+/// Returns whether an origin has this authority. The origin may omit its scheme's own port, and `Host` that of either
+/// scheme: the scheme is not compared, and a proxy that ends TLS may add the port that it connects to.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = split_scheme(origin) else { return false };
     let port = match scheme {

@@ -1,4 +1,4 @@
-//! A request, as a server sees it before it answers (RFC 6455 §4.2.1).
+//! A server's view of a request (RFC 6455 §4.2.1).
 
 #![forbid(unsafe_code)]
 
@@ -7,21 +7,21 @@ use super::key::is_well_formed;
 use super::response::{Fault, Rejection};
 use crate::config::Config;
 
-/// A request whose head has been checked to be HTTP, be it an upgrade or not.
+/// An HTTP request with a checked head, whether it is an upgrade or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'h> {
     method: &'h str,
     target: &'h str,
-    /// The 1 of HTTP/1.1.
+    /// The minor version: 1 in HTTP/1.1.
     minor: u8,
     fields: Fields<'h>,
 }
 
 impl<'h> Request<'h> {
-    /// Reads a whole head, its empty line included.
+    /// Parses a whole head, including its empty line.
     ///
     /// # Errors
-    /// What it is to be answered with where it is no HTTP request, or has more fields than
+    /// The [`Rejection`] to answer with: the head is not an HTTP request, or has more fields than
     /// [`Limits::headers`](crate::Limits::headers).
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
         let (line, lines) = first_line(head);
@@ -36,27 +36,27 @@ impl<'h> Request<'h> {
         Ok(Self { method, target, minor, fields })
     }
 
-    /// The method, in capitals as it came.
+    /// Returns the method as it was received; methods are case-sensitive.
     #[must_use]
     pub const fn method(&self) -> &'h str {
         self.method
     }
 
-    /// The path, without the query; not decoded.
+    /// Returns the path, without the query and not percent-decoded.
     #[must_use]
     pub fn path(&self) -> &'h str {
         let (path, _) = self.split();
         path
     }
 
-    /// What stands behind the `?`, empty where there is none; not decoded.
+    /// Returns the query, which follows the `?`; empty if there is none. Not percent-decoded.
     #[must_use]
     pub fn query(&self) -> &'h str {
         let (_, query) = self.split();
         query
     }
 
-    /// The value of a parameter in the query; not decoded.
+    /// Returns the value of the first query parameter with this name; not percent-decoded.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<&'h str> {
         self.query().split('&').find_map(|pair| {
@@ -65,39 +65,41 @@ impl<'h> Request<'h> {
         })
     }
 
-    /// All fields, in order.
+    /// Returns all header fields, in order.
     #[must_use]
     pub const fn fields(&self) -> Fields<'h> {
         self.fields
     }
 
-    /// The value of the first field with this name, where it is ASCII or UTF-8.
+    /// Returns the value of the first field with this name, if it is ASCII or UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'h str> {
         self.fields.get(name).and_then(|value| core::str::from_utf8(value).ok())
     }
 
-    /// Where the page comes from that opens the connection (RFC 6454); `None` where it is no browser's.
+    /// Returns the origin of the page that opens the connection (RFC 6454); `None` if the request does not come from
+    /// a browser.
     #[must_use]
     pub fn origin(&self) -> Option<&'h str> {
         self.header("Origin")
     }
 
-    /// The subprotocols on offer, in the client's order of preference.
+    /// Returns the subprotocols on offer, in the client's order of preference.
     pub fn protocols(&self) -> impl Iterator<Item = &'h [u8]> {
         self.fields.list("Sec-WebSocket-Protocol")
     }
 
-    /// Whether the request asks for a WebSocket at all; not whether it does so rightly.
+    /// Returns whether the request asks for a WebSocket. [`check_upgrade`](Self::check_upgrade) checks whether it
+    /// does so correctly.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         self.fields.has_token("Upgrade", "websocket")
     }
 
-    /// The key, where everything is as it has to be for an upgrade.
+    /// Checks that the request is a correct upgrade. Returns the key.
     ///
     /// # Errors
-    /// What the request is to be answered with.
+    /// The [`Rejection`] to answer with.
     pub fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
         let fields = self.fields;
         // "The method of the request MUST be GET"
@@ -120,7 +122,7 @@ impl<'h> Request<'h> {
         if !fields.has_token("Connection", "Upgrade") {
             return Err(Fault::Connection.into());
         }
-        // A body would be taken for frames: the way requests are smuggled.
+        // A body would be read as frames, which allows request smuggling.
         let lengths = fields.all("Content-Length").any(|len| len != b"0");
         if lengths || fields.get("Transfer-Encoding").is_some() {
             return Err(Fault::Body.into());
@@ -139,13 +141,13 @@ impl<'h> Request<'h> {
         Ok(key)
     }
 
-    /// Whether the peer speaks HTTP/1.1, and not 1.0.
+    /// Whether the request is HTTP/1.1, and not 1.0.
     pub(crate) const fn is_http_1_1(&self) -> bool {
         self.minor == 1
     }
 
     fn split(&self) -> (&'h str, &'h str) {
-        // The absolute form, which proxies use: the path begins behind the authority.
+        // The absolute form, which proxies use: the path begins after the authority.
         let target = match split_scheme(self.target) {
             Some((_, rest)) if !self.target.starts_with('/') => rest
                 .bytes()
@@ -160,7 +162,7 @@ impl<'h> Request<'h> {
     }
 }
 
-/// Method, target, and the minor version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
+/// Parses method, target and minor version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
 fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
     let (method, rest) = cut(core::str::from_utf8(line).ok()?, b' ')?;
     let (target, version) = cut(rest, b' ')?;
@@ -174,14 +176,14 @@ fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
     good.then_some((method, target, minor))
 }
 
-/// The value of a field that may come once.
+/// Returns the value of a field that may be present once.
 fn single<'h>(fields: Fields<'h>, name: &str, twice: Fault) -> Result<Option<&'h [u8]>, Rejection> {
     let mut values = fields.all(name);
     let first = values.next();
     if values.next().is_some() { Err(twice.into()) } else { Ok(first) }
 }
 
-/// Whether the value of `Host` may be one (RFC 3986 §3.2, without a user): not empty, and no separator in it.
+/// Whether the value of `Host` is an authority (RFC 3986 §3.2, without a user): not empty, and without separators.
 fn is_authority(host: &[u8]) -> bool {
     !host.is_empty() && host.iter().all(|c| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(c))
 }

@@ -1,4 +1,4 @@
-//! What a server answers.
+//! A server's answers other than the 101, and the 101 itself.
 
 #![forbid(unsafe_code)]
 
@@ -6,13 +6,13 @@ use super::head::{BadHead, Writer, cut, is_same, status_of};
 use super::key::AcceptKey;
 use crate::buffer::copy;
 
-/// A server's own answer to a request that it cannot accept.
+/// The server's own answer to a request that it cannot accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// 400: the request is wrong.
+    /// 400: the request is malformed.
     BadRequest(Fault),
-    /// 403: the page that asks is not welcome (RFC 6455 §4.2.2, §10.2).
+    /// 403: the origin of the page is not allowed (RFC 6455 §4.2.2, §10.2).
     Forbidden,
     /// 405, with `Allow: GET`.
     MethodNotAllowed,
@@ -21,10 +21,11 @@ pub enum Rejection {
     /// 411: the body has no `Content-Length`.
     #[cfg(feature = "hub")]
     LengthRequired,
-    /// 413: the body is larger than the application wants it.
+    /// 413: the body is larger than the application allows.
     #[cfg(feature = "hub")]
     BodyTooLarge,
-    /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): no upgrade, or none to version 13.
+    /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): the request is no upgrade, or not to version
+    /// 13.
     UpgradeRequired,
     /// 431: the head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
     TooLarge,
@@ -33,48 +34,48 @@ pub enum Rejection {
     /// 503: no memory for the body.
     #[cfg(feature = "hub")]
     NoMemory,
-    /// 500: what was to be answered cannot be.
+    /// 500: the answer cannot be written.
     Internal,
     /// 503: no room for another connection.
     Unavailable,
 }
 
-/// What is wrong with a request.
+/// The fault of a malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Not an HTTP request.
+    /// The request is not HTTP.
     NotHttp,
-    /// A line that continues the one before, which HTTP once allowed.
+    /// A header line continues the one before, which older HTTP allowed.
     Folded,
-    /// Older than HTTP/1.1.
+    /// The request is older than HTTP/1.1.
     HttpVersion,
-    /// No `Host`, or one that names no host.
+    /// `Host` is missing, or is not a host.
     Host,
-    /// `Connection` does not name the upgrade.
+    /// `Connection` does not have the token `Upgrade`.
     Connection,
-    /// A request with a body.
+    /// The upgrade has a body.
     Body,
-    /// `Content-Length` is no number, or came twice.
+    /// `Content-Length` is not a number, or is present twice.
     #[cfg(feature = "hub")]
     Length,
-    /// No `Sec-WebSocket-Version`.
+    /// `Sec-WebSocket-Version` is missing.
     Version,
-    /// No key, or not one of 16 bytes.
+    /// `Sec-WebSocket-Key` is missing, or does not have 16 bytes.
     Key,
-    /// None of the subprotocols is spoken here.
+    /// The server supports none of the offered subprotocols.
     Protocol,
-    /// Two `Host`s.
+    /// `Host` is present twice.
     HostTwice,
-    /// Two `Origin`s.
+    /// `Origin` is present twice.
     OriginTwice,
-    /// Two `Sec-WebSocket-Version`s.
+    /// `Sec-WebSocket-Version` is present twice.
     VersionTwice,
-    /// Two `Sec-WebSocket-Key`s.
+    /// `Sec-WebSocket-Key` is present twice.
     KeyTwice,
 }
 
-/// An answer other than the 101: its status, and why the server gave it.
+/// An answer other than the 101: its status, and the server's reason for it.
 ///
 /// Displays as `408: the request took too long (Timeouts::handshake)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,16 +83,16 @@ pub enum Fault {
 pub struct Refusal {
     /// The status code.
     pub status: u16,
-    /// The server's own reason; `None` where the application chose the answer.
+    /// The server's own reason; `None` if the application chose the answer.
     pub reason: Option<Rejection>,
 }
 
-/// An HTTP answer other than the 101. It closes the connection.
+/// An HTTP answer other than the 101. The connection closes after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'s> {
-    /// The status code, 200 to 599; with another, or with a field that cannot be written, the answer is 500.
+    /// The status code, 200 to 599. With another, or with a field that cannot be written, the answer is 500.
     pub status: u16,
-    /// Fields beside `Content-Length` and `Connection`, which are written anyway.
+    /// Header fields beside `Content-Length` and `Connection`, which the library writes.
     pub headers: &'s [(&'s str, &'s str)],
     /// The body.
     pub body: Body<'s>,
@@ -100,14 +101,14 @@ pub struct Response<'s> {
 /// The body of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'s> {
-    /// Of any length: sent in pieces from where it lies.
+    /// A body of any length, which is sent in pieces from where it lies.
     Static(&'static [u8]),
-    /// Copied at once: together with the head it has to fit the memory for heads.
+    /// A body that is copied at once: together with the head it has to fit the memory for heads.
     Copied(&'s [u8]),
 }
 
 impl<'s> Response<'s> {
-    /// An answer of plain text.
+    /// Makes an answer of plain text.
     #[must_use]
     pub const fn text(status: u16, body: &'s str) -> Self {
         const TEXT: &[(&str, &str)] = &[("Content-Type", "text/plain; charset=utf-8")];
@@ -116,7 +117,7 @@ impl<'s> Response<'s> {
 }
 
 impl Rejection {
-    /// The status code.
+    /// Returns the status code.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -137,7 +138,7 @@ impl Rejection {
         }
     }
 
-    /// What was wrong, in words for the peer: the body of the answer.
+    /// Returns the fault in words for the peer: the body of the answer.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -152,7 +153,7 @@ impl Rejection {
                 Fault::Length => "Content-Length is malformed",
                 Fault::Version => "Sec-WebSocket-Version is missing",
                 Fault::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
-                Fault::Protocol => "none of the subprotocols is spoken here",
+                Fault::Protocol => "no offered subprotocol is supported",
                 Fault::HostTwice => "Host came twice",
                 Fault::OriginTwice => "Origin came twice",
                 Fault::VersionTwice => "Sec-WebSocket-Version came twice",
@@ -175,7 +176,7 @@ impl Rejection {
         }
     }
 
-    /// The answer.
+    /// Returns the answer to send.
     #[must_use]
     pub const fn response(self) -> Response<'static> {
         let headers: &[(&str, &str)] = match self {
@@ -195,7 +196,7 @@ impl Rejection {
     }
 }
 
-/// What was wrong, in words for the server's operator: they name the setting that decides it.
+/// Names the fault in words for the server's operator, with the setting that decides it.
 impl core::fmt::Display for Rejection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.text())?;
@@ -237,7 +238,7 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
-    /// An answer that the application chose.
+    /// Makes the refusal for an answer that the application chose.
     #[must_use]
     pub const fn answered(status: u16) -> Self {
         Self { status, reason: None }
@@ -251,8 +252,8 @@ impl From<Fault> for Rejection {
 }
 
 impl Response<'_> {
-    /// Writes the head, and the body where that is to be copied; returns how much that is, and the body
-    /// where it is not. An answer to HEAD has none.
+    /// Writes the head, and the body if it is to be copied. Returns their length, and the body if it is not copied.
+    /// An answer to HEAD has no body.
     pub(crate) fn write(&self, memory: &mut [u8], to_head: bool) -> Result<(usize, &'static [u8]), BadHead> {
         let (copied, rest): (&[u8], &'static [u8]) = match self.body {
             Body::Static(body) => (&[], body),
@@ -284,7 +285,7 @@ impl Response<'_> {
     }
 }
 
-/// RFC 9110 §8.6, §6.4.1: these have no body, and 204 not even its length.
+/// RFC 9110 §8.6, §6.4.1: these have no body, and 204 has no length either.
 pub(crate) const fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 304)
 }
@@ -313,7 +314,7 @@ pub(crate) fn write_switch(
     head.fields(headers, OURS).text("\r\n").finish()
 }
 
-/// The phrase of RFC 9110 §15, for statuses that one meets.
+/// Returns the reason phrase of RFC 9110 §15 for common statuses.
 fn reason(status: u16) -> &'static str {
     let known = find_reason(REASONS, status);
     #[cfg(feature = "hub")]
@@ -332,7 +333,7 @@ fn find_reason(mut reasons: &'static str, status: u16) -> Option<&'static str> {
     None
 }
 
-/// In one text: a table of texts is larger, and a `match` larger still.
+/// One text: a table of texts is larger, and a `match` larger still.
 const REASONS: &str = "200 OK\n\
     204 No Content\n\
     301 Moved Permanently\n\

@@ -13,46 +13,47 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::{Config, ConfigRef};
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
-/// What a server makes of a request.
+/// A server's decision about a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'s, C = &'static Config> {
-    /// The upgrade is welcome. Where the request is none, or a wrong one, it is refused as it deserves.
+    /// Accepts the upgrade. If the request is not a correct upgrade, the server sends the matching [`Rejection`]
+    /// instead.
     Accept(Accept<'s, C>),
-    /// A refusal in the server's own words, for this reason.
+    /// Refuses the request for this reason, with the server's own answer.
     Reject(Rejection),
-    /// Another answer, which closes the connection: a page, a 401, a 404.
+    /// Sends another answer, which closes the connection: a page, a 401, a 404.
     Respond(Response<'s>),
-    /// The request is somebody else's: its bytes stay in the buffer, untouched.
+    /// Leaves the request to the caller: its bytes stay in the head's buffer, unchanged.
     HandOver,
 }
 
-/// Answers a request, and is told of a refusal.
+/// Decides about a request, and is notified of a refusal.
 pub trait Decide<C = &'static Config> {
-    /// Answers the request, which is here whole. Called once at most.
+    /// Decides about the request, when its whole head has arrived. Called at most once.
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C>;
 
-    /// Is told that the request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, or fails
-    /// a check behind [`decide`](Self::decide); [`Answer::Reject`] too. Not called for [`Answer::Respond`]. Called
-    /// once at most. `request` is `None` where there is none that can be read, and for [`Rejection::Internal`].
+    /// Called when the server refuses the request, with the reason in [`Refusal::reason`]: the request cannot be
+    /// read, came too late, or fails a check after [`decide`](Self::decide); also for [`Answer::Reject`]. Not called
+    /// for [`Answer::Respond`]. Called at most once. `request` is `None` if none can be read, and for
+    /// [`Rejection::Internal`].
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (request, refusal);
     }
 }
 
-/// How an upgrade is accepted.
+/// The options with which a server accepts an upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Accept<'s, C = &'static Config> {
-    /// The subprotocols that are spoken here, the best first: the first that the client offers too is agreed
-    /// upon.
+    /// The supported subprotocols, in order of preference: the first that the client offers too is agreed upon.
     pub protocols: &'static [&'static str],
-    /// Refuse with 400 where none is agreed upon; otherwise the connection goes on without.
+    /// Whether to refuse with 400 if no subprotocol is agreed upon; otherwise the connection opens without one.
     pub protocol_required: bool,
-    /// Which pages may open a connection.
+    /// The pages that may open a connection.
     pub origin: Origin<'s>,
-    /// Further fields of the 101.
+    /// Further header fields of the 101.
     pub headers: &'s [(&'s str, &'s str)],
-    /// Settings for the connection; otherwise those of the handshake. So routes have limits, deadlines and a
-    /// control mode of their own.
+    /// The configuration of the connection; `None`: that of the handshake. Gives a route its own limits, deadlines
+    /// and control mode.
     pub config: Option<C>,
 }
 
@@ -69,7 +70,7 @@ impl<C> Default for Accept<'_, C> {
 }
 
 impl<'s> Answer<'s> {
-    /// The same answer for a connection that holds its configuration in another way.
+    /// Converts the answer for a connection that holds its configuration in another way.
     pub(crate) fn with_config<C: ConfigRef>(self) -> Answer<'s, C> {
         match self {
             Self::Accept(Accept { protocols, protocol_required, origin, headers, config }) => {
@@ -83,7 +84,7 @@ impl<'s> Answer<'s> {
     }
 }
 
-/// What [`ServerHandshake::poll`] asks for.
+/// What the caller has to do after [`ServerHandshake::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum HandshakeStep {
@@ -95,30 +96,32 @@ pub enum HandshakeStep {
     },
     /// Shut the writing side of the transport down, then poll again.
     Shutdown,
-    /// The 101 is in the transmit buffer, and what came behind the request in the receive buffer: the
-    /// connection is open, with the subprotocol that was agreed upon, one of [`Accept::protocols`].
+    /// The connection is open, with the subprotocol that was agreed upon, one of [`Accept::protocols`]. The 101 is in
+    /// the transmit buffer, and what was received after the request in the receive buffer.
     Open(Option<&'static str>),
-    /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
+    /// [`Answer::HandOver`]: the caller takes over. The request, and what was received after it, are
+    /// [`ReceiveBuffer::filled`] of the head.
     HandOver,
-    /// Over, without a connection: the request got this answer, and it is written. Drop the transport.
+    /// The handshake is over without a connection: this answer is written. Drop the transport.
     Refused(Refusal),
-    /// Over, without an answer: the peer was gone, did not read it, or asked for nothing in time. Drop the
-    /// transport.
+    /// The handshake is over without an answer: the peer disconnected, did not read it, or sent no request in time.
+    /// Drop the transport.
     Vanished,
 }
 
-/// Reads a request, lets the application answer it, and sends the answer.
+/// Drives the server's side of the opening handshake: reads a request, lets the application decide, and sends the
+/// answer.
 ///
-/// The head of the request, and after it the head of the answer, lie in a buffer of their own, which is given
-/// back when the handshake is over: its size limits both. The other two buffers are the connection's.
+/// The head of the request, and after it the head of the answer, lie in a separate buffer, which the caller can reuse
+/// when the handshake is over: its size limits both. The other two buffers are the connection's.
 #[derive(Debug)]
 pub struct ServerHandshake<C = &'static Config> {
     config: C,
     scanner: Scanner,
     deadline: Instant,
-    /// The last moment for an answer that is read slowly.
+    /// The hard limit for an answer that the peer reads slowly.
     limit: Instant,
-    /// The answer to a request that is not here in time.
+    /// The answer to a request that has not arrived in time.
     late: Rejection,
     phase: Phase,
 }
@@ -127,19 +130,19 @@ pub struct ServerHandshake<C = &'static Config> {
 enum Phase {
     /// The request is being received.
     Request,
-    /// The answer is on its way: its head out of the head buffer, then the rest of its body. Then an open
-    /// connection, or the end.
+    /// The answer is being copied to the transmit buffer: its head from the head buffer, then the rest of its body.
+    /// Then the connection opens, or the handshake ends.
     Answer {
         body: &'static [u8],
         end: HandshakeStep,
     },
-    /// The answer is written; the peer is to close.
+    /// The answer is written, and the peer has to close.
     Shut(Refusal),
     Done(HandshakeStep),
 }
 
 impl<C: ConfigRef> ServerHandshake<C> {
-    /// Directly behind the accept of a transport.
+    /// Begins the handshake when the transport is accepted.
     #[must_use]
     pub fn new(config: C, now: Instant) -> Self {
         let deadline = now.plus(config.timeouts.handshake);
@@ -153,14 +156,14 @@ impl<C: ConfigRef> ServerHandshake<C> {
         }
     }
 
-    /// Whoever asks is to hear that there is no room, even where his time is over.
+    /// Answers a request with 503 even if it has not arrived in time.
     #[cfg(feature = "hub")]
     pub(crate) fn refuse(&mut self) {
         self.late = Rejection::Unavailable;
     }
 
-    /// Does what is to be done and says what comes next. `decide` is called once, when the request is here
-    /// whole; what it answers may borrow anything but the request.
+    /// Advances the handshake, and returns what to do next. `decide` is called at most once, when the whole head of
+    /// the request has arrived; its answer may borrow anything but the request.
     pub fn poll<'s>(
         &mut self,
         now: Instant,
@@ -172,7 +175,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
     }
 
-    /// Does what [`poll`](Self::poll) does, and tells of refusals too.
+    /// Advances the handshake as [`poll`](Self::poll) does, and also notifies of refusals.
     pub fn poll_with(
         &mut self,
         now: Instant,
@@ -191,7 +194,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             let all = head.is_empty() && body.is_empty();
             self.phase = match end {
                 HandshakeStep::Refused(refusal) if all && tx.is_empty() => {
-                    // What is written is gone: now the peer may learn that this was all.
+                    // The transport has taken the whole answer: shut the writing side down.
                     self.phase = Phase::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
                     return HandshakeStep::Shutdown;
@@ -199,13 +202,13 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 HandshakeStep::Open(_) if all => Phase::Done(end),
                 _ => Phase::Answer { body, end },
             };
-            // A page may take its time, as long as it is taken at all.
+            // A long answer may take longer, as long as the peer reads.
             if matches!(end, HandshakeStep::Refused(_)) && tx.take_moved() {
                 self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
         }
         if let Phase::Shut(refusal) = self.phase {
-            // Whatever follows a refused upgrade is not read as a request.
+            // What follows a refused upgrade is not read as a request.
             rx.consume(usize::MAX);
             if rx.is_ended() {
                 self.phase = Phase::Done(HandshakeStep::Refused(refusal));
@@ -224,10 +227,9 @@ impl<C: ConfigRef> ServerHandshake<C> {
         }
     }
 
-    /// Where the transport is to be read into: the memory, and how much of it. Say what came with
-    /// [`fill`](Self::fill).
+    /// Returns the memory to read the transport into; call [`fill`](Self::fill) after the read.
     ///
-    /// Never more than the receive buffer holds: so what comes behind the head finds room there.
+    /// It is never larger than the receive buffer, so that what follows the head fits there.
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match self.phase {
             Phase::Request => {
@@ -242,19 +244,19 @@ impl<C: ConfigRef> ServerHandshake<C> {
         }
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
         if let Phase::Request = self.phase { head.fill(n) } else { rx.fill(n) }
     }
 
-    /// The settings of the connection, once it is [open](HandshakeStep::Open): those of [`Accept::config`],
-    /// otherwise the handshake's.
+    /// Returns the configuration of the connection, once it is [open](HandshakeStep::Open): that of
+    /// [`Accept::config`], otherwise the handshake's.
     #[must_use]
     pub const fn config(&self) -> &C {
         &self.config
     }
 
-    /// The transport failed.
+    /// Reports that the transport failed.
     pub fn reset(&mut self) {
         self.phase = Phase::Done(match self.phase {
             Phase::Shut(refusal) => HandshakeStep::Refused(refusal),
@@ -315,7 +317,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             if let Some(config) = config {
                 self.config = config.clone();
             }
-            // A frame may come with the request.
+            // Frames may arrive with the request.
             rx.feed(rest);
         } else {
             let write = self.config.timeouts.write;
@@ -326,7 +328,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             rx.fill(0);
         }
         let written = head.rewrite(|memory| decision.write(memory, to_head));
-        // What is to be answered cannot be written: the peer learns that much.
+        // The answer cannot be written: sends 500 instead.
         let (end, body) = written.unwrap_or_else(|_| {
             let reason = Rejection::Internal;
             if !told {
@@ -350,7 +352,7 @@ impl<C: ConfigRef> Timed for ServerHandshake<C> {
     }
 }
 
-/// A closure that decides; what it answers borrows for `'a`.
+/// A closure that decides; its answer borrows for `'a`.
 struct Once<'a, F, C>(Option<F>, PhantomData<Answer<'a, C>>);
 
 impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a, C>, C> Decide<C> for Once<'a, F, C> {
@@ -359,7 +361,7 @@ impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a, C>, C> Decide<C> for Once<'a, F, 
     }
 }
 
-/// What a request is answered with; nothing of it borrows the request.
+/// The answer to a request; it does not borrow the request.
 enum Decision<'s, C> {
     Switch {
         key: AcceptKey,
@@ -387,7 +389,7 @@ impl<'s, C> Accept<'s, C> {
 }
 
 impl<C> Decision<'_, C> {
-    /// Writes the head of the answer: how long it is, what comes of it, and what is left of its body.
+    /// Writes the head of the answer. Returns its length, the final step, and the rest of its body.
     fn write(
         &self,
         memory: &mut [u8],
