@@ -1,4 +1,4 @@
-//! The URL of a WebSocket (RFC 6455 §3).
+//! WebSocket URLs (RFC 6455 §3).
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use core::net::Ipv6Addr;
 
 use super::head::{cut, is_same, split_scheme};
 
-/// A `ws:` or `wss:` URL, taken apart.
+/// A parsed `ws:` or `wss:` URL. `Debug` hides user and password.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address<'u> {
     secure: bool,
@@ -17,35 +17,35 @@ pub struct Address<'u> {
     target: &'u str,
 }
 
-/// Caller: the URL is not one of a WebSocket.
+/// Caller: the URL is not a WebSocket URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadUrl {
-    /// Neither `ws://` nor `wss://`.
+    /// The scheme is neither `ws://` nor `wss://`.
     #[error("a WebSocket URL begins with ws:// or wss://")]
     Scheme,
-    /// No host, or a character that no host has.
+    /// The host is missing, or has a character that is not allowed there.
     #[error("the host is missing or malformed")]
     Host,
-    /// What stands in brackets is no IPv6 address.
+    /// The host in brackets is not an IPv6 address.
     #[error("the host in brackets is not an IPv6 address")]
     Ipv6,
-    /// The port is no number up to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
     /// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
     #[error("a WebSocket URL has no fragment")]
     Fragment,
-    /// A character that may not stand as it is in user information, path or query.
+    /// A character of user information, path or query has to be percent-encoded.
     #[error("the character {0:?} has to be percent-encoded")]
     Character(char),
 }
 
 impl<'u> Address<'u> {
-    /// Reads a `ws:` or `wss:` URL.
+    /// Parses a `ws:` or `wss:` URL.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`BadUrl`]: what is wrong with the URL.
     pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
         let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
         let secure = is_same(scheme.as_bytes(), "wss");
@@ -57,7 +57,7 @@ impl<'u> Address<'u> {
         }
         let end = rest.bytes().position(|c| matches!(c, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        // The last one: whoever forgot to encode one in the password meant that.
+        // Splits at the last `@`: one that was not encoded belongs to the password.
         let at = authority.bytes().rposition(|c| c == b'@').map(|at| at.saturating_add(1));
         let (userinfo, authority) =
             at.and_then(|at| authority.split_at_checked(at)).unwrap_or(("", authority));
@@ -92,47 +92,48 @@ impl<'u> Address<'u> {
         Ok(Self { secure, userinfo, authority, host, port, target })
     }
 
-    /// Whether the URL asks for TLS.
+    /// Returns whether the URL requires TLS.
     #[must_use]
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// User and password as the URL has them, percent-encoded, with a colon between them; `None` where there are none.
+    /// Returns user and password as the URL has them, percent-encoded, with a colon between them; `None` if there are
+    /// none.
     ///
-    /// The opening handshake does not send them: that is `Authorization: Basic` (RFC 7617) among the
+    /// The opening handshake does not send them: add `Authorization: Basic` (RFC 7617) to the
     /// [fields](super::Connect::headers) of the request.
     #[must_use]
     pub fn userinfo(&self) -> Option<&'u str> {
         Some(self.userinfo).filter(|userinfo| !userinfo.is_empty())
     }
 
-    /// The host to connect to: a name, an IPv4 address, or an IPv6 address without its brackets.
+    /// Returns the host to connect to: a name, an IPv4 address, or an IPv6 address without its brackets.
     #[must_use]
     pub const fn host(&self) -> &'u str {
         self.host
     }
 
-    /// The port to connect to: by default 80, and 443 with TLS.
+    /// Returns the port to connect to. Default: 80, and 443 with TLS.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as the URL has them: the value of `Host`.
+    /// Returns host and port as the URL has them: the value of `Host`.
     #[must_use]
     pub const fn authority(&self) -> &'u str {
         self.authority
     }
 
-    /// Path and query as the URL has them; without the path's slash where the URL has none.
+    /// Returns path and query as the URL has them. If the URL has no path, the result does not begin with a slash.
     #[must_use]
     pub const fn target(&self) -> &'u str {
         self.target
     }
 }
 
-/// Without the password.
+/// Hides user and password.
 impl core::fmt::Debug for Address<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { secure, userinfo, authority, target, .. } = self;
@@ -142,7 +143,7 @@ impl core::fmt::Debug for Address<'_> {
     }
 }
 
-/// RFC 3986 §2: what is neither reserved nor unreserved has to be percent-encoded.
+/// RFC 3986 §2: a character that is neither reserved nor unreserved has to be percent-encoded.
 fn check(part: &str) -> Result<(), BadUrl> {
     let bad = |c: &char| !matches!(c, '!'..='~') || "\"<>\\^`{|}".contains(*c);
     part.chars().find(bad).map_or(Ok(()), |c| Err(BadUrl::Character(c)))

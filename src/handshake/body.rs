@@ -1,56 +1,56 @@
-//! The body of an answer that is no upgrade: where it ends, and what its chunks hold (RFC 9112 §6.3, §7.1).
+//! Decodes the body of an answer that is no upgrade: finds its end and removes chunks (RFC 9112 §6.3, §7.1).
 
 #![forbid(unsafe_code)]
 
 use super::head::{Fields, is_same};
 
-/// Receives a body, and puts what it holds to the front.
+/// Decodes a body in place, and moves its data to the front.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum BodyDecoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(usize),
-    /// In chunks.
+    /// The body comes in chunks.
     Chunked(Chunks),
-    /// All that comes until the stream ends.
+    /// The body is everything until the stream ends.
     Rest,
 }
 
-/// A chunked body, up to the next byte.
+/// The state of a chunked body at its next byte.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunks {
     place: Place,
-    /// The bytes of the chunk that are still to come, as far as its size is known.
+    /// The remaining bytes of the chunk, as far as its size is known.
     left: usize,
 }
 
-/// What the next byte of a chunked body is.
+/// The meaning of the next byte of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// The first digit of a chunk's size.
     Start,
-    /// Another digit, or what ends them.
+    /// Another digit, or the byte after the digits.
     Size,
-    /// White space and extensions behind the size, up to the CR.
+    /// White space and extensions after the size, up to the CR.
     Extension,
-    /// The LF behind the size.
+    /// The LF after the size.
     SizeEnd,
     /// The data of a chunk.
     Data,
-    /// The CR behind the data.
+    /// The CR after the data.
     DataCr,
-    /// The LF behind the data.
+    /// The LF after the data.
     DataEnd,
-    /// The first of a line in the trailer section, which ends with an empty line.
+    /// The first byte of a line in the trailer section, which ends with an empty line.
     Trailer,
-    /// Another of that line, up to its CR.
+    /// A later byte of that line, up to its CR.
     Field,
-    /// The LF behind that line.
+    /// The LF after that line.
     FieldEnd,
     /// The LF of the empty line.
     End,
-    /// Nothing: the body is whole.
+    /// No byte: the body is complete.
     Done,
-    /// Not what RFC 9112 allows.
+    /// A byte violated RFC 9112.
     Bad,
 }
 
@@ -60,7 +60,7 @@ enum Place {
 pub(crate) struct BadLength;
 
 impl BodyDecoder {
-    /// Of an answer to a GET.
+    /// Makes a decoder for an answer to a GET.
     pub(crate) fn of(status: u16, fields: Fields<'_>) -> Result<Self, BadLength> {
         // "any response with a 1xx (Informational), 204 (No Content), or 304 (Not Modified) status code is always
         // terminated by the first empty line after the header fields"
@@ -90,7 +90,8 @@ impl BodyDecoder {
         all.unwrap_or(Err(BadLength)).map(Self::Length)
     }
 
-    /// Whether nothing more is to come: `Some` where that is known, and whether the body is whole.
+    /// Returns whether the body has ended: `Some(true)` if it is complete, `Some(false)` if it is not and never will
+    /// be, `None` if more is to come.
     pub(crate) const fn end(&self, stream_ended: bool) -> Option<bool> {
         match self {
             Self::Length(0) | Self::Chunked(Chunks { place: Place::Done, .. }) => Some(true),
@@ -104,7 +105,7 @@ impl BodyDecoder {
         }
     }
 
-    /// `bytes` have come. How many of them, moved to the front, are the body's.
+    /// Decodes `bytes` that were received. Returns how many of them, moved to the front, belong to the body.
     pub(crate) fn receive(&mut self, bytes: &mut [u8]) -> usize {
         match self {
             Self::Length(left) => {
@@ -121,7 +122,7 @@ impl BodyDecoder {
 impl Chunks {
     const START: Self = Self { place: Place::Start, left: 0 };
 
-    /// Moves the data of the chunks to the front; how many bytes that is.
+    /// Moves the data of the chunks to the front. Returns how many bytes that is.
     fn decode(&mut self, bytes: &mut [u8]) -> usize {
         let (mut read, mut kept) = (0usize, 0usize);
         while let Some(&byte) = bytes.get(read) {
@@ -142,11 +143,11 @@ impl Chunks {
         kept
     }
 
-    /// What follows this byte, which is none of a chunk's data.
+    /// Returns the state after this byte, which is not chunk data.
     fn next(&mut self, byte: u8) -> Place {
         match (self.place, byte) {
             // "recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
-            // integer conversion overflows": what is larger than all memory stays so.
+            // integer conversion overflows": the size saturates.
             (Place::Start | Place::Size, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
                 self.left = self.left.saturating_mul(16).saturating_add(digit);
@@ -166,14 +167,14 @@ impl Chunks {
             (Place::Field, b'\r') => Place::FieldEnd,
             (Place::Trailer | Place::Field, _) if byte != b'\n' => Place::Field,
             (Place::End, b'\n') => Place::Done,
-            // What follows the body is nobody's.
+            // Bytes after the body are ignored.
             (Place::Done, _) => Place::Done,
             _ => Place::Bad,
         }
     }
 }
 
-/// "Content-Length = 1*DIGIT" (RFC 9110 §8.6); what is larger than all memory is as long as that.
+/// "Content-Length = 1*DIGIT" (RFC 9110 §8.6). The value saturates.
 fn length(value: &[u8]) -> Option<usize> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let append = |len: usize, digit: &u8| len.saturating_mul(10).saturating_add(usize::from(digit & 0xF));

@@ -11,18 +11,18 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::{Config, ConfigRef};
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
-/// What a client asks for.
+/// A client's request for a WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub struct Connect<'u> {
-    /// Where.
+    /// The URL to connect to.
     pub address: Address<'u>,
-    /// The subprotocols on offer, the best first.
+    /// The subprotocols on offer, in order of preference.
     pub protocols: &'u [&'u str],
-    /// Further fields: authorization, cookies, an origin. Not those of the handshake itself.
+    /// Further header fields: authorization, cookies, an origin. Not those of the handshake itself.
     pub headers: &'u [(&'u str, &'u str)],
 }
 
-/// What [`ClientHandshake::poll`] asks for.
+/// What the caller has to do after [`ClientHandshake::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum ClientStep<'u> {
@@ -32,20 +32,21 @@ pub enum ClientStep<'u> {
         /// The latest moment for the next poll.
         deadline: Option<Instant>,
     },
-    /// The connection is open, with this subprotocol. What came behind the answer is in the receive buffer.
+    /// The connection is open, with this subprotocol. What was received after the answer is in the receive buffer.
     Open(Option<&'u str>),
-    /// The server answered with another status: [`Reply::parse`] reads it from the head's buffer, as soon as its body is
-    /// whole (RFC 9112 §6.3), no more of it fits, or the deadline has passed. Drop the transport.
+    /// The server answered with another status than 101. Read the answer from the head's buffer with
+    /// [`Reply::parse`], then drop the transport. This step comes as soon as the body is complete (RFC 9112 §6.3), no
+    /// more of it fits, or the deadline has passed.
     Refused,
-    /// No handshake. Drop the transport.
+    /// The handshake failed. Drop the transport.
     Failed(HandshakeError),
 }
 
-/// Why there is no connection. All of it is the peer's, or the transport's.
+/// The reason why the opening handshake failed. The peer or the transport is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Not HTTP.
+    /// The answer is not HTTP/1.1.
     #[error("the answer is not HTTP/1.1")]
     NotHttp,
     /// The head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
@@ -61,8 +62,8 @@ pub enum HandshakeError {
     /// "If the response lacks a |Connection| header field or the |Connection| header field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
-    /// The answer to our key is missing, wrong, or there twice.
-    #[error("Sec-WebSocket-Accept does not answer the key")]
+    /// `Sec-WebSocket-Accept` is missing, wrong, or present twice.
+    #[error("Sec-WebSocket-Accept does not match the key")]
     Accept,
     /// "a subprotocol that was not present in the client's handshake".
     #[error("a subprotocol that was not offered")]
@@ -70,24 +71,24 @@ pub enum HandshakeError {
     /// "an extension that was not present in the client's handshake".
     #[error("an extension that was not offered")]
     Extension,
-    /// `Content-Length` is no number, or there are several and they differ: where the answer ends is unknown.
+    /// `Content-Length` is not a number, or there are several and they differ: the end of the answer is unknown.
     #[error("the answer's Content-Length is malformed")]
     Length,
-    /// More interim answers (1xx) than anybody sends.
+    /// The server sent more than 16 interim answers (1xx).
     #[error("too many interim answers")]
     Interim,
     /// The deadline passed.
     #[error("the opening handshake took too long")]
     Timeout,
-    /// The transport ended before there was a whole answer.
+    /// The transport ended before the whole answer had arrived.
     #[error("the server closed the connection before it answered")]
     Vanished,
 }
 
-/// Sends a request, and checks the answer whole.
+/// Drives the client's side of the opening handshake: sends the request, and checks the whole answer.
 ///
-/// The heads of both lie in a buffer of their own, which is given back when the handshake is over. Redirects
-/// are not followed: the caller sees the 3xx and decides what, if anything, another host may be told.
+/// The heads of both lie in a separate buffer, which the caller can reuse when the handshake is over. Redirects are
+/// not followed: the caller sees the 3xx and decides what another host may receive.
 #[derive(Debug)]
 pub struct ClientHandshake<'u, C = &'static Config> {
     config: C,
@@ -100,16 +101,16 @@ pub struct ClientHandshake<'u, C = &'static Config> {
     phase: Phase<'u>,
 }
 
-/// Interim answers before the one that counts: 100, 102 and 103 have their uses, hundreds have none.
+/// The most interim answers before the final one.
 const INTERIM: u8 = 16;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase<'u> {
-    /// The request is on its way out of the head buffer.
+    /// The request is being copied from the head buffer to the transmit buffer.
     Request,
     /// The answer is being received.
     Answer,
-    /// A refusal's body is being received; head and body take so many bytes so far.
+    /// A refusal's body is being received; head and body take `len` bytes so far.
     Body {
         body: BodyDecoder,
         len: usize,
@@ -118,7 +119,7 @@ enum Phase<'u> {
 }
 
 impl<'u> Connect<'u> {
-    /// A request without subprotocols and further fields.
+    /// Makes a request without subprotocols and further fields.
     #[must_use]
     pub const fn new(address: Address<'u>) -> Self {
         Self { address, protocols: &[], headers: &[] }
@@ -137,7 +138,7 @@ impl<'u> Connect<'u> {
             .text("Sec-WebSocket-Version: 13\r\n");
         let mut offered = self.protocols;
         while let Some((last, others)) = offered.split_last() {
-            // They are few: each is compared with those before it.
+            // They are few: comparing all pairs is cheap.
             head.fail_unless(is_token(last), BadHead::Malformed)
                 .fail_unless(!others.contains(last), BadHead::ProtocolTwice);
             offered = others;
@@ -162,12 +163,12 @@ impl<'u> Connect<'u> {
 }
 
 impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
-    /// Directly behind the connect of a transport; writes the request into `head`.
+    /// Begins the handshake when the transport has connected, and writes the request into `head`.
     ///
     /// > The nonce MUST be selected randomly for each connection.
     ///
     /// # Errors
-    /// [`BadHead`] where the request does not fit `head`, or a protocol or a field cannot be sent.
+    /// [`BadHead`]: the request does not fit `head`, or a subprotocol or a field cannot be sent.
     pub fn new(
         config: C,
         now: Instant,
@@ -186,7 +187,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         Ok(Self { config, connect: *connect, accept, scanner, deadline, interim, phase })
     }
 
-    /// Does what is to be done and says what comes next.
+    /// Advances the handshake, and returns what to do next.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -216,8 +217,8 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         self.poll(now, head, rx, tx)
     }
 
-    /// Where the transport is to be read into; say what came with [`fill`](Self::fill). Never more than the
-    /// receive buffer holds: so what comes behind the head finds room there.
+    /// Returns the memory to read the transport into; call [`fill`](Self::fill) after the read. It is never larger than
+    /// the receive buffer, so that what follows the head fits there.
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &ReceiveBuffer<'_>) -> &'a mut [u8] {
         if let Phase::Request | Phase::Done(_) = self.phase {
             return &mut [];
@@ -231,12 +232,12 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         spare.get_mut(..n).unwrap_or_default()
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, n: usize) {
         head.fill(n);
     }
 
-    /// Looks at what has arrived of the answer; whether another answer follows it, an interim one.
+    /// Reads what has arrived of the answer. Returns whether it was an interim one, which another follows.
     fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
         let limit = self.config.limits.head.min(head.capacity());
         let len = match self.scanner.find(head.filled()) {
@@ -246,7 +247,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
         };
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
-        // No byte more than the scanner took for the head: a parser may take another end for it.
+        // Parses exactly the scanner's head: a parser might find another end.
         let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
         let reply = match Reply::of(answer, &self.config) {
             Ok(reply) => reply,
@@ -287,7 +288,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         }
     }
 
-    /// This was it; no other answer follows.
+    /// Ends the handshake with this step.
     fn done(&mut self, step: ClientStep<'u>) -> bool {
         self.phase = Phase::Done(step);
         false
@@ -333,8 +334,8 @@ impl<C: ConfigRef> Timed for ClientHandshake<'_, C> {
     }
 }
 
-/// Takes what has come of a refusal's body; what lies before it in the buffer are `len` bytes. At the end the buffer says
-/// that its stream has ended where the body is whole, so that [`Reply::parse`] knows.
+/// Decodes what has arrived of a refusal's body; the bytes before it in the buffer are `len`. At the end the buffer
+/// records an ended stream only if the body is complete, for [`Reply::parse`].
 fn receive<'u>(mut body: BodyDecoder, mut len: usize, head: &mut ReceiveBuffer<'_>, late: bool) -> Phase<'u> {
     let fresh = head.open().input.get_mut(len..).unwrap_or_default();
     len = len.saturating_add(body.receive(fresh));

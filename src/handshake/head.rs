@@ -1,29 +1,30 @@
-//! The head of an HTTP/1.1 message: found, looked through, written (RFC 9112 §2-5).
+//! Scans, checks and writes heads of HTTP/1.1 messages (RFC 9112 §2-5).
 
 #![forbid(unsafe_code)]
 
 use super::response::{Fault, Rejection};
 use crate::buffer::copy;
 
-/// Finds the end of a head that arrives in pieces, looking at each byte once.
+/// Finds the end of a head that arrives in pieces. It reads each byte once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scanner {
     scanned: usize,
-    /// How much of CR LF CR LF stands before `scanned`.
+    /// How many bytes of CR LF CR LF precede `scanned`.
     matched: u8,
 }
 
-/// A byte that cannot stand where it stands in a head.
+/// The error of a byte that is not allowed at its place in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadByte;
 
 impl Scanner {
-    /// How many bytes of a head of `len` bytes have not been looked at: the end may lie before them.
+    /// Returns how many bytes of a head of `len` bytes are not scanned. The end of the head may precede them.
     pub(crate) const fn unseen(&self, len: usize) -> usize {
         len.saturating_sub(self.scanned)
     }
 
-    /// The length of the head at the front of `bytes`, once it is here. Shown the same bytes again, and more.
+    /// Returns the length of the head at the front of `bytes`, once it has arrived. Each call passes the earlier
+    /// bytes again, and may add more.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadByte> {
         for &byte in bytes.get(self.scanned..).unwrap_or_default() {
             self.scanned = self.scanned.saturating_add(1);
@@ -32,7 +33,7 @@ impl Scanner {
                 (b'\r', 2) => 3,
                 (b'\n', 1) => 2,
                 (b'\n', 3) => return Ok(Some(self.scanned)),
-                // RFC 9112 §2.2: a CR or an LF alone could be read in two ways.
+                // RFC 9112 §2.2: a CR or an LF alone is ambiguous.
                 (b'\r' | b'\n' | 0, _) | (_, 1 | 3) => return Err(BadByte),
                 _ => 0,
             };
@@ -41,23 +42,23 @@ impl Scanner {
     }
 }
 
-/// The fields of a head that has been checked: names and values in order.
+/// The checked header fields of a head. Iterates over names and values in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'h> {
     lines: &'h [u8],
 }
 
 impl<'h> Fields<'h> {
-    /// Checks what stands behind the first line of a head; the fields, and what follows the empty line.
+    /// Checks what follows the first line of a head. Returns the fields, and the bytes after the empty line.
     ///
-    /// Line by line, since httparse lists the fields of a whole head in an array on the stack. Its verdict is the same:
-    /// it knows nothing at the start of a line but how many fields there were.
+    /// Checks line by line, because httparse lists the fields of a whole head in an array on the stack. Its verdict
+    /// is the same: at the start of a line its only state is the number of fields so far.
     pub(crate) fn check(lines: &'h [u8], most: usize) -> Result<(Self, &'h [u8]), Rejection> {
         let (mut rest, mut count) = (lines, 0usize);
         loop {
             let (line, behind) = cut_line(rest);
             match httparse::parse_headers(line, &mut [httparse::EMPTY_HEADER]) {
-                // The line is a field: only the next one is missing.
+                // The line is a field: httparse only lacks the next line.
                 Ok(httparse::Status::Partial) if !line.is_empty() => {}
                 Ok(httparse::Status::Complete(_)) => {
                     let len = lines.len().saturating_sub(rest.len());
@@ -77,31 +78,31 @@ impl<'h> Fields<'h> {
         }
     }
 
-    /// The value of the first field with this name.
+    /// Returns the value of the first field with this name, compared without case.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'h [u8]> {
         self.all(name).next()
     }
 
-    /// The values of all fields with this name, which is compared without case.
+    /// Returns the values of all fields with this name, compared without case.
     pub fn all(mut self, name: &str) -> impl Iterator<Item = &'h [u8]> {
         core::iter::from_fn(move || self.next_of(name))
     }
 
-    /// The elements of a list that may be spread over several fields (RFC 9110 §5.6.1): trimmed, the empty
-    /// ones left out.
+    /// Returns the elements of a comma-separated list, which may span several fields (RFC 9110 §5.6.1): trimmed,
+    /// without empty ones.
     pub fn list(self, name: &str) -> impl Iterator<Item = &'h [u8]> {
         self.all(name).flat_map(|value| value.split(|&c| c == b',')).map(trim).filter(|item| !item.is_empty())
     }
 
-    /// Whether a list has this token, compared without case.
+    /// Returns whether a list has this token, compared without case.
     #[must_use]
     pub fn has_token(self, name: &str, token: &str) -> bool {
         let is_token = |item: &[u8]| is_same(trim(item), token);
         self.all(name).any(|value| value.split(|&c| c == b',').any(is_token))
     }
 
-    /// Shows the elements of a list, as [`list`](Self::list) gives them; that would be much code in each place.
+    /// Calls `see` with the elements that [`list`](Self::list) returns. Not inlined: links the code once.
     #[inline(never)]
     pub(crate) fn each(self, name: &str, see: &mut dyn FnMut(&'h [u8])) {
         for value in self.all(name) {
@@ -109,7 +110,7 @@ impl<'h> Fields<'h> {
         }
     }
 
-    /// The value of the next field with this name.
+    /// Returns the value of the next field with this name.
     #[inline(never)]
     fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
         loop {
@@ -138,7 +139,7 @@ impl<'h> Iterator for Fields<'h> {
     }
 }
 
-/// Writes a head into memory, and says so where it does not fit or would have said something else.
+/// Writes a head into memory, and records an error if it does not fit or would be malformed.
 #[derive(Debug)]
 pub(crate) struct Writer<'m> {
     memory: &'m mut [u8],
@@ -146,15 +147,15 @@ pub(crate) struct Writer<'m> {
     failed: Option<BadHead>,
 }
 
-/// Why a head was not written.
+/// The reason why a head was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadHead {
     /// Capacity: the memory for the head is too small.
     #[error("the memory for the head is too small")]
     TooLarge,
-    /// Caller: CR, LF or NUL in a value, a separator in a name or a subprotocol, a field that is written
-    /// anyway, a status that is none.
+    /// Caller: CR, LF or NUL in a value, a separator in a name or a subprotocol, a field that the library writes
+    /// itself, or an invalid status.
     #[error("a name, a value or a status that cannot be written")]
     Malformed,
     /// Caller: "The elements that comprise this value MUST [...] all be unique strings" (RFC 6455 §4.1).
@@ -167,7 +168,7 @@ impl<'m> Writer<'m> {
         Self { memory, len: 0, failed: None }
     }
 
-    /// Text of ours, or text that was checked.
+    /// Writes the library's own text, or text that was checked.
     #[inline(never)]
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         let free = self.memory.get_mut(self.len..).unwrap_or_default();
@@ -176,14 +177,14 @@ impl<'m> Writer<'m> {
         self.fail_unless(n == text.len(), BadHead::TooLarge)
     }
 
-    /// A field. Its name has to be a token, its value free of control characters.
+    /// Writes a field. Its name must be a token, and its value free of control characters.
     #[inline(never)]
     pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
         let good = is_token(name) && is_value(value.as_bytes());
         self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
     }
 
-    /// Fields of the caller's, none of them one of `ours`: a second one could be read in the place of the first.
+    /// Writes the caller's fields. None may be one of `ours`: a peer might read the second in place of the first.
     pub(crate) fn fields(&mut self, fields: &[(&str, &str)], ours: &[&str]) -> &mut Self {
         fields.iter().fold(self, |writer, (name, value)| {
             let free = !ours.iter().any(|known| is_same(known.as_bytes(), name));
@@ -214,7 +215,7 @@ impl<'m> Writer<'m> {
         self
     }
 
-    /// How many bytes were written.
+    /// Returns how many bytes were written.
     pub(crate) fn finish(&self) -> Result<usize, BadHead> {
         match self.failed {
             Some(bad) => Err(bad),
@@ -223,7 +224,7 @@ impl<'m> Writer<'m> {
     }
 }
 
-/// The number that these three digits are.
+/// Returns the value of three decimal digits.
 pub(crate) fn status_of(digits: &[u8]) -> u16 {
     let append = |sum: u16, digit: &u8| sum.wrapping_mul(10).wrapping_add(u16::from(digit & 0xF));
     digits.iter().fold(0, append)
@@ -234,12 +235,12 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
-/// RFC 9110 §5.5: no control characters but the tab.
+/// RFC 9110 §5.5: no control characters except the tab.
 pub(crate) fn is_value(text: &[u8]) -> bool {
     text.iter().all(|&c| c >= b' ' && c != 0x7F || c == b'\t')
 }
 
-/// The first line of a head, with its line break, and the lines behind it.
+/// Returns the first line of a head with its line break, and the lines after it.
 ///
 /// RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
 /// line (CRLF) received prior to the request-line".
@@ -250,7 +251,7 @@ pub(crate) fn first_line(mut head: &[u8]) -> (&[u8], &[u8]) {
     cut_line(head)
 }
 
-/// Replaces line breaks that white space follows, in the fields of a head that the [`Scanner`] has found.
+/// Replaces line breaks before white space, in the fields of a head that the [`Scanner`] has found.
 ///
 /// RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message [...] MUST replace each received
 /// obs-fold with one or more SP octets prior to interpreting the field value."
@@ -267,29 +268,29 @@ pub(crate) fn unfold(head: &mut [u8]) {
     }
 }
 
-/// The first line, with its line break, and the rest; both empty where there is no line break.
+/// Returns the first line with its line break, and the rest; both empty if there is no line break.
 #[inline(never)]
 fn cut_line(lines: &[u8]) -> (&[u8], &[u8]) {
     let at = lines.iter().position(|&c| c == b'\n');
     at.and_then(|at| lines.split_at_checked(at.saturating_add(1))).unwrap_or_default()
 }
 
-/// The text before the first `mark`, which is ASCII, and the text behind it.
+/// Returns the text before the first `mark`, which is ASCII, and the text after it.
 ///
-/// As `split_once`, whose search would leave panic branches and much code in the image.
+/// Replaces `split_once`, whose search would link panic branches and much code.
 pub(crate) fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
     let (before, behind) = text.split_at_checked(text.bytes().position(|c| c == mark)?)?;
     Some((before, behind.get(1..)?))
 }
 
-/// The scheme of a URL, and what stands behind its `://`. In two steps: to look for a string takes a kilobyte of
+/// Returns the scheme of a URL, and what follows its `://`. In two steps: searching a string takes a kilobyte of
 /// code.
 pub(crate) fn split_scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = cut(url, b':')?;
     Some((scheme, rest.strip_prefix("//")?))
 }
 
-/// Compared without case, in one place: inlined, it would stand in the image half a dozen times.
+/// Compares without case. Not inlined, as the image would contain it half a dozen times.
 #[inline(never)]
 pub(crate) fn is_same(a: &[u8], b: &str) -> bool {
     a.eq_ignore_ascii_case(b.as_bytes())

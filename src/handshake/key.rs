@@ -5,12 +5,12 @@
 use crate::buffer::copy;
 use sha1::{Digest, Sha1};
 
-/// The answer to a key: base64 of a SHA-1.
+/// The value of `Sec-WebSocket-Accept`: a SHA-1 in base64.
 pub type AcceptKey = [u8; 28];
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The value of `Sec-WebSocket-Accept` for a key.
+/// Returns the value of `Sec-WebSocket-Accept` for a key.
 ///
 /// > The value of this header field is constructed by concatenating /key/, [...] with the string
 /// > "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value [...] and
@@ -18,7 +18,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[must_use]
 pub fn accept_key(key: &[u8]) -> AcceptKey {
     let mut sha1 = Sha1::new();
-    // In a loop: each call of `update` would be another copy of its code.
+    // A loop, as each call of `update` would link another copy of its code.
     for part in [key, GUID] {
         sha1.update(part);
     }
@@ -27,24 +27,24 @@ pub fn accept_key(key: &[u8]) -> AcceptKey {
     accept
 }
 
-/// The value of `Sec-WebSocket-Key` for 16 random bytes.
+/// Returns the value of `Sec-WebSocket-Key` for 16 random bytes.
 pub(crate) fn encode_nonce(nonce: [u8; 16]) -> [u8; 24] {
     let mut key = [0; 24];
     encode(&nonce, &mut key);
     key
 }
 
-/// Whether a key is "a base64-encoded [...] value that, when decoded, is 16 bytes in length" (§4.2.1).
+/// Returns whether a key is "a base64-encoded [...] value that, when decoded, is 16 bytes in length" (§4.2.1).
 ///
-/// Looked at without a decoder, which would leave panic branches in the image.
+/// Does not decode: a decoder would link panic branches.
 pub(crate) fn is_well_formed(key: &[u8]) -> bool {
     let digits = key.strip_suffix(b"==").unwrap_or_default();
     digits.len() == 22 && digits.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))
 }
 
-/// Base64 (RFC 4648 §4) into memory of exactly the right size.
+/// Encodes base64 (RFC 4648 §4) into memory of exactly the right size.
 ///
-/// Not the crate of that name: it leaves panic branches and the table for decoding in the image.
+/// Replaces the crate `base64`, which links panic branches and the table for decoding.
 #[inline(never)]
 fn encode(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,4 +1,4 @@
-//! A server's answer that is no upgrade, as its client sees it.
+//! A client's view of an answer that is no upgrade.
 
 #![forbid(unsafe_code)]
 
@@ -8,27 +8,26 @@ use super::response::Rejection;
 use crate::buffer::ReceiveBuffer;
 use crate::config::Config;
 
-/// A server's answer that is no upgrade.
+/// A server's answer that is no upgrade, in the buffer of the head.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Reply<'h> {
     /// The status code.
     pub status: u16,
-    /// The fields.
+    /// The header fields.
     pub fields: Fields<'h>,
-    /// The body, as much of it as the buffer holds. Without the chunks that it came in; a content coding is not undone.
+    /// The body, as much of it as the buffer holds. Chunks are decoded, a content coding is not.
     pub body: &'h [u8],
-    /// Whether that is all of the body (RFC 9112 §8).
+    /// Whether the body is complete (RFC 9112 §8).
     pub complete: bool,
 }
 
 impl<'h> Reply<'h> {
-    /// Reads the answer that lies in the buffer of the head after
-    /// [`ClientStep::Refused`](super::ClientStep::Refused). Of no use on a buffer that came another way: chunks are
-    /// decoded by then.
+    /// Parses the answer in the buffer of the head after [`ClientStep::Refused`](super::ClientStep::Refused). Not for
+    /// a buffer that was filled otherwise: this one's chunks are decoded already.
     ///
     /// # Errors
-    /// Where none lies there.
+    /// [`HandshakeError`]: the buffer holds no answer.
     pub fn parse(head: &'h ReceiveBuffer<'_>, config: &Config) -> Result<Self, HandshakeError> {
         Ok(Self { complete: head.is_ended(), ..Self::of(head.filled(), config)? })
     }
@@ -44,7 +43,8 @@ impl<'h> Reply<'h> {
     }
 }
 
-/// Of "status-line = HTTP-version SP status-code SP [ reason-phrase ]" (RFC 9112 §4). Some leave the second space away.
+/// Parses "status-line = HTTP-version SP status-code SP [ reason-phrase ]" (RFC 9112 §4). Some servers omit the
+/// second space.
 fn status_code(line: &[u8]) -> Option<u16> {
     let line = line.strip_suffix(b"\n")?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
