@@ -1,8 +1,8 @@
-//! ESP-IDF's sockets (lwIP) without `std`: one task, one [`Hub`].
+//! Serves connections with a [`Hub`] over ESP-IDF's sockets (lwIP), without `std`, in one task.
 //!
-//! The few functions of C that this stands on are implemented by `sansocket_port.c` of the component in
-//! `examples/esp-idf`, which is compiled with the headers of the IDF version at hand: no struct, constant or errno of lwIP
-//! is known here.
+//! `sansocket_port.c` of the component in `examples/esp-idf` implements the C functions that this module calls. It is
+//! compiled with the headers of the installed IDF version, so that this module depends on no struct, constant or
+//! errno of lwIP.
 
 #![forbid(unsafe_code)]
 
@@ -20,86 +20,87 @@ use crate::time::{GRACE, Instant};
 /// A connected socket of lwIP.
 pub struct Socket {
     descriptor: i32,
-    /// Of a socket that is somebody else's.
+    /// Gives back a socket that was adopted.
     release: Option<Box<dyn FnOnce(i32) + Send>>,
 }
 
-/// What a hub's sockets are made of: TCP, or the application's TLS over it.
+/// Makes the sockets of a hub from accepted ones: plain TCP, or the application's TLS over it.
 pub trait Acceptor {
-    /// What becomes of a socket.
+    /// The stream that it makes.
     type Stream: Stream + 'static;
 
-    /// A connection was accepted.
+    /// Makes a stream from a connection that was accepted.
     ///
     /// # Errors
-    /// It is closed.
+    /// The connection is closed.
     fn accept(&mut self, socket: Socket) -> Result<Self::Stream, Failed>;
 }
 
-/// What passes bytes between a hub and a [`Socket`].
+/// Moves bytes between a hub and a [`Socket`].
 pub trait Stream: crate::hub::Socket {
-    /// The socket below, to be waited for.
+    /// Returns the socket to wait for.
     fn socket(&self) -> &Socket;
 }
 
-/// Plain TCP.
+/// Accepts plain TCP.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
-/// A server: listens, and drives a hub. One at a time in a system, as there is one wake-up.
+/// A server that listens, and drives a hub. A system has one at a time, as there is one wake-up.
 pub struct Server<A: Application<C::Stream>, C: Acceptor = Plain> {
     hub: Hub<C::Stream, A>,
     acceptor: C,
     listener: Option<Socket>,
-    /// No accept before: the system was out of sockets.
+    /// No connection is accepted before this moment: the system had no free socket.
     retry: Instant,
-    /// What is waited for, and whose it is; kept from turn to turn for its memory.
+    /// The sockets to wait for and their keys; kept for their memory.
     interests: Vec<Interest>,
     keys: Vec<usize>,
     /// Dropped last.
     _only: Only,
 }
 
-/// Who has it may use the port: there is one wake-up, and one lock.
+/// The right to use the port, which has one wake-up and one lock.
 struct Only;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Why a [`Server`] cannot be made.
+/// The reason why a [`Server`] cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// There is a server already.
     #[error("there is a server already")]
     Taken,
-    /// Nobody could be served with these settings.
+    /// A setting is invalid.
     #[error(transparent)]
     Settings(#[from] InvalidSettings),
-    /// The port could not be prepared, or cannot listen: the address is in use, or sockets are short.
-    #[error("the port cannot listen: the address is in use, or sockets are short")]
+    /// The port cannot listen: the address is in use, or there is no free socket.
+    #[error("the port cannot listen: the address is in use, or no socket is free")]
     Port(#[from] Failed),
 }
 
-/// What the server and its handles share.
+/// The state that the server and its handles share.
 struct Port(Locked<Shared>);
 
-/// The time by the port's clock, which is the hub's.
+/// Returns the time of the port's clock, which the hub uses.
 #[must_use]
 pub fn now() -> Instant {
     port::now()
 }
 
-/// Connections that are accepted before the others have their turn.
+/// The most connections that are accepted before the sessions have their turns.
 const ACCEPTS: usize = 16;
-/// How long to wait where the system has no socket or memory for another connection.
+/// How long to wait if the system has no free socket or no memory.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
 
 impl Socket {
-    /// A connected socket that was accepted elsewhere and whose opening handshake is done, to be [adopted](Hub::adopt), and
-    /// where it comes from. It becomes non-blocking. At the end it is not closed, but given back to `release`.
+    /// Makes a socket to be [adopted](Hub::adopt) from a connected one that was accepted elsewhere and whose opening
+    /// handshake is done. Returns it with the address of its peer. Makes it non-blocking. When the socket is dropped,
+    /// it is not closed, but passed to `release`.
     ///
     /// # Errors
-    /// It is no connected socket; by then it has been given back.
+    /// The descriptor is not a connected socket; it has been passed to `release`.
     pub fn adopt(
         descriptor: i32,
         release: impl FnOnce(i32) + Send + 'static,
@@ -109,7 +110,7 @@ impl Socket {
         Ok((socket, peer))
     }
 
-    /// The descriptor, which is the caller's to close from now on: after [`Application::hand_over`].
+    /// Returns the descriptor, which the caller must close: after [`Application::hand_over`].
     #[must_use]
     pub fn into_descriptor(mut self) -> i32 {
         self.release = Some(Box::new(|_| {}));
@@ -131,8 +132,8 @@ impl Drop for Socket {
 }
 
 impl<A: Application<Socket>> Server<A> {
-    /// Listens on `port` for plain TCP, or for 0 does not: then there are only connections that are adopted. The
-    /// application is made with the hub's handle.
+    /// Listens on `port` for plain TCP. With port 0 it does not listen, and serves adopted connections only.
+    /// `application` makes the application with the hub's handle.
     ///
     /// # Errors
     /// As [`with`](Self::with).
@@ -146,7 +147,7 @@ impl<A: Application<Socket>> Server<A> {
 }
 
 impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
-    /// Listens on `port` for what `acceptor` makes of a connection, or for 0 does not: as [`new`](Server::new).
+    /// Listens on `port`, as [`new`](Server::new), for the streams that `acceptor` makes.
     ///
     /// # Errors
     /// [`StartError`].
@@ -158,7 +159,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
     ) -> Result<Self, StartError> {
         let only = Only::take()?;
         port::start()?;
-        // lwIP is a task beside the loop's.
+        // lwIP runs in another task.
         settings.grace = settings.grace.max(GRACE);
         let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
@@ -174,18 +175,18 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
         })
     }
 
-    /// A handle, for other tasks.
+    /// Returns a handle, for other tasks.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.hub.handle()
     }
 
-    /// The hub.
+    /// Returns the hub.
     pub const fn hub(&mut self) -> &mut Hub<C::Stream, A> {
         &mut self.hub
     }
 
-    /// Serves until it is [stopped](Handle::stop), and the last connection has ended.
+    /// Serves until the hub is [stopped](Handle::stop) and the last connection has ended.
     ///
     /// # Errors
     /// The port cannot wait.
@@ -212,7 +213,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
             }
             match port::accept(listener.descriptor) {
                 Ok(Some((socket, peer))) => {
-                    // One that is not welcome is closed by that.
+                    // A connection that is declined is closed.
                     if let Ok(stream) = self.acceptor.accept(Socket::own(socket)) {
                         let _ = self.hub.accept(now, stream, peer);
                     }
@@ -239,7 +240,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
             if now < self.retry {
                 deadline = deadline.into_iter().chain([self.retry]).min();
             } else if self.hub.admits(now) {
-                // Without a key: behind all that have one.
+                // The last interest, the listener, has no key.
                 self.interests.push(Interest { socket: listener.descriptor, wants: port::READ, ready: 0 });
             }
         }
@@ -281,7 +282,7 @@ impl Drop for Only {
 }
 
 impl crate::hub::Socket for Socket {
-    // Readiness is asked for each time.
+    // Readiness is queried before each wait.
     const DRAINED_BY_SHORT_READ: bool = true;
 
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {

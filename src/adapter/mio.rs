@@ -1,7 +1,7 @@
-//! A server of one thread and thousands of connections: a [`Hub`] over mio's poll.
+//! Serves thousands of connections on one thread: a [`Hub`] over mio's poll.
 //!
-//! [`Server::bind`] with an [`Application`], then [`Server::run`]. For one hub a core, give clones of a listener to as
-//! many [`Server::new`], each in a thread of its own.
+//! Make a server with [`Server::bind`] and an [`Application`], then call [`Server::run`]. For one hub a core, give
+//! clones of a listener to as many [`Server::new`], each in its own thread.
 
 #![forbid(unsafe_code)]
 
@@ -20,53 +20,54 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared, Socket};
 use crate::time::Instant;
 
-/// Where a hub's sockets come from: plain TCP, or TLS over it.
+/// Makes the sockets of a hub from accepted TCP streams: plain TCP, or TLS over it.
 pub trait Acceptor {
-    /// What becomes of a stream.
+    /// The stream that it makes.
     type Stream: Stream + 'static;
 
-    /// A stream was accepted.
+    /// Makes a stream from a TCP stream that was accepted.
     ///
     /// # Errors
-    /// It is dropped.
+    /// The server drops the connection.
     fn accept(&mut self, stream: TcpStream) -> io::Result<Self::Stream>;
 }
 
-/// What passes bytes between a hub and a `TcpStream`. It never blocks: `WouldBlock` is `None`.
+/// Moves bytes between a hub and a `TcpStream`. It never blocks: it returns [`ErrorKind::WouldBlock`] if it cannot
+/// proceed.
 pub trait Stream {
-    /// As [`Socket::DRAINED_BY_SHORT_READ`].
+    /// Whether a short read has taken everything, as [`Socket::DRAINED_BY_SHORT_READ`].
     const DRAINED_BY_SHORT_READ: bool = false;
 
-    /// As [`Socket::recv`]. [`ErrorKind::Interrupted`] where there is more to do before anything can be given: it is
-    /// called again when others have had their turn.
+    /// Reads, as [`Socket::recv`]; 0 is the end of the stream. Returns [`ErrorKind::Interrupted`] if there is more to
+    /// do before it can return bytes: the hub calls it again after the other sessions' turns.
     ///
     /// # Errors
     /// The stream's.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// As [`Socket::send`].
+    /// Writes, as [`Socket::send`].
     ///
     /// # Errors
     /// The stream's.
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize>;
 
-    /// As [`Socket::flush`]: [`ErrorKind::WouldBlock`] where something is left.
+    /// Flushes, as [`Socket::flush`]. Returns [`ErrorKind::WouldBlock`] if something is left.
     ///
     /// # Errors
     /// The stream's.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// As [`Socket::shutdown`].
+    /// Shuts the writing side down, as [`Socket::shutdown`].
     ///
     /// # Errors
     /// The stream's.
     fn shutdown(&mut self) -> io::Result<()>;
 
-    /// The TCP connection below, to be watched.
+    /// Returns the TCP connection to watch.
     fn tcp(&mut self) -> &mut TcpStream;
 }
 
-/// Plain TCP.
+/// Accepts plain TCP.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
@@ -80,26 +81,26 @@ pub struct Watched<T: Stream> {
 /// A plain TCP connection that a hub watches.
 pub type TcpSocket = Watched<TcpStream>;
 
-/// A server: listens, and drives a hub.
+/// A server that listens, and drives a hub.
 pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
     hub: Hub<Watched<C::Stream>, A>,
     acceptor: C,
     poll: Poll,
     registry: Arc<Registry>,
     events: Events,
-    /// None while it stops.
+    /// Empty while the server stops.
     listeners: Vec<TcpListener>,
     address: SocketAddr,
-    /// A connection may wait to be accepted.
+    /// Whether a connection may wait to be accepted.
     waiting: bool,
-    /// No accept before: the system was out of descriptors.
+    /// No connection is accepted before this moment: the system had no free descriptor.
     retry: Instant,
     keep_alive: Option<Duration>,
     start: std::time::Instant,
 }
 
-/// What it takes to have a stream [adopted](Hub::adopt) by a server's hub: in its loop, by
-/// [`Handle::run`] and [`Control::hub`](crate::hub::Control::hub).
+/// Prepares streams to be [adopted](Hub::adopt) by a server's hub. Adopt them in the hub's loop, by [`Handle::run`]
+/// and [`Control::hub`](crate::hub::Control::hub).
 #[derive(Clone, Debug)]
 pub struct Watch {
     registry: Arc<Registry>,
@@ -107,7 +108,7 @@ pub struct Watch {
     start: std::time::Instant,
 }
 
-/// What the server and its handles share.
+/// The state that the server and its handles share.
 struct Shelf {
     shared: Mutex<Shared>,
     waker: Waker,
@@ -116,18 +117,18 @@ struct Shelf {
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
-/// Connections that are accepted before the others have their turn.
+/// The most connections that are accepted before the sessions have their turns.
 const ACCEPTS: usize = 64;
-/// Connections that may wait to be accepted.
+/// The most connections that the system holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Silence before TCP asks.
+/// The default of the silence before TCP's keep-alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How long to wait where the system has no descriptor for another connection.
+/// How long to wait if the system has no free descriptor.
 const RETRY: Duration = Duration::from_millis(100);
 
 impl<A: Application<Watched<TcpStream>>> Server<A> {
-    /// Listens for plain TCP, on the first of these addresses that can be bound. The application is made with the hub's
-    /// handle.
+    /// Listens for plain TCP, on the first of these addresses that can be bound. `application` makes the application
+    /// with the hub's handle.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -142,12 +143,12 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
 }
 
 impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
-    /// On a listener, whose clones may serve others: one server a thread. The application is made with the hub's
-    /// handle.
+    /// Makes a server over a listener. Clones of the listener may serve other servers, one a thread. `application`
+    /// makes the application with the hub's handle.
     ///
     /// # Errors
-    /// The system's; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) where nobody could be
-    /// served with these settings.
+    /// The system's; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) if a setting
+    /// is invalid.
     pub fn new(
         listener: std::net::TcpListener,
         acceptor: C,
@@ -177,12 +178,12 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         Ok(server)
     }
 
-    /// Accepts from this listener too: for a name that has several addresses, such as `localhost`.
+    /// Accepts from another listener too: for a name that has several addresses, such as `localhost`.
     ///
     /// # Errors
     /// The system's.
     pub fn add_listener(&mut self, listener: std::net::TcpListener) -> io::Result<()> {
-        // std's own 128 is little: who finds no room tries again a second later.
+        // std's backlog of 128 is short: a client that does not fit retries a second later.
         SockRef::from(&listener).listen(BACKLOG)?;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
@@ -191,46 +192,46 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         Ok(())
     }
 
-    /// Sets TCP's keep-alive, for connections that are accepted from now on and for those of a [`Watch`] that is made from now
-    /// on: after so long a silence the peer's system is asked whether it still lives; `None` switches it off. Between 1 and
-    /// 32,767 seconds, the nearest of which is taken. Default: 60 s. `TCP_NODELAY` is always set.
+    /// Sets TCP's keep-alive, for connections that are accepted later and for those of a [`Watch`] that is made
+    /// later: after this silence the system probes the peer; `None` does not set it. The time is clamped to 1 to
+    /// 32,767 seconds. Default: 60 s. `TCP_NODELAY` is always set.
     #[must_use]
     pub fn keep_alive(self, silence: Option<Duration>) -> Self {
-        // What systems take; beyond, each connection would be dropped for it.
+        // The range that systems accept; beyond it, each connection would be dropped.
         let silence =
             silence.map(|silence| silence.clamp(Duration::from_secs(1), Duration::from_secs(32_767)));
         Self { keep_alive: silence, ..self }
     }
 
-    /// A handle, for other threads.
+    /// Returns a handle, for other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.hub.handle()
     }
 
-    /// What it takes to give the hub a stream that was accepted elsewhere: see [`Watch`].
+    /// Returns what prepares a stream that was accepted elsewhere for this hub: see [`Watch`].
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch { registry: Arc::clone(&self.registry), keep_alive: self.keep_alive, start: self.start }
     }
 
-    /// The address of the listener that it was made with.
+    /// Returns the address of the listener that the server was made with.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until it is [stopped](Handle::stop), and the last connection has ended. A handler that panics ends its own
-    /// connection only.
+    /// Serves until the hub is [stopped](Handle::stop) and the last connection has ended. A handler that panics ends
+    /// its own connection only.
     ///
     /// # Errors
-    /// The system's, when it cannot wait.
+    /// The system's, if it cannot wait.
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let now = now(self.start);
             self.accept(now);
             let hub = &mut self.hub;
-            // What is left of the commands when one panics comes in the next turn.
+            // If a command panics, the remaining ones run in the next turn.
             for _ in 0..caught(|| hub.begin(now)).unwrap_or(0) {
                 if let Some(key) = hub.next_turn() {
                     if caught(|| hub.turn(now, key)).is_none() {
@@ -260,7 +261,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         self.listeners = listeners;
     }
 
-    /// Accepts what waits there, within the share of a turn; whether nothing is left.
+    /// Accepts pending connections, at most `ACCEPTS`. Returns whether none is left.
     fn drain(&mut self, now: Instant, listener: &TcpListener) -> bool {
         for _ in 0..ACCEPTS {
             if !self.hub.admits(now) {
@@ -268,7 +269,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    // One that is not welcome is closed by that.
+                    // A connection that is declined is dropped.
                     let _ = caught(|| {
                         prepare(SockRef::from(&stream), self.keep_alive)?;
                         let stream = self.acceptor.accept(stream)?;
@@ -278,7 +279,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return true,
-                    // The peer was gone before.
+                    // The peer has closed the connection already.
                     ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
                     _ => {
                         self.retry = now.after(RETRY);
@@ -294,10 +295,10 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         let now = now(self.start);
         let mut deadline = self.hub.deadline(now);
         if self.waiting && !self.listeners.is_empty() && self.hub.admits(now.max(self.retry)) {
-            // One that had to wait may come now: there is room again.
+            // Wakes for a pending connection when there is room again.
             deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
         }
-        // mio rounds up: to wake too early would be to wake twice.
+        // mio rounds the timeout up, so that the hub wakes once, and not too early.
         let timeout = deadline.map(|deadline| now.until(deadline));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -330,7 +331,7 @@ impl Acceptor for Plain {
 }
 
 impl Stream for TcpStream {
-    // Where mio emulates readiness with poll, only a read of nothing watches again.
+    // Where mio emulates readiness with poll, only a read that returns `WouldBlock` watches again.
     const DRAINED_BY_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -359,8 +360,8 @@ impl Stream for TcpStream {
 }
 
 impl Watch {
-    /// A TCP connection, to be watched by that server, with `TCP_NODELAY` and the server's
-    /// [`keep_alive`](Server::keep_alive). It becomes non-blocking.
+    /// Prepares a TCP connection for that server, with `TCP_NODELAY` and the server's
+    /// [`keep_alive`](Server::keep_alive). Makes it non-blocking.
     ///
     /// # Errors
     /// The system's.
@@ -369,7 +370,8 @@ impl Watch {
         self.stream(TcpStream::from_std(stream))
     }
 
-    /// Another stream, to be watched by that server, with the same options of TCP. It has to be non-blocking.
+    /// Prepares another stream for that server, with the options of [`tcp`](Self::tcp). The stream must be
+    /// non-blocking.
     ///
     /// # Errors
     /// The system's.
@@ -378,7 +380,7 @@ impl Watch {
         Ok(Watched { stream, registry: Arc::clone(&self.registry), key: 0 })
     }
 
-    /// The time by that server's clock.
+    /// Returns the time of that server's clock.
     #[must_use]
     pub fn now(&self) -> Instant {
         now(self.start)
@@ -398,12 +400,12 @@ fn now(start: std::time::Instant) -> Instant {
 }
 
 impl<T: Stream> Watched<T> {
-    /// The stream.
+    /// Returns the stream.
     pub const fn get_mut(&mut self) -> &mut T {
         &mut self.stream
     }
 
-    /// The stream, not watched any more: after [`Application::hand_over`].
+    /// Stops watching the stream and returns it: after [`Application::hand_over`].
     ///
     /// # Errors
     /// The system's.
@@ -423,7 +425,7 @@ impl<T: Stream> Socket for Watched<T> {
 
     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
         match self.stream.recv(into) {
-            // What it is ready for is told once more.
+            // Makes mio report the readiness once more.
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 let again = self.registry.reregister(self.stream.tcp(), Token(self.key), BOTH);
                 again.map(|()| None).map_err(|_| Failed)
@@ -445,7 +447,7 @@ impl<T: Stream> Socket for Watched<T> {
 
     fn shutdown(&mut self) -> Result<(), Failed> {
         match self.stream.shutdown() {
-            // The peer was first.
+            // The peer has closed first.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             done => done.map_err(|_| Failed),
         }
@@ -473,17 +475,17 @@ impl Monitor for Shelf {
     }
 
     fn wake(&self) {
-        // It fails where the system has no memory; the hub still looks at its queue in its next turn.
+        // Fails if the system has no memory; the hub still takes its commands in its next turn.
         let _ = self.waker.wake();
     }
 }
 
-/// `None` where it has panicked.
+/// Returns `None` if `act` panics.
 fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(act)).ok()
 }
 
-/// `None` for what would block.
+/// Turns `WouldBlock` into `None`.
 fn settle<T>(done: io::Result<T>) -> Result<Option<T>, Failed> {
     match done {
         Ok(done) => Ok(Some(done)),
@@ -492,7 +494,7 @@ fn settle<T>(done: io::Result<T>) -> Result<Option<T>, Failed> {
     }
 }
 
-/// Until no signal comes between.
+/// Repeats a call that a signal has interrupted.
 fn retry<T>(mut io: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match io() {

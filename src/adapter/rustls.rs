@@ -23,34 +23,34 @@ use ::rustls::{ServerConfig, ServerConnection};
 
 use super::mio::{Acceptor, Stream};
 
-/// TLS with this configuration, which has the certificate and whose cryptography is the application's choice; with
-/// `TCP_NODELAY`.
+/// Accepts TLS with this configuration, which has the certificate and the application's choice of cryptography. The
+/// server sets `TCP_NODELAY`.
 #[derive(Clone, Debug)]
 pub struct Tls(pub Arc<ServerConfig>);
 
-/// A stream of TLS, from before its handshake on.
+/// A TLS stream, which also performs the TLS handshake.
 #[derive(Debug)]
 pub struct TlsStream {
     tls: ServerConnection,
     tcp: TcpStream,
-    /// Bytes of which rustls has made records that TCP has not taken whole.
+    /// Bytes that rustls has encrypted into records that TCP has not taken whole.
     taken: usize,
     end: End,
 }
 
-/// How far the end of what we write has come.
+/// The progress of closing the writing side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Open,
-    /// `close_notify` is among what is to be written.
+    /// `close_notify` is among the pending records.
     Notified,
-    /// TCP's FIN is behind it.
+    /// TCP's FIN is sent.
     Shut,
 }
 
-/// What is encrypted at once, and so the most that waits for a peer that does not read: one full record.
+/// The most bytes that are encrypted at once and are pending for a peer that does not read: one full record.
 const CHUNK: usize = 16 * 1024;
-/// How often one call reads from TCP in search of something to give: records can be empty.
+/// The most reads from TCP in one call, as records can be empty.
 const READS: usize = 8;
 
 impl Acceptor for Tls {
@@ -64,13 +64,13 @@ impl Acceptor for Tls {
 }
 
 impl TlsStream {
-    /// The TLS connection: the name that the client has asked for, its certificate, the protocol it chose.
+    /// Returns the TLS connection: the name that the client has asked for, its certificate, the protocol it chose.
     #[must_use]
     pub const fn connection(&self) -> &ServerConnection {
         &self.tls
     }
 
-    /// Writes what rustls has to write.
+    /// Writes pending records.
     fn write(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             if self.tls.write_tls(&mut self.tcp)? == 0 {
@@ -80,11 +80,11 @@ impl TlsStream {
         Ok(())
     }
 
-    /// The peer broke TLS: it is told so in an alert.
+    /// Sends an alert after the peer has violated TLS.
     fn fail(&mut self, error: ::rustls::Error) -> io::Error {
         let _ = self.write();
         let _ = self.tcp.shutdown(Shutdown::Write);
-        // To close with something unread would be a reset, which overtakes the alert.
+        // Reads before the close: closing with unread input sends a reset, which may overtake the alert.
         let mut unread = [0; 4096];
         for _ in 0..READS {
             if !matches!(self.tcp.read(&mut unread), Ok(1..)) {
@@ -96,7 +96,8 @@ impl TlsStream {
 }
 
 impl Stream for TlsStream {
-    /// 0 is the peer's `close_notify`; an end of TCP without one is an error, as anybody on the way can make it.
+    /// 0 is the peer's `close_notify`. An end of TCP without one is an error, as an attacker on the path can cause
+    /// it.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
         for turn in 0.. {
             match self.tls.reader().read(into) {
@@ -111,16 +112,16 @@ impl Stream for TlsStream {
                 return Err(self.fail(error));
             }
         }
-        // The others go first.
+        // Other sessions have their turns first.
         Err(ErrorKind::Interrupted.into())
     }
 
-    /// `WouldBlock` until TCP has taken the records whole, and only then says of how many bytes they were made: so what
-    /// is written is with TCP, and not lost when we go. The caller offers the same bytes again.
+    /// Returns `WouldBlock` until TCP has taken the records whole, and only then how many bytes they encrypt, so that
+    /// TCP has what is reported as written. The caller offers the same bytes again.
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize> {
         if self.taken == 0 {
             self.write()?;
-            // During the TLS handshake they wait inside of rustls.
+            // During the TLS handshake rustls buffers them.
             self.taken = self.tls.writer().write_vectored(&[IoSlice::new(bytes), IoSlice::new(more)])?;
             if self.taken == 0 {
                 return Err(ErrorKind::WouldBlock.into());
@@ -139,14 +140,14 @@ impl Stream for TlsStream {
         Ok(())
     }
 
-    /// `close_notify`, then TCP's FIN.
+    /// Sends `close_notify`, then TCP's FIN.
     fn shutdown(&mut self) -> io::Result<()> {
         if self.end == End::Open {
             self.tls.send_close_notify();
             self.end = End::Notified;
         }
         match self.flush() {
-            // The rest is for `flush`.
+            // `flush` writes the rest.
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             done => done,
         }
