@@ -7,6 +7,17 @@ use core::net::Ipv6Addr;
 use super::head::{cut, is_same, split_scheme};
 
 /// A parsed `ws:` or `wss:` URL. `Debug` hides user and password.
+///
+/// ```
+/// use sansocket::handshake::{Address, BadUrl};
+///
+/// let address = Address::parse("wss://example.com/chat?room=1")?;
+/// assert!(address.is_secure());
+/// assert_eq!((address.host(), address.port()), ("example.com", 443));
+/// assert_eq!(address.target(), "/chat?room=1");
+/// assert_eq!(Address::parse("https://example.com"), Err(BadUrl::Scheme));
+/// # Ok::<_, BadUrl>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address<'u> {
     secure: bool,
@@ -33,7 +44,7 @@ pub enum BadUrl {
     /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
-    /// "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
+    /// The URL has a fragment: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
     #[error("a WebSocket URL has no fragment")]
     Fragment,
     /// A character of user information, path or query has to be percent-encoded.

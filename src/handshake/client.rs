@@ -55,20 +55,21 @@ pub enum HandshakeError {
     /// The head has more fields than [`Limits::headers`](crate::Limits::headers).
     #[error("the answer has too many fields (Limits::headers)")]
     TooManyFields,
-    /// "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is not [...]
-    /// "websocket"".
+    /// `Upgrade` is missing or wrong: "If the response lacks an |Upgrade| header field or the |Upgrade| header field
+    /// contains a value that is not [...] "websocket"".
     #[error("the answer does not upgrade to websocket")]
     Upgrade,
-    /// "If the response lacks a |Connection| header field or the |Connection| header field doesn't contain a token [...] "Upgrade"".
+    /// `Connection` is missing or lacks the token: "If the response lacks a |Connection| header field or the
+    /// |Connection| header field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
     /// `Sec-WebSocket-Accept` is missing, wrong, or present twice.
     #[error("Sec-WebSocket-Accept does not match the key")]
     Accept,
-    /// "a subprotocol that was not present in the client's handshake".
+    /// The answer names "a subprotocol that was not present in the client's handshake".
     #[error("a subprotocol that was not offered")]
     Protocol,
-    /// "an extension that was not present in the client's handshake".
+    /// The answer names "an extension that was not present in the client's handshake".
     #[error("an extension that was not offered")]
     Extension,
     /// `Content-Length` is not a number, or there are several and they differ: the end of the answer is unknown.
@@ -295,7 +296,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     }
 
     fn check(&self, fields: &Fields<'_>) -> Result<Option<&'u str>, HandshakeError> {
-        // Not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
+        // `Upgrade` is not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
         let mut upgrades = fields.all("Upgrade");
         if !upgrades.next().is_some_and(|value| is_same(value, "websocket")) || upgrades.next().is_some() {
             return Err(HandshakeError::Upgrade);

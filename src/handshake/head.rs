@@ -158,7 +158,7 @@ pub enum BadHead {
     /// itself, or an invalid status.
     #[error("a name, a value or a status that cannot be written")]
     Malformed,
-    /// Caller: "The elements that comprise this value MUST [...] all be unique strings" (RFC 6455 §4.1).
+    /// Caller: a subprotocol is offered twice. "The elements that comprise this value MUST [...] all be unique strings" (RFC 6455 §4.1).
     #[error("a subprotocol is offered twice")]
     ProtocolTwice,
 }
@@ -230,12 +230,12 @@ pub(crate) fn status_of(digits: &[u8]) -> u16 {
     digits.iter().fold(0, append)
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether a text is a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
-/// RFC 9110 §5.5: no control characters except the tab.
+/// Whether a text is a field value: no control characters except the tab (RFC 9110 §5.5).
 pub(crate) fn is_value(text: &[u8]) -> bool {
     text.iter().all(|&c| c >= b' ' && c != 0x7F || c == b'\t')
 }

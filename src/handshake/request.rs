@@ -8,6 +8,18 @@ use super::response::{Fault, Rejection};
 use crate::config::Config;
 
 /// An HTTP request with a checked head, whether it is an upgrade or not.
+///
+/// ```
+/// use sansocket::Config;
+/// use sansocket::handshake::{Rejection, Request};
+///
+/// let head = b"GET /chat?room=1 HTTP/1.1\r\nHost: example.com\r\n\r\n";
+/// let request = Request::parse(head, &Config::DEFAULT)?;
+/// assert_eq!((request.path(), request.query_value("room")), ("/chat", Some("1")));
+/// assert_eq!(request.header("host"), Some("example.com"));
+/// assert!(!request.is_upgrade());
+/// # Ok::<_, Rejection>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'h> {
     method: &'h str,
