@@ -56,7 +56,7 @@ pub struct Server<A: Application<C::Stream>, C: Acceptor = Plain> {
     /// The sockets to wait for and their keys; kept for their memory.
     interests: Vec<Interest>,
     keys: Vec<usize>,
-    /// Dropped last.
+    /// Dropped last, so that a new server finds this one's port closed.
     _only: Only,
 }
 
@@ -136,7 +136,7 @@ impl<A: Application<Socket>> Server<A> {
     /// `application` makes the application with the hub's handle.
     ///
     /// # Errors
-    /// As [`with`](Self::with).
+    /// Fails as [`with`](Self::with) does.
     pub fn new(
         port: u16,
         settings: Settings,
@@ -150,7 +150,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
     /// Listens on `port`, as [`new`](Server::new), for the streams that `acceptor` makes.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`] says what failed.
     pub fn with(
         acceptor: C,
         port: u16,

@@ -42,25 +42,25 @@ pub trait Stream {
     /// do before it can return bytes: the hub calls it again after the other sessions' turns.
     ///
     /// # Errors
-    /// The stream's.
+    /// Returns the stream's error.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
     /// Writes, as [`Socket::send`].
     ///
     /// # Errors
-    /// The stream's.
+    /// Returns the stream's error.
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize>;
 
     /// Flushes, as [`Socket::flush`]. Returns [`ErrorKind::WouldBlock`] if something is left.
     ///
     /// # Errors
-    /// The stream's.
+    /// Returns the stream's error.
     fn flush(&mut self) -> io::Result<()>;
 
     /// Shuts the writing side down, as [`Socket::shutdown`].
     ///
     /// # Errors
-    /// The stream's.
+    /// Returns the stream's error.
     fn shutdown(&mut self) -> io::Result<()>;
 
     /// Returns the TCP connection to watch.
@@ -131,7 +131,7 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
     /// with the hub's handle.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does, and if no address can be bound.
     pub fn bind(
         address: impl ToSocketAddrs,
         settings: Settings,
@@ -147,7 +147,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// makes the application with the hub's handle.
     ///
     /// # Errors
-    /// The system's; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) if a setting
+    /// Returns the operating system's error; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) if a setting
     /// is invalid.
     pub fn new(
         listener: std::net::TcpListener,
@@ -181,7 +181,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// Accepts from another listener too: for a name that has several addresses, such as `localhost`.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the operating system's error.
     pub fn add_listener(&mut self, listener: std::net::TcpListener) -> io::Result<()> {
         // std's backlog of 128 is short: a client that does not fit retries a second later.
         SockRef::from(&listener).listen(BACKLOG)?;
@@ -225,7 +225,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     /// its own connection only.
     ///
     /// # Errors
-    /// The system's, if it cannot wait.
+    /// Returns the operating system's error if it cannot wait.
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let now = now(self.start);
@@ -364,7 +364,7 @@ impl Watch {
     /// [`keep_alive`](Server::keep_alive). Makes it non-blocking.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the operating system's error.
     pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
         stream.set_nonblocking(true)?;
         self.stream(TcpStream::from_std(stream))
@@ -374,7 +374,7 @@ impl Watch {
     /// non-blocking.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the operating system's error.
     pub fn stream<T: Stream>(&self, mut stream: T) -> io::Result<Watched<T>> {
         prepare(SockRef::from(&*stream.tcp()), self.keep_alive)?;
         Ok(Watched { stream, registry: Arc::clone(&self.registry), key: 0 })
@@ -408,7 +408,7 @@ impl<T: Stream> Watched<T> {
     /// Stops watching the stream and returns it: after [`Application::hand_over`].
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the operating system's error.
     pub fn into_stream(mut self) -> io::Result<T> {
         self.registry.deregister(self.stream.tcp())?;
         Ok(self.stream)

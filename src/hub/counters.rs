@@ -104,9 +104,9 @@ pub struct Closed {
     pub silent: u64,
     /// A message had begun, and made no progress.
     pub slow: u64,
-    /// A Close was not answered.
+    /// The peer did not answer a Close.
     pub unanswered: u64,
-    /// The peer did not read.
+    /// The peer did not read in time.
     pub unread: u64,
     /// The extension failed.
     pub extension: u64,

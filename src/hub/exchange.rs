@@ -160,7 +160,7 @@ impl Exchange {
             }
             if let Some(n) = io.send(self.output(), &mut budget, counters)? {
                 self.written = self.written.saturating_add(n);
-                // The 100 is no answer: the body has the handshake's time.
+                // 100 is not the answer: the handshake deadline holds for the body.
                 if self.stage != Stage::Receive {
                     self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
                 }
@@ -275,7 +275,7 @@ fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
     }
 }
 
-/// RFC 9110 §10.1.1.
+/// Whether the client waits for 100 before it sends the body (RFC 9110 §10.1.1).
 fn expects(request: &Request<'_>) -> bool {
     // "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
     let expect = request.header("Expect").filter(|_| request.is_http_1_1());

@@ -247,7 +247,7 @@ impl Handle {
     /// once.
     ///
     /// # Errors
-    /// [`HandleError`].
+    /// Any [`HandleError`]: nothing is done.
     pub fn close(&self, id: Id, code: CloseCode, reason: &str) -> Result<(), HandleError> {
         check_reason(reason)?;
         self.post(Command::Close(id, code, reason.into()))
@@ -396,7 +396,7 @@ impl Drop for Owner {
             let sends = commands.iter().filter(|command| matches!(command, Command::Send(..))).count();
             shared.counters.lost = shared.counters.lost.saturating_add(sends as u64);
         });
-        // Outside of the lock, as this calls the completions.
+        // Dropped outside of the lock, as this calls the completions.
         drop(commands);
     }
 }
