@@ -293,6 +293,25 @@ fn the_handlers_open_message_ends_before_what_was_sent_before_a_close() {
     }
 }
 
+/// Also while the Close waits for the end of the handler's frame.
+#[test]
+fn the_code_of_the_first_close_is_sent() {
+    let mut world = scripted();
+    let peer = world.open();
+    peer.text("frame");
+    world.settle();
+    for code in [4001, 4002] {
+        world.handle.close(peer.id, CloseCode::new(code).unwrap(), "").unwrap();
+        world.settle();
+    }
+    world.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    world.settle();
+    peer.text("end of frame");
+    world.settle();
+    assert_eq!(peer.got(), [text("one two"), Got::Close(4001)]);
+    world.end();
+}
+
 /// Promptly, not when the session ends: nothing may follow a Close, whoever sends it.
 #[test]
 fn what_waits_when_the_handler_or_the_peer_closes_is_told_at_once() {
@@ -569,6 +588,25 @@ fn a_hub_that_is_dropped_tells_everybody() {
     let counters = handle.counters();
     check(&counters);
     assert_eq!((counters.accepted, counters.lost, counters.waiting), (5, 3, 0));
+}
+
+/// A turn executes 64 commands at most: the others are taken, and wait inside the hub.
+#[test]
+fn a_hub_that_is_dropped_counts_each_message_as_lost() {
+    let mut world = echoes(settings(|_| {}));
+    let (told, peer) = (Told::default(), world.open());
+    peer.block();
+    let send = |world: &World<App>, number| {
+        world.handle.send_then(peer.id, numbered(number, 10).1, told.done(number)).unwrap();
+    };
+    (0..200).for_each(|number| send(&world, number));
+    world.hub.begin(world.now);
+    (200..210).for_each(|number| send(&world, number));
+    let handle = world.handle.clone();
+    drop(world);
+    assert_eq!(told.take(), (0..210).map(|number| (number, Err(Lost::Ended))).collect::<Vec<_>>());
+    let counters = handle.counters();
+    assert_eq!((counters.delivered, counters.lost, counters.waiting), (0, 210, 0));
 }
 
 /// Of a hub that is dropped a handler hears this: not that it may write, not what has come.

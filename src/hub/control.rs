@@ -137,6 +137,13 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
                 hub.leave(key, Some(outcome));
             }
         });
+        // The commands that were taken from the handles, but not executed.
+        while let Some(command) = self.commands.pop_front() {
+            if let Command::Send(_, _, done) = command {
+                count(&mut self.counters.lost);
+                done.tell(Err(Lost::Ended));
+            }
+        }
         let counters = self.counters;
         self.handle.update(|shared| shared.counters = counters);
     }
