@@ -124,7 +124,7 @@ impl Link {
         matches!(self.phase, Phase::Open(_))
     }
 
-    pub(super) const fn owes_close(&self) -> bool {
+    pub(crate) const fn owes_close(&self) -> bool {
         matches!(self.ours, OurClose::Owed(_))
     }
 

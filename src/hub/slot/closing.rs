@@ -73,6 +73,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         self.feed(now);
         while late && self.queue.lose(Lost::Closing, counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
+        // An earlier Close is sent as soon as it has room: its code stays.
+        if self.session.connection().is_some_and(|connection| connection.link.owes_close()) {
+            self.closing = None;
+            return;
+        }
         let sent = self
             .session
             .outbox(now, &mut self.buffers.tx)
