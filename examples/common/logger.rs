@@ -43,8 +43,9 @@ pub(crate) fn line(line: fmt::Arguments<'_>) {
     if queue.writer == Writer::None {
         // Without a thread to write them the lines are lost.
         let _ = thread::Builder::new().name("log".into()).stack_size(STACK).spawn(write);
-        queue.writer = Writer::Busy;
     }
+    // Before the thread wakes up: `finish` may be called first.
+    queue.writer = Writer::Busy;
     if queue.lines.len() < LINES {
         let lost = mem::take(&mut queue.lost);
         queue.lines.push_back((lost, line));

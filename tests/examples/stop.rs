@@ -1,6 +1,7 @@
 //! A server that is told to end says so to its clients.
 
 use std::io::{ErrorKind, Read, Write};
+use std::iter;
 use std::net::TcpStream;
 
 use crate::pki::{self, Pki};
@@ -40,6 +41,11 @@ fn sigint_and_sigterm_close_every_connection_with_1001() {
             clients.into_iter().for_each(closed);
             let status = server.ended();
             assert!(status.success(), "{name} ends with {status}");
+            let lines: Vec<_> =
+                iter::repeat_with(|| server.line()).take_while(|line| !line.is_empty()).collect();
+            // The last lines are written before the end; the dashboard logs no close.
+            let logged = lines.iter().filter(|line| line.contains("code 1001")).count();
+            assert_eq!(logged, if name == "dashboard" { 0 } else { 5 }, "{name}: {lines:?}");
             assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         }
     }
