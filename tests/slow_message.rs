@@ -271,6 +271,9 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
     let mut driver = Driver::new(Connection::new(Server, &config, Instant::START), None);
     let mut handler = Busy { blocked: true, got: 0 };
     rx.feed(&header(BINARY, Some(KEY), 300));
+    // The message has begun before the handler is blocked.
+    let step = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx);
+    assert!(matches!(step, Next::Wait { deadline: Some(_) }), "{step:?}");
     rx.feed(&[0; 100]);
     // It takes ten minutes until something is written, then a second in which the rest arrives bit by bit.
     for minute in 0..10 {
