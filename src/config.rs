@@ -78,6 +78,8 @@ pub struct Timeouts {
     /// A message, a frame or a header that has begun has to grow by 1 KiB, or to end, within this time. Beyond: Close
     /// 1008. Time in which the connection does not receive because its application is blocked does not count. Default:
     /// 60 s.
+    ///
+    /// Over TLS a record counts when it is complete: a peer that sends records of 16 KiB needs 16 KiB within this time.
     pub message: Option<Duration>,
     /// A Ping is sent when the peer has ended no message, and no frame outside of one, for this time, nor begun one, nor
     /// sent 1 KiB of one. Default: 30 s.
