@@ -1,11 +1,11 @@
-//! Settings: limits, deadlines, modes, leniencies.
+//! Settings: limits, deadlines, modes and leniencies.
 
 #![forbid(unsafe_code)]
 
 use core::ops::Deref;
 use core::time::Duration;
 
-/// Limits, time-outs and modes of connections. Any number of connections share one: see [`ConfigRef`].
+/// The limits, time-outs and modes of connections. Any number of connections share one: see [`ConfigRef`].
 ///
 /// There is a `const` setter for each field, so that a configuration can be a `static`; the fields are public too.
 ///
@@ -22,27 +22,27 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How much a peer may ask for.
+    /// The limits on what a peer sends.
     pub limits: Limits,
-    /// How long a peer may take.
+    /// The deadlines for a peer.
     pub timeouts: Timeouts,
     /// Who answers control frames. Default: [`Control::Automatic`].
     pub control: Control,
-    /// In what pieces data frames are delivered. Default: [`Delivery::Frames`].
+    /// How the payload of a data frame is split into events. Default: [`Delivery::Frames`].
     pub delivery: Delivery,
-    /// The largest payload, in bytes, of the frames that [`Sender::stream`](crate::Sender::stream) cuts a
-    /// message into. Default: as much as the transmit buffer takes.
+    /// The largest payload, in bytes, of the frames that [`Outbox::stream`](crate::Outbox::stream) splits a message into.
+    /// Default: as much as the transmit buffer takes.
     pub largest_fragment: usize,
-    /// Leniency, off by default: read a length that takes more bytes than it needs (RFC 6455 §5.2 forbids
+    /// Leniency, off by default: accept a length that is encoded in more bytes than it needs (RFC 6455 §5.2 forbids
     /// it; ESP-IDF's server sends 65535 in the 10-byte form).
     pub allow_long_length_form: bool,
-    /// Leniency, off by default: accept a `Sec-WebSocket-Key` that is not 16 bytes in base64 (RFC 6455
-    /// §4.2.1 demands it; ESP-IDF does not check).
+    /// Leniency, off by default: accept a `Sec-WebSocket-Key` that is not 16 bytes in base64 (RFC 6455 §4.2.1 requires
+    /// that; ESP-IDF does not check it).
     pub allow_malformed_key: bool,
 }
 
-/// How much a peer may ask for. What exceeds a limit fails the connection, or is refused, and costs no
-/// memory before that.
+/// The limits on what a peer sends. A peer that exceeds one fails the connection or gets a refusal, before any memory is
+/// used for the excess.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -52,77 +52,77 @@ pub struct Limits {
     pub frame: u64,
     /// Frames of one message. Beyond: Close 1008. Default: 131,072.
     pub fragments: u32,
-    /// Pings within a second (of 2^20 microseconds). Beyond: Close 1008. Default: no limit, as none is ever kept, and
-    /// all that find no room are answered by one Pong.
+    /// Pings within a second (of 2^20 microseconds). Beyond: Close 1008. Default: no limit, as at most one Pong is kept
+    /// when the transmit buffer is full.
     pub pings: Option<u8>,
-    /// Bytes of a request's or an answer's head; the memory that holds it is a limit of its own.
-    /// Beyond: status 431. Default: 8 KiB.
+    /// Bytes of a request's or a response's head; the size of the head buffer is a second limit. Beyond: status 431.
+    /// Default: 8 KiB.
     pub head: usize,
-    /// Fields of a request's or an answer's head. Beyond: status 431. Default: 128; browsers behind several proxies
-    /// send some forty.
+    /// Header fields of a request or a response. Beyond: status 431. Default: 128; browsers behind several proxies send
+    /// about forty.
     pub headers: usize,
 }
 
-/// How long a peer may take; `None` switches a deadline off.
+/// The deadlines for a peer; `None` switches one off.
 ///
-/// Adapters and the hub enforce a deadline only after they have tried the transport once more, however late they are: what
-/// has come by then counts. Where something has come, but not yet all of a request, an answer or a Close, the deadline for
-/// that is extended once, by a second.
+/// Adapters and the hub read and write the transport once more before they enforce a deadline, however late they are: bytes
+/// that have arrived by then count. If part of a request, a response or a Close has arrived by then, its deadline is extended
+/// once, by a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// The whole opening handshake, from the first call on. Default: 10 s.
+    /// The time for the whole opening handshake, from its creation. Default: 10 s.
     pub handshake: Option<Duration>,
-    /// Nothing at all was received, control frames included. Default: off.
+    /// The longest time without any received byte, control frames included. Default: off.
     pub idle: Option<Duration>,
-    /// A message, a frame or a header that has begun has to grow by 1 KiB, or to end, within this time. Beyond: Close
-    /// 1008. Time in which the connection does not receive because its application is blocked does not count. Default:
-    /// 60 s.
+    /// The time within which an unfinished message, frame or header has to grow by 1 KiB or to end. Beyond: Close 1008.
+    /// Time in which the connection does not receive because its application is blocked does not count. Default: 60 s.
     ///
-    /// Over TLS a record counts when it is complete: a peer that sends records of 16 KiB needs 16 KiB within this time.
+    /// Over TLS a record counts when it is complete: a peer that sends records of 16 KiB has to send 16 KiB within this time.
     pub message: Option<Duration>,
-    /// A Ping is sent when the peer has ended no message, and no frame outside of one, for this time, nor begun one, nor
-    /// sent 1 KiB of one. Default: 30 s.
+    /// The time without progress after which a Ping is sent. Progress is the start or the end of a message, a frame outside
+    /// of one, or 1 KiB of one. Default: 30 s.
     pub ping: Option<Duration>,
-    /// After a Ping something, be it the Pong, has to arrive within this time. While the transport takes what waits
-    /// to be written, that time begins anew. Default: 20 s.
+    /// The time within which any byte has to arrive after a Ping. It restarts whenever the transport takes pending bytes.
+    /// Default: 20 s.
     pub pong: Option<Duration>,
-    /// The closing handshake, and after it the closing of the transport: so long each, and anew while the transport takes
-    /// what stands before the Close. Default: 5 s.
+    /// The time for the closing handshake, and again for closing the transport after it. It restarts whenever the transport
+    /// takes bytes that are pending before the Close. Default: 5 s.
     pub close: Option<Duration>,
-    /// The peer takes none of what waits in the transmit buffer. Default: 30 s.
+    /// The longest time in which the transport takes none of the pending bytes. Default: 30 s.
     pub write: Option<Duration>,
 }
 
 /// Who answers Ping and Close (RFC 6455 §5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Control {
-    /// The connection answers, and the application does not see them.
+    /// The connection answers, and delivers no event.
     #[default]
     Automatic,
-    /// The connection answers, and the application is told.
+    /// The connection answers, and delivers an event.
     Told,
-    /// The application is told, and answers.
+    /// The connection delivers an event, and the application answers.
     Manual,
 }
 
-/// In what pieces a data frame's payload is delivered.
+/// How the payload of a data frame is split into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Delivery {
     /// A frame that fits the receive buffer is delivered whole, a larger one in chunks.
     #[default]
     Frames,
-    /// Whatever has arrived of a frame is delivered at once.
+    /// The part of a frame that has arrived is delivered at once.
     Chunks,
-    /// The same, but no chunk of text ends within a code point, unless its frame does.
+    /// The part of a frame that has arrived is delivered at once, but a chunk of text ends inside a code point only if its
+    /// frame does.
     CodePoints,
 }
 
 impl Config {
-    /// The defaults.
+    /// The default configuration.
     pub const DEFAULT: Self = Self::new();
 
-    /// The defaults, to be changed field by field.
+    /// Creates the default configuration; the setters below change single fields.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Config {
     }
 }
 
-/// The setters: each returns the configuration with one field changed.
+/// Setters: each returns the configuration with one field changed.
 impl Config {
     /// Sets [`Limits::message`]: bytes of a message.
     #[must_use]
@@ -210,8 +210,8 @@ impl Config {
         self
     }
 
-    /// Sets [`Timeouts::ping`] and [`Timeouts::pong`]: after how long a silence a Ping is sent, and within what time after
-    /// it something has to arrive.
+    /// Sets [`Timeouts::ping`] and [`Timeouts::pong`]: the time without progress before a Ping is sent, and the time after
+    /// it within which any byte has to arrive.
     #[must_use]
     pub const fn keep_alive(mut self, ping_after: Option<Duration>, pong_within: Option<Duration>) -> Self {
         self.timeouts.ping = ping_after;
@@ -240,7 +240,7 @@ impl Config {
         self
     }
 
-    /// Sets [`delivery`](Self::delivery): in what pieces frames are delivered.
+    /// Sets [`delivery`](Self::delivery): how payloads are split into events.
     #[must_use]
     pub const fn deliver(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
@@ -269,12 +269,12 @@ impl Config {
     }
 }
 
-/// How a connection holds its [`Config`]: by reference, or with `alloc` counted in an `Arc`. Both take one pointer.
+/// A pointer by which a connection holds its [`Config`]: a reference, or with `alloc` an `Arc`. Both take one machine word.
 ///
-/// - `&'static Config`, a `static`: what firmware has, and the default of every type parameter `C`.
-/// - `&'c Config`, a configuration that is read at start and outlives its connections. Code that takes any connection is
-///   generic over `C: ConfigRef`; without that parameter, `Connection<Server>` means `'static`.
-/// - `Arc<Config>`: what hosts have, whose settings are known at run time. `blocking` and `hub` hold it so.
+/// - `&'static Config` points to a `static`, as in firmware. It is the default of every type parameter `C`.
+/// - `&'c Config` points to a configuration that outlives its connections. Code that takes any connection is generic over
+///   `C: ConfigRef`; `Connection<Server>` without that parameter means `'static`.
+/// - `Arc<Config>` holds settings that are known only at run time. `blocking` and `hub` use it.
 ///
 /// ```
 /// use sansocket::{Config, Connection, Instant, Server};
@@ -286,7 +286,7 @@ impl Config {
 /// # }
 /// ```
 pub trait ConfigRef: Deref<Target = Config> + Clone {
-    /// A configuration that lives for ever, such as the one that a handler names in
+    /// Converts a `'static` configuration, such as the one that a handler returns in
     /// [`Accept::config`](crate::handshake::Accept::config). An `Arc` holds a copy.
     fn from_static(config: &'static Config) -> Self;
 }
@@ -305,7 +305,7 @@ impl ConfigRef for alloc::sync::Arc<Config> {
     }
 }
 
-/// Copies the configuration, about 150 bytes: for `&CONFIG`, a `static`, where an `Arc` is wanted.
+/// Copies the configuration, about 150 bytes, so that `&CONFIG` of a `static` converts where an `Arc` is expected.
 #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 impl From<&Config> for alloc::sync::Arc<Config> {
     fn from(config: &Config) -> Self {

@@ -1,23 +1,23 @@
 //! WebSocket (RFC 6455) as a pure state machine: no I/O, no clock, no heap, no panic.
 //!
-//! Bytes and time go in, bytes and events come out; the caller owns all memory. The same machine serves a
-//! microcontroller with two buffers of 140 bytes and a server with thousands of connections.
+//! The caller passes in received bytes and the time, and gets events and bytes to write; it owns all memory. One
+//! implementation serves a microcontroller with two buffers of 140 bytes and a server with thousands of connections.
 //!
 //! # Four ways to use it
 //!
-//! | you have | take |
+//! | you have | use |
 //! | --- | --- |
 //! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
-//! | many connections, and something to tell them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
-//! | one connection to read from and to send on | `blocking::connect` and `blocking::accept` on a host, else [`adapter::WebSocket`] |
-//! | a transport, a runtime or a protocol of your own | [`Connection`], or below it [`Receiver`] and [`Sender`] |
+//! | many connections on one thread, and messages to send to them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
+//! | one connection that your code reads from and sends on | `blocking::connect` and `blocking::accept` on a host, else [`adapter::WebSocket`] |
+//! | your own transport, runtime or protocol | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
 //! The module `guide` has a guide for each of them, and for whole messages, back-pressure, proxies, limits and security.
 //!
 //! # Driving a connection
 //!
-//! [`Connection::poll`] does what is to be done and says what comes next. Nothing that it returns borrows the
-//! connection or the buffers.
+//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. A step
+//! borrows neither the connection nor the buffers.
 //!
 //! ```
 //! use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
@@ -29,16 +29,16 @@
 //! let now = Instant::from_millis(0);
 //! let mut connection = Connection::new(Server, &Config::DEFAULT, now);
 //!
-//! // The transport read a masked "Hello" (RFC 6455 §5.7) into rx.spare(), and said so with rx.fill(11).
+//! // A masked "Hello" (RFC 6455 §5.7) arrives. An adapter reads it into rx.spare() and calls rx.fill(11).
 //! rx.feed(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
 //! loop {
 //!     match connection.poll(now, &mut rx, &mut tx) {
 //!         Step::Event(Event::Data(data)) => {
-//!             // Echo, without a copy in between: the payload lies in rx.
+//!             // Echo the payload from rx, without an intermediate copy.
 //!             connection.outbox(now, &mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.end)?;
 //!         }
 //!         Step::Event(_) => {}
-//!         // Write tx.pending(), read into rx.spare(), or let time pass until the deadline; then poll again.
+//!         // Write tx.pending(), read into rx.spare(), or wait until the deadline; then poll again.
 //!         Step::Wait { deadline: _ } => break,
 //!         // Shut the writing side of the transport down; then poll again.
 //!         Step::Shutdown => {}
@@ -51,8 +51,9 @@
 //! # }
 //! ```
 //!
-//! The way of a byte: transport, [`ReceiveBuffer`], header ([`frame`]), unmasking ([`mask()`]), UTF-8
-//! ([`Utf8`]), [`Event`]; and back: payload, [`Sender`], [`TransmitBuffer`], transport.
+//! A received byte passes through the transport, [`ReceiveBuffer`], header decoding ([`frame`]), unmasking ([`mask()`]),
+//! the UTF-8 check ([`Utf8`]) and [`Event`]. A sent payload passes through [`Sender`], [`TransmitBuffer`] and the
+//! transport.
 //!
 //! # The life of a connection
 //!
@@ -69,31 +70,30 @@
 //!                                                                  Step::Closed(Cause), once
 //! ```
 //!
-//! A violation is not an error of `poll`: the peer is owed a Close with the right status code, and the
-//! connection ends like every other, in exactly one [`Cause`]. The server closes TCP first, the client waits
-//! for it (§7.1.1), both with a deadline.
+//! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and
+//! ends like every other connection with exactly one [`Cause`]. The server closes TCP first, and the client waits for that
+//! (§7.1.1), both with a deadline.
 //!
 //! # Writing an adapter
 //!
-//! Implement [`adapter::Transport`] (what time is it, take one turn of reading and writing, shut down) and
-//! you have everything in [`adapter`]. Where that does not fit, drive a [`Session`] yourself:
+//! Implement [`adapter::Transport`] (tell the time, take one turn of reading and writing, shut down) to use everything in
+//! [`adapter`]. If that trait does not fit, drive a [`Session`] yourself:
 //!
-//! 1. `poll` it with the time, which you read once for each wake-up: before the transport is read and written, not after.
-//!    Whatever ended your wait (a signal, a stop of the process, a suspended machine), what has come by then is heard before
-//!    a deadline is enforced.
-//! 2. On `Wait`, write the pending bytes and [`consume`](TransmitBuffer::consume) what was taken; read into
-//!    `spare` and `fill` what came, 0 for the end of the stream; return when the deadline passes. An empty
-//!    `spare` is not read into.
-//! 3. On `Shutdown`, shut the writing side down; on the end, drop the transport. When the transport fails,
-//!    say so with `reset`.
+//! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes that
+//!    arrived while the thread, the process or the machine was suspended are then processed before a deadline is enforced.
+//! 2. On `Wait`, write the pending bytes and report with [`consume`](TransmitBuffer::consume) how many the transport took;
+//!    read into `spare`, unless it is empty, and report with `fill` how many bytes arrived, 0 for the end of the stream.
+//!    Call `poll` again after either, and at the deadline at the latest.
+//! 3. On `Shutdown`, shut down the writing side of the transport; on `Done`, drop the transport. If the transport fails,
+//!    call `reset`.
 //!
 //! # Features
 //!
-//! None is on by default; they only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: owned messages.
+//! No feature is on by default, and features only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: owned messages.
 //! `std`: `blocking`, masking keys from the system. `rustls`: TLS for `blocking`, and with `mio` for the hub; without
 //! ring, `rustls-no-provider`. `simd`: faster UTF-8 on hosts. `embedded-io-async`, `embassy-net`: the asynchronous
-//! adapters for firmware. `hub`: many connections on one thread; `mio`, `esp-idf`: what drives it. `log`, `tracing`,
-//! `defmt`: notes of what it does.
+//! adapters for firmware. `hub`: many connections on one thread; `mio`, `esp-idf`: drivers of the hub. `log`, `tracing`,
+//! `defmt`: log records of the hub.
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -163,7 +163,7 @@ pub use send::Sender;
 pub use time::Instant;
 pub use utf8::{InvalidUtf8, Utf8};
 
-/// The examples in the README are tests.
+/// Compiles and runs the examples in the README as tests.
 #[cfg(all(doctest, feature = "mio"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

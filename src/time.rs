@@ -1,40 +1,40 @@
-//! Time as the caller tells it: the library owns no clock.
+//! Time, passed in by the caller: the library reads no clock.
 
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
 
-/// A moment on the caller's monotonic clock, in microseconds since a beginning of the caller's choice.
+/// A moment on the caller's monotonic clock, in microseconds since a start that the caller chooses.
 ///
 /// 64 bits of microseconds last for 584,000 years, so arithmetic saturates and never wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The beginning of the clock.
+    /// The start of the clock.
     pub const START: Self = Self(0);
-    /// Later than every moment that a clock tells: a deadline that is switched off.
+    /// A moment later than every reading of a clock: a deadline that is switched off.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// The moment that lies this many microseconds after the beginning.
+    /// Creates the moment `micros` microseconds after the start.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// The moment that lies this many milliseconds after the beginning.
+    /// Creates the moment `millis` milliseconds after the start.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1000))
     }
 
-    /// Microseconds since the beginning.
+    /// Returns the microseconds since the start.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// The moment `duration` later; a duration beyond the end of the clock is never reached.
+    /// Returns the moment `duration` later, saturated at the end of the clock.
     #[must_use]
     #[inline(never)] // 64-bit arithmetic is long where registers have 32 bits, and time is not on the fast path
     pub const fn after(self, duration: Duration) -> Self {
@@ -43,13 +43,13 @@ impl Instant {
         Self(self.0.saturating_add(micros))
     }
 
-    /// How long it is until `later`; zero where that has passed.
+    /// Returns the time until `later`, or zero if that has passed.
     #[must_use]
     pub const fn until(self, later: Self) -> Duration {
         Duration::from_micros(later.0.saturating_sub(self.0))
     }
 
-    /// The moment `duration` later, or never where there is no such deadline.
+    /// Returns the moment `duration` later, or [`NEVER`](Self::NEVER) for `None`.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) const fn plus(self, duration: Option<Duration>) -> Self {
         match duration {
@@ -58,41 +58,41 @@ impl Instant {
         }
     }
 
-    /// The last moment for what a peer takes little by little, and has this long for each time: ten times as late.
+    /// Returns the moment ten times `duration` later: the limit of a deadline that restarts whenever the peer reads something.
     pub(crate) fn at_slowest(self, duration: Option<Duration>) -> Self {
         (0..10).fold(self, |moment, _| moment.plus(duration))
     }
 
-    /// As an adapter wants it: `None` where nothing is to be waited for.
+    /// Converts to the form that adapters use: `None` if there is no deadline.
     pub(crate) fn as_deadline(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }
 }
 
-/// What ends when its peer takes too long.
+/// A state machine whose deadlines an adapter enforces.
 ///
-/// A wait can end in many ways: at its deadline, by a signal, in a process that was stopped or on a machine that was
-/// suspended. So before a poll at `now` that is [due](Due), the transport is read and written once more, after the clock.
+/// A wait can end late: a signal, a stopped process or a suspended machine delays it. Before a poll at `now` for which a
+/// deadline is [due](Due), the adapter therefore reads and writes the transport once more, after it has read the clock.
 pub(crate) trait Timed {
-    /// What a poll at `now` ends it for.
+    /// Returns which deadline a poll at `now` would enforce.
     fn due(&self, now: Instant) -> Due;
 
-    /// Something has come that may not be all: there is a little more time for the rest, from `now` on.
+    /// Extends the deadline by [`EXTENSION`] from `now`, as part of what the peer owes has arrived.
     fn extend(&mut self, now: Instant);
 }
 
-/// What a peer has taken too long for.
+/// Which deadline of the peer has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// It has time.
+    /// None has passed.
     No,
-    /// To say or to read anything.
+    /// The peer sent or read nothing in time.
     Anything,
-    /// To send all of something: of a request, of an answer, or of what stands before its Close and the end.
+    /// The peer did not complete its request, its answer, or its Close and the end of its stream in time.
     All,
 }
 
-/// What [`Timed::extend`] gives.
+/// How much time [`Timed::extend`] adds.
 pub(crate) const EXTENSION: Duration = Duration::from_secs(1);
-/// How long a network stack that was stopped together with us may take to hand over what its interface holds.
+/// How long a network stack that was suspended together with us may take to deliver what its interface holds.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
