@@ -1,24 +1,24 @@
-//! When to connect again.
+//! Delays between attempts to reconnect.
 
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
 
-/// How long a client waits before it connects again: a random time below a ceiling that doubles with each failure.
+/// Computes how long a client waits before it reconnects: a random time below a ceiling that doubles with each attempt.
 ///
 /// > The first reconnect attempt SHOULD be delayed by a random amount of time. [...] Should the first reconnect
 /// > attempt fail, subsequent reconnect attempts SHOULD be delayed by increasingly longer amounts of time, using a
 /// > method such as truncated binary exponential backoff. (RFC 6455 §7.2.3)
 ///
-/// The time is drawn from all below the ceiling ("full jitter"): the thousand clients of a server that restarts come
-/// back evenly, not all at once.
+/// The time is uniformly distributed below the ceiling ("full jitter"), so that the clients of a server that restarts do not
+/// reconnect all at once.
 ///
 /// ```
 /// use core::time::Duration;
 /// use sansocket::Backoff;
 ///
 /// let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// let random = || 0x8000_0000; // of a generator; it need not be a cryptographic one
+/// let random = || 0x8000_0000; // from a generator, which need not be a cryptographic one
 /// assert_eq!(backoff.wait(random()), Duration::from_millis(500));
 /// assert_eq!(backoff.wait(random()), Duration::from_millis(1000));
 /// // The connection has lasted for a while:
@@ -29,26 +29,26 @@ use core::time::Duration;
 pub struct Backoff {
     first: u32,
     longest: u32,
-    /// Of the next wait, in milliseconds.
+    /// The ceiling of the next wait, in milliseconds.
     ceiling: u32,
 }
 
 impl Backoff {
-    /// The first wait is shorter than `first`, and none is longer than `longest`; both are counted in milliseconds,
-    /// 49 days at most.
+    /// Creates a backoff whose first wait is shorter than `first`, and every wait shorter than `longest`. Both are rounded
+    /// down to milliseconds and limited to 49 days.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         let (first, longest) = (millis(first), millis(longest));
-        // Of nothing, twice as much is nothing.
+        // A ceiling of 0 would never grow.
         let first = if first == 0 { 1 } else { first };
         let first = if first < longest { first } else { longest };
         Self { first, longest, ceiling: first }
     }
 
-    /// How long to wait now, as a share of the ceiling that `random` is of 2³²; the next ceiling is twice as high.
+    /// Returns how long to wait now, the ceiling times `random` / 2³², and doubles the ceiling.
     ///
-    /// `random` comes from what the client has for its masking keys: `u32::from_ne_bytes(keys.masking_key())` of
-    /// `blocking::SystemKeys`, or the chip's generator. Where all clients draw the same number all come back at once.
+    /// Take `random` from the source of the masking keys, as `u32::from_ne_bytes(keys.masking_key())` with
+    /// `blocking::SystemKeys`, or from the chip's generator. Clients that use equal numbers reconnect at the same time.
     #[must_use]
     pub fn wait(&mut self, random: u32) -> Duration {
         let share = u64::from(self.ceiling).wrapping_mul(u64::from(random)) >> 32;
@@ -56,8 +56,8 @@ impl Backoff {
         Duration::from_millis(share)
     }
 
-    /// The ceiling is as low as at the beginning: for when a connection has proved stable. Not as soon as one is
-    /// open: a server that accepts each client and drops it at once would be asked without a pause.
+    /// Resets the ceiling to the first one. Call it when a connection has been stable for a while, not as soon as it is open:
+    /// a client would otherwise retry without delay at a server that accepts each connection and drops it.
     pub fn reset(&mut self) {
         self.ceiling = self.first;
     }

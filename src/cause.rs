@@ -5,16 +5,16 @@
 use crate::close::CloseCode;
 use crate::error::Violation;
 
-/// Why a connection is over: exactly one for each connection.
+/// Why a connection ended. Each connection has exactly one cause.
 ///
-/// The reason that the peer gave is [`Connection::reason`](crate::Connection::reason).
+/// [`Connection::reason`](crate::Connection::reason) returns the reason text of the peer's Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// What ended it.
+    /// What ended the connection.
     pub end: End,
-    /// The status code of the peer's Close, where one was received and bore a code.
+    /// The status code of the peer's Close; `None` if no Close with a code was received.
     pub received: Option<CloseCode>,
-    /// The status code of our Close, where one was sent and bore a code.
+    /// The status code of our Close; `None` if no Close with a code was sent.
     pub sent: Option<CloseCode>,
 }
 
@@ -31,15 +31,15 @@ pub enum End {
     /// A deadline passed.
     #[error("a deadline passed: {0}")]
     Timeout(Timeout),
-    /// The extension failed, or there is no memory for what it decodes
+    /// The extension failed, or the receive buffer has no memory for its output
     /// ([`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output)).
     #[error("the extension failed")]
     Extension,
-    /// The application failed inside a frame that it had begun, so that no Close could be sent.
-    #[error("a frame was begun and not finished")]
+    /// The application closed inside a frame that it had begun, so that no Close could be sent.
+    #[error("a frame was left unfinished")]
     Abandoned,
-    /// The transport ended or failed without a Close of the peer.
-    #[error("the peer vanished without a Close")]
+    /// The transport ended or failed before the closing handshake was complete.
+    #[error("disconnected without a Close")]
     Vanished,
 }
 
@@ -50,8 +50,8 @@ pub enum Timeout {
     /// Nothing was received.
     #[error("nothing was received")]
     Idle,
-    /// A message or a frame had begun, and did not get on.
-    #[error("a message does not get on")]
+    /// An unfinished message or frame did not grow by 1 KiB.
+    #[error("a message stalled")]
     Message,
     /// A Ping was not answered.
     #[error("a Ping was not answered")]
@@ -59,20 +59,20 @@ pub enum Timeout {
     /// Our Close was not answered.
     #[error("a Close was not answered")]
     Close,
-    /// The peer took nothing of what was to be written.
+    /// The transport took none of the pending bytes.
     #[error("the peer reads nothing")]
     Write,
 }
 
 impl Cause {
-    /// Whether the closing handshake was completed.
+    /// Returns whether the closing handshake was completed.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.end == End::Clean
     }
 
-    /// _The WebSocket Connection Close Code_ (§7.1.5), as browsers report it: the code that was received,
-    /// 1005 for a Close without one, 1006 where there was no Close.
+    /// Returns _The WebSocket Connection Close Code_ (§7.1.5), as browsers report it: the received code, 1005 after a closing
+    /// handshake whose received Close had no code, and 1006 otherwise.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self.received {

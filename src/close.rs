@@ -4,23 +4,23 @@
 
 use core::num::NonZeroU16;
 
-/// A status code that may stand in a Close frame.
+/// A status code that a Close frame can carry.
 ///
-/// The codes that RFC 6455 §7.4 keeps off the wire (1004, 1005, 1006, 1015, and all that are unassigned
-/// below 3000) have no value of this type.
+/// The type cannot represent the codes that RFC 6455 §7.4 excludes from Close frames: 1004, 1005, 1006, 1015, and the
+/// unassigned ones below 3000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(NonZeroU16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection has been fulfilled.
+    /// 1000: the connection has fulfilled its purpose.
     pub const NORMAL: Self = Self::known(1000);
-    /// 1001: the endpoint goes away: a server shuts down, a browser leaves the page.
+    /// 1001: the endpoint goes away, as when a server shuts down or a browser leaves the page.
     pub const GOING_AWAY: Self = Self::known(1001);
     /// 1002: a protocol error.
     pub const PROTOCOL_ERROR: Self = Self::known(1002);
     /// 1003: a kind of data that the endpoint cannot accept.
     pub const UNSUPPORTED_DATA: Self = Self::known(1003);
-    /// 1007: data that does not fit the type of the message, as text that is not UTF-8.
+    /// 1007: data that does not fit the type of the message, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self::known(1007);
     /// 1008: a message that violates the endpoint's policy.
     pub const POLICY_VIOLATION: Self = Self::known(1008);
@@ -34,10 +34,10 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self::known(1012);
     /// 1013: try again later.
     pub const TRY_AGAIN_LATER: Self = Self::known(1013);
-    /// 1014: a gateway got an invalid answer from upstream.
+    /// 1014: a gateway received an invalid response from upstream.
     pub const BAD_GATEWAY: Self = Self::known(1014);
 
-    /// The code with this number, or `None` where it must not be sent.
+    /// Creates the code with this number; `None` if a Close frame must not carry it.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {
         match code {
@@ -46,7 +46,7 @@ impl CloseCode {
         }
     }
 
-    /// A code that is not zero, so that an `Option` of it takes no more room.
+    /// Converts a number that is not zero. `NonZeroU16` keeps an `Option` of it at two bytes.
     const fn known(code: u16) -> Self {
         match NonZeroU16::new(code) {
             Some(code) => Self(code),
@@ -54,12 +54,12 @@ impl CloseCode {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0.get()
     }
 }
 
-/// The longest reason, in bytes: a control frame carries 125, two of them the code.
+/// The longest reason of a Close, in bytes: a control frame carries 125, of which the code takes two.
 pub const MAX_REASON: usize = 123;

@@ -1,4 +1,4 @@
-//! Errors, named by blame: the peer's ([`Violation`]), the caller's and lack of room ([`SendError`]).
+//! Errors, grouped by blame: the peer ([`Violation`]), or the caller and capacity ([`SendError`]).
 
 #![forbid(unsafe_code)]
 
@@ -8,10 +8,10 @@ use crate::close::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// §5.2: a reserved bit that no extension has claimed.
+    /// §5.2: a reserved bit is set that no extension claims.
     #[error("reserved bits {0:#05b} are set without an extension that claims them")]
     ReservedBits(u8),
-    /// §5.2: opcodes 3-7 and 0xB-0xF are reserved.
+    /// §5.2: the opcode is reserved (3-7 and 0xB-0xF).
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
     /// §5.5: "All control frames [...] MUST NOT be fragmented."
@@ -38,34 +38,34 @@ pub enum Violation {
     /// §5.4: a new message inside an unfinished one.
     #[error("a new message begins inside an unfinished one")]
     UnfinishedMessage,
-    /// §5.5.1: a Close frame with a body of one byte.
+    /// §5.5.1: the body of a Close frame is one byte long.
     #[error("a Close frame with a body of one byte")]
     CloseBody,
-    /// §7.4: a status code that must not be sent.
+    /// §7.4: a Close frame carries a status code that must not be sent.
     #[error("status code {0} must not be sent")]
     CloseCode(u16),
-    /// §8.1: text, or the reason of a Close frame, that is not UTF-8.
+    /// §8.1: text, or the reason of a Close frame, is not UTF-8.
     #[error("text that is not UTF-8")]
     InvalidUtf8,
-    /// A frame beyond [`Limits::frame`](crate::Limits::frame).
+    /// A frame exceeds [`Limits::frame`](crate::Limits::frame).
     #[error("a frame beyond the limit")]
     FrameTooBig,
-    /// A message beyond [`Limits::message`](crate::Limits::message).
+    /// A message exceeds [`Limits::message`](crate::Limits::message).
     #[error("a message beyond the limit")]
     MessageTooBig,
-    /// A message of more frames than [`Limits::fragments`](crate::Limits::fragments).
+    /// A message has more frames than [`Limits::fragments`](crate::Limits::fragments).
     #[error("a message in more fragments than the limit")]
     TooManyFragments,
-    /// More Pings within a second than [`Limits::pings`](crate::Limits::pings).
+    /// The peer sent more Pings within a second than [`Limits::pings`](crate::Limits::pings).
     #[error("more Pings than the limit")]
     TooManyPings,
-    /// An extension cannot decode the payload.
+    /// The extension cannot decode the payload.
     #[error("a payload that the extension cannot decode")]
     Extension,
 }
 
 impl Violation {
-    /// The status code that the peer is sent (RFC 6455 §7.4.1).
+    /// Returns the status code of the Close that the connection sends to the peer (RFC 6455 §7.4.1).
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
@@ -77,26 +77,26 @@ impl Violation {
     }
 }
 
-/// Why nothing more is received.
+/// Why receiving failed; it cannot be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// Peer: it broke a rule.
+    /// Peer: it violated the protocol or a limit.
     #[error(transparent)]
     Violation(#[from] Violation),
-    /// Extension: it failed.
+    /// Extension: it failed, without fault of the peer.
     #[error(transparent)]
     Extension(#[from] ExtensionFailed),
 }
 
-/// Extension: it failed by itself, for want of memory for example, or it did not keep to the contract of
-/// [`Extension`](crate::Extension). The peer is not to blame: the connection is closed with 1011.
+/// Extension: it failed internally, for example for lack of memory, or violated the contract of
+/// [`Extension`](crate::Extension). The peer is not to blame: the connection closes with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the extension failed")]
 pub struct ExtensionFailed;
 
 impl ReceiveError {
-    /// The status code that the peer is sent (RFC 6455 §7.4.1).
+    /// Returns the status code of the Close that the connection sends to the peer (RFC 6455 §7.4.1).
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
@@ -106,44 +106,44 @@ impl ReceiveError {
     }
 }
 
-/// Why nothing was sent. Unless it says otherwise, nothing has changed and the call may be repeated.
+/// Why a call sent nothing. Unless a variant says otherwise, the call changed nothing and can be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// Capacity, for the moment: write [`TransmitBuffer::pending`](crate::TransmitBuffer::pending) to the
-    /// transport, then call again.
+    /// Capacity, temporary: write [`TransmitBuffer::pending`](crate::TransmitBuffer::pending) to the transport, then call
+    /// again.
     #[error("the transmit buffer is full: write it to the transport, then send again")]
     Blocked,
-    /// Capacity, for good: the frame is larger than the whole transmit buffer. `begin` and `stream` send
-    /// payloads of any size.
+    /// Capacity, permanent: the frame is larger than the whole transmit buffer. `begin` and `stream` send payloads of any
+    /// size.
     #[error("the frame is larger than the whole transmit buffer")]
     TooLarge,
-    /// Caller: a frame that was begun still lacks payload, and nothing else may come between.
-    #[error("a frame that was begun still lacks payload")]
+    /// Caller: the open frame still lacks payload, and no other frame can be sent inside it.
+    #[error("the open frame still lacks payload")]
     FrameOpen,
-    /// Caller: a fragmented message of another kind is not finished.
+    /// Caller: a fragmented message is open, to which the frame does not belong.
     #[error("another message is not finished")]
     MessageOpen,
-    /// Caller: more payload than the frame was begun with.
-    #[error("more payload than the frame was begun with")]
+    /// Caller: the payload is longer than what the open frame lacks, or the length is 2^63 bytes or more.
+    #[error("more payload than the frame can take")]
     Overrun,
-    /// Caller: a control frame carries 125 bytes at most, a reason 123.
-    #[error("a control frame carries 125 bytes, a reason 123")]
+    /// Caller: the payload of a control frame is longer than 125 bytes, or a reason longer than 123.
+    #[error("a control frame carries at most 125 bytes, a reason 123")]
     ControlTooLong,
-    /// Caller: the reason of a Close without a status code has no place in the frame.
+    /// Caller: a Close frame cannot carry a reason without a status code.
     #[error("a reason needs a status code")]
     ReasonWithoutCode,
-    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) closes with
-    /// 1011; beside a [`Sender`](crate::Sender) do the same.
+    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) then closes with
+    /// 1011; a caller of [`Sender`](crate::Sender) should send that Close itself.
     #[error(transparent)]
     Extension(#[from] ExtensionFailed),
-    /// State: a Close was sent or the connection has ended; no frame may follow.
+    /// State: a Close was sent, or the connection has ended. No frame can follow.
     #[error("the connection is closing: no frame may follow")]
     Closed,
 }
 
 impl SendError {
-    /// The error in a Close's reason, where an application that misuses the sender closes with 1011.
+    /// Returns the reason of the Close with 1011 that a [`Handler`](crate::Handler) causes when it returns this error.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Blocked | Self::Closed | Self::Extension(_) => "",
@@ -157,7 +157,7 @@ impl SendError {
     }
 }
 
-/// Caller: the memory is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+/// Caller: the memory for a buffer is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a buffer needs at least 140 bytes")]
 pub struct BufferTooSmall;

@@ -1,48 +1,47 @@
-//! What has been received.
+//! Received events and their payloads.
 
 #![forbid(unsafe_code)]
 
 use crate::close::CloseCode;
 use crate::frame::Kind;
 
-/// Something that has arrived from the peer.
+/// A received data chunk or control frame.
 ///
-/// `P` is how the payload is named: a [`Span`] of the receive buffer, which borrows nothing, or a borrowed
+/// `P` is the type of the payload: a [`Span`], which names a place in the receive buffer and borrows nothing, or a borrowed
 /// [`Payload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<P = Span> {
-    /// Payload of a data frame: all of it or a chunk.
+    /// The payload of a data frame, or a chunk of it.
     Data(Data<P>),
     /// A Ping, with its payload of at most 125 bytes (RFC 6455 §5.5.2).
     Ping(P),
     /// A Pong, with its payload of at most 125 bytes (RFC 6455 §5.5.3).
     Pong(P),
-    /// The peer's Close: its status code, where it has one, and its reason, UTF-8 of at most 123 bytes
-    /// (RFC 6455 §5.5.1). Nothing is received after it.
+    /// The peer's Close: its status code, if any, and its reason, which is UTF-8 of at most 123 bytes (RFC 6455 §5.5.1). No
+    /// event follows it.
     Close(Option<CloseCode>, P),
 }
 
-/// A data frame's payload, or the chunk of it that is here.
+/// The payload of a data frame, or a chunk of it.
 ///
-/// A chunk that an extension has decoded counts as a frame of its own: `fin` is `end`, `offset` and `left` are 0. Lengths on
-/// the wire say nothing about it.
+/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `left` are 0, as the
+/// lengths on the wire do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<P = Span> {
-    /// What the message is made of; a continuation frame bears the kind of its message.
+    /// Whether the message is text or binary; also known for a continuation frame.
     pub kind: Kind,
-    /// The bytes, unmasked. Text has been checked: together with all that came before, the chunk is a valid
-    /// beginning of a text.
+    /// The bytes, unmasked. Text is checked: the chunks of the message so far are the beginning of valid UTF-8.
     pub payload: P,
-    /// The message begins with this chunk.
+    /// Whether the message begins with this chunk.
     pub start: bool,
-    /// The message ends with this chunk.
+    /// Whether the message ends with this chunk.
     pub end: bool,
-    /// The FIN bit of the frame: no other frame of this message follows. True of every chunk of such a frame:
-    /// to pass a chunk on, use [`end`](Self::end).
+    /// The FIN bit of the frame: no other frame of the message follows. It is set on every chunk of such a frame; to forward
+    /// chunks, use [`end`](Self::end).
     pub fin: bool,
-    /// Bytes of the frame's payload, as received, that came before this chunk.
+    /// Bytes of the frame's payload on the wire before this chunk.
     pub offset: u64,
-    /// Bytes of the frame's payload, as received, that are still to come.
+    /// Bytes of the frame's payload on the wire after this chunk.
     pub left: u64,
 }
 
@@ -51,29 +50,29 @@ pub struct Data<P = Span> {
 pub struct Span {
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// In the memory that an extension decodes into.
+    /// Whether the payload lies in the memory that an extension decodes into.
     pub(crate) decoded: bool,
 }
 
-/// A payload, borrowed from the memory in which it lies: dereferences to its bytes.
+/// A payload that is borrowed from a buffer. It dereferences to its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'i>(Bytes<'i>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bytes<'i> {
     Any(&'i [u8]),
-    /// A whole text that was checked in one pass.
+    /// A whole text, checked in one pass.
     Text(&'i str),
 }
 
 impl Span {
-    /// Bytes of payload.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the payload is empty.
+    /// Returns whether the payload is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -81,7 +80,7 @@ impl Span {
 }
 
 impl<'i> Payload<'i> {
-    /// The bytes.
+    /// Returns the bytes.
     #[inline]
     #[must_use]
     pub const fn bytes(self) -> &'i [u8] {
@@ -91,9 +90,9 @@ impl<'i> Payload<'i> {
         }
     }
 
-    /// The payload as text, where it is UTF-8 by itself: a whole text always is, a chunk of one may begin or
-    /// end inside a code point. Free of charge where the pass that checked the text has just been made; looked
-    /// through once more otherwise.
+    /// Returns the payload as text, or `None` if it is not UTF-8 by itself. A whole text always is; a chunk may begin or end
+    /// inside a code point. The call checks the bytes again, unless the receiver has checked this payload in one pass as a
+    /// whole message.
     #[must_use]
     pub fn text(self) -> Option<&'i str> {
         match self.0 {
@@ -130,7 +129,7 @@ impl core::ops::Deref for Payload<'_> {
 }
 
 impl<P> Event<P> {
-    /// The same event with its payload named in another way.
+    /// Converts the payload of the event with `name`, and keeps everything else.
     #[inline]
     pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Event<Q> {
         match self {
@@ -143,7 +142,7 @@ impl<P> Event<P> {
 }
 
 impl<P: Copy> Event<P> {
-    /// The payload, whatever it is part of.
+    /// Returns the payload of any variant.
     #[inline]
     pub(crate) const fn payload(&self) -> P {
         match self {
@@ -152,7 +151,7 @@ impl<P: Copy> Event<P> {
         }
     }
 
-    /// The same event with this payload: `map` would repeat what finds it in every arm.
+    /// Returns the event with this payload. Unlike with `map`, the code that computes it is not repeated in every arm.
     #[inline]
     pub(crate) fn with<Q>(&self, payload: Q) -> Event<Q> {
         self.map(|_| payload)
@@ -160,7 +159,7 @@ impl<P: Copy> Event<P> {
 }
 
 impl Event<Span> {
-    /// `rest` is left of the payload.
+    /// Shortens the event to `rest`, the part of its payload that the handler has not taken.
     pub(crate) fn advance(&mut self, rest: Span) {
         match self {
             Self::Data(data) => {
@@ -175,7 +174,7 @@ impl Event<Span> {
 }
 
 impl<P> Data<P> {
-    /// The same chunk with its payload named in another way.
+    /// Converts the payload of the chunk with `name`, and keeps everything else.
     #[inline]
     pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Data<Q> {
         let Self { kind, payload, start, end, fin, offset, left } = self;

@@ -12,31 +12,31 @@
 
 use crate::error::Violation;
 
-/// The longest header: 2 bytes, a length of 8, a key of 4.
+/// The length of the longest header in bytes: 2 bytes, an extended length of 8, and a masking key of 4.
 pub const MAX_HEADER: usize = 14;
-/// The longest payload of a control frame.
+/// The length of the longest payload of a control frame, in bytes.
 pub const MAX_CONTROL: usize = 125;
 
-/// What a frame is (RFC 6455 §11.8).
+/// The opcode of a frame (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpCode {
     /// 0: the next fragment of a message.
     Continuation = 0,
-    /// 1: text, or its first fragment.
+    /// 1: a text message, or its first fragment.
     Text = 1,
-    /// 2: binary data, or its first fragment.
+    /// 2: a binary message, or its first fragment.
     Binary = 2,
-    /// 8: the closing handshake.
+    /// 8: begins or answers the closing handshake.
     Close = 8,
-    /// 9: a sign of life is asked for.
+    /// 9: requests a Pong.
     Ping = 9,
-    /// 10: a sign of life.
+    /// 10: answers a Ping, or is unsolicited.
     Pong = 10,
 }
 
 impl OpCode {
-    /// The opcode with this number; `None` where it is reserved.
+    /// Returns the opcode with this number; `None` if it is reserved.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
         match number {
@@ -50,14 +50,15 @@ impl OpCode {
         }
     }
 
-    /// "Control frames are identified by opcodes where the most significant bit of the opcode is 1." (§5.5)
+    /// Returns whether this is a control frame's: "Control frames are identified by opcodes where the most significant bit of
+    /// the opcode is 1." (§5.5)
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 & 8 != 0
     }
 }
 
-/// What a message is made of (RFC 6455 §5.6).
+/// The type of a message: text or binary (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// UTF-8 text.
@@ -80,22 +81,22 @@ impl From<Kind> for OpCode {
 pub struct Rsv(u8);
 
 impl Rsv {
-    /// None of them.
+    /// No reserved bit.
     pub const NONE: Self = Self(0);
-    /// RSV1, which permessage-deflate takes (RFC 7692 §6).
+    /// RSV1, which permessage-deflate uses (RFC 7692 §6).
     pub const RSV1: Self = Self(0x40);
     /// RSV2.
     pub const RSV2: Self = Self(0x20);
     /// RSV3.
     pub const RSV3: Self = Self(0x10);
 
-    /// Whether all of `bits` are set.
+    /// Returns whether all of `bits` are set.
     #[must_use]
     pub const fn contains(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0
     }
 
-    /// The bits of both.
+    /// Returns the bits that are set in either value.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -109,31 +110,30 @@ pub struct Header {
     pub fin: bool,
     /// The reserved bits.
     pub rsv: Rsv,
-    /// What the frame is.
+    /// The opcode.
     pub opcode: OpCode,
-    /// The masking key, where the payload is masked.
+    /// The masking key; `None` if the payload is not masked.
     pub key: Option<[u8; 4]>,
-    /// Bytes of payload: at most 2^63 - 1.
+    /// The length of the payload in bytes, at most 2^63 - 1.
     pub len: u64,
 }
 
-/// What the reader of a header takes for granted.
+/// The rules by which [`Header::decode`] accepts a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether frames have to be masked (read by a server) or must not be (read by a client).
+    /// Whether frames must be masked (as a server requires) or must not be (as a client requires).
     pub masked: bool,
-    /// The reserved bits that extensions have claimed, on data frames.
+    /// The reserved bits that extensions claim on data frames.
     pub rsv: Rsv,
-    /// Accept a length in more bytes than it needs.
+    /// Whether a length may be encoded in more bytes than it needs.
     pub allow_long_length_form: bool,
 }
 
 impl Header {
-    /// Reads the header at the beginning of `input`, and how many bytes it takes; `None` where more has to
-    /// arrive.
+    /// Decodes the header at the beginning of `input`, and returns it with its length in bytes; `None` if it is incomplete.
     ///
     /// # Errors
-    /// The rule that was broken, at the first byte which shows it.
+    /// A [`Violation`], as soon as `input` contains the first byte that shows it.
     #[inline]
     pub fn decode(input: &[u8], rules: &Rules) -> Result<Option<(Self, usize)>, Violation> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
@@ -170,7 +170,7 @@ impl Header {
                 let Some((bytes, rest)) = rest.split_first_chunk::<8>() else {
                     // "the most significant bit MUST be 0"
                     let over = rest.first().is_some_and(|byte| byte & 0x80 != 0);
-                    // Whatever the other two are, two would do.
+                    // Six zero bytes: a length of two bytes would do.
                     let long = !rules.allow_long_length_form && rest.starts_with(&[0; 6]);
                     return match (over, long) {
                         (true, _) => Err(Violation::LengthBit),
@@ -197,7 +197,7 @@ impl Header {
         Ok(Some((header, 6_usize.saturating_add(extended))))
     }
 
-    /// Writes the header and returns how many bytes of `out` it takes.
+    /// Writes the header to the front of `out`, and returns its length in bytes.
     #[must_use = "the header takes as many bytes as are returned"]
     pub fn encode(&self, out: &mut [u8; MAX_HEADER]) -> usize {
         let [first, second, rest @ ..] = out;
@@ -220,21 +220,21 @@ impl Header {
         header_len(self.len, self.key.is_some())
     }
 
-    /// The first byte.
+    /// Returns the first byte.
     #[inline]
     pub(crate) fn first(&self) -> u8 {
         (u8::from(self.fin) << 7) | self.rsv.0 | self.opcode as u8
     }
 }
 
-/// Bytes of a header for a payload of `len` bytes, masked or not.
+/// Returns the length in bytes of a header for a payload of `len` bytes.
 #[must_use]
 pub(crate) const fn header_len(len: u64, masked: bool) -> usize {
     let key = if masked { 4 } else { 0 };
     2_usize.saturating_add(length_bytes(len)).saturating_add(key)
 }
 
-/// Bytes behind the second that the shortest form of a length takes.
+/// Returns how many bytes the shortest form of a length takes after the second byte of the header.
 const fn length_bytes(len: u64) -> usize {
     match len {
         0..=125 => 0,

@@ -5,28 +5,28 @@
 use crate::close::CloseCode;
 use crate::error::SendError;
 
-/// Why a [`Handler`](crate::Handler) stopped before it had done all that it was called for.
+/// Why a method of a [`Handler`](crate::Handler) returned before it was done.
 ///
-/// `?` turns a [`SendError`] into one: [`SendError::Blocked`] waits for room, [`SendError::Closed`] and
-/// [`SendError::Extension`], which end the connection by themselves, are ignored, and every other error, which is a mistake
-/// of the application, closes the connection with 1011.
+/// `?` converts a [`SendError`]: [`SendError::Blocked`] waits for room; [`SendError::Closed`] and [`SendError::Extension`]
+/// become [`Closing`](Self::Closing), as the connection ends anyway; every other error is a mistake of the application and
+/// closes the connection with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// There is no room to send: the handler is called again when the transport has taken something. The first `taken`
-    /// bytes of an event's payload are not shown again. If nothing waits to be written, no room will ever come, and the
-    /// connection is closed with 1011.
+    /// The transmit buffer has no room: the handler is called again when the transport has taken bytes, with the event less
+    /// the first `taken` bytes of its payload. If no byte is pending, there will never be room, and the connection closes
+    /// with 1011.
     Blocked {
-        /// Bytes that are not to be shown again.
+        /// How many bytes of the event's payload the handler has processed.
         taken: usize,
     },
-    /// The connection is to be closed with this code and this reason.
+    /// Closes the connection with this code and this reason.
     Close(CloseCode, &'static str),
-    /// The connection is closing already, and nothing can be sent. Nothing is done about it.
+    /// The connection is closing already, and nothing can be sent. It has no effect.
     Closing,
 }
 
 impl Halt {
-    /// What an error of the outbox means when `taken` bytes of an event's payload have been processed before it.
+    /// Converts an error of the outbox that occurred after `taken` bytes of an event's payload were processed.
     #[must_use]
     pub fn after(error: SendError, taken: usize) -> Self {
         match error {
@@ -37,7 +37,7 @@ impl Halt {
 }
 
 impl From<SendError> for Halt {
-    /// As [`Halt::after`] with no byte taken.
+    /// Converts an error as [`Halt::after`] with no byte taken.
     fn from(error: SendError) -> Self {
         match error {
             SendError::Blocked => Self::Blocked { taken: 0 },

@@ -2,25 +2,25 @@
 
 #![forbid(unsafe_code)]
 
-/// Masks or unmasks `payload` in place and returns the key for the byte that follows it.
+/// Masks or unmasks `payload` in place, and returns the key for the byte that follows it.
 ///
 /// > Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the original
 /// > data ("original-octet-i") with octet at index i modulo 4 of the masking key
 ///
-/// The key that comes back is rotated by the length, so that a payload may be cut anywhere: mask each
-/// piece with the key which the piece before it returned.
+/// The returned key is rotated by the length, so that a payload can be split anywhere: mask each piece with the key that the
+/// call for the piece before it returned.
 #[inline]
 #[must_use = "the next piece of this payload needs the key that is returned"]
 pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
     apply(u32::from_le_bytes(key), payload).to_le_bytes()
 }
 
-/// In words, of which the last overlaps the one before it: no byte is alone but those of 1 to 3.
+/// Masks in words, of which the last may overlap the one before it. Only payloads of 1 to 3 bytes are masked bytewise.
 #[cfg(target_pointer_width = "64")]
 #[inline]
 fn apply(narrow: u32, payload: &mut [u8]) -> u32 {
     let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    // The key as it stands where the last word begins, a multiple of four bytes before the end.
+    // Rotates the key for the last word, which begins a multiple of four bytes before the end.
     let turn = (payload.len() as u32 & 3) << 3;
     if let Some(&last) = payload.last_chunk() {
         let last = u64::from_le_bytes(last) ^ wide.rotate_right(turn);
@@ -48,8 +48,8 @@ fn apply(narrow: u32, payload: &mut [u8]) -> u32 {
     narrow.rotate_right(turn)
 }
 
-/// By aligned words: small chips read others byte by byte. The key turns with each byte, so that the one for the next
-/// byte is always the lowest of it.
+/// Masks in aligned words, as small processors access unaligned ones byte by byte. The key rotates with each byte, so that
+/// its lowest byte is always the one for the next byte of the payload.
 #[cfg(not(target_pointer_width = "64"))]
 #[inline]
 fn apply(mut key: u32, payload: &mut [u8]) -> u32 {

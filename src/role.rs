@@ -1,25 +1,25 @@
-//! Server or client: who masks (RFC 6455 §5.1), decided in types.
+//! The roles server and client as types: the role decides who masks (RFC 6455 §5.1).
 
 #![forbid(unsafe_code)]
 
 use crate::mask::mask;
 
-/// Which side of a connection this is: [`Server`] or [`Client`].
+/// The role of this side of a connection: [`Server`] or [`Client`].
 pub trait Role: sealed::Sealed {
-    /// Whether this is the server.
+    /// Whether the role is the server's.
     const SERVER: bool;
-    /// What masks frames; `None` for a server, which must not mask.
+    /// Returns what masks frames; `None` for a server, which must not mask.
     #[doc(hidden)]
     fn masker(&mut self) -> Option<&mut dyn sealed::Masker>;
 }
 
-/// The server: receives masked frames, sends unmasked ones.
+/// The role of the server, which receives masked frames and sends unmasked ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Server;
 
-/// The client: sends masked frames, receives unmasked ones. It cannot exist without a source of masking keys.
+/// The role of the client, which sends masked frames and receives unmasked ones. It owns the source of its masking keys.
 ///
-/// It cannot be cloned: two connections would mask with the same keys.
+/// It is not `Clone`, as two connections would then mask with the same keys.
 #[derive(Debug)]
 pub struct Client<K: MaskingKey>(pub K);
 
@@ -29,11 +29,11 @@ pub struct Client<K: MaskingKey>(pub K);
 /// > of entropy, and the masking key for a given frame MUST NOT make it simple for a server/proxy to predict
 /// > the masking key for a subsequent frame. (RFC 6455 §5.3)
 ///
-/// Every `FnMut() -> [u8; 4]` is one: `|| rng.next_u32().to_ne_bytes()` over a cryptographic generator, or
-/// a chip's generator of true random numbers. A source with a state of its own must not be cloned, nor be used on both
-/// sides of a fork: its copies give the same keys. Neither must a closure that owns one.
+/// Every `FnMut() -> [u8; 4]` implements it: use `|| rng.next_u32().to_ne_bytes()` over a cryptographic generator, or a
+/// chip's hardware random number generator. Do not clone a source that owns the state of its generator, or use it on both
+/// sides of a fork: the copies return equal keys. This applies to closures that own such a source, too.
 pub trait MaskingKey {
-    /// A fresh key, for one frame.
+    /// Returns a fresh key for one frame.
     fn masking_key(&mut self) -> [u8; 4];
 }
 
@@ -80,11 +80,11 @@ pub(crate) use sealed::Masker;
 mod sealed {
     pub trait Sealed {}
 
-    /// Masks frames. The code for it stands behind this trait, so that a server links none of it.
+    /// Masks frames. The trait keeps the masking code out of programs that are only servers.
     pub trait Masker {
-        /// Writes a fresh key into `slot` and masks the beginning of a payload; the key for what follows.
+        /// Writes a fresh key into `slot`, masks the beginning of a payload, and returns the key for its next byte.
         fn begin(&mut self, slot: &mut [u8], payload: &mut [u8]) -> [u8; 4];
-        /// Masks the next part of a payload; the key for what follows.
+        /// Masks the next part of a payload, and returns the key for its next byte.
         fn go_on(&mut self, key: [u8; 4], payload: &mut [u8]) -> [u8; 4];
     }
 

@@ -1,4 +1,4 @@
-//! UTF-8, checked as it arrives (RFC 6455 §8.1, RFC 3629).
+//! The incremental UTF-8 check (RFC 6455 §8.1, RFC 3629).
 
 #![forbid(unsafe_code)]
 
@@ -7,28 +7,28 @@ use core::str::from_utf8;
 #[cfg(feature = "simd")]
 use simdutf8::compat::from_utf8;
 
-/// Checks text that comes in pieces, cut anywhere, and fails at the first byte that cannot belong to it.
+/// Checks text that arrives in pieces, which may be split anywhere, and fails at the first byte that makes it invalid.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8 {
-    /// The beginning of a code point whose end has not arrived.
+    /// The beginning of an incomplete code point.
     carry: [u8; 3],
     len: u8,
 }
 
-/// The bytes are not UTF-8.
+/// An error: the bytes are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the text is not UTF-8")]
 pub struct InvalidUtf8;
 
 impl Utf8 {
-    /// At the beginning of a text.
+    /// A checker at the beginning of a text.
     pub const NEW: Self = Self { carry: [0; 3], len: 0 };
 
-    /// Takes the next piece.
+    /// Checks the next piece.
     ///
     /// # Errors
-    /// [`InvalidUtf8`] as soon as no continuation could make the text valid. What follows is unspecified,
-    /// but never a panic.
+    /// [`InvalidUtf8`] as soon as no continuation can make the text valid. Results of later calls are unspecified, but they
+    /// do not panic.
     pub fn feed(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.len > 0 {
             let Some((byte, rest)) = piece.split_first() else { return Ok(()) };
@@ -49,13 +49,13 @@ impl Utf8 {
         }
     }
 
-    /// How many bytes at the end of what was fed begin a code point that is not complete: 0 to 3.
+    /// Returns how many bytes at the end of the text so far belong to an incomplete code point: 0 to 3.
     #[must_use]
     pub const fn incomplete(&self) -> usize {
         self.len as usize
     }
 
-    /// Adds one byte to the code point that was cut.
+    /// Adds one byte to the incomplete code point.
     fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
         let [a, b, c] = self.carry;
         let mut point = [a, b, c, 0];
@@ -76,7 +76,7 @@ impl Utf8 {
     }
 }
 
-/// The whole of a text, checked once.
+/// Checks a whole text in one pass.
 #[inline(never)]
 pub(crate) fn whole(text: &[u8]) -> Result<&str, InvalidUtf8> {
     from_utf8(text).map_err(|_| InvalidUtf8)

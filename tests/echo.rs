@@ -534,7 +534,7 @@ fn the_end_is_logged_however_it_comes() {
     for (input, line) in [
         (masked(0x88, b""), "Closed: closed cleanly, code 1005, \"\""),
         (masked(0x88, b"\x0F\xA0caf\xC3\xA9"), "Closed: closed cleanly, code 4000, \"caf\u{e9}\""),
-        (vec![], "Closed: the peer vanished without a Close, code 1006, \"\""),
+        (vec![], "Closed: disconnected without a Close, code 1006, \"\""),
         (
             vec![0x81, 0x05],
             "Closed: the peer broke a rule: a frame from the client is not masked, code 1006, \"\"",
