@@ -1,59 +1,58 @@
-//! The two buffers between a connection and its transport. Their memory is the caller's.
+//! The receive and the transmit buffer between a connection and its transport, in memory that the caller owns.
 
 #![forbid(unsafe_code)]
 
 use crate::error::BufferTooSmall;
 use crate::event::{Payload, Span};
 
-/// The least memory that a receive or a transmit buffer can have, in bytes: the largest control frame, with room
-/// for the longest header.
+/// The least memory of a receive or a transmit buffer, in bytes: the largest control frame with the longest header.
 pub const MIN_BUFFER: usize = 140;
 
-/// What has arrived and is not yet understood.
+/// A buffer for received bytes that are not yet processed.
 ///
-/// Read the transport into [`spare`](Self::spare), then say with [`fill`](Self::fill) how much came.
+/// Read the transport into [`spare`](Self::spare), then report with [`fill`](Self::fill) how many bytes arrived.
 #[derive(Debug)]
 pub struct ReceiveBuffer<'b> {
     memory: Memory<'b>,
-    /// Where an extension puts what it decodes.
+    /// The memory that an extension decodes into.
     output: Memory<'b>,
     place: Place,
 }
 
-/// What a receive buffer holds.
+/// Which part of a receive buffer is filled, and its flags.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     start: usize,
     end: usize,
     pub(crate) ended: bool,
-    /// Something has arrived that no poll has seen, be it the end of the stream.
+    /// Bytes or the end of the stream have arrived since the last poll.
     pub(crate) fresh: bool,
-    /// The payload that was delivered last lies in `output`.
+    /// The last delivered payload lies in `output`.
     decoded: bool,
 }
 
-/// What is to be written to the transport.
+/// A buffer for bytes that are pending to be written to the transport.
 ///
-/// Write [`pending`](Self::pending) to the transport, then say with [`consume`](Self::consume) how much of
-/// it was taken; a partial write resumes.
+/// Write [`pending`](Self::pending) to the transport, then report with [`consume`](Self::consume) how many bytes it took.
+/// Partial writes are allowed.
 #[derive(Debug)]
 pub struct TransmitBuffer<'b> {
     memory: Memory<'b>,
     place: TransmitPlace,
 }
 
-/// What a transmit buffer holds.
+/// Which part of a transmit buffer is pending, and its flags.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TransmitPlace {
     start: usize,
     end: usize,
     moved: bool,
-    /// Bytes that a hub writes from elsewhere before what is pending.
+    /// How many bytes a hub writes from other memory before the pending ones.
     #[cfg(feature = "hub")]
     ahead: usize,
 }
 
-/// A receive buffer, taken apart.
+/// A receive buffer, split into its parts.
 pub(crate) struct Opened<'r> {
     pub(crate) input: &'r mut [u8],
     pub(crate) output: &'r mut [u8],
@@ -61,7 +60,7 @@ pub(crate) struct Opened<'r> {
     pub(crate) place: &'r mut Place,
 }
 
-/// Memory that is lent, or owned where there is a heap.
+/// Borrowed memory, or with `alloc` owned memory.
 #[derive(Debug)]
 enum Memory<'b> {
     Lent(&'b mut [u8]),
@@ -70,15 +69,15 @@ enum Memory<'b> {
 }
 
 impl<'b> ReceiveBuffer<'b> {
-    /// A buffer in memory that is lent.
+    /// Creates an empty buffer in borrowed memory.
     ///
     /// # Errors
-    /// Where it is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         Self::over(Memory::Lent(memory))
     }
 
-    /// No memory: for a place where nothing is received any more.
+    /// Creates a buffer without memory, which takes the place of one that was removed.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> ReceiveBuffer<'static> {
         ReceiveBuffer {
@@ -88,10 +87,10 @@ impl<'b> ReceiveBuffer<'b> {
         }
     }
 
-    /// A buffer of its own.
+    /// Creates an empty buffer with `capacity` bytes of memory of its own.
     ///
     /// # Errors
-    /// Where `capacity`, in bytes, is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<ReceiveBuffer<'static>, BufferTooSmall> {
         ReceiveBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
@@ -104,17 +103,17 @@ impl<'b> ReceiveBuffer<'b> {
         Ok(Self { memory, output: Memory::Lent(&mut []), place: Place::default() })
     }
 
-    /// The same buffer with memory for an [`Extension`](crate::Extension) to decode into: at most so many
-    /// bytes are delivered at once.
+    /// Adds memory that an [`Extension`](crate::Extension) decodes into. Its length limits how many decoded bytes one event
+    /// delivers.
     #[must_use]
     pub fn with_output(self, output: &'b mut [u8]) -> Self {
         Self { output: Memory::Lent(output), ..self }
     }
 
-    /// Where the transport is to be read into. Empty where the buffer is full, poll first; and at the end of
-    /// the stream.
+    /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first) and
+    /// after the end of the stream.
     ///
-    /// Ends the life of every [`Span`] that was handed out.
+    /// The call may move what the buffer holds: it invalidates every [`Span`].
     pub fn spare(&mut self) -> &mut [u8] {
         if self.place.ended {
             return &mut [];
@@ -123,22 +122,22 @@ impl<'b> ReceiveBuffer<'b> {
             self.place.start = 0;
             self.place.end = 0;
         } else if self.place.start > 0 {
-            // What is here is less than a frame: moved at most once a read, and never a frame twice.
+            // The rest is moved at most once for each read.
             compact(self.memory.get_mut(), &mut self.place.start, &mut self.place.end);
         }
         self.memory.get_mut().get_mut(self.place.end..).unwrap_or_default()
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
     ///
-    /// More than there is room for counts as all of it.
+    /// A value above the length of `spare` counts as that length.
     pub fn fill(&mut self, n: usize) {
         self.place.ended |= n == 0;
         self.place.fresh = true;
         self.place.end = self.place.end.saturating_add(n).min(self.capacity());
     }
 
-    /// Puts `bytes` behind what is here, as [`fill`](Self::fill) would, and returns how many found room.
+    /// Appends as many of `bytes` as there is room for, as received bytes, and returns how many that was.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = copy(self.spare(), bytes);
         if n > 0 {
@@ -147,64 +146,66 @@ impl<'b> ReceiveBuffer<'b> {
         n
     }
 
-    /// The payload that an event names. Until the next poll; all of it may be changed.
+    /// Returns the payload of an event for reading and changing. It is valid until the next poll or read.
     ///
-    /// Empty for a span that does not lie in this buffer.
+    /// The slice is empty if the span does not lie in this buffer.
     pub fn payload_mut(&mut self, span: Span) -> &mut [u8] {
         let end = span.start.saturating_add(span.len);
         let source = if span.decoded { self.output.get_mut() } else { self.memory.get_mut() };
         source.get_mut(span.start..end).unwrap_or_default()
     }
 
-    /// The payload that an event names, borrowed as an event bears it.
+    /// Returns the payload of an event. It is valid until the next poll or read.
+    ///
+    /// The payload is empty if the span does not lie in this buffer.
     #[must_use]
     pub fn payload(&self, span: Span) -> Payload<'_> {
         let source = if span.decoded { self.output.get() } else { self.memory.get() };
         Payload::from(source.get(span.start..span.start.saturating_add(span.len)).unwrap_or_default())
     }
 
-    /// Everything that has arrived and was not taken.
+    /// Returns the received bytes that were not consumed.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
         self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
     }
 
-    /// Bytes of memory.
+    /// Returns the length of the memory in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.memory.get().len()
     }
 
-    /// Whether nothing lies here: then the memory can serve another connection.
+    /// Returns whether the buffer holds no bytes, so that its memory can serve another connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.place.start == self.place.end
     }
 
-    /// Whether the stream has ended.
+    /// Returns whether the stream has ended.
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         self.place.ended
     }
 
-    /// Takes `n` bytes away from the front.
+    /// Removes the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.place.start = self.place.start.saturating_add(n).min(self.place.end);
     }
 
-    /// As new, for another stream.
+    /// Empties the buffer for another stream.
     pub fn clear(&mut self) {
         self.place = Place::default();
     }
 
-    /// Puts a payload that was just consumed back to the front, to be shown once more.
+    /// Puts the payload that was just consumed back to the front, so that it is delivered again.
     pub(crate) fn hold(&mut self, span: Span) {
         if !span.decoded {
             self.place.start = self.place.start.saturating_sub(span.len);
         }
     }
 
-    /// The payload that was put back, wherever it lies by now.
+    /// Returns the payload that was put back, which `spare` may have moved since.
     pub(crate) fn held(&self, span: Span) -> Payload<'_> {
         let (source, start) = match span.decoded {
             true => (self.output.get(), span.start),
@@ -213,7 +214,7 @@ impl<'b> ReceiveBuffer<'b> {
         Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
     }
 
-    /// Takes `n` bytes off the front of the payload that was put back; what remains of it.
+    /// Removes the first `n` bytes of the payload that was put back, and returns the rest of it.
     pub(crate) fn release(&mut self, span: Span, n: usize) -> Span {
         let n = n.min(span.len);
         if !span.decoded {
@@ -222,14 +223,14 @@ impl<'b> ReceiveBuffer<'b> {
         Span { start: span.start.saturating_add(n), len: span.len.saturating_sub(n), ..span }
     }
 
-    /// Keeps the first `len` bytes of what lies here. `ended`: whether nothing follows them.
+    /// Keeps the first `len` bytes of those that the buffer holds. `ended` says whether the stream ends there.
     pub(crate) fn truncate(&mut self, len: usize, ended: bool) {
         self.place.end = self.place.start.saturating_add(len).min(self.place.end);
         self.place.ended = ended;
     }
 
-    /// Replaces what lies here by what `write` puts in its place; `write` returns how many bytes that is, and
-    /// what the caller wants to know.
+    /// Replaces the contents by what `write` puts into the memory. `write` returns its length in bytes, and a result for the
+    /// caller.
     pub(crate) fn rewrite<T>(&mut self, write: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
         let (len, result) = write(self.memory.get_mut());
         self.place.start = 0;
@@ -237,8 +238,8 @@ impl<'b> ReceiveBuffer<'b> {
         result
     }
 
-    /// Everything that a receiver needs, taken apart: an event may borrow from it for as long as the buffer
-    /// is borrowed.
+    /// Splits the buffer into the parts that a receiver needs. An event may borrow from them for as long as the buffer is
+    /// borrowed.
     #[inline]
     pub(crate) fn open(&mut self) -> Opened<'_> {
         let Self { memory, output, place } = self;
@@ -248,7 +249,7 @@ impl<'b> ReceiveBuffer<'b> {
         Opened { input, output: output.get_mut(), capacity, place }
     }
 
-    /// The place of a payload of `len` bytes, the last that a receiver delivered.
+    /// Returns the place of the last delivered payload, which is `len` bytes long.
     #[inline]
     pub(crate) fn span(&self, len: usize) -> Span {
         let start = if self.place.decoded { 0 } else { self.place.start.saturating_sub(len) };
@@ -257,24 +258,24 @@ impl<'b> ReceiveBuffer<'b> {
 }
 
 impl<'b> TransmitBuffer<'b> {
-    /// No memory: nothing can be sent.
+    /// Creates a buffer without memory, which takes the place of one that was removed.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> TransmitBuffer<'static> {
         TransmitBuffer { memory: Memory::Lent(&mut []), place: TransmitPlace::default() }
     }
 
-    /// A buffer in memory that is lent.
+    /// Creates an empty buffer in borrowed memory.
     ///
     /// # Errors
-    /// Where it is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         Self::over(Memory::Lent(memory))
     }
 
-    /// A buffer of its own.
+    /// Creates an empty buffer with `capacity` bytes of memory of its own.
     ///
     /// # Errors
-    /// Where `capacity`, in bytes, is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<TransmitBuffer<'static>, BufferTooSmall> {
         TransmitBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
@@ -287,13 +288,13 @@ impl<'b> TransmitBuffer<'b> {
         Ok(Self { memory, place: TransmitPlace::default() })
     }
 
-    /// What is to be written to the transport.
+    /// Returns the bytes to write to the transport.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
     }
 
-    /// The transport took the first `n` bytes of [`pending`](Self::pending).
+    /// Reports that the transport took the first `n` bytes of [`pending`](Self::pending).
     pub fn consume(&mut self, n: usize) {
         let place = &mut self.place;
         place.moved |= n > 0 && !place.is_empty();
@@ -304,26 +305,26 @@ impl<'b> TransmitBuffer<'b> {
         }
     }
 
-    /// As new, for another stream.
+    /// Empties the buffer for another stream.
     pub fn clear(&mut self) {
         self.place = TransmitPlace::default();
     }
 
-    /// Whether nothing waits to be written: then the memory can serve another connection.
+    /// Returns whether no byte is pending, so that the memory can serve another connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.place.is_empty()
     }
 
-    /// `n` bytes of whole frames that lie elsewhere are to be written before anything that is sent from now on:
-    /// until [`wrote_ahead`](Self::wrote_ahead) has counted them all, nothing of [`pending`](Self::pending) may be
-    /// written. Only where nothing waits ([`is_empty`](Self::is_empty)) and no frame and no message is open.
+    /// Announces `n` bytes of whole frames in other memory, which the caller writes before everything that is sent from now
+    /// on. It must not write [`pending`](Self::pending) until [`wrote_ahead`](Self::wrote_ahead) has counted all of them. Call
+    /// it only if the buffer [is empty](Self::is_empty), and no frame and no message is open.
     #[cfg(feature = "hub")]
     pub(crate) fn write_ahead(&mut self, n: usize) {
         self.place.ahead = n;
     }
 
-    /// The transport took `n` bytes of what goes ahead; how many are left.
+    /// Reports that the transport took `n` of the bytes announced by `write_ahead`, and returns how many are left.
     #[cfg(feature = "hub")]
     pub(crate) fn wrote_ahead(&mut self, n: usize) -> usize {
         self.place.moved |= n > 0;
@@ -331,31 +332,32 @@ impl<'b> TransmitBuffer<'b> {
         self.place.ahead
     }
 
-    /// Bytes of memory.
+    /// Returns the length of the memory in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.memory.get().len()
     }
 
-    /// Bytes that can be put in now.
+    /// Returns how many bytes can be sent now, headers included.
     #[must_use]
     pub fn room(&self) -> usize {
         self.place.room(self.capacity())
     }
 
-    /// Puts in as much of `bytes` as there is room for, and returns how much that was.
+    /// Appends as many of `bytes` as there is room for to the pending ones, and returns how many that was. It writes no frame
+    /// header: [`Outbox`](crate::Outbox) and [`Sender`](crate::Sender) send messages.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
         let (memory, place) = self.parts();
         copy(place.reserve(memory, n).unwrap_or_default(), bytes)
     }
 
-    /// Whether the transport took bytes since the last call.
+    /// Returns whether the transport took bytes since the last call.
     pub(crate) fn take_moved(&mut self) -> bool {
         self.place.take_moved()
     }
 
-    /// The memory, and what it holds.
+    /// Splits the buffer into its memory and its state.
     #[inline]
     pub(crate) fn parts(&mut self) -> (&mut [u8], &mut TransmitPlace) {
         (self.memory.get_mut(), &mut self.place)
@@ -371,18 +373,18 @@ impl TransmitPlace {
         self.start == self.end
     }
 
-    /// Bytes that can be put into memory of `capacity` bytes.
+    /// Returns how many bytes can be appended in memory of `capacity` bytes.
     pub(crate) const fn room(&self, capacity: usize) -> usize {
         let behind = capacity.saturating_sub(self.end);
         if self.worth_moving() { behind.saturating_add(self.start) } else { behind }
     }
 
-    /// Whether the transport took bytes since the last call.
+    /// Returns whether the transport took bytes since the last call.
     pub(crate) fn take_moved(&mut self) -> bool {
         core::mem::take(&mut self.moved)
     }
 
-    /// Room for exactly `n` bytes, which count as pending from now on; `None` where there is none.
+    /// Reserves exactly `n` bytes, which count as pending from now on; `None` if there is no room.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) fn reserve<'m>(&mut self, memory: &'m mut [u8], n: usize) -> Option<&'m mut [u8]> {
@@ -401,20 +403,20 @@ impl TransmitPlace {
         }
     }
 
-    /// Gives back the last `n` bytes of a reservation.
+    /// Releases the last `n` bytes of a reservation.
     pub(crate) fn shrink(&mut self, n: usize) {
         self.end = self.end.saturating_sub(n).max(self.start);
     }
 
-    /// Moving what is pending pays only where less is moved than was written before: otherwise a slow
-    /// reader would make every send copy the whole buffer.
+    /// Returns whether to move the pending bytes to the front: only if they are no more than were written before them.
+    /// Otherwise every send to a slow reader would copy the whole buffer.
     const fn worth_moving(&self) -> bool {
         self.start > 0 && self.end.saturating_sub(self.start) <= self.start
     }
 }
 
 impl Opened<'_> {
-    /// Only what is left in `input` remains in the buffer; `decoded` says where the payload lies.
+    /// Removes from the buffer what was taken from `input`. `decoded` says in which memory the payload lies.
     #[inline]
     pub(crate) fn close(&mut self, decoded: bool) {
         self.place.start = self.place.end.saturating_sub(self.input.len());
@@ -452,12 +454,12 @@ fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
     }
 }
 
-/// Copies as much of `from` as finds room in `to`, and returns how much that was.
+/// Copies as much of `from` as fits into `to`, and returns how many bytes that was.
 #[cfg_attr(target_pointer_width = "64", inline)]
 #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) -> usize {
     let n = to.len().min(from.len());
-    // Both are as long as each other: no panic branch is left, and it is a `memcpy`.
+    // Both slices are `n` bytes long, so that the compiler emits a `memcpy` without a panic branch.
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
         to.copy_from_slice(from);
     }

@@ -1,44 +1,44 @@
-//! The seam for extensions (RFC 6455 §9), such as permessage-deflate.
+//! The interface for extensions (RFC 6455 §9), such as permessage-deflate.
 
 #![forbid(unsafe_code)]
 
 use crate::error::{ExtensionFailed, ReceiveError};
 use crate::frame::{OpCode, Rsv};
 
-/// An extension: it changes the payload of data frames on their way.
+/// An extension, which encodes and decodes the payload of data frames.
 ///
-/// A connection trusts no extension. One that returns an error of its own, or a [`Progress`] that cannot be, ends the
-/// connection with Close 1011 and [`End::Extension`](crate::End::Extension): nothing that it has left unfinished is sent
-/// or delivered.
+/// A connection checks the results of its extension. If one is [`ExtensionFailed`] or an impossible [`Progress`], the
+/// connection ends with Close 1011 and [`End::Extension`](crate::End::Extension), and neither sends nor delivers what the
+/// extension left unfinished.
 ///
-/// An extension owns what state it needs; the memory it decodes into is lent by
-/// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), the memory it encodes into is the
-/// transmit buffer. It sees every data frame, never a control frame, and the bytes of a frame in pieces of
-/// any size. One piece of input may give many pieces of output, or none.
+/// An extension owns its state. It decodes into the memory of
+/// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), and encodes into the transmit buffer. It processes all
+/// data frames and no control frame, and gets the payload of a frame in pieces of any size. A piece of input may result in
+/// many pieces of output, or none.
 pub trait Extension {
-    /// Whether there is anything to do at all; the code for it is left out where there is not.
+    /// Whether the extension does anything. If `false`, the code that calls it is not compiled.
     const ACTIVE: bool = true;
 
-    /// The reserved bits that this extension claims on data frames.
+    /// Returns the reserved bits that this extension claims on data frames.
     fn rsv(&self) -> Rsv;
 
-    /// The header of a data frame has arrived: whether its payload is to be decoded.
+    /// Processes the header of a data frame, and returns whether its payload is to be decoded.
     ///
     /// # Errors
-    /// [`Violation::ReservedBits`](crate::Violation::ReservedBits) where they may not stand, as RSV1 on a continuation
-    /// frame; [`ExtensionFailed`].
+    /// [`Violation::ReservedBits`](crate::Violation::ReservedBits) if a bit is not allowed on this frame, such as RSV1 on a
+    /// continuation frame; [`ExtensionFailed`].
     fn receive(&mut self, opcode: OpCode, rsv: Rsv) -> Result<bool, ReceiveError>;
 
     /// Decodes `input` into `output`. `last` says that the message ends with this input.
     ///
     /// # Errors
-    /// [`Violation::Extension`](crate::Violation::Extension) where the input cannot be decoded; [`ExtensionFailed`].
+    /// [`Violation::Extension`](crate::Violation::Extension) if the input cannot be decoded; [`ExtensionFailed`].
     fn decode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ReceiveError>;
 
-    /// The most bytes that `len` bytes, sent as one message, encode to. `None` sends the message as it is.
+    /// Returns the most bytes that a message of `len` bytes encodes to. `None` sends the message unencoded.
     fn bound(&self, len: usize) -> Option<usize>;
 
-    /// The reserved bits of the first frame of an encoded message, out of those that it [claims](Self::rsv).
+    /// Returns the reserved bits of the first frame of an encoded message, among those that it [claims](Self::rsv).
     fn send(&mut self) -> Rsv;
 
     /// Encodes `input` into `output`. `last` says that the message ends with this input.
@@ -48,27 +48,27 @@ pub trait Extension {
     fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed>;
 }
 
-/// How far a piece of work got. All of the input is consumed unless [`more`](Self::more) is set.
+/// How much a call encoded or decoded. All of the input is consumed unless [`more`](Self::more) is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Bytes of input that need not be shown again.
+    /// Bytes of input that were processed.
     pub consumed: usize,
     /// Bytes of output that were written.
     pub produced: usize,
-    /// The output was too small: something was written to it, and the next call brings room and the rest of the input, be
-    /// it empty.
+    /// Whether the output was too small. Then at least one byte was written, and the next call gets more room and the rest
+    /// of the input, which may be empty.
     pub more: bool,
 }
 
 impl Progress {
-    /// Whether work on `input` bytes, with room for `output` bytes, can have got so far.
+    /// Returns whether the result is possible for `input` bytes and room for `output` bytes.
     pub(crate) const fn is_possible(self, input: usize, output: usize) -> bool {
         let stuck = if self.more { self.produced == 0 } else { self.consumed < input };
         !stuck && self.consumed <= input && self.produced <= output
     }
 }
 
-/// No extension: the payload is sent and delivered as it is.
+/// No extension: payloads are sent and delivered unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoExtension;
 

@@ -1,4 +1,4 @@
-//! Messages put together from their frames (RFC 6455 §5.4).
+//! Whole messages, and their assembly from frames (RFC 6455 §5.4).
 
 #![forbid(unsafe_code)]
 
@@ -14,16 +14,16 @@ use crate::buffer::copy;
 use crate::event::{Data, Payload};
 use crate::frame::Kind;
 
-/// Memory for a message: a slice, or with `alloc` a `Vec` or a `BytesMut`.
+/// Memory for a message: a slice ([`Fixed`]), with `alloc` a `Vec`, with `bytes` a `BytesMut`.
 pub trait Storage {
-    /// Puts `piece` behind what is here.
+    /// Appends `piece`.
     ///
     /// # Errors
-    /// [`Full`] where it does not fit, with nothing changed.
+    /// [`Full`] if it does not fit; the storage is then unchanged.
     fn push(&mut self, piece: &[u8]) -> Result<(), Full>;
-    /// Forgets everything.
+    /// Removes all bytes.
     fn clear(&mut self);
-    /// What is here.
+    /// Returns the bytes.
     fn bytes(&self) -> &[u8];
 }
 
@@ -32,8 +32,8 @@ pub trait Storage {
 #[error("the message is larger than the memory for it")]
 pub struct Full;
 
-/// Puts the chunks of a message together. [`Limits::message`](crate::Limits::message) bounds what a growing
-/// storage holds.
+/// Assembles messages from the chunks of their frames. [`Limits::message`](crate::Limits::message) bounds how far a growing
+/// storage grows.
 #[derive(Debug)]
 pub struct Assembler<S> {
     storage: S,
@@ -43,26 +43,26 @@ pub struct Assembler<S> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The message at hand did not fit, or its beginning was not seen: the rest of it is passed over.
+    /// The current message did not fit, or its first chunk was not pushed: the rest of it is skipped.
     Passed,
     Open,
     Complete,
 }
 
 impl<S: Storage> Assembler<S> {
-    /// An assembler over memory for one message.
+    /// Creates an assembler with memory for one message.
     #[must_use]
     pub const fn new(storage: S) -> Self {
         Self { storage, kind: Kind::Binary, state: State::Passed }
     }
 
-    /// Takes the next chunk; the kind of the message where it is complete, and [`bytes`](Self::bytes) are all
-    /// of it. They stay until the next message begins: a chunk that is shown again with nothing left in it, as
-    /// a [`Handler`](crate::Handler) may be that said it is blocked, gives the same answer.
+    /// Appends the next chunk. Returns the kind of the message if it is complete; [`bytes`](Self::bytes) then returns its
+    /// payload, until the next message begins. A handler that returns [`Halt::Blocked`](crate::Halt::Blocked) with the whole
+    /// chunk as taken gets the last chunk again with an empty payload, for which `push` returns the kind again.
     ///
     /// # Errors
-    /// [`Full`], once for each message that does not fit; the rest of that message is passed over, and the
-    /// stream stays in step.
+    /// [`Full`], once for each message that does not fit. The rest of that message is skipped; the next message is assembled
+    /// as usual.
     pub fn push(&mut self, data: &Data<Payload<'_>>) -> Result<Option<Kind>, Full> {
         if data.start {
             self.storage.clear();
@@ -82,26 +82,26 @@ impl<S: Storage> Assembler<S> {
         Ok((self.state == State::Complete).then_some(self.kind))
     }
 
-    /// What has been put together.
+    /// Returns the assembled bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.storage.bytes()
     }
 
-    /// The same as text: `None` where the message is binary, or not complete.
+    /// Returns the message as text; `None` if it is binary or not complete.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         let whole = self.state == State::Complete && self.kind == Kind::Text;
         if whole { core::str::from_utf8(self.bytes()).ok() } else { None }
     }
 
-    /// The memory, with what is in it.
+    /// Returns the storage with the assembled bytes.
     pub fn into_inner(self) -> S {
         self.storage
     }
 }
 
-/// A slice as memory for a message.
+/// A slice as [`Storage`] for a message.
 #[derive(Debug)]
 pub struct Fixed<'m> {
     memory: &'m mut [u8],
@@ -109,7 +109,7 @@ pub struct Fixed<'m> {
 }
 
 impl<'m> Fixed<'m> {
-    /// Over this memory.
+    /// Creates an empty storage in borrowed memory.
     #[must_use]
     pub const fn new(memory: &'m mut [u8]) -> Self {
         Self { memory, len: 0 }
@@ -155,13 +155,13 @@ impl Storage for alloc::vec::Vec<u8> {
 #[cfg(feature = "bytes")]
 impl Storage for bytes::BytesMut {
     fn push(&mut self, piece: &[u8]) -> Result<(), Full> {
-        // Where `reserve` would have to allocate it does not return if there is no memory: that is asked of a `Vec`.
+        // `BytesMut::reserve` aborts if there is no memory. `Vec` reports that.
         if !self.try_reclaim(piece.len()) {
             let len = self.len().saturating_add(piece.len());
             let mut grown = alloc::vec::Vec::new();
             grown.try_reserve_exact(len.max(self.capacity().saturating_mul(2))).map_err(|_| Full)?;
             grown.extend_from_slice(self);
-            // Takes the memory of the `Vec` over.
+            // Takes over the memory of the `Vec`.
             *self = grown.into_iter().collect();
         }
         self.extend_from_slice(piece);

@@ -1,10 +1,10 @@
-//! Whole messages, borrowed.
+//! Borrowed whole messages.
 
 #![forbid(unsafe_code)]
 
 use crate::frame::Kind;
 
-/// A whole message, borrowed: text or binary (RFC 6455 §5.6).
+/// A borrowed whole message: text or binary (RFC 6455 §5.6).
 ///
 /// Strings and bytes convert into it, so that a function with a parameter `impl Into<MessageRef<'_>>` takes both:
 ///
@@ -18,12 +18,12 @@ use crate::frame::Kind;
 pub enum MessageRef<'m> {
     /// Text.
     Text(&'m str),
-    /// Bytes of any meaning.
+    /// Any bytes.
     Binary(&'m [u8]),
 }
 
 impl<'m> MessageRef<'m> {
-    /// Whether this is text or binary.
+    /// Returns whether the message is text or binary.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
@@ -32,7 +32,7 @@ impl<'m> MessageRef<'m> {
         }
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub const fn as_bytes(self) -> &'m [u8] {
         match self {

@@ -1,4 +1,4 @@
-//! Whole messages, owned.
+//! Owned whole messages.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use super::MessageRef;
 use crate::frame::Kind;
 
-/// A whole message, owned: text or binary (RFC 6455 §5.6). A clone shares the bytes.
+/// An owned whole message: text or binary (RFC 6455 §5.6). A clone shares the bytes.
 ///
 /// ```
 /// use sansocket::Message;
@@ -24,14 +24,14 @@ use crate::frame::Kind;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// Text: dereferences to `str`, converts from and into a `String`.
+    /// Text. It dereferences to `str`, and converts from and into a `String`.
     Text(ByteString),
-    /// Bytes of any meaning: dereferences to `[u8]`, converts from and into a `Vec<u8>`.
+    /// Any bytes. They dereference to `[u8]`, and convert from and into a `Vec<u8>`.
     Binary(Bytes),
 }
 
 impl Message {
-    /// A message of this kind; `None` if it is to be text, and the bytes are not UTF-8.
+    /// Creates a message of this kind; `None` if the kind is text, and the bytes are not UTF-8.
     #[must_use]
     pub fn new(kind: Kind, bytes: impl Into<Bytes>) -> Option<Self> {
         let bytes = bytes.into();
@@ -41,13 +41,13 @@ impl Message {
         }
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         MessageRef::from(self).as_bytes()
     }
 
-    /// The text; `None` where the message is binary.
+    /// Returns the text; `None` if the message is binary.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
