@@ -77,7 +77,7 @@ impl<'b> ReceiveBuffer<'b> {
         Self::over(Memory::Lent(memory))
     }
 
-    /// Creates a buffer without memory, which takes the place of one that was removed.
+    /// Creates a buffer without memory, as a placeholder.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> ReceiveBuffer<'static> {
         ReceiveBuffer {
@@ -258,7 +258,7 @@ impl<'b> ReceiveBuffer<'b> {
 }
 
 impl<'b> TransmitBuffer<'b> {
-    /// Creates a buffer without memory, which takes the place of one that was removed.
+    /// Creates a buffer without memory, as a placeholder.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> TransmitBuffer<'static> {
         TransmitBuffer { memory: Memory::Lent(&mut []), place: TransmitPlace::default() }

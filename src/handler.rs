@@ -1,4 +1,4 @@
-//! An application, one `Handler` a connection, and what drives it.
+//! The application as a `Handler` for each connection, and the state machines that call it.
 
 #![forbid(unsafe_code)]
 
@@ -15,11 +15,10 @@ use crate::outbox::Outbox;
 use crate::role::{Role, Server};
 use crate::time::{Due, Instant, Timed};
 
-/// What an application does on one connection, event by event. Every adapter and the hub drive it, so that it runs on every
-/// platform.
+/// An application's event handler for one connection. Every adapter and the hub call it, so that it runs on every platform.
 ///
-/// Each method is lent the [`Outbox`] of the connection, which sends and tells the time. No method may wait: if there is no
-/// room to send, it returns [`Halt::Blocked`], and is called again. `?` on a [`SendError`](crate::SendError) does so.
+/// A method gets the [`Outbox`] of the connection, which sends and returns the time. No method may wait: if there is no room
+/// to send, it returns [`Halt::Blocked`], and is called again. `?` on a [`SendError`](crate::SendError) does that.
 ///
 /// The trait is dyn-compatible: a `Box<dyn Handler + Send>` is a handler, and so is a `&mut` of one.
 ///
@@ -27,7 +26,7 @@ use crate::time::{Due, Instant, Timed};
 /// use sansocket::{Connection, Config, Driver, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
 /// use sansocket::{ReceiveBuffer, Server, TransmitBuffer};
 ///
-/// /// Greets, and answers each message with the number of messages so far.
+/// /// Sends "hello", and answers each message with the number of messages so far.
 /// struct Counter(u32);
 ///
 /// impl Handler for Counter {
@@ -39,7 +38,7 @@ use crate::time::{Due, Instant, Timed};
 ///         match event {
 ///             Event::Data(data) if data.end => {
 ///                 out.send((self.0 + 1).to_string().as_str())?;
-///                 self.0 += 1; // after the send: if that is blocked, the event is shown again
+///                 self.0 += 1; // after the send: if that is blocked, the event is delivered again
 ///                 Ok(())
 ///             }
 ///             _ => Ok(()),
@@ -50,7 +49,7 @@ use crate::time::{Due, Instant, Timed};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (mut input, mut output) = ([0; 512], [0; 512]);
 /// # let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
-/// // What an adapter does:
+/// // An adapter does this:
 /// let mut driver = Driver::new(Connection::new(Server, &Config::DEFAULT, Instant::START), None);
 /// let mut handler = Counter(0);
 /// rx.feed(b"\x81\x80\0\0\0\0"); // an empty text
@@ -60,82 +59,82 @@ use crate::time::{Due, Instant, Timed};
 /// # }
 /// ```
 pub trait Handler {
-    /// Answers a server's request. The answer may borrow from the handler but not from the request, so copy what is needed of
-    /// that later. By default every upgrade is accepted whose `Origin`, if it has one, is the same host.
+    /// Decides about the request of a client. The answer may borrow from the handler but not from the request, so copy what
+    /// you need of the request later. The default accepts every upgrade whose `Origin`, if any, is the same host.
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
         let _ = request;
         Answer::Accept(Accept::default())
     }
 
-    /// The request gets a refusal, for [`Refusal::reason`]: it cannot be read, came too late, or fails a check behind
-    /// [`request`](Self::request); [`Answer::Reject`] too. Not called for [`Answer::Respond`]. Called once at most; the
-    /// place to log it. `request` is `None` where there is none that can be read, and for [`Rejection::Internal`].
+    /// Reports that the request is refused, for [`Refusal::reason`]: it is invalid, was late, failed a check after
+    /// [`request`](Self::request), or got [`Answer::Reject`]; not for [`Answer::Respond`]. It is called at most once, and meant
+    /// for logging. `request` is `None` if no request could be parsed, and for [`Rejection::Internal`].
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (request, refusal);
     }
 
-    /// The connection is open. `protocol` is the subprotocol that was agreed upon, one of
+    /// Reports that the connection is open. `protocol` is the negotiated subprotocol, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again when there is room.
+    /// [`Halt::Blocked`]: the method is called again when there may be room.
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let _ = (protocol, out);
         Ok(())
     }
 
-    /// Something has arrived. A handler that has sent a Close still gets what the peer sends before its own.
+    /// Processes a received event. A handler that has sent a Close still gets what the peer sends before its Close.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again with the same event, less the bytes that were taken, whenever there may be
-    /// room; until then nothing more is received.
+    /// [`Halt::Blocked`]: the method is called again with the same event, without the bytes that were taken, when there may be
+    /// room. Until then the connection receives nothing, which puts back-pressure on the peer.
     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt>;
 
-    /// All that was sent has been written to the transport: the moment to send more of something long.
+    /// Reports that the transmit buffer has been written to the transport, so that there is room for more of a long message.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again when that has been written.
+    /// [`Halt::Blocked`]: the method is called again when the pending bytes have been written.
     fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let _ = out;
         Ok(())
     }
 
-    /// When [`timer`](Self::timer) is to be called next; `None` switches it off. Read after each call of another method,
-    /// so that each of them may move it.
+    /// Returns when [`timer`](Self::timer) is to be called next; `None` switches it off. It is read after the calls of the other
+    /// methods, so that each of them can change it.
     ///
-    /// The timer is never early. In a hub it may be late by a sixteenth of the time that the deadline lies ahead, 0.5 s at 10 s,
-    /// so that the deadlines of many sessions fall together and wake the processor once. A timer that adds its interval to its last
-    /// deadline keeps its average rate. Whoever needs a moment more exactly sets deadlines that lie less far ahead.
+    /// The timer is never early. In a hub it may be late by a sixteenth of the time until the deadline, about 0.5 s at 10 s, so
+    /// that the hub wakes once for the deadlines of many sessions. A timer that adds its interval to its last deadline keeps its
+    /// average rate. For more precision, set a sequence of nearer deadlines.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// The deadline has passed: move it or take it away.
+    /// Reports that the deadline has passed. Move or remove the deadline here.
     ///
-    /// A deadline that was moved and has passed again calls `timer` again, so that a periodic timer which is late catches
-    /// up; after 16 calls the transport has its turn in between. A deadline that has passed and was not moved calls
-    /// `timer` again when the transport has read or written something.
+    /// If the new deadline has passed too, `timer` is called again, so that a late periodic timer catches up; after 16 calls
+    /// the adapter reads and writes the transport in between. If the deadline was not moved, `timer` is called again when the
+    /// transport has read or written something.
     ///
-    /// A message may be open that [`event`](Self::event) has begun, be it by [`relay`](Outbox::relay): no other can be sent
-    /// inside it, and to try is an error that closes the connection. Where it is not [free](Outbox::is_free), move the
-    /// deadline, and send later.
+    /// A message may be open that [`event`](Self::event) has begun, for example by [`relay`](Outbox::relay). To send another
+    /// one inside it is an error that closes the connection. If the outbox is not [free](Outbox::is_free), move the deadline and
+    /// send later.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: called again when there is room, if the deadline has passed then.
+    /// [`Halt::Blocked`]: the method is called again when there may be room, if the deadline has passed then.
     fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
         let _ = out;
         Ok(())
     }
 
-    /// The connection has ended, with the reason in the peer's Close. Called once, and last, for each connection whose
-    /// [`opened`](Self::opened) was called, also where a hub is dropped. Nothing else is called on a connection whose
-    /// transport has failed.
+    /// Reports the end of the connection. `reason` is the reason text of the peer's Close. It is called exactly once, and last,
+    /// for each connection whose [`opened`](Self::opened) was called, also if a hub is dropped. After the transport has failed,
+    /// no other method is called.
     fn closed(&mut self, cause: &Cause, reason: &str) {
         let _ = (cause, reason);
     }
 }
 
-/// Every method calls that of another handler.
+/// Implements every method by a call of another handler's.
 macro_rules! forward {
     ($self:ident => $handler:expr) => {
         fn request<'s>(&'s mut $self, request: &Request<'_>) -> Answer<'s> {
@@ -176,13 +175,13 @@ impl<H: Handler + ?Sized> Handler for &mut H {
     forward!(self => (**self));
 }
 
-/// One handler of any type: `Box<dyn Handler + Send>`.
+/// Makes a boxed handler a handler, so that `Box<dyn Handler + Send>` holds one of any type.
 #[cfg(feature = "alloc")]
 impl<H: Handler + ?Sized> Handler for alloc::boxed::Box<H> {
     forward!(self => (**self));
 }
 
-/// What a server serves that is at capacity: 503 to every request.
+/// A handler for a server at capacity: it answers every request with 503.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Busy;
 
@@ -196,18 +195,18 @@ impl Handler for Busy {
     }
 }
 
-/// What [`Session::poll`] and [`Driver::poll`] ask for.
+/// What the caller of [`Session::poll`] or [`Driver::poll`] has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Next<D> {
-    /// Write the transmit buffer, read what the peer sends, or let time pass until the deadline; then poll again.
+    /// Write the transmit buffer, read from the peer, or wait until the deadline; then poll again.
     Wait {
-        /// The latest moment for the next poll.
+        /// The latest moment for the next poll; `None` if there is no deadline.
         deadline: Option<Instant>,
     },
-    /// Shut the writing side of the transport down, then poll again.
+    /// Shut down the writing side of the transport, then poll again.
     Shutdown,
-    /// Over: drop the transport. The same answer for ever after.
+    /// Drop the transport: the connection has ended.
     Done(D),
 }
 
@@ -215,55 +214,55 @@ pub enum Next<D> {
 #[derive(Debug)]
 pub struct Driver<R, X = NoExtension, C = &'static Config> {
     connection: Connection<R, X, C>,
-    /// An event that the handler could not take whole.
+    /// The event of which the handler has not taken everything.
     held: Option<Event<Span>>,
     protocol: Option<&'static str>,
     stage: Stage,
-    /// Something was sent since the handler last heard that all is written.
+    /// Something was sent since `writable` was called last.
     sent: bool,
 }
 
-/// What the handler was told of the connection.
+/// Which of `opened` and `closed` were called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
-    /// `opened` was called, and is to be called again.
+    /// `opened` was called, and blocked.
     Opening,
     Open,
     Closed,
 }
 
-/// The calls of a handler's timer within one poll.
+/// A limit on the calls of a handler's timer within one poll.
 struct Ticks {
     left: u8,
-    /// A deadline that waits for the transport.
+    /// The passed deadline that waits until the transport has read or written something.
     stood: Option<Instant>,
 }
 
 impl Ticks {
-    /// A handler that is far behind catches up in portions, so that the transport is served in between.
+    /// A late handler catches up in portions, so that the transport is read and written in between.
     const NEW: Self = Self { left: 16, stood: None };
 }
 
 impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
-    /// A connection that has just been opened.
+    /// Creates a driver for a connection that has just been opened, with its subprotocol.
     #[must_use]
     pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
         Self { connection, held: None, protocol, stage: Stage::New, sent: true }
     }
 
-    /// The connection.
+    /// Returns the connection.
     #[must_use]
     pub const fn connection(&self) -> &Connection<R, X, C> {
         &self.connection
     }
 
-    /// The transport failed: the next poll calls [`Handler::closed`], and nothing else.
+    /// Reports that the transport failed. The next poll calls [`Handler::closed`], and no other method.
     pub fn reset(&mut self) {
         self.connection.reset();
     }
 
-    /// Does what is to be done, calls the handler, and says what comes next.
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -276,7 +275,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         self.sent |= !tx.is_empty();
         match step {
             Step::Wait { deadline } => {
-                // One that has passed waits for the transport, unless there is more to catch up.
+                // A deadline that has passed waits for the transport, unless the calls of this poll are used up.
                 let timer = handler.deadline().filter(|moment| *moment > now || ticks.left == 0);
                 let timer = timer.map(|moment| moment.max(now));
                 Next::Wait { deadline: deadline.into_iter().chain(timer).min() }
@@ -304,7 +303,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         if self.connection.state() == State::Closed {
             return self.connection.tend(now, tx);
         }
-        // Before the handler fills what room there is.
+        // Replies go first, before the handler uses up the room.
         let (link, mut wire) = self.connection.parts(tx);
         link.reply(&mut wire);
         if self.stage != Stage::Open {
@@ -321,7 +320,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
             self.settle(outcome, tx);
         }
         loop {
-            // Before events, which may use up all the room each time.
+            // The timer goes before events, which may use up the room each time.
             self.tick(now, handler, ticks, tx);
             if let Some(event) = self.held {
                 let span = event.payload();
@@ -352,12 +351,12 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
                 Step::Closed(cause) => return Step::Closed(cause),
             }
         }
-        // The handler is blocked inside an event: its timer runs all the same.
+        // The handler is blocked inside an event; its timer still runs.
         while self.tick(now, handler, ticks, tx) {}
         self.connection.tend(now, tx)
     }
 
-    /// Calls the handler's timer if that is due; whether it was.
+    /// Calls the handler's timer if it is due, and returns whether it was.
     fn tick(
         &mut self,
         now: Instant,
@@ -379,7 +378,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         true
     }
 
-    /// Shows an event to the handler; the bytes that were taken where it is to be shown again.
+    /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it took.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn show(
         &mut self,
@@ -392,19 +391,19 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         self.settle(outcome, tx)
     }
 
-    /// Keeps what the handler did not take of an event whose payload was put back.
+    /// Keeps the rest of an event whose payload was put back.
     #[inline(never)] // long, called twice, and not on the fast path
     fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
         event.advance(rx.release(event.payload(), taken));
         self.held = Some(event);
     }
 
-    /// What a handler's outcome means; the bytes that were taken where it is to be called again.
+    /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it took.
     fn settle(&mut self, outcome: Result<(), Halt>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
         let empty = tx.is_empty();
         let (link, mut wire) = self.connection.parts(tx);
         match outcome {
-            // Blocked, and nothing to wait for: it would stay so for ever.
+            // No byte is pending, so that there will never be more room.
             Err(Halt::Blocked { .. }) if empty => {
                 link.close_anyhow(&mut wire, CloseCode::INTERNAL_ERROR, "");
                 None
@@ -419,9 +418,9 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
     }
 }
 
-/// A server's connection from the first byte to the last: opening handshake, handler, closing.
+/// The whole life of a server's connection: opening handshake, handler and closing handshake.
 ///
-/// Together with its three buffers this is all that an adapter has to drive.
+/// An adapter needs to drive only this, with three buffers.
 #[derive(Debug)]
 pub struct Session<C = &'static Config> {
     phase: Phase<C>,
@@ -437,17 +436,17 @@ enum Phase<C> {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A connection was open, and is closed.
+    /// The connection was open, and has ended.
     Closed(Cause),
-    /// The request got another answer than an upgrade.
+    /// The response to the request was not an upgrade.
     Refused(Refusal),
-    /// There was no request, or nobody to read the answer.
+    /// The peer disconnected before a request was complete, or before the response was written.
     Vanished,
-    /// [`Answer::HandOver`]: the request, and what came behind it, are [`ReceiveBuffer::filled`] of the head.
+    /// [`Answer::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
     HandOver,
 }
 
-/// A handler that decides about a request.
+/// A handler as the one that decides about a request.
 struct Deciding<'h, H: ?Sized>(&'h mut H);
 
 impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
@@ -465,7 +464,7 @@ impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
 }
 
 impl Outcome {
-    /// Whether the peer was gone before there was an end.
+    /// Returns whether the peer disconnected before the session was complete.
     #[must_use]
     pub fn is_vanished(&self) -> bool {
         match self {
@@ -477,13 +476,13 @@ impl Outcome {
 }
 
 impl<C: ConfigRef> Session<C> {
-    /// Directly behind the accept of a transport.
+    /// Creates a session for a transport that was just accepted.
     #[must_use]
     pub fn new(config: C, now: Instant) -> Self {
         Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
     }
 
-    /// At capacity: a request that is not here in time is answered with 503 as well.
+    /// Answers with 503 also if no request arrives in time, as the server is at capacity.
     #[cfg(feature = "hub")]
     pub(crate) fn refuse(&mut self) {
         if let Phase::Handshake(handshake) = &mut self.phase {
@@ -491,13 +490,13 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// Behind a foreign handshake, with a connection that is open.
+    /// Creates a session for a connection whose opening handshake was done elsewhere.
     #[must_use]
     pub const fn open(driver: Driver<Server, NoExtension, C>) -> Self {
         Self { phase: Phase::Open(driver) }
     }
 
-    /// Does what is to be done, calls the handler, and says what comes next.
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -509,7 +508,7 @@ impl<C: ConfigRef> Session<C> {
         self.poll_with(now, &mut Deciding(handler), head, rx, tx)
     }
 
-    /// A poll with a handler that decides about the request by itself: its configuration is counted where ours is.
+    /// Polls with a handler that decides about the request itself, with a configuration of type `C`.
     pub(crate) fn poll_with(
         &mut self,
         now: Instant,
@@ -539,10 +538,9 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// Begins the closing handshake, without a reason where there is no room for one now. A frame that the handler
-    /// has begun may be finished, in the time for the closing handshake, which begins anew while the transport takes
-    /// some of it. Nothing happens where no connection is
-    /// open; poll then.
+    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now, or if the reason is
+    /// too long. The handler can finish a frame that it has begun within the time for the closing handshake, which restarts
+    /// whenever the transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
             let (link, mut wire) = driver.connection.parts(tx);
@@ -550,7 +548,7 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// The connection, once it is open.
+    /// Returns the connection; `None` before it is open.
     #[must_use]
     pub const fn connection(&self) -> Option<&Connection<Server, NoExtension, C>> {
         match &self.phase {
@@ -559,7 +557,8 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// The settings in force: those of [`Accept::config`](crate::handshake::Accept::config) once the request is accepted.
+    /// Returns the configuration in force: that of [`Accept::config`](crate::handshake::Accept::config), if any, after the
+    /// request is accepted.
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
         match &self.phase {
@@ -568,7 +567,7 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// The sending side of the connection, once it is open.
+    /// Returns the sending side of the connection; `None` before it is open.
     pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Option<Outbox<'a>> {
         match &mut self.phase {
             Phase::Handshake(_) => None,
@@ -576,8 +575,8 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// Whether the connection is open and both of its buffers are empty: they can serve another meanwhile, and it
-    /// goes on with any others of the same size.
+    /// Returns whether the connection is open, and both buffers are empty. The buffers can then serve another connection, and
+    /// this one can continue with other buffers of the same size.
     #[must_use]
     pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
         let open = match &self.phase {
@@ -587,8 +586,8 @@ impl<C: ConfigRef> Session<C> {
         open && rx.is_empty() && !rx.is_ended() && tx.is_empty()
     }
 
-    /// Where the transport is to be read into; empty where nothing is to be read now. Say what came with
-    /// [`fill`](Self::fill).
+    /// Returns the memory to read the transport into; empty if nothing is to be read now. Report with [`fill`](Self::fill) how
+    /// many bytes arrived.
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.spare(head, rx),
@@ -596,7 +595,7 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.fill(head, rx, n),
@@ -604,7 +603,7 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// The transport failed: the next poll tells the handler, where a connection was open.
+    /// Reports that the transport failed. The next poll calls [`Handler::closed`] if the connection was open.
     pub fn reset(&mut self) {
         match &mut self.phase {
             Phase::Handshake(handshake) => handshake.reset(),

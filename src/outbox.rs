@@ -1,4 +1,4 @@
-//! Sending on a connection, whatever its role and its extension.
+//! The sending side of a connection, for all roles and extensions.
 
 #![forbid(unsafe_code)]
 
@@ -22,10 +22,10 @@ use crate::time::Instant;
 
 /// The sending side of a connection, together with its transmit buffer.
 ///
-/// [`Connection::outbox`] makes one; a [`Handler`](crate::Handler) is lent one in each call. What is sent is put into the
-/// transmit buffer, from where the adapter writes it to the transport. No call blocks: if there is no room, it returns
-/// [`SendError::Blocked`], and nothing has been sent. After a Close was sent, and after the connection has ended, every
-/// call that sends returns [`SendError::Closed`].
+/// [`Connection::outbox`] creates one; a [`Handler`](crate::Handler) gets one in each call. Frames go into the transmit
+/// buffer, from which the adapter writes them to the transport. No call blocks: if there is no room, it returns
+/// [`SendError::Blocked`]. After a Close was sent, and after the connection has ended, every call that sends returns
+/// [`SendError::Closed`].
 ///
 /// An outbox has no type parameters: it is the same type for servers and clients, with and without an extension.
 ///
@@ -52,7 +52,7 @@ use crate::time::Instant;
 pub struct Outbox<'a> {
     link: &'a mut Link,
     wire: Wire<'a>,
-    /// The extension, where there is one. Without the feature no connection has one, and firmware pays nothing for it.
+    /// The extension, if any. Without the feature no connection has one, and firmware links no code for it.
     #[cfg(feature = "extension")]
     encoder: Option<&'a mut (dyn Encode + 'a)>,
     config: &'a Config,
@@ -60,9 +60,9 @@ pub struct Outbox<'a> {
 }
 
 impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
-    /// The sending side of the connection, and the transmit buffer that it sends into.
+    /// Returns the sending side of the connection, which sends into `tx`.
     ///
-    /// `now` is what [`Outbox::now`] tells: the time of the poll at hand.
+    /// `now` is the time of the current poll, which [`Outbox::now`] returns.
     #[inline]
     pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Outbox<'a> {
         let config = self.receiver.config();
@@ -81,13 +81,13 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 }
 
 impl Outbox<'_> {
-    /// The time of this call, as the adapter read it from its clock.
+    /// Returns the time of the current poll, as the adapter read it from its clock.
     #[must_use]
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// Sends a whole message in one frame: text where it is given a `&str`, binary where it is given bytes.
+    /// Sends a whole message in one frame: a `&str` as text, bytes as binary.
     ///
     /// # Errors
     /// - [`SendError::Blocked`]: there is no room now.
@@ -95,14 +95,14 @@ impl Outbox<'_> {
     ///   [`begin`](Self::begin) send payloads of any size.
     /// - [`SendError::FrameOpen`], [`SendError::MessageOpen`]: a frame or a message is not finished.
     /// - [`SendError::Extension`]: the extension failed, and the connection ends.
-    /// - [`SendError::Closed`].
+    /// - [`SendError::Closed`]: a Close was sent, or the connection has ended.
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), SendError> {
         let message = message.into();
         self.send_bytes(message.kind(), message.as_bytes())
     }
 
-    /// [`send`](Self::send) of a payload that is known to be of this kind.
+    /// Sends a whole message of this kind in one frame. Text is not checked.
     #[inline]
     pub(crate) fn send_bytes(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         let frames = self.link.open()?;
@@ -115,43 +115,42 @@ impl Outbox<'_> {
         frames.send(&mut self.wire, kind, payload)
     }
 
-    /// Sends a frame of a message: its first frame where no message is open, else its next. `fin` ends the message.
+    /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
     ///
-    /// Text is not checked, here, in [`write`](Self::write) and in [`stream`](Self::stream), as it may be cut anywhere: see
-    /// that all of the message is UTF-8, or the peer fails the connection (RFC 6455 §8.1). What came as text is.
+    /// This method, [`write`](Self::write) and [`stream`](Self::stream) do not check text, as it can be split anywhere. Make
+    /// sure that the whole message is UTF-8; otherwise the peer fails the connection (RFC 6455 §8.1). Received text is UTF-8.
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`SendError::MessageOpen`] where a message of another kind is open.
+    /// Those of [`send`](Self::send); [`SendError::MessageOpen`] if a message of another kind is open.
     pub fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), SendError> {
         self.link.open()?.fragment(&mut self.wire, kind, payload, fin)
     }
 
-    /// Begins a data frame of `len` bytes, whose payload follows through [`write`](Self::write). Until its last byte
-    /// nothing else can be sent. A handler that closes inside the frame ends the connection without a Close
+    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) then sends. No other frame can be sent before
+    /// its last byte. A handler that returns [`Halt::Close`] inside the frame ends the connection without a Close
     /// ([`End::Abandoned`](crate::End::Abandoned)).
     ///
     /// # Errors
-    /// As [`fragment`](Self::fragment), but never [`SendError::TooLarge`]. [`SendError::Overrun`] for 2^63 bytes and
-    /// more.
+    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
     pub fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
         self.link.open()?.begin(&mut self.wire, kind, len, fin)
     }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0
-    /// where the buffer is full.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
+    /// buffer is full.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] where `payload` is longer than what the frame [lacks](Self::left); [`SendError::Closed`].
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left); [`SendError::Closed`].
     pub fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
         self.link.open()?.write(&mut self.wire, payload)
     }
 
-    /// Sends a message, or with `fin` unset the next part of one, in as many frames as the room and
-    /// [`Config::largest_fragment`] ask for.
+    /// Sends a message, or the next part of one, in as many frames as the free room and [`Config::largest_fragment`] require.
+    /// `fin` ends the message.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] where `payload` did not find room; it has been advanced past what did, so call again with
-    /// what is left. Others as [`send`](Self::send), but never [`SendError::TooLarge`]; [`SendError::MessageOpen`] where a
+    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so call again with
+    /// the rest. Otherwise those of [`send`](Self::send) except [`SendError::TooLarge`]; [`SendError::MessageOpen`] if a
     /// message of another kind is open.
     pub fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
         let frames = self.link.open()?;
@@ -165,12 +164,13 @@ impl Outbox<'_> {
         frames.stream(&mut self.wire, kind, payload, fin, largest)
     }
 
-    /// Sends a chunk on as it came: text in as many frames as it takes, as a Close cannot stand inside of a frame should
-    /// the rest be no text; binary frame by frame, a long one of known length in pieces. An echo is nothing but this.
+    /// Forwards a received chunk, as an echo does. Binary frames are forwarded frame by frame, a frame that is longer than the
+    /// transmit buffer in pieces of one open frame. Text is sent in frames of its own: if its rest is not UTF-8, the
+    /// connection has to send a Close, which cannot stand inside a frame.
     ///
     /// # Errors
-    /// [`Halt::Blocked`] with the bytes of the chunk that were sent: return it, and the rest is shown again. Others as
-    /// [`stream`](Self::stream) and [`begin`](Self::begin).
+    /// [`Halt::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
+    /// the errors of [`stream`](Self::stream) and [`begin`](Self::begin), converted.
     pub fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
         let bytes = data.payload.bytes();
         let mut rest = bytes;
@@ -194,18 +194,18 @@ impl Outbox<'_> {
         sent.map_err(|error| Halt::after(error, bytes.len().saturating_sub(rest.len())))
     }
 
-    /// Copies `payload` into the open frame, and advances it past what found room.
+    /// Copies `payload` into the open frame, and advances it past the bytes that were copied.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] where that was not all; others as [`write`](Self::write).
+    /// [`SendError::Blocked`] if there was no room for all of it; those of [`write`](Self::write).
     pub fn write_all(&mut self, payload: &mut &[u8]) -> Result<(), SendError> {
         let n = self.write(payload)?;
         *payload = payload.get(n..).unwrap_or_default();
         if payload.is_empty() { Ok(()) } else { Err(SendError::Blocked) }
     }
 
-    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is an event only where
-    /// [`Config::control`] says so; what is sent here has no deadline.
+    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is delivered as an event only if [`Config::control`] is
+    /// not automatic. The connection sets no deadline for it.
     ///
     /// # Errors
     /// [`SendError::Blocked`], [`SendError::FrameOpen`], [`SendError::ControlTooLong`], [`SendError::Closed`].
@@ -213,24 +213,24 @@ impl Outbox<'_> {
         self.link.open()?.ping(&mut self.wire, payload)
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for (RFC 6455 §5.5.3).
+    /// Sends a Pong with at most 125 bytes of payload, as the answer to a Ping or unsolicited (RFC 6455 §5.5.3).
     ///
     /// # Errors
-    /// As [`ping`](Self::ping).
+    /// Those of [`ping`](Self::ping).
     pub fn pong(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.link.open()?.pong(&mut self.wire, payload)
     }
 
-    /// Sends a Close, which begins the closing handshake or answers the peer's. A reason needs a code and has at most 123
-    /// bytes. Nothing can be sent after it.
+    /// Sends a Close, which begins the closing handshake or answers the peer's Close. A reason needs a code and has at most
+    /// 123 bytes. Nothing can be sent after it.
     ///
     /// # Errors
-    /// As [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
+    /// Those of [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
     pub fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
         self.link.close(&mut self.wire, code, reason)
     }
 
-    /// Ends the connection where the extension has failed.
+    /// Ends the connection if the extension has failed.
     #[cfg(feature = "extension")]
     fn encoded(&mut self, sent: Result<(), SendError>) -> Result<(), SendError> {
         if let Err(SendError::Extension(_)) = sent {
@@ -239,31 +239,31 @@ impl Outbox<'_> {
         sent
     }
 
-    /// Bytes of payload that the frame which was begun still lacks; 0 where none is open.
+    /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.
     #[must_use]
     pub const fn left(&self) -> u64 {
         self.link.frames.left()
     }
 
-    /// Whether a fragmented message has begun and not ended.
+    /// Returns whether a fragmented message is open.
     #[must_use]
     pub const fn is_inside_message(&self) -> bool {
         self.link.frames.is_inside_message()
     }
 
-    /// Whether neither a frame nor a message is open, so that a message may be sent.
+    /// Returns whether neither a frame nor a message is open, so that a message can be sent.
     #[must_use]
     pub const fn is_free(&self) -> bool {
         self.left() == 0 && !self.is_inside_message()
     }
 
-    /// Bytes that the transmit buffer takes now, headers included.
+    /// Returns how many bytes the transmit buffer takes now, headers included.
     #[must_use]
     pub const fn room(&self) -> usize {
         self.wire.room()
     }
 
-    /// Whether nothing waits to be written.
+    /// Returns whether no byte is pending to be written.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.wire.place.is_empty()
