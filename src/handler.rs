@@ -440,7 +440,7 @@ pub enum Outcome {
     Closed(Cause),
     /// The response to the request was not an upgrade.
     Refused(Refusal),
-    /// The peer disconnected before a request was complete, or before the response was written.
+    /// The opening handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time.
     Vanished,
     /// [`Answer::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
     HandOver,

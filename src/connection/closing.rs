@@ -1,4 +1,4 @@
-//! The end of a connection (RFC 6455 §7): closing handshake, failures, and the transport's end.
+//! The end of a connection (RFC 6455 §7): the closing handshake, failures, and closing the transport.
 
 #![forbid(unsafe_code)]
 
@@ -24,10 +24,10 @@ impl Link {
         Ok(())
     }
 
-    /// The application has failed: closes as soon as there is room, without a reason if there is none now.
-    /// Where a frame was begun and will not be finished, nothing can follow it, and the connection ends.
+    /// Closes for a handler that stopped. The Close is sent as soon as there is room, without the reason if there is none now.
+    /// If a frame is open, it will not be finished, and the connection ends without a Close.
     pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
-        // Too long a reason is no reason to stay open.
+        // A reason that is too long must not prevent the Close.
         let reason = if reason.len() > MAX_REASON { "" } else { reason };
         match self.close(wire, Some(code), reason) {
             Err(SendError::Blocked) => self.close_later(code),
@@ -39,7 +39,7 @@ impl Link {
         }
     }
 
-    /// Somebody else than the handler wants an end: the frame that it has open may be finished first.
+    /// Closes for a caller other than the handler, which can finish its open frame first.
     pub(crate) fn close_soon(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
         if let Err(SendError::Blocked | SendError::FrameOpen | SendError::ControlTooLong) =
             self.close(wire, Some(code), reason)
@@ -54,22 +54,22 @@ impl Link {
         self.next = Instant::START;
     }
 
-    /// The closing handshake has begun, if it had not before.
+    /// Enters the closing handshake if the connection is open.
     pub(super) fn begin_closing(&mut self) {
         if self.is_open() {
             self.enter(Phase::Closing);
         }
     }
 
-    /// A phase begins, and with it a wait for the peer.
+    /// Enters a phase, and starts its wait for the peer.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.since = Instant::NEVER;
         self.next = Instant::START;
     }
 
-    /// Writes what is left, closes the transport, and waits until the peer has done the same. No step while events are
-    /// received.
+    /// Waits until the pending bytes are written, shuts down the transport, and waits until the peer has done so. Returns
+    /// `None` while events can be received.
     pub(super) fn finish(
         &mut self,
         now: Instant,
@@ -98,27 +98,27 @@ impl Link {
         }
     }
 
-    /// The peer broke a rule: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
+    /// Fails the connection for a violation: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
     /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     pub(super) fn fail(&mut self, violation: Violation) {
         self.owe(violation.close_code());
         self.end(End::Violation(violation));
     }
 
-    /// The extension failed, which is none of the peer's faults.
+    /// Fails the connection with 1011, as the extension failed without fault of the peer.
     pub(crate) fn fail_extension(&mut self) {
         self.owe(CloseCode::INTERNAL_ERROR);
         self.end(End::Extension);
     }
 
-    /// A Close is to be sent, unless one was, or an open frame stands in its way for good.
+    /// Makes a Close pending, unless one was sent, or an open frame will never be finished.
     pub(super) fn owe(&mut self, code: CloseCode) {
         if !self.frames.is_closed() {
             self.ours = if self.frames.left() == 0 { OurClose::Owed(Some(code)) } else { OurClose::None };
         }
     }
 
-    /// A Close that is owed has no way to leave any more.
+    /// Drops a pending Close, which can no longer be sent.
     pub(super) fn withdraw(&mut self) {
         if let OurClose::Owed(_) = self.ours {
             self.ours = OurClose::None;
@@ -129,7 +129,7 @@ impl Link {
         self.enter(Phase::Ending { end, shut: false });
     }
 
-    /// The transport failed: the connection has ended, whatever it was doing. Why it ended before stays.
+    /// Ends the connection, as the transport failed. A reason for which it was ending already stays.
     pub(super) fn reset(&mut self) {
         let end = match self.phase {
             Phase::Closed(_) => return,
@@ -141,7 +141,7 @@ impl Link {
         self.next = Instant::START;
     }
 
-    /// Our Close is in the transmit buffer.
+    /// Updates the state after our Close was put into the transmit buffer.
     pub(super) fn close_sent(&mut self, code: Option<CloseCode>) {
         self.ours = OurClose::Sent(code);
         self.next = Instant::START;
@@ -150,13 +150,13 @@ impl Link {
         }
         match (self.phase, self.slot.holds) {
             (Phase::Open(_) | Phase::Closing, Holds::Close(_)) => self.end(End::Clean),
-            // The peer has all of its time from here.
+            // The wait for the peer's Close starts here.
             (Phase::Open(_) | Phase::Closing, _) => self.enter(Phase::Closing),
             _ => {}
         }
     }
 
-    /// The peer's Close was received.
+    /// Updates the state after the peer's Close was received.
     pub(super) fn close_received(&mut self, code: Option<CloseCode>, reason: &[u8], answer: bool) {
         self.store(Holds::Close(code), reason);
         match self.ours {

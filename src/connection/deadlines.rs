@@ -1,5 +1,4 @@
-//! How long the peer may take: silence, Ping and Pong, a message that does not get on, a Close that is not answered,
-//! writes that go nowhere.
+//! The deadlines of a connection: idle time, Ping and Pong, a stalled message, an unanswered Close, a stalled write.
 
 #![forbid(unsafe_code)]
 
@@ -16,15 +15,15 @@ use crate::send::Wire;
 use crate::time::{Due, EXTENSION, Instant};
 
 impl Link {
-    /// What does not depend on input. Gives a step where nothing is to be received any more.
-    pub(super) fn keep_house(
+    /// Sends pending replies, applies deadlines, and advances the closing. Returns `Some` if no more input may be processed.
+    pub(super) fn advance(
         &mut self,
         now: Instant,
         ended: bool,
         wire: &mut Wire<'_>,
         times: &Timeouts,
     ) -> Option<Step> {
-        // Neither time nor room changes what has ended.
+        // Neither time nor room changes a connection that has ended.
         if !matches!(self.phase, Phase::Closed(_)) {
             self.pass_time(now, wire, times);
         }
@@ -34,7 +33,7 @@ impl Link {
     fn pass_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
         let moved = wire.place.take_moved();
         self.note_writing(now, moved, wire);
-        // What the peer is to answer, a Ping or a Close, may stand behind much else: it has time from there.
+        // A Ping or a Close may be queued behind other bytes: the wait for the answer restarts while those are written.
         let behind = match self.phase {
             Phase::Open(Probe::None) | Phase::Closed(_) => false,
             Phase::Open(Probe::Stalled) => true,
@@ -45,7 +44,7 @@ impl Link {
         }
         self.stamp(now);
         self.check_time(now, wire, times);
-        // Behind the deadlines: what one of them owes is to leave now, as nothing else may wake us.
+        // After the deadlines: a reply that one of them makes pending must be sent now, as no later event may cause a poll.
         self.reply(wire);
         self.note_writing(now, false, wire);
         self.stamp(now);
@@ -59,18 +58,18 @@ impl Link {
         }
     }
 
-    /// The wait of a phase that no poll has seen begins now.
+    /// Starts the wait of a phase that was entered outside of a poll.
     fn stamp(&mut self, now: Instant) {
         if self.since == Instant::NEVER {
             self.since = now;
         }
     }
 
-    /// Lets deadlines pass, and sends a Ping where it is time for one.
+    /// Enforces the deadlines that have passed, and sends a Ping if one is due.
     fn check_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
         let (passed, _) = self.clock(now, times);
         if passed & WRITE != 0 {
-            // Whatever the reason was before, it stays.
+            // A reason for which the connection is ending already stays.
             let timeout = End::Timeout(Timeout::Write);
             self.phase =
                 Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
@@ -80,20 +79,20 @@ impl Link {
             self.give_up(Timeout::Pong, CloseCode::GOING_AWAY);
         } else if passed & ANSWER != 0 && self.phase == Phase::Closing {
             self.withdraw();
-            // This was the wait; there is no other.
+            // The wait is over; the phase does not start another.
             self.phase = Phase::Ending { end: End::Timeout(Timeout::Close), shut: false };
             self.next = Instant::START;
         } else if passed & PING != 0 {
             match self.frames.ping(wire, &[]) {
                 Ok(()) => self.probe(Probe::Sent, now),
-                // No Ping stands inside a frame: then the frame has to go on in the Pong's time.
+                // A Ping cannot be sent inside a frame: instead the peer must send or read something in the Pong's time.
                 Err(SendError::FrameOpen) if !self.is_probing() => self.probe(Probe::Stalled, now),
                 Err(_) => {}
             }
         }
     }
 
-    /// Nothing is received in this poll, so that the peer's silence may be our own: it is waited for anew.
+    /// Restarts the waits for the peer that have passed, as this poll does not receive what the peer may have sent.
     pub(super) fn excuse_silence(&mut self, now: Instant, times: &Timeouts) {
         self.busy = 0;
         if self.clock(now, times).0 & (IDLE | ANSWER) != 0 {
@@ -101,8 +100,7 @@ impl Link {
         }
     }
 
-    /// All that has arrived was looked at, and there is nothing to do: the deadline for the adapter. An error where the
-    /// peer takes too long for a message.
+    /// Returns the deadline for the adapter when all received bytes were processed. Fails if a message has stalled.
     pub(super) fn rest(
         &mut self,
         now: Instant,
@@ -112,8 +110,8 @@ impl Link {
         self.look(now, progress);
         let (passed, mut next) = self.clock(now, times);
         if passed & MESSAGE != 0 {
-            // We may be late ourselves, and more may lie where that came from which has just arrived: the transport is
-            // asked once more, and again as long as it brings something, but not for ever.
+            // This poll may be late, and the transport may hold more bytes. So the transport is read once more, and again
+            // as long as it delivers bytes, up to a limit.
             if self.busy > 1 && self.heard != now || self.busy == u8::MAX {
                 return Err(Timeout::Message);
             }
@@ -123,17 +121,17 @@ impl Link {
         Ok(self.schedule(passed, next))
     }
 
-    /// The deadline for the adapter; and for us, whether `poll` may take the short way.
+    /// Returns the deadline for the adapter, and sets the one before which `poll` can take the quick path.
     pub(super) fn schedule(&mut self, passed: u8, next: Instant) -> Option<Instant> {
-        // A Ping that found no room is tried again at each poll.
+        // A Ping for which there was no room is tried again at each poll.
         let quiet =
             self.is_open() && self.slot.holds == Holds::Nothing && (self.is_probing() || passed & PING == 0);
         self.next = if quiet { next } else { Instant::START };
         next.as_deadline()
     }
 
-    /// Nothing is owed, no deadline has passed, and all that came was taken: the deadline that was named before stands. It
-    /// may be earlier than what was heard since allows; then it is computed anew when it comes.
+    /// Returns the deadline for the adapter when no reply is pending, no deadline has passed, and all received bytes were
+    /// processed. The previous deadline is kept; if received bytes have moved it, it is computed again when it passes.
     pub(super) fn wait(
         &mut self,
         now: Instant,
@@ -148,7 +146,7 @@ impl Link {
         let writing = self.wrote != Instant::NEVER;
         let moved = wire.place.take_moved();
         self.note_writing(now, moved, wire);
-        // What begins has a deadline that may come before the one that was named.
+        // A wait that begins may have an earlier deadline than the previous one.
         if self.look(now, progress) {
             self.next = self.next.min(now.plus(times.message));
         }
@@ -158,7 +156,7 @@ impl Link {
         self.next.as_deadline()
     }
 
-    /// Notes how the peer gets on; whether it has begun something.
+    /// Records the progress of the peer, and returns whether it has begun a message or a frame.
     fn look(&mut self, now: Instant, (busy, grew): (bool, bool)) -> bool {
         let begun = busy && self.busy == 0;
         if grew || begun {
@@ -171,7 +169,7 @@ impl Link {
         begun
     }
 
-    /// Counts a Ping; whether there are at most so many within a second.
+    /// Counts a Ping, and returns whether there were at most `most` within the current second.
     pub(super) fn allows_ping(&mut self, now: Instant, most: Option<u8>) -> bool {
         let Some(most) = most else { return true };
         let second = ((now.as_micros() >> 20) & 0xFFFF) as u16;
@@ -189,7 +187,7 @@ impl Link {
         self.since = now;
     }
 
-    /// Which deadlines have passed, and the nearest of those that lie ahead.
+    /// Returns which deadlines have passed, and the nearest of the others.
     #[inline(never)]
     pub(super) fn clock(&self, now: Instant, times: &Timeouts) -> (u8, Instant) {
         let (mut idle, mut ping, mut message) = (Instant::NEVER, Instant::NEVER, Instant::NEVER);
@@ -231,7 +229,7 @@ impl Link {
         self.end(End::Timeout(timeout));
     }
 
-    /// What a poll at `now` ends the connection for. A message that may have got on by then counts as well.
+    /// Returns which deadline a poll at `now` would enforce, including that of a message that may have grown by then.
     pub(super) fn due(&self, now: Instant, times: &Timeouts) -> Due {
         let (passed, _) = self.clock(now, times);
         match self.phase {
@@ -242,7 +240,7 @@ impl Link {
         }
     }
 
-    /// Gives the peer a little more time for its Close and for its end.
+    /// Extends the deadline for the peer's Close and for the end of its stream.
     pub(super) fn extend(&mut self, now: Instant, times: &Timeouts) {
         if let Phase::Closing | Phase::Ending { .. } = self.phase {
             let late = self.since.plus(times.close).until(now);
@@ -251,13 +249,13 @@ impl Link {
     }
 }
 
-/// Deadlines that [`clock`](Link::clock) tells: for writing, for silence, for a Pong or for closing, for a Ping to be sent,
-/// for a message in progress.
+/// Flags of [`clock`](Link::clock): the deadlines for writing, for idle time, for a Pong or the closing handshake, for sending
+/// a Ping, and for a message in progress.
 const WRITE: u8 = 1 << 4;
 const IDLE: u8 = 1 << 3;
 pub(super) const ANSWER: u8 = 1 << 2;
 const PING: u8 = 1 << 1;
 const MESSAGE: u8 = 1;
 
-/// So long, the transport is asked for the rest of what it has just begun to deliver.
+/// How long the transport is read for more of a message whose deadline has passed.
 const MOMENT: Duration = Duration::from_millis(1);

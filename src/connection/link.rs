@@ -1,4 +1,4 @@
-//! The state of a connection apart from what is being received: what is sent, owed and waited for.
+//! The state of a connection except for receiving: what is sent, what is pending, and what it waits for.
 
 #![forbid(unsafe_code)]
 
@@ -12,68 +12,68 @@ use crate::frame::MAX_CONTROL;
 use crate::send::{FrameWriter, Wire};
 use crate::time::Instant;
 
-/// Everything of a connection that knows neither role nor extension nor configuration. An
-/// [`Outbox`](crate::Outbox) borrows it.
+/// The state of a connection that depends neither on role, extension nor configuration. An [`Outbox`](crate::Outbox) borrows
+/// it.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) frames: FrameWriter,
-    /// When something arrived for the last time.
+    /// When bytes arrived last.
     pub(super) heard: Instant,
-    /// When the peer last got on: when it ended a message, or a frame outside of one, or began one, or sent 1 KiB of it.
+    /// When the peer last made progress: it ended or began a message, or a frame outside of one, or sent 1 KiB of one.
     pub(super) grown: Instant,
-    /// Since when we wait for the peer: for an answer to our last Ping, for its Close, for the transport's end.
-    /// [`Instant::NEVER`] where the next poll is to begin the wait, as the phase began outside of one.
+    /// When the wait for the peer began: for an answer to our last Ping, for its Close, for the end of its stream.
+    /// [`Instant::NEVER`] if the next poll starts the wait, as the phase was entered outside of one.
     pub(super) since: Instant,
-    /// When the transport last took something of what is pending; [`Instant::NEVER`] where nothing is.
+    /// When the transport last took pending bytes; [`Instant::NEVER`] if none are pending.
     pub(super) wrote: Instant,
-    /// The nearest deadline: before it, time need not be looked at.
+    /// The nearest deadline: before it, deadlines need not be checked.
     pub(super) next: Instant,
     pub(super) slot: Slot,
     pub(super) phase: Phase,
     pub(super) ours: OurClose,
-    /// Pings in the second at hand, and the last digits of that.
+    /// The number of Pings in the current second, and the low bits of that second.
     pub(super) pings: u8,
     pub(super) second: u16,
-    /// Not 0 where a message, or a frame outside of one, was in progress at the last look: 1, and one more for each time
-    /// that the transport was asked for more of it although its time was over.
+    /// 0 if no message, and no frame outside of one, was in progress at the last check. Otherwise 1, plus the number of times
+    /// that the transport was read for more of it after its deadline.
     pub(super) busy: u8,
 }
 
-/// How far a connection has come. It only ever moves down this list.
+/// The phase of a connection. It changes only downwards in this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open(Probe),
-    /// One side has sent a Close, or we owe one.
+    /// One side has sent a Close, or ours is pending.
     Closing,
-    /// Nothing more is received; what is pending is written, then the transport is closed.
+    /// Nothing more is received; the pending bytes are written, then the transport is closed.
     Ending {
         end: End,
-        /// [`Step::Shutdown`](crate::Step::Shutdown) was given.
+        /// [`Step::Shutdown`](crate::Step::Shutdown) was returned.
         shut: bool,
     },
     Closed(End),
 }
 
-/// Whether the peer of an open connection is asked for a sign of life.
+/// Whether an open connection waits for any byte of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     None,
-    /// It is to be, but a frame is open.
+    /// It waits, but could not send a Ping, as a frame is open.
     Stalled,
     /// A Ping was sent.
     Sent,
 }
 
-/// Our Close. The inner `None` is a Close without a code.
+/// The state of our Close. The inner `None` is a Close without a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OurClose {
     None,
-    /// It is to be sent as soon as it finds room.
+    /// It is pending until there is room.
     Owed(Option<CloseCode>),
     Sent(Option<CloseCode>),
 }
 
-/// The payload of one control frame that is kept.
+/// Memory for the payload of one control frame.
 #[derive(Debug)]
 pub(super) struct Slot {
     bytes: [u8; MAX_CONTROL],
@@ -84,9 +84,9 @@ pub(super) struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
     Nothing,
-    /// A Pong that found no room.
+    /// A Pong for which there was no room.
     Pong,
-    /// The reason of the peer's Close, and its code.
+    /// The reason and the code of the peer's Close.
     Close(Option<CloseCode>),
 }
 
@@ -108,14 +108,14 @@ impl Link {
         }
     }
 
-    /// What may be open for sending, as long as anything may be sent.
+    /// Returns the frame writer, if the connection has not ended.
     #[inline]
     pub(crate) fn open(&mut self) -> Result<&mut FrameWriter, SendError> {
         if self.is_over() { Err(SendError::Closed) } else { Ok(&mut self.frames) }
     }
 
-    /// Whether the connection has ended, be it that a Close is still to be written: nothing is received any
-    /// more, and nothing may be sent.
+    /// Returns whether the connection has ended, possibly with a Close still to be written: nothing more is received, and
+    /// nothing can be sent.
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. } | Phase::Closed(_))
     }
@@ -128,12 +128,12 @@ impl Link {
         matches!(self.ours, OurClose::Owed(_))
     }
 
-    /// The peer of an open connection is asked for a sign of life.
+    /// Returns whether an open connection waits for any byte of the peer.
     pub(super) const fn is_probing(&self) -> bool {
         matches!(self.phase, Phase::Open(Probe::Stalled | Probe::Sent))
     }
 
-    /// A sign of life. It ends the wait for one, whose deadline may be later than that of the next Ping.
+    /// Records that bytes arrived. That ends a probe, after which the next Ping may be due earlier than `next`.
     #[inline]
     pub(super) fn hear(&mut self, now: Instant) {
         self.heard = now;
@@ -143,7 +143,7 @@ impl Link {
         }
     }
 
-    /// Sends what is owed, where it finds room; a Close goes before a Pong.
+    /// Sends a pending Close, or otherwise a pending Pong, if there is room.
     pub(crate) fn reply(&mut self, wire: &mut Wire<'_>) {
         if let OurClose::Owed(code) = self.ours {
             if self.frames.close(wire, code, "").is_ok() {
@@ -154,7 +154,7 @@ impl Link {
         }
     }
 
-    /// Replies to an event; whether the application is told of it.
+    /// Replies to an event, and returns whether to deliver it to the application.
     pub(super) fn answer(
         &mut self,
         now: Instant,
@@ -194,12 +194,12 @@ impl Link {
         Cause { end, received, sent }
     }
 
-    /// Whether the parts of the state agree. Every poll of a build with debug assertions checks it.
+    /// Returns whether the parts of the state agree. Builds with debug assertions check it at each poll.
     ///
     /// | phase | our Close | slot |
     /// | --- | --- | --- |
     /// | open | none | nothing or a Pong |
-    /// | closing | owed | anything |
+    /// | closing | pending | anything |
     /// | closing | sent | nothing |
     /// | closing | none: the application answers | the peer's Close |
     /// | ending, closed: clean | sent | the peer's Close |

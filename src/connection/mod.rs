@@ -1,4 +1,4 @@
-//! A whole connection: events, replies, the closing handshake and every deadline, driven by `poll`.
+//! The state machine of an open connection: events, replies, the closing handshake and all deadlines, driven by `poll`.
 
 #![forbid(unsafe_code)]
 
@@ -21,40 +21,40 @@ use crate::role::Role;
 use crate::send::Wire;
 use crate::time::{Due, Instant, Timed};
 
-/// What [`Connection::poll`] asks for.
+/// What the caller of [`Connection::poll`] has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "an event that is not looked at is lost"]
+#[must_use = "an event that is not processed is lost"]
 pub enum Step<P = Span> {
-    /// Something has arrived. Poll again when it is dealt with.
+    /// Process the received event, then poll again.
     Event(Event<P>),
-    /// Nothing to do: write the transmit buffer to the transport, read the transport into the receive
-    /// buffer, or let time pass until the deadline; then poll again.
+    /// Write the transmit buffer to the transport, read the transport into the receive buffer, or wait until the deadline;
+    /// then poll again.
     Wait {
-        /// The latest moment for the next poll.
+        /// The latest moment for the next poll; `None` if there is no deadline.
         deadline: Option<Instant>,
     },
-    /// Everything was sent and written: shut the writing side of the transport down (TCP's FIN), then poll
-    /// again. Comes once at the most.
+    /// Shut down the writing side of the transport (TCP's FIN), then poll again: nothing more will be sent. It is returned at
+    /// most once.
     Shutdown,
-    /// The end: drop the transport. The same answer for ever after.
+    /// Drop the transport: the connection has ended. Every later poll returns this step again.
     Closed(Cause),
 }
 
 /// The state of a connection (RFC 6455 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Both sides may send.
+    /// Both sides can send.
     Open,
-    /// The closing handshake has begun: a Close was sent, received, or is owed.
+    /// A Close was sent, was received or is pending, or the connection has failed; the transport is not yet closed.
     Closing,
-    /// Over.
+    /// The connection has ended.
     Closed,
 }
 
 /// An open WebSocket connection in either role: a state machine that is polled with the time and two buffers.
 ///
-/// It owns about two hundred bytes and no buffer. `R` is the role ([`Server`](crate::Server) or
-/// [`Client`](crate::Client)), `X` an extension, `C` how it holds its configuration ([`ConfigRef`]).
+/// It takes about two hundred bytes, and owns no buffer. `R` is the role ([`Server`](crate::Server) or
+/// [`Client`](crate::Client)), `X` the extension, `C` the pointer to its configuration ([`ConfigRef`]).
 ///
 /// # Contract
 ///
@@ -65,17 +65,17 @@ pub enum State {
 ///    [`consume`](TransmitBuffer::consume); read the transport into [`ReceiveBuffer::spare`], if that is not empty, and report
 ///    it by [`fill`](ReceiveBuffer::fill). Call `poll` again when either has happened, and at the deadline at the latest.
 ///    Read the clock once for each wake-up, not for each poll; time must not go back.
-/// 3. After [`Step::Shutdown`], shut the writing side of the transport down, and poll again. It is returned once at most.
-/// 4. [`Step::Closed`] is the end, and is returned by every call from then on. Drop the transport.
+/// 3. After [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
+/// 4. After [`Step::Closed`], drop the transport. Every call from then on returns it again.
 /// 5. If the transport fails, call [`reset`](Self::reset); the next poll returns `Closed`.
 ///
-/// Between polls, and while an event is processed, send by [`outbox`](Self::outbox). What is sent counts as pending at once,
-/// and changes the deadlines: poll again before you wait. To an application that cannot take an event now,
-/// [`tend`](Self::tend) offers everything but events: replies to what was received before, deadlines, the closing
-/// handshake.
+/// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once, and
+/// changes the deadlines: poll again before you wait. If the application cannot take an event now, call [`tend`](Self::tend),
+/// which does everything except receiving: pending replies, deadlines, the closing handshake.
 ///
-/// A call to `poll` decodes at most one data frame or one chunk of one, and what control frames the receive buffer holds before it. It touches each
-/// received byte once (unmasking, UTF-8), copies no payload, and does not wait, allocate or panic.
+/// A call to `poll` decodes at most one data frame or one chunk of one, and the control frames before it in the receive
+/// buffer. It processes each received byte once (unmasking, UTF-8), copies no payload of data frames, and does not wait,
+/// allocate or panic.
 ///
 /// ```
 /// use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
@@ -98,7 +98,7 @@ pub enum State {
 ///     }
 ///     events += 1;
 /// }
-/// assert_eq!(events, 1); // the Ping was answered, and not shown
+/// assert_eq!(events, 1); // the Ping was answered, and not delivered
 /// assert_eq!(tx.pending(), b"\x81\x05Hello\x8a\x00");
 /// # Ok(())
 /// # }
@@ -111,12 +111,12 @@ pub struct Connection<R, X = NoExtension, C = &'static Config> {
     pub(crate) extension: X,
 }
 
-/// A microcontroller has one of these for each connection: what it may take there.
+/// Limits the size on microcontrollers, which need one of these for each connection.
 const _: () =
     assert!(usize::BITS > 32 || size_of::<Connection<crate::role::Server>>() <= 256, "above 256 bytes");
 
 impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
-    /// A connection whose opening handshake, by whomever, has just ended.
+    /// Creates a connection whose opening handshake has just ended.
     #[must_use]
     pub fn new(role: R, config: C, now: Instant) -> Self {
         Self { receiver: Receiver::new(config), link: Link::new(now), role, extension: NoExtension }
@@ -124,17 +124,17 @@ impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
 }
 
 impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
-    /// A connection whose messages pass through an extension, which was negotiated in the opening handshake.
+    /// Creates a connection with an extension that was negotiated in the opening handshake.
     #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_extension(role: R, extension: X, config: C, now: Instant) -> Self {
         Self { receiver: Receiver::new(config), link: Link::new(now), role, extension }
     }
 
-    /// Does what is to be done and says what comes next. Never blocks, and borrows nothing: what an event
-    /// names is [`ReceiveBuffer::payload`], until the next poll or read.
+    /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block.
+    /// [`ReceiveBuffer::payload`] returns the payload of an event until the next poll or read.
     ///
-    /// Read the clock once for each time the transport wakes you, not for each poll.
+    /// Read the clock once for each wake-up, not for each poll.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
         match self.receive(now, rx, tx) {
@@ -148,8 +148,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// [`poll`](Self::poll) with events that borrow the receive buffer: a text that came whole is a `&str`
-    /// from the pass that checked it.
+    /// Polls as [`poll`](Self::poll) does, but returns events that borrow the receive buffer. [`Payload::text`] need not check
+    /// a text again that arrived as a whole message.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn receive<'r>(
         &mut self,
@@ -158,7 +158,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Payload<'r>> {
         let mut view = rx.open();
-        // Nothing is owed and no deadline has passed: time and the transmit buffer need not be touched.
+        // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
         if now < self.link.next && !X::ACTIVE {
             if let Some(data) = self.receiver.quick(&mut view.input) {
                 view.close(false);
@@ -166,7 +166,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                 return Step::Event(Event::Data(data));
             }
         }
-        // By value, as otherwise it lay on the stack before the quick path as well.
+        // Passed by value: otherwise the quick path would have to spill it to the stack, too.
         self.slow(now, view, tx)
     }
 
@@ -175,13 +175,13 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.receiver.config()
     }
 
-    /// Does what is to be done without receiving: replies, deadlines, the closing handshake. For an
-    /// application that cannot take another event yet.
+    /// Processes pending replies, deadlines and the closing handshake, but receives nothing. Call it instead of
+    /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`].
     pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
         let times = &self.receiver.config().timeouts;
         self.link.excuse_silence(now, times);
         let mut wire = Wire::new(tx, self.role.masker());
-        let step = match self.link.keep_house(now, false, &mut wire, times) {
+        let step = match self.link.advance(now, false, &mut wire, times) {
             Some(step) => step,
             None => {
                 let (passed, next) = self.link.clock(now, times);
@@ -192,22 +192,22 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         step
     }
 
-    /// The transport failed: the connection has ended, whatever it was doing.
+    /// Reports that the transport failed, which ends the connection.
     pub fn reset(&mut self) {
         self.link.reset();
     }
 
-    /// How many bytes the transport may read straight into other memory, to be given to
-    /// [`absorb`](Self::absorb): the rest of a frame's payload of which the receive buffer holds nothing.
+    /// Returns how many bytes the transport can read directly into other memory, for [`absorb`](Self::absorb): the rest of a
+    /// data frame's payload, if the receive buffer is empty; otherwise 0.
     #[must_use]
     pub fn absorbable(&self, rx: &ReceiveBuffer<'_>) -> u64 {
         if !self.link.is_over() && rx.is_empty() { self.receiver.absorbable() } else { 0 }
     }
 
-    /// Unmasks and checks `memory`, payload that the transport has read into it, and delivers it in place;
-    /// no more than [`absorbable`](Self::absorbable). A chunk may end inside a code point, whatever
-    /// [`Delivery`](crate::Delivery) says. `None` where the peer broke a rule, or the connection has
-    /// ended meanwhile: poll tells.
+    /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
+    /// [`absorbable`](Self::absorbable) bytes. A chunk of text may end inside a code point with every
+    /// [`Delivery`](crate::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
+    /// poll processes that.
     pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
         if self.link.is_over() {
             return None;
@@ -219,7 +219,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         })
     }
 
-    /// How far the connection has come.
+    /// Returns the state of the connection.
     #[must_use]
     pub const fn state(&self) -> State {
         match self.link.phase {
@@ -229,7 +229,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// How the connection ended: what [`Step::Closed`] said. `None` while it has not.
+    /// Returns how the connection ended, as [`Step::Closed`] does; `None` while it has not.
     #[must_use]
     pub const fn cause(&self) -> Option<Cause> {
         match self.link.phase {
@@ -238,7 +238,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// The reason in the peer's Close, empty where there was none.
+    /// Returns the reason text of the peer's Close; empty if there is none.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self.link.slot.holds {
@@ -247,7 +247,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// The state, and where what it sends goes.
+    /// Splits off the state, and the destination of its frames.
     pub(crate) fn parts<'a>(&'a mut self, tx: &'a mut TransmitBuffer<'_>) -> (&'a mut Link, Wire<'a>) {
         (&mut self.link, Wire::new(tx, self.role.masker()))
     }
@@ -292,7 +292,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
         loop {
             let config = receiver.config();
-            match link.keep_house(now, view.place.ended, &mut wire, &config.timeouts) {
+            match link.advance(now, view.place.ended, &mut wire, &config.timeouts) {
                 Some(Step::Closed(cause)) => return Step::Closed(cause),
                 Some(Step::Wait { deadline }) => {
                     // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
@@ -311,12 +311,12 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
             match received {
                 Ok(Some(event)) => {
                     if link.answer(now, &event, &mut wire, receiver.config()) {
-                        // What was begun above has deadlines that nobody has computed yet.
+                        // The steps above may have started deadlines that are not yet computed.
                         link.next = Instant::START;
                         return Step::Event(event);
                     }
                 }
-                // Both may have said all there was to say, with our Close waiting for room.
+                // With a pending Close the peer may have ended its stream after its own Close: that is no disconnect.
                 Ok(None) if view.place.ended && !link.owes_close() => link.end(End::Vanished),
                 Ok(None) => {
                     let progress = receiver.progress(view.input);
@@ -342,7 +342,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
     }
 }
 
-/// The next event, or why there is none any more.
+/// Takes the next event from the receive buffer.
 #[inline]
 fn take<'r, R: Role, X: Extension, C: ConfigRef>(
     receiver: &mut Receiver<R, C>,
