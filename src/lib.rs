@@ -118,6 +118,7 @@ mod cause;
 mod close;
 mod config;
 mod connection;
+mod driver;
 mod error;
 mod event;
 mod extension;
@@ -137,6 +138,7 @@ mod port;
 mod receive;
 mod role;
 mod send;
+mod session;
 mod time;
 mod utf8;
 
@@ -146,12 +148,13 @@ pub use cause::{Cause, End, Timeout};
 pub use close::{CloseCode, MAX_REASON};
 pub use config::{Config, ConfigRef, Control, Delivery, Limits, Timeouts};
 pub use connection::{Connection, State, Step};
+pub use driver::{Driver, Next};
 pub use error::{BufferTooSmall, ExtensionFailed, ReceiveError, SendError, Violation};
 pub use event::{Data, Event, Payload, Span};
 pub use extension::{Extension, NoExtension, Progress};
 pub use frame::Kind;
 pub use halt::Halt;
-pub use handler::{Busy, Driver, Handler, Next, Outcome, Session};
+pub use handler::{Busy, Handler};
 pub use mask::mask;
 #[cfg(feature = "bytes")]
 pub use message::Message;
@@ -160,6 +163,7 @@ pub use outbox::Outbox;
 pub use receive::Receiver;
 pub use role::{Client, MaskingKey, Role, Server};
 pub use send::Sender;
+pub use session::{Outcome, Session};
 pub use time::Instant;
 pub use utf8::{InvalidUtf8, Utf8};
 

@@ -12,7 +12,8 @@ use embassy_time::Timer;
 use super::embedded_io_async::{Clock, passed, race};
 use super::{Buffers, Transport, Turn};
 use crate::config::ConfigRef;
-use crate::handler::{Handler, Outcome};
+use crate::handler::Handler;
+use crate::session::Outcome;
 use crate::time::Instant;
 
 /// A connected socket as a [`Transport`].

@@ -29,10 +29,12 @@ use core::task::Poll;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
 use crate::config::ConfigRef;
+use crate::driver::{Driver, Next};
 use crate::error::BufferTooSmall;
 use crate::extension::Extension;
-use crate::handler::{Driver, Handler, Next, Outcome, Session};
+use crate::handler::Handler;
 use crate::role::Role;
+use crate::session::{Outcome, Session};
 use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.

@@ -38,9 +38,10 @@ use std::io;
 
 use crate::adapter::{self, Buffers};
 use crate::config::{Config, ConfigRef};
-use crate::handler::{Handler, Outcome};
+use crate::handler::Handler;
 use crate::handshake::{Accept, Answer};
 use crate::role::Server;
+use crate::session::Outcome;
 use transport::Blocking;
 
 /// Opens a connection on a stream that a server accepted, for pages of the same host and other programs, without a

@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 
 use super::handle::Client;
 use crate::config::Config;
-use crate::handler::{Handler, Outcome};
+use crate::handler::Handler;
 use crate::handshake::{Accept, Answer, Body, Refusal, Request, Response, is_bodiless};
+use crate::session::Outcome;
 
 /// Gives each connection of a hub its [`Handler`], and answers other requests. Its data are shared by all sessions.
 /// [`Routes`](super::Routes) is an application that decides by path and method.

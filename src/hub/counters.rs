@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::cause::{Cause, End, Timeout};
-use crate::handler::Outcome;
 use crate::handshake::{Fault, Refusal, Rejection};
+use crate::session::Outcome;
 
 /// Counts what a hub has done since it was made. [`Handle::counters`](super::Handle::counters) returns a copy.
 ///

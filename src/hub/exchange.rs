@@ -15,8 +15,8 @@ use super::note::note_refusal;
 use super::socket::{Failed, Io, Socket};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::config::Config;
-use crate::handler::Outcome;
 use crate::handshake::{Fault, Refusal, Rejection, Request};
+use crate::session::Outcome;
 use crate::time::Instant;
 
 /// How the hub answers a request that is not upgraded.

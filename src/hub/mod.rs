@@ -85,8 +85,9 @@ use turn::Turn;
 
 use crate::close::CloseCode;
 use crate::connection::Connection;
-use crate::handler::{Driver, Outcome, Session};
+use crate::driver::Driver;
 use crate::role::Server;
+use crate::session::{Outcome, Session};
 use crate::time::Instant;
 
 /// Drives many sessions, and owns what they share.

@@ -14,8 +14,9 @@ use super::application::{Application, Choice, Page};
 use super::handle::{Client, Control};
 use super::socket::Socket;
 use crate::config::Config;
-use crate::handler::{Handler, Outcome};
+use crate::handler::Handler;
 use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
+use crate::session::Outcome;
 
 /// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and requests that are handed over,
 /// side by side.

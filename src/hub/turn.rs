@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use crate::handler::Outcome;
+use crate::session::Outcome;
 use crate::time::Instant;
 
 /// The most bytes that one session may receive and send in a turn.

@@ -26,7 +26,9 @@ use crate::cause::End;
 use crate::close::CloseCode;
 use crate::config::{Config, Timeouts};
 use crate::connection::State;
-use crate::handler::{Handler, Next, Outcome, Session};
+use crate::driver::Next;
+use crate::handler::Handler;
+use crate::session::{Outcome, Session};
 use crate::time::{Due, Instant, Timed};
 
 /// A transport, its session, and what the hub keeps for them.

@@ -1,0 +1,248 @@
+//! An open connection together with its handler.
+
+#![forbid(unsafe_code)]
+
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::cause::Cause;
+use crate::close::CloseCode;
+use crate::config::{Config, ConfigRef};
+use crate::connection::{Connection, State, Step};
+use crate::event::{Event, Payload, Span};
+use crate::extension::{Extension, NoExtension};
+use crate::halt::Halt;
+use crate::handler::Handler;
+use crate::role::Role;
+use crate::time::{Due, Instant, Timed};
+
+/// What the caller of [`Session::poll`] or [`Driver::poll`] has to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next<D> {
+    /// Write the transmit buffer, read from the peer, or wait until the deadline; then poll again.
+    Wait {
+        /// The latest moment for the next poll; `None` if there is no deadline.
+        deadline: Option<Instant>,
+    },
+    /// Shut down the writing side of the transport, then poll again.
+    Shutdown,
+    /// Drop the transport: the connection has ended.
+    Done(D),
+}
+
+/// A connection with its handler, after the opening handshake.
+#[derive(Debug)]
+pub struct Driver<R, X = NoExtension, C = &'static Config> {
+    pub(crate) connection: Connection<R, X, C>,
+    /// The event of which the handler has not taken everything.
+    pub(crate) held: Option<Event<Span>>,
+    protocol: Option<&'static str>,
+    stage: Stage,
+    /// Something was sent since `writable` was called last.
+    sent: bool,
+}
+
+/// Which of `opened` and `closed` were called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// `opened` was called, and blocked.
+    Opening,
+    Open,
+    Closed,
+}
+
+/// A limit on the calls of a handler's timer within one poll.
+struct Ticks {
+    left: u8,
+    /// The passed deadline that waits until the transport has read or written something.
+    stood: Option<Instant>,
+}
+
+impl Ticks {
+    /// A late handler catches up in portions, so that the transport is read and written in between.
+    const NEW: Self = Self { left: 16, stood: None };
+}
+
+impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
+    /// Creates a driver for a connection that has just been opened, with its subprotocol.
+    #[must_use]
+    pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
+        Self { connection, held: None, protocol, stage: Stage::New, sent: true }
+    }
+
+    /// Returns the connection.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection<R, X, C> {
+        &self.connection
+    }
+
+    /// Reports that the transport failed. The next poll calls [`Handler::closed`], and no other method.
+    pub fn reset(&mut self) {
+        self.connection.reset();
+    }
+
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + ?Sized),
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Next<Cause> {
+        let mut ticks = Ticks::NEW;
+        let step = self.run(now, handler, &mut ticks, rx, tx);
+        self.sent |= !tx.is_empty();
+        match step {
+            Step::Wait { deadline } => {
+                // A deadline that has passed waits for the transport, unless the calls of this poll are used up.
+                let timer = handler.deadline().filter(|moment| *moment > now || ticks.left == 0);
+                let timer = timer.map(|moment| moment.max(now));
+                Next::Wait { deadline: deadline.into_iter().chain(timer).min() }
+            }
+            Step::Closed(cause) => {
+                let told = core::mem::replace(&mut self.stage, Stage::Closed);
+                if matches!(told, Stage::Opening | Stage::Open) {
+                    handler.closed(&cause, self.connection.reason());
+                }
+                Next::Done(cause)
+            }
+            Step::Shutdown => Next::Shutdown,
+            Step::Event(_) => Next::Wait { deadline: Some(now) },
+        }
+    }
+
+    fn run(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + ?Sized),
+        ticks: &mut Ticks,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step {
+        if self.connection.state() == State::Closed {
+            return self.connection.tend(now, tx);
+        }
+        // Replies go first, before the handler uses up the room.
+        let (link, mut wire) = self.connection.parts(tx);
+        link.reply(&mut wire);
+        if self.stage != Stage::Open {
+            self.stage = Stage::Opening;
+            let outcome = handler.opened(self.protocol, &mut self.connection.outbox(now, tx));
+            if self.settle(outcome, tx).is_some() {
+                return self.connection.tend(now, tx);
+            }
+            self.stage = Stage::Open;
+        }
+        if self.sent && tx.is_empty() {
+            self.sent = false;
+            let outcome = handler.writable(&mut self.connection.outbox(now, tx));
+            self.settle(outcome, tx);
+        }
+        loop {
+            // The timer goes before events, which may use up the room each time.
+            self.tick(now, handler, ticks, tx);
+            if let Some(event) = self.held {
+                let span = event.payload();
+                let shown = event.with(rx.held(span));
+                if let Some(taken) = self.show(now, shown, handler, tx) {
+                    self.hold(event, taken, rx);
+                    break;
+                }
+                rx.release(span, span.len);
+                self.held = None;
+            }
+            match self.connection.receive(now, rx, tx) {
+                Step::Event(event) => {
+                    let (shape, len) = (event.with(()), event.payload().len());
+                    if let Some(taken) = self.show(now, event, handler, tx) {
+                        let span = rx.span(len);
+                        rx.hold(span);
+                        self.hold(shape.with(span), taken, rx);
+                        break;
+                    }
+                }
+                Step::Wait { deadline } => {
+                    if !self.tick(now, handler, ticks, tx) {
+                        return Step::Wait { deadline };
+                    }
+                }
+                Step::Shutdown => return Step::Shutdown,
+                Step::Closed(cause) => return Step::Closed(cause),
+            }
+        }
+        // The handler is blocked inside an event; its timer still runs.
+        while self.tick(now, handler, ticks, tx) {}
+        self.connection.tend(now, tx)
+    }
+
+    /// Calls the handler's timer if it is due, and returns whether it was.
+    fn tick(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + ?Sized),
+        ticks: &mut Ticks,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> bool {
+        let deadline = handler.deadline();
+        if ticks.left == 0 || deadline == ticks.stood || deadline.is_none_or(|moment| moment > now) {
+            return false;
+        }
+        ticks.left = ticks.left.saturating_sub(1);
+        let outcome = handler.timer(&mut self.connection.outbox(now, tx));
+        let blocked = self.settle(outcome, tx).is_some();
+        let moved = handler.deadline();
+        if blocked || moved == deadline {
+            ticks.stood = moved;
+        }
+        true
+    }
+
+    /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it took.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn show(
+        &mut self,
+        now: Instant,
+        event: Event<Payload<'_>>,
+        handler: &mut (impl Handler + ?Sized),
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Option<usize> {
+        let outcome = handler.event(event, &mut self.connection.outbox(now, tx));
+        self.settle(outcome, tx)
+    }
+
+    /// Keeps the rest of an event whose payload was put back.
+    #[inline(never)] // long, called twice, and not on the fast path
+    fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
+        event.advance(rx.release(event.payload(), taken));
+        self.held = Some(event);
+    }
+
+    /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it took.
+    fn settle(&mut self, outcome: Result<(), Halt>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+        let empty = tx.is_empty();
+        let (link, mut wire) = self.connection.parts(tx);
+        match outcome {
+            // No byte is pending, so that there will never be more room.
+            Err(Halt::Blocked { .. }) if empty => {
+                link.close_anyhow(&mut wire, CloseCode::INTERNAL_ERROR, "");
+                None
+            }
+            Err(Halt::Blocked { taken }) => Some(taken),
+            Err(Halt::Close(code, reason)) => {
+                link.close_anyhow(&mut wire, code, reason);
+                None
+            }
+            Err(Halt::Closing) | Ok(()) => None,
+        }
+    }
+}
+
+impl<R: Role, X: Extension, C: ConfigRef> Timed for Driver<R, X, C> {
+    fn due(&self, now: Instant) -> Due {
+        self.connection.due(now)
+    }
+
+    fn extend(&mut self, now: Instant) {
+        self.connection.extend(now);
+    }
+}

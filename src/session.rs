@@ -1,0 +1,228 @@
+//! A server's connection from the opening handshake to its end.
+
+#![forbid(unsafe_code)]
+
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::cause::{Cause, End};
+use crate::close::CloseCode;
+use crate::config::{Config, ConfigRef};
+use crate::connection::{Connection, State};
+use crate::driver::{Driver, Next};
+use crate::event::{Event, Payload};
+use crate::extension::NoExtension;
+use crate::halt::Halt;
+use crate::handler::{Handler, forward};
+use crate::handshake::{Answer, Decide, HandshakeStep, Refusal, Request, ServerHandshake};
+use crate::outbox::Outbox;
+use crate::role::Server;
+use crate::time::{Due, Instant, Timed};
+
+/// The whole life of a server's connection: opening handshake, handler and closing handshake.
+///
+/// An adapter needs to drive only this, with three buffers.
+#[derive(Debug)]
+pub struct Session<C = &'static Config> {
+    phase: Phase<C>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
+enum Phase<C> {
+    Handshake(ServerHandshake<C>),
+    Open(Driver<Server, NoExtension, C>),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The connection was open, and has ended.
+    Closed(Cause),
+    /// The response to the request was not an upgrade.
+    Refused(Refusal),
+    /// The opening handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time.
+    Vanished,
+    /// [`Answer::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
+    HandOver,
+}
+
+/// A handler as the one that decides about a request.
+struct Deciding<'h, H: ?Sized>(&'h mut H);
+
+impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
+    forward!(self => self.0);
+}
+
+impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C> {
+        self.0.request(request).with_config()
+    }
+
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        self.0.refused(request, refusal);
+    }
+}
+
+impl Outcome {
+    /// Returns whether the peer disconnected before the session was complete.
+    #[must_use]
+    pub fn is_vanished(&self) -> bool {
+        match self {
+            Self::Closed(cause) => cause.end == End::Vanished,
+            Self::Vanished => true,
+            Self::Refused(_) | Self::HandOver => false,
+        }
+    }
+}
+
+impl<C: ConfigRef> Session<C> {
+    /// Creates a session for a transport that was just accepted.
+    #[must_use]
+    pub fn new(config: C, now: Instant) -> Self {
+        Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
+    }
+
+    /// Answers with 503 also if no request arrives in time, as the server is at capacity.
+    #[cfg(feature = "hub")]
+    pub(crate) fn refuse(&mut self) {
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            handshake.refuse();
+        }
+    }
+
+    /// Creates a session for a connection whose opening handshake was done elsewhere.
+    #[must_use]
+    pub const fn open(driver: Driver<Server, NoExtension, C>) -> Self {
+        Self { phase: Phase::Open(driver) }
+    }
+
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + ?Sized),
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Next<Outcome> {
+        self.poll_with(now, &mut Deciding(handler), head, rx, tx)
+    }
+
+    /// Polls with a handler that decides about the request itself, with a configuration of type `C`.
+    pub(crate) fn poll_with(
+        &mut self,
+        now: Instant,
+        handler: &mut (impl Handler + Decide<C>),
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Next<Outcome> {
+        if let Phase::Handshake(handshake) = &mut self.phase {
+            match handshake.poll_with(now, head, rx, tx, handler) {
+                HandshakeStep::Wait { deadline } => return Next::Wait { deadline },
+                HandshakeStep::Shutdown => return Next::Shutdown,
+                HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
+                HandshakeStep::Refused(refusal) => return Next::Done(Outcome::Refused(refusal)),
+                HandshakeStep::Vanished => return Next::Done(Outcome::Vanished),
+                HandshakeStep::Open(protocol) => {
+                    let connection = Connection::new(Server, handshake.config().clone(), now);
+                    self.phase = Phase::Open(Driver::new(connection, protocol));
+                }
+            }
+        }
+        let Phase::Open(driver) = &mut self.phase else { return Next::Wait { deadline: None } };
+        match driver.poll(now, handler, rx, tx) {
+            Next::Wait { deadline } => Next::Wait { deadline },
+            Next::Shutdown => Next::Shutdown,
+            Next::Done(cause) => Next::Done(Outcome::Closed(cause)),
+        }
+    }
+
+    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now, or if the reason is
+    /// too long. The handler can finish a frame that it has begun within the time for the closing handshake, which restarts
+    /// whenever the transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
+    pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+        if let Phase::Open(driver) = &mut self.phase {
+            let (link, mut wire) = driver.connection.parts(tx);
+            link.close_soon(&mut wire, code, reason);
+        }
+    }
+
+    /// Returns the connection; `None` before it is open.
+    #[must_use]
+    pub const fn connection(&self) -> Option<&Connection<Server, NoExtension, C>> {
+        match &self.phase {
+            Phase::Handshake(_) => None,
+            Phase::Open(driver) => Some(&driver.connection),
+        }
+    }
+
+    /// Returns the configuration in force: that of [`Accept::config`](crate::handshake::Accept::config), if any, after the
+    /// request is accepted.
+    #[cfg(feature = "hub")]
+    pub(crate) const fn config(&self) -> &C {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.config(),
+            Phase::Open(driver) => driver.connection.config(),
+        }
+    }
+
+    /// Returns the sending side of the connection; `None` before it is open.
+    pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Option<Outbox<'a>> {
+        match &mut self.phase {
+            Phase::Handshake(_) => None,
+            Phase::Open(driver) => Some(driver.connection.outbox(now, tx)),
+        }
+    }
+
+    /// Returns whether the connection is open, and both buffers are empty. The buffers can then serve another connection, and
+    /// this one can continue with other buffers of the same size.
+    #[must_use]
+    pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
+        let open = match &self.phase {
+            Phase::Handshake(_) => false,
+            Phase::Open(driver) => driver.held.is_none() && driver.connection.state() == State::Open,
+        };
+        open && rx.is_empty() && !rx.is_ended() && tx.is_empty()
+    }
+
+    /// Returns the memory to read the transport into; empty if nothing is to be read now. Report with [`fill`](Self::fill) how
+    /// many bytes arrived.
+    pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.spare(head, rx),
+            Phase::Open(_) => rx.spare(),
+        }
+    }
+
+    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.fill(head, rx, n),
+            Phase::Open(_) => rx.fill(n),
+        }
+    }
+
+    /// Reports that the transport failed. The next poll calls [`Handler::closed`] if the connection was open.
+    pub fn reset(&mut self) {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => handshake.reset(),
+            Phase::Open(driver) => driver.reset(),
+        }
+    }
+}
+
+impl<C: ConfigRef> Timed for Session<C> {
+    fn due(&self, now: Instant) -> Due {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.due(now),
+            Phase::Open(driver) => driver.due(now),
+        }
+    }
+
+    fn extend(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => handshake.extend(now),
+            Phase::Open(driver) => driver.extend(now),
+        }
+    }
+}
