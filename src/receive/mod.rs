@@ -1,4 +1,4 @@
-//! Frames in: header, unmasking, fragmentation rules, limits, UTF-8 (RFC 6455 §5, §8.1).
+//! Receiving frames: header, unmasking, fragmentation rules, limits, UTF-8 (RFC 6455 §5, §8.1).
 
 #![forbid(unsafe_code)]
 
@@ -16,35 +16,36 @@ use crate::mask::mask;
 use crate::role::Role;
 use crate::utf8::Utf8;
 
-/// The receiving half of a connection, without replies of its own.
+/// The receiving half of a connection: it decodes frames and sends no replies. [`Connection`](crate::Connection) does both.
 ///
-/// It keeps no payload: what is not yet understood stays in the caller's input.
+/// It stores no payload: bytes that are not yet processed stay in the caller's input.
 #[derive(Debug)]
 pub struct Receiver<R, C = &'static Config> {
     config: C,
-    /// Bytes of the frame's payload, and how many of them were not delivered yet.
+    /// Bytes of the frame's payload, and how many of them are not yet delivered.
     len: u64,
     left: u64,
     /// Bytes of the message so far.
     message: u64,
     /// Frames of the message so far.
     fragments: u32,
-    /// The masking key for the first byte that is still masked.
+    /// The masking key for the next byte that is still masked.
     key: [u8; 4],
     utf8: Utf8,
-    /// Bytes at the front of the input that are unmasked and checked, but not delivered.
+    /// Bytes at the front of the input that are unmasked and checked, but not yet delivered.
     ready: usize,
     state: State,
     opcode: OpCode,
     fin: bool,
     /// The message that is being received.
     kind: Option<Kind>,
-    /// Something of the message was delivered.
+    /// A part of the message was delivered.
     begun: bool,
-    /// The frame's payload passes through the extension, which has more to give.
+    /// The extension decodes the frame's payload.
     coded: bool,
+    /// The extension has more output.
     more: bool,
-    /// The peer has got on since the last look: to the end of a message or of a frame outside of one, or by 1 KiB.
+    /// The peer has made progress since the last check: it ended a message or a frame outside of one, or sent 1 KiB.
     grew: bool,
     role: PhantomData<R>,
 }
@@ -62,7 +63,7 @@ enum State {
 }
 
 impl<R: Role, C: ConfigRef> Receiver<R, C> {
-    /// At the beginning of the stream of frames, directly behind the opening handshake.
+    /// Creates a receiver for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(config: C) -> Self {
         Self {
@@ -86,15 +87,15 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }
     }
 
-    /// Takes the next event off the front of `input`; `None` where more has to arrive.
+    /// Takes the next event off the front of `input`; `None` if more bytes have to arrive.
     ///
-    /// What is left in `input` must be shown again, unchanged and followed by what has arrived since.
-    /// `capacity` is the most bytes that `input` can ever hold, at least [`MIN_BUFFER`](crate::MIN_BUFFER):
-    /// a frame that fits it is delivered whole where [`Delivery::Frames`] is set. After the peer's Close all
-    /// input is discarded: "a peer discards any further data received" (§1.4).
+    /// Pass the rest of `input` again, unchanged and followed by the bytes that have arrived since. `capacity` is the most
+    /// bytes that `input` can ever hold, at least [`MIN_BUFFER`](crate::MIN_BUFFER): with [`Delivery::Frames`] a frame that
+    /// fits into it is delivered whole. After the peer's Close all input is discarded: "a peer discards any further data
+    /// received" (§1.4).
     ///
     /// # Errors
-    /// The rule that the peer broke, for ever after.
+    /// The [`Violation`] of the peer; every later call returns it again.
     #[inline]
     pub fn receive<'i>(
         &mut self,
@@ -107,11 +108,11 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         })
     }
 
-    /// Takes the next event off the front of `input`, as [`receive`](Self::receive) does, through an extension. It decodes
-    /// into `output`; that is taken where an event lies in it.
+    /// Takes the next event off the front of `input` as [`receive`](Self::receive) does, with an extension, which decodes into
+    /// `output`. An event in `output` takes its part of that off the front.
     ///
     /// # Errors
-    /// The rule that the peer broke, or the extension's failure, for ever after.
+    /// The peer's violation, or the extension's failure; every later call returns it again.
     #[inline]
     pub fn receive_with<'i, X: Extension>(
         &mut self,
@@ -128,19 +129,19 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         self.slow(extension, capacity, input, output)
     }
 
-    /// How many bytes of the payload at hand may be read from the transport straight into memory outside of
-    /// the receive buffer, and given to [`absorb`](Self::absorb): 0 where that is not possible. The input
-    /// must be empty.
+    /// Returns how many bytes of the current payload can be read from the transport directly into other memory, for
+    /// [`absorb`](Self::absorb); 0 if that is not possible. The input must be empty.
     #[must_use]
     pub const fn absorbable(&self) -> u64 {
         let data = matches!(self.state, State::Payload) && !self.opcode.is_control();
         if data && !self.coded && self.ready == 0 { self.left } else { 0 }
     }
 
-    /// Unmasks and checks payload that was read elsewhere, no more than [`absorbable`](Self::absorbable).
+    /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
+    /// [`absorbable`](Self::absorbable) bytes.
     ///
     /// # Errors
-    /// The rule that the peer broke, for ever after; also returned by every later call.
+    /// The [`Violation`] of the peer; every later call of [`receive`](Self::receive) returns it again.
     pub fn absorb<'m>(&mut self, memory: &'m mut [u8]) -> Result<Option<Data<Payload<'m>>>, Violation> {
         if self.absorbable() == 0 || memory.is_empty() {
             return Ok(None);
@@ -152,26 +153,26 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             .inspect_err(|violation| self.fail((*violation).into()))
     }
 
-    /// Whether a message has begun and not ended.
+    /// Returns whether a message has begun and not ended.
     #[must_use]
     pub const fn is_inside_message(&self) -> bool {
         self.kind.is_some()
     }
 
-    /// Whether the peer's Close was received, after which nothing is.
+    /// Returns whether the peer's Close was received. All input after it is discarded.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether a message or a frame is in progress, and whether the peer has got on since the last call. `rest` is what is
-    /// left of the input.
+    /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call. `rest`
+    /// is the rest of the input.
     pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {
         let busy = !rest.is_empty() || self.state == State::Payload || self.kind.is_some();
         (busy, core::mem::take(&mut self.grew))
     }
 
-    /// The settings.
+    /// Returns the configuration.
     pub(crate) const fn config(&self) -> &C {
         &self.config
     }
@@ -234,7 +235,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }
     }
 
-    /// The rules of fragmentation (§5.4), which the first byte of a frame breaks.
+    /// Checks the order of fragments (§5.4), for which the first byte of a frame suffices.
     fn order(&self, input: &[u8]) -> Result<(), Violation> {
         match (input.first().and_then(|first| OpCode::new(first & 0x0F)), self.kind) {
             (Some(OpCode::Continuation), None) => Err(Violation::UnexpectedContinuation),
@@ -243,7 +244,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }
     }
 
-    /// A frame begins: the limits, before anything is received.
+    /// Begins a frame, and checks the limits before any of its payload is received.
     fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), ReceiveError> {
         self.state = State::Payload;
         self.opcode = header.opcode;
@@ -281,7 +282,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         Ok(())
     }
 
-    /// The message grows by `len` bytes.
+    /// Adds `len` bytes to the length of the message, and checks its limit.
     fn grow(&mut self, len: u64) -> Result<(), Violation> {
         let before = self.message;
         self.message = before.saturating_add(len);
@@ -289,7 +290,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         if self.message > self.config.limits.message { Err(Violation::MessageTooBig) } else { Ok(()) }
     }
 
-    /// A control frame, once it is here whole: every receive buffer holds one.
+    /// Delivers a control frame when all of it has arrived. Every receive buffer has room for one.
     fn control<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<Payload<'i>>>, Violation> {
         let len = self.len as usize & 0x7F;
         if input.len() < len {
@@ -311,7 +312,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }))
     }
 
-    /// The payload of a data frame, as far as it is here.
+    /// Delivers the part of a data frame's payload that has arrived.
     fn data<'i>(
         &mut self,
         capacity: usize,
@@ -322,7 +323,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         let n = match self.config.delivery {
             _ if complete => self.ready,
             Delivery::Frames if self.len <= capacity as u64 => 0,
-            // What is cut off was in an earlier fragment where it is not in this one.
+            // The incomplete code point may have begun in an earlier fragment.
             Delivery::CodePoints => self.ready.saturating_sub(self.utf8.incomplete()),
             Delivery::Frames | Delivery::Chunks => self.ready,
         };
@@ -332,7 +333,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         self.chunk(n, input).map(Some)
     }
 
-    /// Unmasks and checks what has arrived of the frame since the last time.
+    /// Unmasks and checks the bytes of the frame that have arrived since the last call.
     fn check(&mut self, input: &mut [u8]) -> Result<(), Violation> {
         let arrived = self.arrived(input.len());
         if let Some(fresh) = input.get_mut(self.ready..arrived) {
@@ -356,7 +357,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         Ok(self.deliver(payload, n))
     }
 
-    /// What an extension makes of the payload, as far as it is here.
+    /// Decodes the part of a payload that has arrived with the extension.
     fn decoded<'i, X: Extension>(
         &mut self,
         extension: &mut X,
@@ -371,7 +372,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         let last = self.fin && self.ready as u64 == self.left;
         let source = input.get(..self.ready).unwrap_or_default();
         let done = extension.decode(source, output, last)?;
-        // Also where the memory to decode into is missing.
+        // Fails also if there is no memory to decode into.
         if !done.is_possible(self.ready, output.len()) {
             return Err(ExtensionFailed.into());
         }
@@ -418,7 +419,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         Data { kind, payload, start, end, fin: self.fin, offset, left: self.left }
     }
 
-    /// How many bytes of the frame's payload lie in an input of `len` bytes.
+    /// Returns how many bytes of the frame's payload are in an input of `len` bytes.
     fn arrived(&self, len: usize) -> usize {
         if (len as u64) < self.left { len } else { self.left as usize }
     }

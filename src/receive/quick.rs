@@ -1,4 +1,4 @@
-//! The short cut: a whole unfragmented data frame, which is the bulk of all traffic, in a few instructions.
+//! The quick path for a whole unfragmented data frame, the most common input.
 
 #![forbid(unsafe_code)]
 
@@ -12,14 +12,14 @@ use crate::role::Role;
 use crate::utf8;
 
 impl<R: Role, C: ConfigRef> Receiver<R, C> {
-    /// A whole unfragmented data frame with a length of up to 16 bits: the bulk of all traffic. Whatever
-    /// else it is, is left to [`slow`](Self::slow) as it stands; of text that is none, the failure.
+    /// Receives a whole unfragmented data frame with a length of up to 16 bits. It returns `None` for any other input, which it
+    /// leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for it.
     #[inline(always)]
     pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Data<Payload<'i>>> {
         if !QUICK || self.state != State::Header || self.kind.is_some() {
             return None;
         }
-        // All of the header, and no more than the smallest frames worth the haste, in one load.
+        // One load for the whole header. Input that is shorter than the load takes the slow path.
         let word = if R::SERVER {
             u64::from_le_bytes(*input.first_chunk()?)
         } else {
@@ -64,5 +64,5 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     }
 }
 
-/// The quick path costs 1 KiB of code: servers have it, microcontrollers do not.
+/// Whether the quick path is compiled: it takes 1 KiB of code, which is too much for microcontrollers.
 const QUICK: bool = cfg!(target_pointer_width = "64");

@@ -1,4 +1,4 @@
-//! Messages through an extension on their way out.
+//! Sending messages that an extension encodes.
 
 #![forbid(unsafe_code)]
 
@@ -7,12 +7,12 @@ use crate::error::{ExtensionFailed, SendError};
 use crate::extension::{Extension, Progress};
 use crate::frame::{Kind, OpCode, Rsv, header_len};
 
-/// The sending side of an [`Extension`], whatever its type: an outbox knows none. All code for it stands behind this
-/// trait, so that a program without an extension links none of it.
+/// The sending side of an [`Extension`] as a dyn-compatible trait, as an outbox has no type parameter. A program without an
+/// extension links none of the code behind it.
 ///
-/// Both methods give `None` where the message is sent as it is.
+/// Both methods return `None` if the message is to be sent unencoded.
 pub(crate) trait Encode {
-    /// A message in one frame, where the worst that the extension makes of it fits.
+    /// Sends a message in one frame, if there is room for the most bytes that it can encode to.
     fn send(
         &mut self,
         frames: &mut FrameWriter,
@@ -21,7 +21,7 @@ pub(crate) trait Encode {
         payload: &[u8],
     ) -> Option<Result<(), SendError>>;
 
-    /// A message, or the next part of one, in frames.
+    /// Sends a message, or the next part of one, in frames.
     fn stream(
         &mut self,
         frames: &mut FrameWriter,
@@ -64,7 +64,7 @@ impl<X: Extension> Encode for X {
         fin: bool,
         largest: usize,
     ) -> Option<Result<(), SendError>> {
-        // A message that has begun goes on as it began.
+        // All frames of a message are encoded, or none.
         if !frames.coded && (frames.is_inside_message() || self.bound(0).is_none()) {
             return None;
         }
@@ -90,18 +90,18 @@ impl<X: Extension> Encode for X {
     }
 }
 
-/// What a piece of payload is of its message.
+/// Which part of its message a piece of payload is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// All of it, to be sent in one frame.
+    /// The whole message, to be sent in one frame.
     Whole,
     Inner,
     Last,
 }
 
-/// Sends one frame of what the extension makes of `payload`, at most `most` bytes and a header. It sends no frame where
-/// the extension makes nothing of the payload yet, unless it is the first: the message has begun. Where the extension
-/// fails, nothing is sent.
+/// Encodes `payload`, and sends the result as one frame with at most `most` bytes of payload. It sends no frame if the
+/// extension has no output yet, unless it has consumed input of a new message, which then begins with an empty frame. If the
+/// extension fails, nothing is sent.
 fn encode<X: Extension>(
     extension: &mut X,
     frames: &mut FrameWriter,
@@ -111,7 +111,7 @@ fn encode<X: Extension>(
     part: Part,
     most: usize,
 ) -> Result<Progress, SendError> {
-    // The frame may turn out shorter than the room, and its header with it.
+    // Reserves the longest header: a shorter result may have a shorter one.
     let longest = header_len(most as u64, wire.is_masked());
     let size = longest.saturating_add(most);
     let Wire { memory, place, masker } = wire;

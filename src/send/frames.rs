@@ -1,4 +1,4 @@
-//! Frames out: headers, masking, fragmentation (RFC 6455 §5.2-5.6), for either role.
+//! Sending frames: headers, masking, fragmentation (RFC 6455 §5.2-5.6), for both roles.
 
 #![forbid(unsafe_code)]
 
@@ -8,21 +8,21 @@ use crate::error::SendError;
 use crate::frame::{Header, Kind, MAX_CONTROL, OpCode, Rsv, header_len};
 use crate::role::Masker;
 
-/// What is open for sending. It knows neither role nor extension: frames go to a [`Wire`].
+/// The state of the frames that are sent. It is independent of role and extension, and writes to a [`Wire`].
 #[derive(Debug)]
 pub(crate) struct FrameWriter {
-    /// Payload that the open frame still lacks.
+    /// Bytes of payload that the open frame still lacks.
     left: u64,
     /// The masking key for the next byte of the open frame.
     pub(super) key: [u8; 4],
     /// The fragmented message that is open.
     pub(super) kind: Option<Kind>,
-    /// The open message passes through the extension.
+    /// The extension encodes the open message.
     pub(super) coded: bool,
     closed: bool,
 }
 
-/// Where frames go: a transmit buffer taken apart, and what masks the frames of a client.
+/// The destination of frames: a transmit buffer, split into its parts, and the masker of a client.
 pub(crate) struct Wire<'a> {
     pub(super) memory: &'a mut [u8],
     pub(crate) place: &'a mut TransmitPlace,
@@ -36,7 +36,7 @@ impl<'a> Wire<'a> {
         Self { memory, place, masker }
     }
 
-    /// Whether frames are masked, which is what a client does (§5.3).
+    /// Returns whether frames are masked, as a client's must be (§5.3).
     #[inline]
     pub(crate) const fn is_masked(&self) -> bool {
         self.masker.is_some()
@@ -52,10 +52,10 @@ impl<'a> Wire<'a> {
 }
 
 impl FrameWriter {
-    /// At the beginning of the stream of frames.
+    /// The state at the beginning of the stream of frames.
     pub(crate) const NEW: Self = Self { left: 0, key: [0; 4], kind: None, coded: false, closed: false };
 
-    /// A message in one frame.
+    /// Sends a message in one frame.
     #[inline]
     pub(crate) fn send(&mut self, wire: &mut Wire<'_>, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_free()?;
@@ -92,7 +92,7 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how much that was.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was.
     pub(crate) fn write(&mut self, wire: &mut Wire<'_>, payload: &[u8]) -> Result<usize, SendError> {
         if payload.len() as u64 > self.left {
             return Err(SendError::Overrun);
@@ -108,13 +108,13 @@ impl FrameWriter {
         Ok(n)
     }
 
-    /// `n` bytes of the open frame are written past the transmit buffer.
+    /// Counts `n` bytes of the open frame that the caller writes to the transport itself.
     pub(super) fn count(&mut self, n: usize) -> Result<(), SendError> {
         self.left = self.left.checked_sub(n as u64).ok_or(SendError::Overrun)?;
         Ok(())
     }
 
-    /// A message, or the next part of one, in as many frames as the room and `largest` ask for.
+    /// Sends a message, or the next part of one, in as many frames as the room and `largest` require.
     pub(crate) fn stream(
         &mut self,
         wire: &mut Wire<'_>,
@@ -126,7 +126,7 @@ impl FrameWriter {
         loop {
             self.opcode(kind)?;
             let fits = self.fits(wire, largest);
-            // Small pieces for the sake of a small room would cost more than waiting for the transport.
+            // Waiting for the transport costs less than many small frames.
             if fits < payload.len().min(largest.max(1)) && !wire.place.is_empty() {
                 return Err(SendError::Blocked);
             }
@@ -149,7 +149,7 @@ impl FrameWriter {
         self.control(wire, OpCode::Pong, payload)
     }
 
-    /// A Close: "The application MUST NOT send any more data frames after sending a Close frame." (§5.5.1)
+    /// Sends a Close, the last frame: "The application MUST NOT send any more data frames after sending a Close frame." (§5.5.1)
     pub(crate) fn close(
         &mut self,
         wire: &mut Wire<'_>,
@@ -188,7 +188,7 @@ impl FrameWriter {
         self.closed
     }
 
-    /// The most payload of the next frame.
+    /// Returns the most payload that the next frame can carry.
     pub(super) fn fits(&self, wire: &Wire<'_>, largest: usize) -> usize {
         let room = wire.room();
         room.saturating_sub(header_len(room as u64, wire.is_masked())).min(largest.max(1))
@@ -201,13 +201,13 @@ impl FrameWriter {
         if self.left > 0 { Err(SendError::FrameOpen) } else { Ok(()) }
     }
 
-    /// Whether a message may begin.
+    /// Checks that a message can begin.
     pub(super) fn check_free(&self) -> Result<(), SendError> {
         self.ready()?;
         if self.kind.is_some() { Err(SendError::MessageOpen) } else { Ok(()) }
     }
 
-    /// The opcode of the next frame of a message of this kind.
+    /// Returns the opcode of the next frame of a message of this kind.
     pub(super) fn opcode(&self, kind: Kind) -> Result<OpCode, SendError> {
         self.ready()?;
         match self.kind {
@@ -217,7 +217,7 @@ impl FrameWriter {
         }
     }
 
-    /// The opcode of a frame that does not pass through the extension: all frames of a message do, or none.
+    /// Returns the opcode of an unencoded frame. The extension encodes all frames of a message, or none.
     fn plain_opcode(&self, kind: Kind) -> Result<OpCode, SendError> {
         let opcode = self.opcode(kind)?;
         if self.coded { Err(SendError::MessageOpen) } else { Ok(opcode) }
@@ -231,7 +231,7 @@ impl FrameWriter {
         self.whole(wire, opcode, true, payload)
     }
 
-    /// A whole frame, or nothing.
+    /// Writes a whole frame, or nothing.
     #[inline]
     fn whole(
         &mut self,
@@ -243,7 +243,7 @@ impl FrameWriter {
         self.put(wire, first(fin, Rsv::NONE, opcode), payload.len() as u64, payload)
     }
 
-    /// Puts the header of a frame of `len` bytes and the beginning of its payload behind what is pending, or nothing.
+    /// Appends the header of a frame of `len` bytes and the beginning of its payload to the pending bytes, or nothing.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn put(&mut self, wire: &mut Wire<'_>, first: u8, len: u64, payload: &[u8]) -> Result<(), SendError> {
@@ -263,21 +263,21 @@ impl FrameWriter {
     }
 }
 
-/// The first byte of a frame (§5.2).
+/// Returns the first byte of a frame (§5.2).
 pub(super) fn first(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
     Header { fin, rsv, opcode, key: None, len: 0 }.first()
 }
 
-/// How a header says the length of its frame (§5.2).
+/// The encoding of a frame's length in its header (§5.2).
 pub(super) struct Form {
-    /// Bytes of the whole header.
+    /// The length of the whole header in bytes.
     pub(super) header: usize,
     extended: usize,
     second: u8,
 }
 
 impl Form {
-    /// "the minimal number of bytes MUST be used to encode the length"
+    /// Selects the shortest encoding: "the minimal number of bytes MUST be used to encode the length"
     #[inline]
     pub(super) const fn of(len: u64, masked: bool) -> Self {
         let (second, extended) = match len {
@@ -289,7 +289,7 @@ impl Form {
         Self { header: 2_usize.saturating_add(extended).saturating_add(key), extended, second: bit | second }
     }
 
-    /// Writes the header but for its masking key; the place of that, and what lies behind the header.
+    /// Writes the header except for its masking key, and returns the place of the key and the rest of `slot`.
     #[inline]
     pub(super) fn write<'m>(&self, slot: &'m mut [u8], first: u8, len: u64) -> (&'m mut [u8], &'m mut [u8]) {
         let Some((header, body)) = slot.split_at_mut_checked(self.header) else { return Default::default() };

@@ -1,4 +1,4 @@
-//! The sending half of a connection by itself: data frames and control frames, without replies (RFC 6455 §5.2-5.6).
+//! The sending half of a connection: data and control frames, without automatic replies (RFC 6455 §5.2-5.6).
 
 #![forbid(unsafe_code)]
 
@@ -19,14 +19,13 @@ use crate::frame::Kind;
 use crate::mask::mask;
 use crate::role::{Client, MaskingKey, Role, Server};
 
-/// The sending half of a connection: it writes frames into a [`TransmitBuffer`] and keeps the order of frames that
-/// RFC 6455 §5.4 asks for. It sends nothing of its own accord; [`Connection`](crate::Connection) does.
+/// The sending half of a connection: it writes frames into a [`TransmitBuffer`], and enforces the order of frames that
+/// RFC 6455 §5.4 requires. It sends no automatic replies; [`Connection`](crate::Connection) does.
 ///
-/// Text is not checked: the caller has to see that the payload of a text message is UTF-8, or the peer fails the
-/// connection (§8.1). [`Outbox::send`](crate::Outbox::send) takes a `&str`.
+/// It does not check text: make sure that the payload of a text message is UTF-8, or the peer fails the connection (§8.1).
+/// [`Outbox::send`](crate::Outbox::send) takes a `&str`.
 ///
-/// A frame's header, and a control frame as a whole, enter the transmit buffer whole or not at all: after an error
-/// nothing has changed.
+/// A header, and a whole control frame, are written into the transmit buffer completely or not at all.
 #[derive(Debug)]
 pub struct Sender<R> {
     role: R,
@@ -34,7 +33,7 @@ pub struct Sender<R> {
 }
 
 impl<R: Role> Sender<R> {
-    /// A sender at the beginning of the stream of frames, directly behind the opening handshake.
+    /// Creates a sender for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(role: R) -> Self {
         Self { role, frames: FrameWriter::NEW }
@@ -50,11 +49,11 @@ impl<R: Role> Sender<R> {
         self.send_with(&mut NoExtension, tx, kind, payload)
     }
 
-    /// Sends a message in one frame through an extension. The transmit buffer must have room for the
-    /// [most](Extension::bound) that the extension makes of the payload.
+    /// Sends a message in one frame, encoded by an extension. The transmit buffer must have room for the
+    /// [most](Extension::bound) bytes that the payload can encode to.
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`SendError::Extension`], after which a Close with 1011 is all that can be sent.
+    /// Those of [`send`](Self::send); [`SendError::Extension`], after which only a Close with 1011 should be sent.
     #[inline]
     pub fn send_with<X: Extension>(
         &mut self,
@@ -72,11 +71,10 @@ impl<R: Role> Sender<R> {
         self.frames.send(&mut wire, kind, payload)
     }
 
-    /// Sends a frame of a message: its first frame where no message is open, else its next. `fin` ends the message.
-    /// The first frame with `fin` set is a message in one frame.
+    /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`SendError::MessageOpen`] where a message of another kind is open.
+    /// Those of [`send`](Self::send); [`SendError::MessageOpen`] if a message of another kind is open.
     pub fn fragment(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
@@ -87,12 +85,11 @@ impl<R: Role> Sender<R> {
         self.frames.fragment(&mut Wire::new(tx, self.role.masker()), kind, payload, fin)
     }
 
-    /// Begins a data frame of `len` bytes, whose payload follows through [`write`](Self::write) or `direct`. Until its
-    /// last byte nothing else can be sent.
+    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) or `direct` then sends. No other frame can be
+    /// sent before its last byte.
     ///
     /// # Errors
-    /// As [`fragment`](Self::fragment), but never [`SendError::TooLarge`]. [`SendError::Overrun`] for 2^63 bytes and
-    /// more.
+    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
     pub fn begin(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
@@ -103,21 +100,21 @@ impl<R: Role> Sender<R> {
         self.frames.begin(&mut Wire::new(tx, self.role.masker()), kind, len, fin)
     }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0
-    /// where the buffer is full.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
+    /// buffer is full.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] where `payload` is longer than what the frame [lacks](Self::left).
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
     pub fn write(&mut self, tx: &mut TransmitBuffer<'_>, payload: &[u8]) -> Result<usize, SendError> {
         self.frames.write(&mut Wire::new(tx, self.role.masker()), payload)
     }
 
-    /// Sends a message, or with `fin` unset the next part of one, in as many frames as the room and `largest` ask for.
-    /// `largest` is the most payload of a frame, in bytes.
+    /// Sends a message, or the next part of one, in as many frames as the free room and `largest` require. `largest` is the
+    /// most payload of a frame, in bytes. `fin` ends the message.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] where `payload` did not find room; it has been advanced past what did, so write the buffer
-    /// to the transport and call again with what is left. Others as [`fragment`](Self::fragment), but never
+    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so write the buffer to
+    /// the transport and call again with the rest. Otherwise those of [`fragment`](Self::fragment) except
     /// [`SendError::TooLarge`].
     pub fn stream(
         &mut self,
@@ -130,10 +127,10 @@ impl<R: Role> Sender<R> {
         self.stream_with(&mut NoExtension, tx, kind, payload, fin, largest)
     }
 
-    /// Sends a message, or the next part of one, in frames through an extension: see [`stream`](Self::stream).
+    /// Sends a message, or the next part of one, in frames that an extension encodes: see [`stream`](Self::stream).
     ///
     /// # Errors
-    /// As [`stream`](Self::stream); [`SendError::Extension`], after which a Close with 1011 is all that can be sent.
+    /// Those of [`stream`](Self::stream); [`SendError::Extension`], after which only a Close with 1011 should be sent.
     pub fn stream_with<X: Extension>(
         &mut self,
         extension: &mut X,
@@ -162,10 +159,10 @@ impl<R: Role> Sender<R> {
         self.frames.ping(&mut Wire::new(tx, self.role.masker()), payload)
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for (§5.5.3).
+    /// Sends a Pong with at most 125 bytes of payload, as the answer to a Ping or unsolicited (§5.5.3).
     ///
     /// # Errors
-    /// As [`ping`](Self::ping).
+    /// Those of [`ping`](Self::ping).
     pub fn pong(&mut self, tx: &mut TransmitBuffer<'_>, payload: &[u8]) -> Result<(), SendError> {
         self.frames.pong(&mut Wire::new(tx, self.role.masker()), payload)
     }
@@ -173,7 +170,7 @@ impl<R: Role> Sender<R> {
     /// Sends a Close, after which nothing can be sent. A reason needs a code and has at most 123 bytes.
     ///
     /// # Errors
-    /// As [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
+    /// Those of [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
     pub fn close(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
@@ -183,19 +180,19 @@ impl<R: Role> Sender<R> {
         self.frames.close(&mut Wire::new(tx, self.role.masker()), code, reason)
     }
 
-    /// Bytes of payload that the frame which was begun still lacks; 0 where none is open.
+    /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.
     #[must_use]
     pub const fn left(&self) -> u64 {
         self.frames.left()
     }
 
-    /// Whether a fragmented message has begun and not ended.
+    /// Returns whether a fragmented message is open.
     #[must_use]
     pub const fn is_inside_message(&self) -> bool {
         self.frames.is_inside_message()
     }
 
-    /// Whether a Close was sent.
+    /// Returns whether a Close was sent.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.frames.is_closed()
@@ -203,11 +200,11 @@ impl<R: Role> Sender<R> {
 }
 
 impl Sender<Server> {
-    /// Counts `payload` as sent in the open frame: the caller writes it to the transport itself, directly behind all
-    /// that is pending (a vectored write), and before anything that is sent after.
+    /// Counts `payload` as sent in the open frame. Write it to the transport yourself, directly after the pending bytes (in a
+    /// vectored write) and before anything that is sent later.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] as for [`write`](Self::write).
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
     pub fn direct<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
         self.frames.count(payload.len())?;
         Ok(payload)
@@ -215,11 +212,11 @@ impl Sender<Server> {
 }
 
 impl<K: MaskingKey> Sender<Client<K>> {
-    /// Masks `payload` in place and counts it as sent in the open frame: the caller writes it to the transport itself,
-    /// directly behind all that is pending (a vectored write), and before anything that is sent after.
+    /// Masks `payload` in place, and counts it as sent in the open frame. Write it to the transport yourself, directly after the
+    /// pending bytes (in a vectored write) and before anything that is sent later.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] as for [`write`](Self::write).
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
     pub fn direct<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
         self.frames.count(payload.len())?;
         self.frames.key = mask(self.frames.key, payload);
