@@ -1,4 +1,4 @@
-//! embassy-net's sockets, with embassy-time's clock.
+//! The adapter for embassy-net's sockets, with embassy-time's clock.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use crate::time::Instant;
 /// A connected socket as a [`Transport`].
 pub struct Tcp<'a, 's>(pub &'a mut TcpSocket<'s>);
 
-/// embassy-time's clock.
+/// The clock of embassy-time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmbassyClock;
 
@@ -32,13 +32,13 @@ pub enum ServeError {
     Socket(Error),
 }
 
-/// Waits for a connection on `port`, serves it, and leaves the socket ready for the next call; after
-/// [`Outcome::HandOver`] it is still connected, and the request is in [`Buffers::head`].
+/// Waits for a connection on `port`, serves it with `handler`, and leaves the socket ready for the next call. After
+/// [`Outcome::HandOver`] the socket is still connected, and the request is in [`Buffers::head`].
 ///
 /// # Errors
-/// [`ServeError`]; the socket is ready for the next call in any case.
+/// [`ServeError`]; the socket is ready for the next call also then.
 ///
-/// Cancel safety: dropping the future leaves the socket as it is; `abort` it before it is used again.
+/// Cancel safety: dropping the future leaves the socket in its current state; `abort` it before you use it again.
 pub async fn serve<C: ConfigRef>(
     socket: &mut TcpSocket<'_>,
     port: u16,
@@ -54,28 +54,28 @@ pub async fn serve<C: ConfigRef>(
     outcome.map_err(ServeError::Socket)
 }
 
-/// Ends a connection in whatever state it is, so that the socket can listen again: what was sent before is given
-/// `limit` to arrive.
+/// Ends a connection in any state, so that the socket can listen again. If both sides have closed, it waits up to `limit`
+/// for the peer to acknowledge what was sent before.
 ///
-/// [`serve`] does so by itself; a [`WebSocket`](super::WebSocket) over [`Tcp`] wants it at its end.
+/// [`serve`] calls it; call it yourself at the end of a [`WebSocket`](super::WebSocket) over [`Tcp`].
 ///
 /// Cancel safety: call again.
 pub async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
-    // Both sides are closed, and the last of what was sent is still on its way: a reset would overtake it.
+    // Both sides are closed, but the last bytes are not yet acknowledged: a reset could overtake them.
     if let State::LastAck | State::Closing = socket.state() {
         within(limit, socket.flush()).await;
     }
     if !matches!(socket.state(), State::Closed | State::TimeWait) {
         socket.abort();
     }
-    // Until a reset has left. To a peer that is out of reach it never does.
+    // Waits until a reset is sent, which never happens if the peer is unreachable.
     within(Some(RESET), socket.flush()).await;
 }
 
-/// How long a reset may take to leave: it waits for room, and for the neighbour's address.
+/// How long to wait until a reset is sent: it may need buffer space and the neighbour's address.
 const RESET: Duration = Duration::from_secs(1);
 
-/// Lets go of a future after so long.
+/// Waits for a future, and drops it after `limit`.
 async fn within(limit: Option<Duration>, future: impl Future) {
     let mut clock = EmbassyClock;
     let end = clock.now().plus(limit);
@@ -115,7 +115,7 @@ impl Clock for EmbassyClock {
     async fn at(&mut self, moment: Instant) {
         match embassy_time::Instant::try_from_micros(moment.as_micros()) {
             Some(moment) => Timer::at(moment).await,
-            // Beyond the end of that clock.
+            // The moment is beyond the range of the clock.
             None => pending().await,
         }
     }

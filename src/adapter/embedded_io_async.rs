@@ -1,10 +1,10 @@
-//! Asynchronous, over any pair of `embedded_io_async::Read` and `embedded_io_async::Write`.
+//! The asynchronous adapter over any `embedded_io_async::Read` and `embedded_io_async::Write`.
 //!
-//! Reading and writing go on at the same time. Cancelling a call loses and repeats no byte, provided that
-//! dropping the transport's own `read` and `write` does not: that is so for embassy-net's sockets. It is not so for
-//! embedded-tls (0.19), which wants a [`Transport`] of its own, as `examples/qemu-client` has one.
+//! It reads and writes concurrently. Cancelling a call neither loses nor repeats bytes if dropping the futures of the
+//! transport's own `read` and `write` does not. That holds for embassy-net's sockets, but not for embedded-tls (0.19), which
+//! needs its own [`Transport`]: `examples/qemu-client` has one.
 //!
-//! What a platform adds is a clock, and how its writing half is closed:
+//! A platform adds a clock, and a way to close its writing half:
 //!
 //! ```
 //! use embedded_io_async::{ErrorType, Read, Write};
@@ -28,7 +28,7 @@
 //!
 //! impl<W: Write> Close for Writer<W> {
 //!     async fn close(&mut self) -> Result<(), W::Error> {
-//!         self.0.flush().await // a serial line has no end; a socket is shut down here
+//!         self.0.flush().await // a serial line cannot be closed; shut down a socket here
 //!     }
 //! }
 //!
@@ -66,21 +66,21 @@ use embedded_io_async::{Read, Write};
 use super::{Transport, Turn};
 use crate::time::Instant;
 
-/// A monotonic clock that can be waited for.
+/// A monotonic clock with a timer.
 ///
-/// It may jump forward, as after a suspended machine or a long interrupt: a peer is given up only after the executor has
-/// run the tasks that were ready, the network stack's among them, and 100 ms more have passed without anything from it.
+/// It may jump forward, as on a machine that was suspended. A deadline of the peer is then enforced only after the executor
+/// has run the tasks that were ready, including the network stack's, and 100 ms more have passed without any bytes.
 pub trait Clock {
     /// Returns the time.
     fn now(&mut self) -> Instant;
 
-    /// Waits until the clock shows `moment`; at once where that has passed.
+    /// Waits until `moment`; returns at once if that has passed.
     fn at(&mut self, moment: Instant) -> impl Future<Output = ()>;
 }
 
 /// A writing half that can be closed.
 pub trait Close: Write {
-    /// Shuts the writing side down: TCP's FIN, in TLS a `close_notify` before it. Reading goes on.
+    /// Shuts down the writing side: TCP's FIN, and in TLS a `close_notify` before it. Reading stays possible.
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
@@ -90,12 +90,12 @@ pub struct Split<R, W, C> {
     reader: R,
     writer: W,
     clock: C,
-    /// Something was written that the writer may keep to itself.
+    /// Bytes were written that the writer may still buffer.
     dirty: bool,
 }
 
 impl<R, W, C> Split<R, W, C> {
-    /// Where bytes come from, where they go, and what time it is.
+    /// Creates a transport from its parts.
     pub const fn new(reader: R, writer: W, clock: C) -> Self {
         Self { reader, writer, clock, dirty: false }
     }
@@ -136,15 +136,14 @@ impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C>
     }
 }
 
-/// Waits until the clock shows `moment`, then until the tasks that are ready by then have run: the network stack may be one
-/// of them.
+/// Waits until `moment`, then until the tasks that are ready have run, as the network stack may be one of them.
 pub(super) async fn passed(clock: &mut impl Clock, moment: Instant) {
     clock.at(moment).await;
     yield_now().await;
 }
 
-/// One turn: whichever of the three is ready first. Writing comes first, so that what is sent leaves before
-/// more is received; it is pending for ever where there is nothing to write.
+/// Takes a turn: writes, reads, or waits for the deadline, whichever is ready first. Writing has priority, so that pending
+/// bytes are written before more is received. `write` never completes if there is nothing to write.
 pub(super) async fn race<R: Read>(
     reader: &mut R,
     write: impl Future<Output = Result<usize, R::Error>>,

@@ -1,8 +1,8 @@
-//! Adapters: what feeds the machine from a transport.
+//! Adapters, which drive connections over transports.
 //!
-//! A [`Transport`] says what the time is and takes one turn of reading and writing. On it, and only once,
-//! stand [`serve`], which runs a [`Handler`] from the first byte to the last, and [`WebSocket`], which one
-//! reads from and sends on. The blocking adapter is the same code: its turns are ready when they return.
+//! A [`Transport`] tells the time and takes one turn of reading and writing. [`serve`] runs a [`Handler`] over it from the
+//! request to the end; [`WebSocket`] reads from a connection and sends on it. The blocking adapter uses the same code with
+//! turns that block.
 //!
 //! To write an adapter, implement [`Transport`].
 
@@ -39,20 +39,20 @@ use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.
 pub trait Transport {
-    /// What can go wrong with it.
+    /// The error of reading and writing.
     type Error;
 
-    /// Returns the time by a monotonic clock.
+    /// Returns the time of a monotonic clock.
     fn now(&mut self) -> Instant;
 
-    /// Waits until some of `output` is written, or something is read into `input`, or the deadline has passed. An
-    /// empty slice is not waited for.
+    /// Waits until a part of `output` is written, bytes are read into `input`, or the deadline has passed. It neither reads
+    /// into an empty `input` nor writes an empty `output`.
     ///
-    /// What is ready goes before the deadline, also where that has passed before the call: then the turn reads and writes
-    /// what is ready and does not wait. Where the network stack is a task of this program, a turn that ends at its
-    /// deadline lets that task run first. A turn may end early, without having done anything; callers look at the clock.
+    /// Bytes that are ready take precedence over the deadline: if that has passed before the call, the turn reads and writes
+    /// what is ready and does not wait. If the network stack is a task of this program, a turn that ends at its deadline lets
+    /// that task run first. A turn may end early without any effect; callers check the clock.
     ///
-    /// Cancel safety: where the future is dropped, nothing was read and nothing written.
+    /// Cancel safety: a future that is dropped has neither read nor written.
     fn turn(
         &mut self,
         input: &mut [u8],
@@ -60,47 +60,47 @@ pub trait Transport {
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Turn, Self::Error>>;
 
-    /// Shuts the writing side down: TCP's FIN. Reading goes on. It has to end by itself, whatever the peer does: no
-    /// deadline applies to it.
+    /// Shuts down the writing side (TCP's FIN); reading stays possible. It has to end within bounded time whatever the peer
+    /// does, as no deadline applies to it.
     ///
-    /// Cancel safety: called again.
+    /// Cancel safety: a call after a dropped one has to complete the shutdown.
     fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
-/// What a turn did.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Turn {
-    /// Bytes that were read; `Some(0)` is the end of the stream.
+    /// Bytes that were read; `None` if the turn read nothing, `Some(0)` at the end of the stream.
     pub read: Option<usize>,
     /// Bytes that were written.
     pub written: usize,
 }
 
-/// The memory of a connection.
+/// The three buffers of a connection.
 #[derive(Debug)]
 pub struct Buffers<'b> {
-    /// The heads of request and answer; of no use after the opening handshake.
+    /// The head of the request or the answer; unused after the opening handshake.
     pub head: ReceiveBuffer<'b>,
-    /// What has arrived.
+    /// Received bytes.
     pub rx: ReceiveBuffer<'b>,
-    /// What is to be written.
+    /// Bytes to be written.
     pub tx: TransmitBuffer<'b>,
 }
 
 impl<'b> Buffers<'b> {
-    /// Buffers in memory that is lent.
+    /// Creates empty buffers in borrowed memory.
     ///
     /// # Errors
-    /// Where one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+    /// [`BufferTooSmall`] if one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
     pub fn new(head: &'b mut [u8], rx: &'b mut [u8], tx: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         let head = ReceiveBuffer::new(head)?;
         Ok(Self { head, rx: ReceiveBuffer::new(rx)?, tx: TransmitBuffer::new(tx)? })
     }
 
-    /// Buffers of their own: so many bytes for heads, for receiving, for transmitting.
+    /// Creates empty buffers with memory of their own, of these sizes in bytes.
     ///
     /// # Errors
-    /// Where one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+    /// [`BufferTooSmall`] if one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
     #[cfg(feature = "alloc")]
     pub fn with_capacity(head: usize, rx: usize, tx: usize) -> Result<Buffers<'static>, BufferTooSmall> {
         let head = ReceiveBuffer::with_capacity(head)?;
@@ -108,7 +108,7 @@ impl<'b> Buffers<'b> {
         Ok(Buffers { head, rx, tx })
     }
 
-    /// Empty, for another connection.
+    /// Empties the buffers for another connection.
     pub fn clear(&mut self) {
         self.head.clear();
         self.rx.clear();
@@ -116,14 +116,14 @@ impl<'b> Buffers<'b> {
     }
 }
 
-/// Serves one connection: request, handler, end. The buffers are cleared at the beginning, and can serve one
-/// connection after the other; after [`Outcome::HandOver`] the request is in [`Buffers::head`].
+/// Serves one connection with `handler`: opening handshake, events, closing handshake. It clears the buffers first, so that
+/// they can serve one connection after another. After [`Outcome::HandOver`] the request is in [`Buffers::head`].
 ///
 /// # Errors
-/// The transport's; the handler has been told by then that the connection is closed, if it was open. A transport
-/// that fails when all is over is no error.
+/// The transport's error; before that, [`Handler::closed`] is called if the connection was open. An error is
+/// ignored if the connection has ended for another reason before.
 ///
-/// Cancel safety: where the future is dropped, the connection can only be dropped with it.
+/// Cancel safety: dropping the future loses the state of the connection. Drop the transport, too.
 pub async fn serve<T: Transport, C: ConfigRef>(
     transport: &mut T,
     handler: &mut (impl Handler + ?Sized),
@@ -157,13 +157,13 @@ pub async fn serve<T: Transport, C: ConfigRef>(
     }
 }
 
-/// Runs a handler on a connection that is open already, a client's or one after a foreign handshake: hand over
-/// what came behind the handshake in `rx`.
+/// Runs a handler on a connection that is already open: a client's, or one whose handshake was done elsewhere. `rx` has to
+/// hold the bytes that arrived after the handshake.
 ///
 /// # Errors
-/// As [`serve`].
+/// The transport's error, as for [`serve`].
 ///
-/// Cancel safety: as [`serve`].
+/// Cancel safety: a shutdown of the transport that was under way is lost with the future. Drop the transport, too.
 pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     transport: &mut T,
     driver: &mut Driver<R, X, C>,
@@ -172,7 +172,7 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<Cause, T::Error> {
     let mut time = Time::new(transport);
-    // The connection may be older than this call: then the peer is heard first.
+    // A deadline may have passed before this call: then the transport is read first.
     let mut late = driver.due(time.now) != Due::No;
     loop {
         let next = match late {
@@ -204,9 +204,9 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
 /// The time of a connection.
 #[derive(Debug)]
 struct Time {
-    /// For the next poll.
+    /// The time for the next poll.
     now: Instant,
-    /// The peer had more time once.
+    /// A deadline was extended already.
     extended: bool,
 }
 
@@ -216,8 +216,8 @@ impl Time {
     }
 }
 
-/// Takes a turn; how many bytes were read. Sets the time for the next poll, and where that is due, tries both directions of
-/// the transport once more after the clock was read: [`Timed`] says why.
+/// Takes a turn, sets the time for the next poll, and returns how many bytes were read. If a deadline is due, it reads and
+/// writes the transport once more after it has read the clock: see [`Timed`].
 async fn take_turn<T: Transport>(
     transport: &mut T,
     input: &mut [u8],
@@ -243,7 +243,7 @@ async fn take_turn<T: Transport>(
             read = look(transport, input, &[]).await?.read;
         }
     } else if unwritten {
-        // Not awaited: what was read must not be lost with a future that is dropped.
+        // Polled once, not awaited: a future that is dropped here would lose the bytes that were read.
         let turn = at_once(transport.turn(&mut [], tx.pending(), Some(time.now))).await;
         tx.consume(turn.map_or(0, |turn| turn.map_or(0, |turn| turn.written)));
     }
@@ -254,7 +254,7 @@ async fn take_turn<T: Transport>(
     Ok(read)
 }
 
-/// Reads or writes what is ready, or becomes so within the [`GRACE`].
+/// Reads or writes what is ready, or becomes ready within [`GRACE`].
 async fn look<T: Transport>(transport: &mut T, input: &mut [u8], output: &[u8]) -> Result<Turn, T::Error> {
     let end = transport.now().after(GRACE);
     loop {
@@ -265,7 +265,7 @@ async fn look<T: Transport>(transport: &mut T, input: &mut [u8], output: &[u8]) 
     }
 }
 
-/// What a future comes to when it is polled once.
+/// Polls a future once, and returns its output if it is ready.
 async fn at_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {

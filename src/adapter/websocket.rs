@@ -1,4 +1,4 @@
-//! A connection to read from and to send on.
+//! A connection over a transport, to read from and to send on.
 
 #![forbid(unsafe_code)]
 
@@ -28,14 +28,14 @@ pub struct WebSocket<'b, T, R, C = &'static Config> {
     link: Sending<'b, T, R, C>,
 }
 
-/// The sending side of a [`WebSocket`]: lent together with each event, so that an answer may borrow from it.
+/// The sending side of a [`WebSocket`]. Each event comes with it, so that an answer can borrow from the event.
 #[derive(Debug)]
 pub struct Sending<'b, T, R, C = &'static Config> {
     transport: T,
     connection: Connection<R, NoExtension, C>,
     tx: TransmitBuffer<'b>,
     time: Time,
-    /// A shutdown was begun, and not seen to end.
+    /// A shutdown was begun, and has not completed.
     shutting: bool,
 }
 
@@ -48,16 +48,16 @@ pub enum Error<E> {
     /// The connection has ended.
     #[error("the connection is closed: {}", .0.end)]
     Closed(Cause),
-    /// The caller asked for what cannot be sent.
+    /// The caller tried to send an invalid frame, or a frame in the wrong state.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// The request cannot be written as it was asked for.
+    /// The caller's request is invalid.
     #[error(transparent)]
     Head(#[from] BadHead),
-    /// No opening handshake.
+    /// The opening handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// The request got another answer than an upgrade.
+    /// The server answered the request with something other than an upgrade.
     #[error("refused with {0}")]
     Refused(Refusal),
     /// The message is larger than the memory for it.
@@ -65,35 +65,35 @@ pub enum Error<E> {
     MessageTooLarge,
 }
 
-/// What became of a transport that a server accepted.
+/// The result of [`WebSocket::accept`].
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 pub enum Accepted<'b, T, C = &'static Config> {
-    /// A connection, with the subprotocol that was agreed upon, one of
+    /// An open connection with its negotiated subprotocol, one of
     /// [`Accept::protocols`](crate::handshake::Accept::protocols).
     WebSocket(WebSocket<'b, T, Server, C>, Option<&'static str>),
-    /// [`Answer::HandOver`]: the transport, and the request with what came behind it.
+    /// [`Answer::HandOver`]: the transport, and the request with the bytes after it.
     HandOver(T, ReceiveBuffer<'b>),
 }
 
-/// What became of a transport on which a client asked for a connection.
+/// The result of [`WebSocket::connect`].
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 pub enum Connected<'b, 'u, T, K: MaskingKey, C = &'static Config> {
-    /// A connection, with this subprotocol.
+    /// An open connection with its negotiated subprotocol.
     WebSocket(WebSocket<'b, T, Client<K>, C>, Option<&'u str>),
-    /// Another answer: [`Reply::parse`](crate::handshake::Reply::parse) reads it.
+    /// An answer other than an upgrade, which [`Reply::parse`](crate::handshake::Reply::parse) parses.
     Refused(ReceiveBuffer<'b>),
 }
 
 impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
-    /// Reads a request, answers it as `decide` says, and gives the connection where there is one.
+    /// Accepts a connection: reads the request, calls `decide` for the answer, and writes that.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Refused`] when the answer was another one, and has been sent;
-    /// [`HandshakeError::Vanished`] where there was no request.
+    /// [`Error::Transport`]; [`Error::Refused`] after an answer other than an upgrade was sent;
+    /// [`HandshakeError::Vanished`] if the handshake ended without an answer.
     ///
-    /// Cancel safety: where the future is dropped, the transport is dropped with it.
+    /// Cancel safety: dropping the future drops the transport.
     pub async fn accept<'s>(
         mut transport: T,
         config: C,
@@ -139,12 +139,13 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
 }
 
 impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, C> {
-    /// Asks for a connection. The key of the handshake comes from the source of masking keys.
+    /// Opens a connection over `transport`: sends the request, and checks the answer. It takes the key of the handshake from
+    /// `keys`, the source of masking keys.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Head`], [`Error::Handshake`].
     ///
-    /// Cancel safety: where the future is dropped, the transport is dropped with it.
+    /// Cancel safety: dropping the future drops the transport.
     pub async fn connect<'u>(
         mut transport: T,
         config: C,
@@ -182,7 +183,8 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
 }
 
 impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
-    /// A connection that is open already: after a foreign handshake, what came behind it lies in `rx`.
+    /// Creates a `WebSocket` from a connection whose opening handshake was done elsewhere. `rx` has to hold the bytes that
+    /// arrived after the handshake.
     #[must_use]
     pub fn new(
         mut transport: T,
@@ -194,17 +196,18 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         Self { rx, link: Sending { transport, connection, tx, time, shutting: false } }
     }
 
-    /// The transport, the connection and its buffers: for [`drive`](super::drive), or to go on by hand.
+    /// Returns the transport, the connection and its buffers, for [`drive`](super::drive) or your own loop.
     #[must_use]
     pub fn into_parts(self) -> (T, Connection<R, NoExtension, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
         let Sending { transport, connection, tx, .. } = self.link;
         (transport, connection, self.rx, tx)
     }
 
-    /// The next event, and the sending side to answer it on. What was sent before is written first.
+    /// Waits for the next event, and returns it with the sending side to answer it. Bytes that are pending are written
+    /// meanwhile.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Closed`] at the end, and for ever after.
+    /// [`Error::Transport`]; [`Error::Closed`] after the end of the connection, from every call.
     ///
     /// Cancel safety: nothing is lost; call again.
     pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>), Error<T::Error>> {
@@ -215,10 +218,11 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         }
     }
 
-    /// The same, but no longer than until `limit` by the transport's [clock](Sending::now): then `None`.
+    /// Waits for the next event, but no longer than until `limit` on the transport's [clock](Sending::now). Returns `None` if
+    /// that has passed.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     ///
     /// Cancel safety: nothing is lost; call again.
     pub async fn read_until(
@@ -229,11 +233,12 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
 
-    /// The next event; or `None` as soon as all that was sent is written, be it at once. For sending something long without
-    /// going deaf: fill the [`outbox`](Sending::outbox), call this, and deal with what comes.
+    /// Waits for the next event, or until all pending bytes are written, and then returns `None`; at once if none are pending.
+    /// Use it to receive while you send a long message: fill the [`outbox`](Sending::outbox), call this, process the event, and
+    /// repeat.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Those of [`read`](Self::read).
     ///
     /// Cancel safety: nothing is lost; call again.
     pub async fn read_or_written(
@@ -246,13 +251,14 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
 
-    /// The next message, put together from its fragments. Control frames are passed over.
+    /// Waits for the next whole message, and returns its kind; `message` then holds its payload. Events of control frames are
+    /// discarded.
     ///
     /// # Errors
-    /// As [`read`](Self::read); [`Error::MessageTooLarge`] where it exceeds `message`: the rest of it is
-    /// passed over by the next call.
+    /// Those of [`read`](Self::read); [`Error::MessageTooLarge`] if the message does not fit into `message`. The next call
+    /// skips the rest of it.
     ///
-    /// Cancel safety: what had arrived of the message stays in `message`; call again with the same.
+    /// Cancel safety: the part of the message that has arrived stays in `message`; call again with the same assembler.
     pub async fn read_message<S: Storage>(
         &mut self,
         message: &mut Assembler<S>,
@@ -266,7 +272,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         }
     }
 
-    /// Closes the connection: sends a Close, passes over what the peer still sends, and waits for its end.
+    /// Closes the connection: sends a Close, discards what the peer still sends, and waits for the end of the connection.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Send`] where a frame is open, or the reason is too long.
@@ -274,7 +280,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// Cancel safety: call again.
     pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Cause, Error<T::Error>> {
         match self.link.close(code, reason).await {
-            // The peer was first.
+            // The peer has closed before.
             Ok(()) | Err(Error::Send(SendError::Closed)) => {}
             Err(error) => return Err(error),
         }
@@ -305,7 +311,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
             }
         }
         let limit = if let Until::Time(limit) = until { Some(limit) } else { None };
-        // However short the time, and however late we are: what is ready is written and read.
+        // One turn is taken in any case, so that what is ready is read and written even after the limit.
         let mut over = false;
         loop {
             let Sending { connection, tx, time, .. } = &mut self.link;
@@ -323,18 +329,18 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         }
     }
 
-    /// The sending side.
+    /// Returns the sending side.
     pub fn sending(&mut self) -> &mut Sending<'b, T, R, C> {
         &mut self.link
     }
 
-    /// How the connection ended; `None` while it has not.
+    /// Returns how the connection ended; `None` while it has not.
     #[must_use]
     pub const fn cause(&self) -> Option<Cause> {
         self.link.connection.cause()
     }
 
-    /// The reason in the peer's Close, empty where there was none.
+    /// Returns the reason text of the peer's Close; empty if there is none.
     #[must_use]
     pub fn reason(&self) -> &str {
         self.link.connection.reason()
@@ -350,17 +356,16 @@ enum Until {
 }
 
 impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
-    /// Sends a whole message of any size in one frame, and writes it to the transport: text where it is given a `&str`,
-    /// binary where it is given bytes. Nothing is received meanwhile. If the peer answers while it reads, as an echo does,
-    /// and the memory of both sides is full, the call waits until the write deadline ends the connection. Send large
-    /// messages to such a peer in pieces, and read in between.
+    /// Sends a whole message of any size in one frame, and writes it to the transport: a `&str` as text, bytes as binary. It
+    /// receives nothing meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides are full,
+    /// the call waits until the write deadline ends the connection. Send large messages to such a peer with
+    /// [`outbox`](Self::outbox) and [`read_or_written`](WebSocket::read_or_written).
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
     ///
-    /// Cancel safety: a message that fits the transmit buffer is sent whole or not at all. Of a larger one the
-    /// frame may have been begun; then [`outbox`](Self::outbox) says how much it [lacks](Outbox::left), and
-    /// nothing else can be sent before.
+    /// Cancel safety: a message that fits into the transmit buffer is sent completely or not at all. The frame of a larger one
+    /// may be open: send the rest of it before anything else. [`Outbox::left`] returns how many bytes it lacks.
     pub async fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error<T::Error>> {
         let message = message.into();
         let (kind, payload) = (message.kind(), message.as_bytes());
@@ -379,24 +384,24 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         self.flush().await
     }
 
-    /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at
-    /// most as large as the transmit buffer. The caller has to make sure that text is UTF-8.
+    /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message. The
+    /// frame has to fit into the transmit buffer. Make sure that text is UTF-8.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     ///
-    /// Cancel safety: the frame is sent whole or not at all.
+    /// Cancel safety: the frame is sent completely or not at all.
     pub async fn fragment(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
         self.when_there_is_room(|out| out.fragment(kind, payload, fin)).await?;
         self.flush().await
     }
 
-    /// Sends a message, or with `fin` unset the next part of one, of any size, in as many frames as the buffer
-    /// and [`Config::largest_fragment`] ask for, and writes it to the transport. The caller has to make sure that text is
+    /// Sends a message of any size, or the next part of one, in as many frames as the buffer and
+    /// [`Config::largest_fragment`] require, and writes it to the transport. `fin` ends the message. Make sure that text is
     /// UTF-8.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     ///
     /// Cancel safety: part of the payload may have been sent.
     pub async fn stream(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
@@ -405,12 +410,12 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         self.flush().await
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping, or unasked for.
+    /// Sends a Pong with at most 125 bytes of payload, as the answer to a Ping or unsolicited.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     ///
-    /// Cancel safety: the frame is sent whole or not at all.
+    /// Cancel safety: the frame is sent completely or not at all.
     pub async fn pong(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
         self.when_there_is_room(|out| out.pong(payload)).await?;
         self.flush().await
@@ -419,26 +424,26 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
     /// Sends a Ping with at most 125 bytes of payload.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     ///
-    /// Cancel safety: the frame is sent whole or not at all.
+    /// Cancel safety: the frame is sent completely or not at all.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
         self.when_there_is_room(|out| out.ping(payload)).await?;
         self.flush().await
     }
 
-    /// Sends a Close, without waiting for the peer's.
+    /// Sends a Close, and does not wait for the peer's; [`WebSocket::close`] does.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Those of [`send`](Self::send).
     ///
-    /// Cancel safety: the frame is sent whole or not at all.
+    /// Cancel safety: the frame is sent completely or not at all.
     pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), Error<T::Error>> {
         self.when_there_is_room(|out| out.close(code, reason)).await?;
         self.flush().await
     }
 
-    /// Writes everything that was sent to the transport.
+    /// Writes all pending bytes to the transport.
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`].
@@ -451,18 +456,18 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         Ok(())
     }
 
-    /// The sending side without waiting: what is sent here is written by [`flush`](Self::flush) and by the
-    /// next [`read`](WebSocket::read), so that many small messages leave in one write.
+    /// Returns the [`Outbox`], which sends without waiting. [`flush`](Self::flush) and the next [`read`](WebSocket::read) write
+    /// what it sends, so that many small messages need one write.
     pub fn outbox(&mut self) -> Outbox<'_> {
         self.connection.outbox(self.time.now, &mut self.tx)
     }
 
-    /// The transport. What is written to it past the connection breaks the stream.
+    /// Returns the transport. Do not read from it or write to it: that corrupts the stream.
     pub fn transport(&mut self) -> &mut T {
         &mut self.transport
     }
 
-    /// The time by the transport's clock.
+    /// Returns the time of the transport's clock.
     pub fn now(&mut self) -> Instant {
         self.transport.now()
     }
@@ -479,10 +484,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         }
     }
 
-    /// One turn of writing.
+    /// Takes one turn of writing.
     async fn push(&mut self) -> Result<(), Error<T::Error>> {
-        // The application may have worked for long: the peer's time to read begins now. Where its time is over, the
-        // transport goes first.
+        // The application may have worked for long: the write deadline starts now. If a deadline is due, the transport is
+        // written first.
         let now = self.transport.now();
         if self.connection.due(now) != Due::No {
             self.turn(Step::Wait { deadline: Some(now) }, &mut []).await?;
@@ -495,7 +500,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         }
     }
 
-    /// Does what a step that is no event asks for; how many bytes were read.
+    /// Executes a step other than an event, and returns how many bytes were read.
     async fn turn(&mut self, step: Step, input: &mut [u8]) -> Result<Option<usize>, Error<T::Error>> {
         self.shutting |= step == Step::Shutdown;
         let done = match step {
@@ -517,7 +522,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
             Err(error) => {
                 self.connection.reset();
                 match self.connection.tend(self.time.now, &mut self.tx) {
-                    // What ended the connection came before: the peer may reset what is over.
+                    // The connection has ended before the transport failed.
                     Step::Closed(cause) if cause.end != End::Vanished => Err(Error::Closed(cause)),
                     _ => Err(Error::Transport(error)),
                 }
