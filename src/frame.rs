@@ -50,7 +50,7 @@ impl OpCode {
         }
     }
 
-    /// Returns whether this is a control frame's: "Control frames are identified by opcodes where the most significant bit of
+    /// Returns whether this is the opcode of a control frame: "Control frames are identified by opcodes where the most significant bit of
     /// the opcode is 1." (§5.5)
     #[must_use]
     pub const fn is_control(self) -> bool {

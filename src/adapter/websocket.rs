@@ -275,7 +275,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// Closes the connection: sends a Close, discards what the peer still sends, and waits for the end of the connection.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Send`] where a frame is open, or the reason is too long.
+    /// [`Error::Transport`]; [`Error::Send`] if a frame is open, or the reason is too long.
     ///
     /// Cancel safety: call again.
     pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Cause, Error<T::Error>> {
