@@ -14,7 +14,7 @@ use crate::handler::Handler;
 use crate::role::Role;
 use crate::time::{Due, Instant, Timed};
 
-/// What the caller of [`Session::poll`] or [`Driver::poll`] has to do next.
+/// What the caller of [`Session::poll`](crate::Session::poll) or [`Driver::poll`] has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Next<D> {
