@@ -508,7 +508,7 @@ fn a_reason_needs_a_code() {
 /// Two connections with the same source would mask with the same keys.
 #[test]
 fn a_client_cannot_be_cloned() {
-    struct Of<T>(std::marker::PhantomData<T>);
+    struct Of<T>(core::marker::PhantomData<T>);
     trait Otherwise {
         const CLONE: bool = false;
     }
