@@ -1,6 +1,9 @@
 //! Servers that are stopped by SIGSTOP and go on by SIGCONT: what came meanwhile is read before anybody is judged by time.
 #![cfg(all(feature = "mio", unix))]
 
+#[cfg(feature = "rustls")]
+mod pki;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -58,11 +61,34 @@ impl<S> Application<S> for Echoes {
     }
 }
 
+/// A client of the address behind the deadline's name, which it says it has a connection to.
+#[cfg(feature = "rustls")]
+fn client(role: &str) {
+    let (address, authority) = role.split_once(' ').unwrap();
+    let pairs = authority.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    let authority: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.into()).unwrap();
+    println!("\nlistening nowhere");
+    let options = blocking::ClientOptions::new().tls_timeout(DEADLINE).tls_roots(roots);
+    match blocking::connect_with(&format!("wss://{address}/"), &options) {
+        Ok(mut socket) => {
+            println!("connected");
+            let _ = socket.recv();
+        }
+        Err(error) => println!("failed: {error:?}"),
+    }
+}
+
 #[test]
 #[ignore = "the server of the other tests, which start it as a process of its own"]
 fn server() {
     let role = std::env::var(ROLE).unwrap();
     let (server, deadline) = role.split_once(' ').unwrap();
+    #[cfg(feature = "rustls")]
+    if server == "client" {
+        return client(deadline);
+    }
     let mut config = Config::new();
     let timeouts = &mut config.timeouts;
     (timeouts.ping, timeouts.handshake, timeouts.close, timeouts.write) = (None, None, None, None);
@@ -314,4 +340,35 @@ fn a_storm_of_signals_changes_no_verdict() {
         server.signal("-CONT");
         assert_eq!(next(&mut speaks), away());
     });
+}
+
+#[cfg(feature = "rustls")]
+#[test]
+fn a_tls_handshake_that_came_meanwhile_is_completed() {
+    let pki = pki::Pki::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let authority: String = pki.authority().iter().map(|byte| format!("{byte:02x}")).collect();
+    for answers in [true, false] {
+        let client = Server::new("client", &format!("{} {authority}", listener.local_addr().unwrap()));
+        let (stream, _) = listener.accept().unwrap();
+        // Its hello is on the way.
+        stream.peek(&mut [0]).unwrap();
+        let (config, mut peer) = (pki.server.clone(), None);
+        client.stopped(|| {
+            peer = Some(thread::spawn(move || {
+                let tls = blocking::NetStream::tls_server(stream, &config).unwrap();
+                if answers {
+                    let mut socket = blocking::accept(tls).unwrap();
+                    let _ = socket.send("hello");
+                } else {
+                    thread::sleep(2 * STOPPED);
+                }
+            }));
+        });
+        let said =
+            client.lines.iter().find(|line| line == "connected" || line.starts_with("failed")).unwrap();
+        assert!(said.starts_with(if answers { "connected" } else { "failed" }), "{said}");
+        assert!(answers || said.contains("TimedOut"), "{said}");
+        peer.unwrap().join().unwrap();
+    }
 }

@@ -59,6 +59,11 @@ impl Pki {
         Self { authority, certificate, key, server: Arc::new(server) }
     }
 
+    /// The authority's certificate, DER.
+    pub fn authority(&self) -> &[u8] {
+        self.authority.der()
+    }
+
     pub fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).unwrap();
