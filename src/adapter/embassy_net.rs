@@ -17,7 +17,7 @@ use crate::session::Outcome;
 use crate::time::Instant;
 
 /// A connected socket as a [`Transport`].
-pub struct Tcp<'a, 's>(pub &'a mut TcpSocket<'s>);
+pub struct Tcp<'a, 's>(&'a mut TcpSocket<'s>);
 
 /// The clock of embassy-time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +47,7 @@ pub async fn serve<C: ConfigRef>(
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, ServeError> {
     socket.accept(port).await.map_err(ServeError::Accept)?;
-    let outcome = super::serve(&mut Tcp(socket), handler, config.clone(), buffers).await;
+    let outcome = super::serve(&mut Tcp::new(socket), handler, config.clone(), buffers).await;
     if outcome != Ok(Outcome::HandOver) {
         hang_up(socket, config.timeouts.close).await;
     }
@@ -80,6 +80,16 @@ async fn within(limit: Option<Duration>, future: impl Future) {
     let mut clock = EmbassyClock;
     let end = clock.now().plus(limit);
     select(future, passed(&mut clock, end)).await;
+}
+
+impl<'a, 's> Tcp<'a, 's> {
+    /// The transport over this socket. Nagle's algorithm is switched off, so that a small message does not wait for the
+    /// acknowledgement of the one before it.
+    #[must_use]
+    pub fn new(socket: &'a mut TcpSocket<'s>) -> Self {
+        socket.set_nagle_enabled(false);
+        Self(socket)
+    }
 }
 
 impl Transport for Tcp<'_, '_> {

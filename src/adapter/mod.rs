@@ -22,9 +22,9 @@ mod websocket;
 
 pub use websocket::{Accepted, Connected, Error, Sending, WebSocket};
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{Context, Poll, Waker};
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
@@ -226,51 +226,63 @@ async fn take_turn<T: Transport>(
     time: &mut Time,
     peer: &mut impl Timed,
 ) -> Result<Option<usize>, T::Error> {
-    let turn = transport.turn(input, tx.pending(), deadline).await;
-    time.now = transport.now();
-    let Turn { mut read, written } = turn?;
-    tx.consume(written);
-    let due = peer.due(time.now);
-    if due == Due::No {
-        return Ok(read);
-    }
-    let unwritten = written == 0 && !tx.is_empty();
-    if read.is_none() {
-        if unwritten {
-            tx.consume(look(transport, &mut [], tx.pending()).await?.written);
-        }
-        if !input.is_empty() {
-            read = look(transport, input, &[]).await?.read;
-        }
-    } else if unwritten {
-        // Polled once, not awaited: a future that is dropped here would lose the bytes that were read.
-        let turn = at_once(transport.turn(&mut [], tx.pending(), Some(time.now))).await;
-        tx.consume(turn.map_or(0, |turn| turn.map_or(0, |turn| turn.written)));
-    }
-    if read.is_some() && due == Due::All && !time.extended {
-        time.extended = true;
-        peer.extend(time.now);
-    }
-    Ok(read)
-}
-
-/// Reads or writes what is ready, or becomes ready within [`GRACE`].
-async fn look<T: Transport>(transport: &mut T, input: &mut [u8], output: &[u8]) -> Result<Turn, T::Error> {
-    let end = transport.now().after(GRACE);
+    let (mut attempt, mut end) = (Attempt::Both, deadline);
+    // One place that awaits a turn, whatever it tries: so the future holds one.
     loop {
-        let turn = transport.turn(input, output, Some(end)).await?;
-        if turn != Turn::default() || transport.now() >= end {
-            return Ok(turn);
+        let (into, from): (&mut [u8], &[u8]) = match attempt {
+            Attempt::Both => (&mut *input, tx.pending()),
+            Attempt::Write => (&mut [], tx.pending()),
+            Attempt::Read => (&mut *input, &[]),
+        };
+        let turn = transport.turn(into, from, end).await;
+        let now = transport.now();
+        if attempt == Attempt::Both {
+            time.now = now;
         }
+        let Turn { read, written } = turn?;
+        tx.consume(written);
+        let due = peer.due(time.now);
+        if due == Due::No {
+            return Ok(read);
+        }
+        let unwritten = attempt == Attempt::Both && written == 0 && !tx.is_empty();
+        if read.is_some() {
+            if unwritten {
+                tx.consume(write_now(transport, tx.pending(), time.now));
+            }
+            if due == Due::All && !time.extended {
+                time.extended = true;
+                peer.extend(time.now);
+            }
+            return Ok(read);
+        }
+        // A turn may end early.
+        let again = now < end.unwrap_or(now);
+        attempt = match attempt {
+            Attempt::Write if again && written == 0 => continue,
+            Attempt::Read if again => continue,
+            Attempt::Both if unwritten => Attempt::Write,
+            Attempt::Both | Attempt::Write if !input.is_empty() => Attempt::Read,
+            _ => return Ok(None),
+        };
+        end = Some(now.after(GRACE));
     }
 }
 
-/// Polls a future once, and returns its output if it is ready.
-async fn at_once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+/// The directions that a turn tries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Both,
+    Write,
+    Read,
+}
+
+/// Writes what the transport takes at once. Polled once, not awaited: a future that is dropped would lose the bytes that were
+/// read before.
+fn write_now<T: Transport>(transport: &mut T, output: &[u8], now: Instant) -> usize {
+    let turn = pin!(transport.turn(&mut [], output, Some(now)));
+    match turn.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(turn)) => turn.written,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
+    }
 }

@@ -72,7 +72,6 @@ async fn main(spawner: Spawner) {
 
     let [receive, transmit] = BUFFERS.take();
     let mut socket = TcpSocket::new(stack, receive, transmit);
-    socket.set_nagle_enabled(false);
     let mut backoff = Backoff::new(FIRST, Duration::from_secs(settings.patience));
     loop {
         println!("connecting to {}", settings.url);
@@ -114,7 +113,7 @@ async fn attempt(
     let mut keys = fork(random);
     let keys = || keys.next_u32().to_ne_bytes();
     if !settings.target.is_secure() {
-        return log(talk::talk(Tcp(socket), settings, keys, buffers, opened).await);
+        return log(talk::talk(Tcp::new(socket), settings, keys, buffers, opened).await);
     }
     #[cfg(not(feature = "tls"))]
     return log(Err("built without TLS"));
@@ -125,7 +124,7 @@ async fn attempt(
         let pipes = tls::Pipes::new(&mut memory);
         let trust = tls::Trust::new(fork(random), settings.authority);
         let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host(), trust));
-        let transport = tls::Tls::open(Tcp(socket), &pipes, pump, TLS_HANDSHAKE).await;
+        let transport = tls::Tls::open(Tcp::new(socket), &pipes, pump, TLS_HANDSHAKE).await;
         let transport = log(transport)?;
         println!("TLS: {} is who it says", settings.target.host());
         log(talk::talk(transport, settings, keys, buffers, opened).await)

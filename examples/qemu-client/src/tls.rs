@@ -244,7 +244,7 @@ pub enum Error<E> {
 }
 
 impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b, T, P> {
-    /// Shakes hands, for so long at most.
+    /// Shakes hands, for so long at most. What has come by then, be it while the board stood still, has a second to be read.
     pub async fn open(
         transport: T,
         pipes: &'a RefCell<Pipes<'b>>,
@@ -252,14 +252,20 @@ impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b,
         timeout: Duration,
     ) -> Result<Self, Error<T::Error>> {
         let mut tls = Self { transport, pipes, pump, ended: false, shut: false };
-        let deadline = tls.now().after(timeout);
+        let mut deadline = tls.now().after(timeout);
+        let mut late = false;
         loop {
             tls.run()?;
             if pipes.borrow().open {
                 return Ok(tls);
             }
-            if tls.now() >= deadline {
-                return Err(Error::Timeout);
+            let now = tls.now();
+            if now >= deadline {
+                if late {
+                    return Err(Error::Timeout);
+                }
+                late = true;
+                deadline = now.after(Duration::from_secs(1));
             }
             tls.carry(Some(deadline)).await?;
         }
@@ -315,6 +321,7 @@ impl<T: Transport, P: Future<Output = Result<(), TlsError>>> Transport for Tls<'
         output: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Turn, Self::Error> {
+        let mut late = false;
         loop {
             self.run()?;
             let mut turn = Turn::default();
@@ -339,9 +346,11 @@ impl<T: Transport, P: Future<Output = Result<(), TlsError>>> Transport for Tls<'
             if self.ended && !output.is_empty() && !self.pipes.borrow().closing {
                 return Err(Error::Tls(TlsError::ConnectionClosed));
             }
-            if deadline.is_some_and(|deadline| self.now() >= deadline) {
+            if late {
                 return Ok(turn);
             }
+            // What is ready below goes before the deadline.
+            late = deadline.is_some_and(|deadline| self.now() >= deadline);
             self.carry(deadline).await?;
         }
     }

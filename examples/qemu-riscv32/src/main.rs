@@ -81,7 +81,6 @@ async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
 async fn connection(stack: Stack<'static>) -> ! {
     let (mut receive, mut transmit) = ([0; TCP_BUFFER], [0; TCP_BUFFER]);
     let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-    socket.set_nagle_enabled(false); // a small answer does not wait for an acknowledgement
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
 
