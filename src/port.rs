@@ -21,6 +21,27 @@ pub(crate) struct Interest {
     pub(crate) ready: u32,
 }
 
+/// The descriptor of a connected lwIP socket that belongs to its holder alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Descriptor(i32);
+
+impl Descriptor {
+    /// Takes over a descriptor.
+    ///
+    /// # Safety
+    /// The descriptor is an open lwIP socket, and nothing else reads, writes or closes it until it is given back: to the
+    /// `release` function of [`Socket::adopt`](crate::adapter::esp_idf::Socket::adopt), or by
+    /// [`Socket::into_descriptor`](crate::adapter::esp_idf::Socket::into_descriptor).
+    #[must_use]
+    pub const unsafe fn new(descriptor: i32) -> Self {
+        Self(descriptor)
+    }
+
+    pub(crate) const fn get(&self) -> i32 {
+        self.0
+    }
+}
+
 unsafe extern "C" {
     safe fn sansocket_port_start() -> i32;
     safe fn sansocket_port_listen(port: u16, backlog: u32) -> i32;

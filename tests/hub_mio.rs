@@ -240,6 +240,29 @@ fn a_connection_of_another_server_is_adopted() {
     assert_eq!((counters.opened, counters.ended, counters.closed.clean), (1, 1, 1));
 }
 
+#[test]
+fn a_stream_that_blocks_holds_up_nobody() {
+    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let watch = server.watch();
+    let town = Town::of(server);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, peer) = listener.accept().unwrap();
+    town.handle
+        .run(move |control| {
+            let socket = watch.stream(::mio::net::TcpStream::from_std(stream)).unwrap();
+            let hub = control.hub().downcast_mut::<Hub<TcpSocket, Echoes>>().unwrap();
+            assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
+        })
+        .unwrap();
+    wait_for("adopted", || town.handle.clients().len() == 1);
+    let mut other = open(town.address);
+    echo(&mut other, "here");
+    echo(&mut theirs, "here too");
+    drop((other, theirs));
+    town.stop();
+}
+
 /// Who had to wait outside comes in as soon as there is room, not when something else happens.
 #[test]
 fn room_is_given_to_who_waits() {

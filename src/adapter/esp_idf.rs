@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub use crate::port::Descriptor;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -102,11 +104,11 @@ impl Socket {
     /// # Errors
     /// The descriptor is not a connected socket; it has been passed to `release`.
     pub fn adopt(
-        descriptor: i32,
+        descriptor: Descriptor,
         release: impl FnOnce(i32) + Send + 'static,
     ) -> Result<(Self, SocketAddr), Failed> {
-        let socket = Self { descriptor, release: Some(Box::new(release)) };
-        let peer = port::adopt(descriptor)?;
+        let socket = Self { descriptor: descriptor.get(), release: Some(Box::new(release)) };
+        let peer = port::adopt(socket.descriptor)?;
         Ok((socket, peer))
     }
 

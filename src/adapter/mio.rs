@@ -366,17 +366,19 @@ impl Watch {
     /// # Errors
     /// Returns the operating system's error.
     pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
-        stream.set_nonblocking(true)?;
         self.stream(TcpStream::from_std(stream))
     }
 
-    /// Prepares another stream for that server, with the options of [`tcp`](Self::tcp). The stream must be
-    /// non-blocking.
+    /// Prepares another stream for that server, with the options of [`tcp`](Self::tcp). Makes its
+    /// [TCP connection](Stream::tcp) non-blocking.
     ///
     /// # Errors
     /// Returns the operating system's error.
     pub fn stream<T: Stream>(&self, mut stream: T) -> io::Result<Watched<T>> {
-        prepare(SockRef::from(&*stream.tcp()), self.keep_alive)?;
+        let tcp = SockRef::from(&*stream.tcp());
+        // One that blocks would hold up all sessions.
+        tcp.set_nonblocking(true)?;
+        prepare(tcp, self.keep_alive)?;
         Ok(Watched { stream, registry: Arc::clone(&self.registry), key: 0 })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`connect`] opens one as a client, [`accept`] as a server, and [`serve`] runs a [`Handler`] on one. One thread serves
 //! one connection. While something waits to be written, the peer is read only now and then, and no more than the receive
-//! buffer holds: a peer that does not read what it is sent stops the connection, and no memory grows.
+//! buffer holds: a peer that does not read what it is sent stops the connection, and no memory grows. `TCP_NODELAY` is set,
+//! so that a small message does not wait for the acknowledgement of the one before it.
 
 #![forbid(unsafe_code)]
 

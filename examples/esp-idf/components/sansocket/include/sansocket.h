@@ -53,8 +53,9 @@ void sansocket_free(struct sansocket *server);
 void sansocket_stop(struct sansocket *server);
 
 /* A connection that somebody else has accepted and upgraded (the 101 is sent, nothing behind the request was read).
- * `release` is called exactly once, when the socket is no longer used and its owner may close it: in the loop's task,
- * where this fails, in here, or where the server is freed before it ran, in sansocket_free. */
+ * From here on nobody else reads, writes or closes the socket. `release` is called exactly once, when the socket is no
+ * longer used and its owner may close it: in the loop's task, where this fails, in here, or where the server is freed
+ * before it ran, in sansocket_free. */
 int32_t sansocket_adopt(struct sansocket *server, int32_t socket, void (*release)(void *context), void *context);
 
 /* A text to every open connection. It is copied. */

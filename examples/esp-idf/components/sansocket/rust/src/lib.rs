@@ -21,7 +21,7 @@ use core::slice;
 use core::time::Duration;
 
 use handler::Echo;
-use sansocket::adapter::esp_idf::{self, Server, Socket};
+use sansocket::adapter::esp_idf::{self, Descriptor, Server, Socket};
 use sansocket::handshake::Request;
 use sansocket::hub::{
     Application, Capacity, Choice, Client, Control, Handle, HandleError, Hub, Id, Message, Settings,
@@ -148,7 +148,8 @@ pub unsafe extern "C" fn sansocket_stop(server: *const Sansocket) {
 }
 
 /// # Safety
-/// As `sansocket_stop`; `release` may be called with `context` in the loop's task.
+/// As `sansocket_stop`; `descriptor` is an open lwIP socket that nothing else uses until `release` is called, which may be in
+/// the loop's task, with `context`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sansocket_adopt(
     server: *const Sansocket,
@@ -166,6 +167,8 @@ pub unsafe extern "C" fn sansocket_adopt(
         }
     }
     let lease = Lease(release, context);
+    // SAFETY: the caller's.
+    let descriptor = unsafe { Descriptor::new(descriptor) };
     let Ok((socket, peer)) = Socket::adopt(descriptor, move |_| lease.end()) else { return INVALID };
     let adopt = move |control: &mut dyn Control| {
         if let Some(hub) = control.hub().downcast_mut::<Hub<Socket, Echoes>>() {
