@@ -12,6 +12,7 @@
 pub mod embassy_net;
 #[cfg(feature = "embedded-io-async")]
 pub mod embedded_io_async;
+mod error;
 #[cfg(feature = "esp-idf")]
 pub mod esp_idf;
 #[cfg(feature = "mio")]
@@ -20,7 +21,8 @@ pub mod mio;
 pub mod rustls;
 mod websocket;
 
-pub use websocket::{Accepted, Connected, Error, Sending, WebSocket};
+pub use error::Error;
+pub use websocket::{Accepted, Connected, Sending, WebSocket};
 
 use core::future::Future;
 use core::pin::pin;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::error::Error;
 use super::{Buffers, Time, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::cause::{Cause, End};
@@ -13,8 +14,7 @@ use crate::event::{Event, Payload};
 use crate::extension::NoExtension;
 use crate::frame::Kind;
 use crate::handshake::{
-    Answer, BadHead, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Refusal, Request,
-    ServerHandshake,
+    Answer, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Request, ServerHandshake,
 };
 use crate::message::{Assembler, MessageRef, Storage};
 use crate::outbox::Outbox;
@@ -37,32 +37,6 @@ pub struct Sending<'b, T, R, C = &'static Config> {
     time: Time,
     /// A shutdown was begun, and has not completed.
     shutting: bool,
-}
-
-/// Why an operation on a connection failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error<E> {
-    /// The transport failed, and the connection has ended with it.
-    #[error("the transport failed")]
-    Transport(#[source] E),
-    /// The connection has ended.
-    #[error("the connection is closed: {}", .0.end)]
-    Closed(Cause),
-    /// The caller tried to send an invalid frame, or a frame in the wrong state.
-    #[error(transparent)]
-    Send(#[from] SendError),
-    /// The caller's request is invalid.
-    #[error(transparent)]
-    Head(#[from] BadHead),
-    /// The opening handshake failed.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-    /// The server answered the request with something other than an upgrade.
-    #[error("refused with {0}")]
-    Refused(Refusal),
-    /// The message is larger than the memory for it.
-    #[error("the message is larger than the memory for it")]
-    MessageTooLarge,
 }
 
 /// The result of [`WebSocket::accept`].
