@@ -418,7 +418,8 @@ fn a_body_for_which_there_is_no_memory_is_refused() {
         routes
     });
     let peer = world.connect();
-    let len = usize::MAX / 4;
+    // Of 4 GiB a quarter may be had.
+    let len = usize::MAX / 4 * if usize::BITS > 32 { 1 } else { 3 };
     peer.feed(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n").as_bytes());
     peer.fin();
     world.settle();
