@@ -9,15 +9,15 @@
 mod pipe;
 
 use pipe::{App, World, address, echoes};
-use sansocket::hub::{Capacity, Settings};
+use sansocket::hub::{Capacity, HubSettings};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     // Cargo adds `--bench` to a run of its own, which has nothing to do here.
     let [_, sessions, rounds] = args.as_slice() else { return };
     let (sessions, rounds): (usize, usize) = (sessions.parse().unwrap(), rounds.parse().unwrap());
-    let mut settings = Settings::default();
-    settings.sessions = sessions;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = sessions;
     settings.capacity = Capacity::Evict;
     let mut world = echoes(settings);
     let mut peers = vec![];

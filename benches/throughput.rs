@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sansocket::{Utf8, mask};
+use sansocket::proto::{Utf8Validator, mask};
 
 use subject::{Wire, subject};
 
@@ -52,7 +52,7 @@ fn utf8(c: &mut Criterion) {
             let text = text(sample, size);
             group.throughput(Throughput::Bytes(size as u64));
             group.bench_function(BenchmarkId::new("sansocket", size), |b| {
-                b.iter(|| Utf8::default().feed(black_box(text.as_bytes())).unwrap());
+                b.iter(|| Utf8Validator::default().feed(black_box(text.as_bytes())).unwrap());
             });
             group.bench_function(BenchmarkId::new("std", size), |b| {
                 b.iter(|| std::str::from_utf8(black_box(text.as_bytes())).unwrap());

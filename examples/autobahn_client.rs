@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::io::Write;
 
-use sansocket::blocking::{self, Error as SocketError};
+use sansocket::{Error as SocketError, blocking};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);

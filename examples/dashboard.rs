@@ -26,9 +26,10 @@ use std::rc::Rc;
 use std::time::{self, Duration};
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::adapter::mio::Plain;
-use sansocket::handshake::{Answer, Refusal, Rejection, Request};
-use sansocket::hub::{Application, Choice, Client, Handle, Message, Settings};
+use sansocket::handshake::{Decision, Refusal, Rejection, Request};
+use sansocket::hub::driver::PlainAcceptor;
+use sansocket::hub::{Application, HubHandle, HubSettings, RequestAction, SessionInfo};
+use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Instant};
 
 const HELP: &str = "\
@@ -78,10 +79,10 @@ fn options() -> Result<Option<Vec<SocketAddr>>, lexopt::Error> {
 }
 
 fn run(addresses: Vec<SocketAddr>) -> Result<(), Box<dyn Error>> {
-    let mut settings = Settings::new(&CONFIG);
-    settings.sessions = 64;
+    let mut settings = HubSettings::new(&CONFIG);
+    settings.max_sessions = 64;
     let listeners = listen::bind(&addresses)?;
-    let server = server::new(listeners, Plain, settings, |handle| App(Pc::new(handle)))?;
+    let server = server::new(listeners, PlainAcceptor, settings, |handle| App(Pc::new(handle)))?;
     let handle = server.handle();
     signals::on_stop(move || {
         let _ = handle.stop(CloseCode::GOING_AWAY);
@@ -100,14 +101,14 @@ struct App(Pc);
 impl<S> Application<S> for App {
     type Handler = Dashboard<Pc>;
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
         if self.0.inside.borrow().booted > time::Instant::now() {
-            return Choice::Answer(Answer::Reject(Rejection::Unavailable));
+            return RequestAction::Answer(Decision::Reject(Rejection::Unavailable));
         }
-        Choice::Handler(Dashboard::new(self.0.clone()))
+        RequestAction::Handler(Dashboard::new(self.0.clone()))
     }
 
-    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
         logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", client.peer));
     }
@@ -116,7 +117,7 @@ impl<S> Application<S> for App {
 /// This machine, as each connection has it.
 #[derive(Clone)]
 struct Pc {
-    handle: Handle,
+    handle: HubHandle,
     channels: Rc<[Channel]>,
     inside: Rc<RefCell<Inside>>,
 }
@@ -131,7 +132,7 @@ struct Inside {
 }
 
 impl Pc {
-    fn new(handle: Handle) -> Self {
+    fn new(handle: HubHandle) -> Self {
         // What this system has of them.
         let there = SENSORS.into_iter().filter(|(sensor, _)| sensor.read().is_some());
         let (sensors, channels): (Vec<_>, Vec<_>) =
@@ -154,7 +155,8 @@ impl Device for Pc {
 
     fn measure(&mut self, now: Instant) -> Sample {
         let mut inside = self.inside.borrow_mut();
-        if let Some((_, sample)) = inside.measured.filter(|(at, _)| at.until(now) < FRESH) {
+        if let Some((_, sample)) = inside.measured.filter(|(at, _)| at.saturating_duration_until(now) < FRESH)
+        {
             return sample;
         }
         let mut values = [0; CHANNELS];
@@ -184,9 +186,9 @@ impl Device for Pc {
                 logger::line(format_args!("reboot"));
                 *state = State { boot: state.boot + 1, ..START };
                 inside.booted = time::Instant::now() + REBOOT;
-                let _ = self.handle.run(|hub| {
+                let _ = self.handle.call(|hub| {
                     let mut all = Vec::new();
-                    hub.clients(&mut |client| all.push(client.id));
+                    hub.sessions(&mut |client| all.push(client.id));
                     for id in all {
                         let _ = hub.close(id, CloseCode::SERVICE_RESTART, "restart");
                     }
@@ -195,7 +197,7 @@ impl Device for Pc {
             }
         }
         logger::line(format_args!("{state}"));
-        let _ = self.handle.broadcast(Message::text(state.to_string()));
+        let _ = self.handle.broadcast(Prepared::text(state.to_string()));
     }
 }
 

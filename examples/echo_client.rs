@@ -14,10 +14,9 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use sansocket::blocking::{
-    ClientOptions, Error as SocketError, NetStream, SystemKeys, WebSocket, connect_with,
-};
-use sansocket::{Client, CloseCode, Config, Control, Event, Kind, Payload};
+use sansocket::blocking::{ClientOptions, NetStream, SystemKeys, WebSocket, connect_with};
+use sansocket::config::ControlFrames;
+use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind, Payload};
 
 const HELP: &str = "\
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.
@@ -51,7 +50,7 @@ fn main() {
 fn run() -> Result<(), Box<dyn Error>> {
     static CONFIG: Config = {
         let mut config = Config::new();
-        config.control = Control::Told;
+        config.control = ControlFrames::Reported;
         config
     };
     let mut options =
@@ -126,7 +125,9 @@ fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
             }
             Ok(None) => {}
             Err(SocketError::Closed(cause)) => {
-                return Err(format!("{} (code {}) {}", cause.end, cause.code(), socket.reason()).into());
+                return Err(
+                    format!("{} (code {}) {}", cause.reason, cause.code(), socket.close_reason()).into()
+                );
             }
             Err(error) => return Err(error.into()),
         }
@@ -139,7 +140,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     let open = || File::open(path).map_err(|error| format!("{path}: {error}"));
     let (mut file, mut original) = (open()?, BufReader::new(open()?));
     let len = file.metadata()?.len();
-    socket.sending().outbox().begin(Kind::Binary, len, true)?;
+    socket.sending().outbox().begin_frame(Kind::Binary, len, true)?;
     let (mut sent, mut echoed, mut ended) = (0_u64, 0_u64, false);
     let (mut chunk, mut rest) = (vec![0; 32 * 1024], 0..0);
     let mut expected = Vec::new();
@@ -160,7 +161,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
-        let event = if sent < len { socket.read_or_written()? } else { socket.read_timeout(PATIENCE)? };
+        let event = if sent < len { socket.read_or_flushed()? } else { socket.read_timeout(PATIENCE)? };
         match event {
             Some((Event::Data(data), _)) => {
                 expected.resize(data.payload.len(), 0);
@@ -190,7 +191,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
 
 fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
     let cause = socket.close(CloseCode::NORMAL, "")?;
-    note(format_args!("{}, code {} {}\n", cause.end, cause.code(), socket.reason()));
+    note(format_args!("{}, code {} {}\n", cause.reason, cause.code(), socket.close_reason()));
     if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }
 }
 

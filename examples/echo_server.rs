@@ -27,11 +27,12 @@ use std::{fmt, io, thread};
 
 use handler::{Echo, Escaped};
 use rustls::ServerConfig;
-use sansocket::adapter::mio::{Acceptor, Plain, Server};
-use sansocket::adapter::rustls::Tls;
-use sansocket::handshake::{Answer, Origin, Refusal, Rejection, Request};
-use sansocket::hub::{Application, Choice, Client, Settings};
-use sansocket::{CloseCode, Config, MIN_BUFFER, Outcome};
+use sansocket::handshake::{Decision, OriginPolicy, Refusal, Rejection, Request};
+use sansocket::hub::driver::{MioAcceptor, PlainAcceptor};
+use sansocket::hub::{Application, HubSettings, MioServer, RequestAction, SessionInfo, TlsAcceptor};
+use sansocket::proto::MIN_BUFFER_LEN;
+use sansocket::session::Outcome;
+use sansocket::{CloseCode, Config};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket.
@@ -95,9 +96,10 @@ fn main() {
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let listeners = listen::bind(&options.listen)?;
     let head = options.config.limits.head;
-    let mut settings = Settings::new(options.config);
-    settings.sessions = options.connections;
-    (settings.head, settings.rx, settings.tx) = (head, options.buffer, options.buffer);
+    let mut settings = HubSettings::new(options.config);
+    settings.max_sessions = options.connections;
+    (settings.head_buffer, settings.receive_buffer, settings.transmit_buffer) =
+        (head, options.buffer, options.buffer);
     let app = App {
         log: if options.quiet { |_| {} } else { log },
         origins: options.origins.into(),
@@ -105,19 +107,19 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         open: Arc::default(),
     };
     let served = match options.tls {
-        Some(config) => serve("https", listeners, Tls(config), &settings, &app, options.threads),
-        None => serve("http", listeners, Plain, &settings, &app, options.threads),
+        Some(config) => serve("https", listeners, TlsAcceptor(config), &settings, &app, options.threads),
+        None => serve("http", listeners, PlainAcceptor, &settings, &app, options.threads),
     };
     logger::finish();
     served
 }
 
 /// Until a signal comes, or a thread fails: each accepts from all listeners.
-fn serve<C: Acceptor + Clone + Send>(
+fn serve<C: MioAcceptor + Clone + Send>(
     scheme: &str,
     listeners: Vec<TcpListener>,
     acceptor: C,
-    settings: &Settings,
+    settings: &HubSettings,
     app: &App,
     threads: usize,
 ) -> Result<(), Box<dyn Error>>
@@ -132,7 +134,7 @@ where
     }
     // A listener that stays here would let clients connect while the servers stop.
     drop(listeners);
-    let handles: Vec<_> = servers.iter().map(Server::handle).collect();
+    let handles: Vec<_> = servers.iter().map(MioServer::handle).collect();
     let stop = move || {
         for handle in &handles {
             let _ = handle.stop(CloseCode::GOING_AWAY);
@@ -176,21 +178,25 @@ struct App {
 impl<S> Application<S> for App {
     type Handler = Echo<fn(fmt::Arguments<'_>)>;
 
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(
+        &'s mut self,
+        client: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Self::Handler> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            return Choice::Answer(Answer::Reject(Rejection::Unavailable));
+            return RequestAction::Answer(Decision::Reject(Rejection::Unavailable));
         }
-        client.group = COUNTED;
+        client.tag = COUNTED;
         let mut echo = Echo::new(self.log);
         let welcome = self.origins.iter().any(|origin| origin.allows(request));
-        echo.origin = if welcome { Origin::Any } else { Origin::List(&[]) };
-        Choice::Handler(echo)
+        echo.origin = if welcome { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
+        RequestAction::Handler(echo)
     }
 
-    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let peer = client.peer;
-        match request.and_then(|request| request.fields().get("Origin")) {
+        match request.and_then(|request| request.headers().get("Origin")) {
             Some(origin) => {
                 (self.log)(format_args!("Refused {peer} with {refusal}; Origin {}", Escaped(origin)))
             }
@@ -198,12 +204,12 @@ impl<S> Application<S> for App {
         }
     }
 
-    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
         // The handler's own answer, such as 404.
         if let Some(Outcome::Refused(Refusal { status: status @ 400.., reason: None, .. })) = outcome {
             (self.log)(format_args!("Refused {} with {status}", client.peer));
         }
-        if client.group == COUNTED {
+        if client.tag == COUNTED {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -215,9 +221,9 @@ const COUNTED: u32 = 1;
 impl Welcome {
     fn allows(&self, request: &Request<'_>) -> bool {
         match self {
-            Self::SameHost => Origin::SameHost.allows(request),
+            Self::SameHost => OriginPolicy::SameHost.allows(request),
             Self::Any => true,
-            Self::Origin(welcome) => Origin::List(&[welcome]).allows(request),
+            Self::Origin(welcome) => OriginPolicy::List(&[welcome]).allows(request),
         }
     }
 }
@@ -269,9 +275,9 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
                 config.limits.message = cli::number(p, "--max-message", 0..=u64::MAX)?;
                 config.limits.frame = config.limits.message;
             }
-            Long("max-head") => config.limits.head = cli::number(p, "--max-head", MIN_BUFFER..=MEMORY)?,
+            Long("max-head") => config.limits.head = cli::number(p, "--max-head", MIN_BUFFER_LEN..=MEMORY)?,
             Long("max-headers") => config.limits.headers = cli::number(p, "--max-headers", 1..=MEMORY)?,
-            Long("buffer") => buffer = cli::number(p, "--buffer", MIN_BUFFER..=MEMORY)?,
+            Long("buffer") => buffer = cli::number(p, "--buffer", MIN_BUFFER_LEN..=MEMORY)?,
             Long("max-connections") => connections = cli::number(p, "--max-connections", 1..=CONNECTIONS)?,
             Long("threads") => threads = cli::number(p, "--threads", 1..=THREADS)?,
             Long("handshake-timeout") => config.timeouts.handshake = cli::seconds(p, "--handshake-timeout")?,

@@ -26,12 +26,11 @@ use std::time::Duration;
 use std::{fmt, io, thread, time};
 
 use handler::{Echo, Escaped};
-use sansocket::adapter::Buffers;
 use sansocket::blocking::serve;
-use sansocket::handshake::{Answer, Request};
-use sansocket::{
-    Busy, Cause, CloseCode, Config, Event, Halt, Handler, Instant, MIN_BUFFER, Outbox, Outcome, Payload,
-};
+use sansocket::handshake::{Decision, Request};
+use sansocket::proto::MIN_BUFFER_LEN;
+use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket, with a thread for each connection.
@@ -148,7 +147,7 @@ impl Client {
         let mut buffers =
             Buffers::with_capacity(4096, options.buffer, options.buffer).map_err(io::Error::other)?;
         if self.full {
-            return serve(stream, &mut Busy, &Config::DEFAULT, &mut buffers);
+            return serve(stream, &mut ServiceUnavailable, &Config::DEFAULT, &mut buffers);
         }
         let echo = Echo::new(|_: fmt::Arguments<'_>| {});
         let mut handler = Stoppable { handler: echo, look: Instant::START, origin: &mut self.origin };
@@ -159,7 +158,7 @@ impl Client {
         let peer = self.peer;
         match (outcome, &self.origin) {
             (Ok(Outcome::Closed(cause)), _) => {
-                logger::line(format_args!("{peer}: closed: {}, code {}", cause.end, cause.code()));
+                logger::line(format_args!("{peer}: closed: {}, code {}", cause.reason, cause.code()));
             }
             (Ok(Outcome::Refused(refusal)), Some(origin)) => {
                 logger::line(format_args!("{peer}: refused with {refusal}; Origin {}", Escaped(origin)));
@@ -167,7 +166,7 @@ impl Client {
             (Ok(Outcome::Refused(refusal)), None) => {
                 logger::line(format_args!("{peer}: refused with {refusal}"));
             }
-            (Ok(Outcome::Vanished | Outcome::HandOver), _) => {
+            (Ok(Outcome::Disconnected | Outcome::HandOver), _) => {
                 logger::line(format_args!("{peer}: no request"))
             }
             (Err(error), _) => logger::line(format_args!("{peer}: {error}")),
@@ -185,21 +184,21 @@ struct Stoppable<'c, H> {
 }
 
 impl<H: Handler> Handler for Stoppable<'_, H> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
-        *self.origin = request.fields().get("Origin").map(<[u8]>::to_vec);
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
+        *self.origin = request.headers().get("Origin").map(<[u8]>::to_vec);
         self.handler.request(request)
     }
 
-    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        self.look = out.now().after(TICK);
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        self.look = out.now().saturating_add(TICK);
         self.handler.opened(protocol, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.event(event, out)
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.writable(out)
     }
 
@@ -207,19 +206,19 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
         self.handler.deadline().into_iter().chain([self.look]).min()
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         if self.look <= now {
             // Within a frame there can be no Close.
             if STOPPING.load(Ordering::Relaxed) && out.is_free() {
-                return Err(Halt::Close(CloseCode::GOING_AWAY, ""));
+                return Err(HandlerError::Close(CloseCode::GOING_AWAY, ""));
             }
-            self.look = now.after(TICK);
+            self.look = now.saturating_add(TICK);
         }
         self.handler.timer(out)
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
+    fn closed(&mut self, cause: &Ending, reason: &str) {
         self.handler.closed(cause, reason);
     }
 }
@@ -233,7 +232,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     while let Some(arg) = p.next()? {
         match arg {
             Long("listen") => listen = cli::text(p)?,
-            Long("buffer") => buffer = cli::number(p, "--buffer", MIN_BUFFER..=1024 * 1024)?,
+            Long("buffer") => buffer = cli::number(p, "--buffer", MIN_BUFFER_LEN..=1024 * 1024)?,
             Long("proxy-from") => {
                 let text = cli::text(p)?;
                 let ip: Result<IpAddr, _> = text.parse();

@@ -28,11 +28,14 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::PrivateKeyDer;
-use sansocket::adapter::mio::Server;
-use sansocket::adapter::rustls::Tls;
-use sansocket::handshake::{Accept, Answer, Refusal, Request, Response};
-use sansocket::hub::{Application, Choice, Client, Handle, HandleError, Id, Message, Settings};
-use sansocket::{Cause, CloseCode, Config, Control, Event, Halt, Handler, Kind, Outbox, Payload};
+use sansocket::config::ControlFrames;
+use sansocket::handshake::{AcceptOptions, Decision, Refusal, Request, Response};
+use sansocket::hub::{
+    Application, HandleError, HubHandle, HubSettings, MioServer, RequestAction, SessionId, SessionInfo,
+    TlsAcceptor,
+};
+use sansocket::message::Prepared;
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload};
 
 const HELP: &str = "\
 A WebSocket server over TLS, for four clients, at /ws.
@@ -75,32 +78,32 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-pub(crate) fn start(options: &Options) -> Result<Server<App, Tls>, Box<dyn Error>> {
+pub(crate) fn start(options: &Options) -> Result<MioServer<App, TlsAcceptor>, Box<dyn Error>> {
     let tls = match &options.certificate {
         Some((chain, key)) => tls::server(chain, key)?,
         None => self_signed()?,
     };
     // The route's own settings, which count from the 101 on.
     let mut route = Config::new();
-    route.control = Control::Manual;
+    route.control = ControlFrames::Manual;
     route.timeouts.ping = Some(options.keep_alive);
     route.timeouts.pong = Some(options.keep_alive);
     let app = App { route: Arc::new(route) };
-    let mut settings = Settings::default();
-    settings.sessions = CLIENTS;
-    let server = server::new(listen::bind(&options.listen)?, Tls(tls), settings, |_| app)?;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = CLIENTS;
+    let server = server::new(listen::bind(&options.listen)?, TlsAcceptor(tls), settings, |_| app)?;
     let (handle, every) = (server.handle(), options.hello);
     thread::spawn(move || greet(&handle, every));
     Ok(server)
 }
 
 /// Every so often, for as long as there is a server: in its loop, to each client.
-fn greet(handle: &Handle, every: Duration) {
-    let greeting = Message::text("Hello client");
+fn greet(handle: &HubHandle, every: Duration) {
+    let greeting = Prepared::text("Hello client");
     loop {
         thread::sleep(every);
         let greeting = greeting.clone();
-        let queued = handle.run(move |hub| {
+        let queued = handle.call(move |hub| {
             hub.broadcast(&greeting, &mut |_| true);
         });
         // A full queue is no reason to give up.
@@ -117,24 +120,25 @@ pub(crate) struct App {
 impl<S> Application<S> for App {
     type Handler = Echo;
 
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
+    fn request<'s>(&'s mut self, client: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
         match request.path() {
             "/ws" => {
-                let accept = Accept { config: Some(Arc::clone(&self.route)), ..Accept::default() };
-                Choice::Accept(Echo { id: client.id }, accept)
+                let accept =
+                    AcceptOptions { config: Some(Arc::clone(&self.route)), ..AcceptOptions::default() };
+                RequestAction::Accept(Echo { id: client.id }, accept)
             }
-            _ => Choice::Answer(Answer::Respond(Response::text(404, "try /ws\n"))),
+            _ => RequestAction::Answer(Decision::Respond(Response::text(404, "try /ws\n"))),
         }
     }
 
-    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
         logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", client.id));
     }
 }
 
 pub(crate) struct Echo {
-    id: Id,
+    id: SessionId,
 }
 
 impl Echo {
@@ -144,17 +148,17 @@ impl Echo {
 }
 
 impl Handler for Echo {
-    fn opened(&mut self, _: Option<&str>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.log(format_args!("new client"));
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
-            Event::Data(data) if data.kind == Kind::Text => out.relay(&data)?,
+            Event::Data(data) if data.kind == Kind::Text => out.forward(&data)?,
             Event::Data(_) => {}
             Event::Ping(payload) => {
-                out.pong(payload.bytes())?;
+                out.pong(payload.as_bytes())?;
                 self.log(format_args!("got a PING, sent a PONG"));
             }
             Event::Pong(_) => self.log(format_args!("got a PONG: it lives")),
@@ -166,8 +170,8 @@ impl Handler for Echo {
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
-        self.log(format_args!("gone: {}", cause.end));
+    fn closed(&mut self, cause: &Ending, _: &str) {
+        self.log(format_args!("gone: {}", cause.reason));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::BufferTooSmall;
 use crate::event::{Payload, Span};
 
 /// The least memory of a receive or a transmit buffer, in bytes: the largest control frame with the longest header.
-pub const MIN_BUFFER: usize = 140;
+pub const MIN_BUFFER_LEN: usize = 140;
 
 /// A buffer for received bytes that are not yet processed.
 ///
@@ -72,7 +72,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// Creates an empty buffer in borrowed memory.
     ///
     /// # Errors
-    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER_LEN`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         Self::over(Memory::Lent(memory))
     }
@@ -90,20 +90,20 @@ impl<'b> ReceiveBuffer<'b> {
     /// Creates an empty buffer with `capacity` bytes of memory of its own.
     ///
     /// # Errors
-    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER_LEN`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<ReceiveBuffer<'static>, BufferTooSmall> {
         ReceiveBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
     }
 
     fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
-        if memory.get().len() < MIN_BUFFER {
+        if memory.get().len() < MIN_BUFFER_LEN {
             return Err(BufferTooSmall);
         }
         Ok(Self { memory, output: Memory::Lent(&mut []), place: Place::default() })
     }
 
-    /// Adds memory that an [`Extension`](crate::Extension) decodes into. Its length limits how many decoded bytes one event
+    /// Adds memory that an [`Extension`](crate::proto::Extension) decodes into. Its length limits how many decoded bytes one event
     /// delivers.
     #[must_use]
     pub fn with_output(self, output: &'b mut [u8]) -> Self {
@@ -267,7 +267,7 @@ impl<'b> TransmitBuffer<'b> {
     /// Creates an empty buffer in borrowed memory.
     ///
     /// # Errors
-    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER_LEN`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
         Self::over(Memory::Lent(memory))
     }
@@ -275,14 +275,14 @@ impl<'b> TransmitBuffer<'b> {
     /// Creates an empty buffer with `capacity` bytes of memory of its own.
     ///
     /// # Errors
-    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER`].
+    /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER_LEN`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<TransmitBuffer<'static>, BufferTooSmall> {
         TransmitBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
     }
 
     fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
-        if memory.get().len() < MIN_BUFFER {
+        if memory.get().len() < MIN_BUFFER_LEN {
             return Err(BufferTooSmall);
         }
         Ok(Self { memory, place: TransmitPlace::default() })
@@ -345,7 +345,7 @@ impl<'b> TransmitBuffer<'b> {
     }
 
     /// Appends as many of `bytes` as there is room for to the pending ones, and returns how many that was. It writes no frame
-    /// header: [`Outbox`](crate::Outbox) and [`Sender`](crate::Sender) send messages.
+    /// header: [`Outbox`](crate::Outbox) and [`Encoder`](crate::proto::Encoder) send messages.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
         let (memory, place) = self.parts();

@@ -62,4 +62,4 @@ impl CloseCode {
 }
 
 /// The longest reason of a Close, in bytes: a control frame carries 125, of which the code takes two.
-pub const MAX_REASON: usize = 123;
+pub const MAX_CLOSE_REASON: usize = 123;

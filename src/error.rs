@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub use crate::utf8::InvalidUtf8;
+
 use crate::close::CloseCode;
 
 /// A rule that the peer broke. The connection fails with [`Violation::close_code`].
@@ -47,16 +49,16 @@ pub enum Violation {
     /// §8.1: text, or the reason of a Close frame, is not UTF-8.
     #[error("text that is not UTF-8")]
     InvalidUtf8,
-    /// A frame exceeds [`Limits::frame`](crate::Limits::frame).
+    /// A frame exceeds [`Limits::frame`](crate::config::Limits::frame).
     #[error("a frame beyond the limit")]
     FrameTooBig,
-    /// A message exceeds [`Limits::message`](crate::Limits::message).
+    /// A message exceeds [`Limits::message`](crate::config::Limits::message).
     #[error("a message beyond the limit")]
     MessageTooBig,
-    /// A message has more frames than [`Limits::fragments`](crate::Limits::fragments).
+    /// A message has more frames than [`Limits::fragments`](crate::config::Limits::fragments).
     #[error("a message in more fragments than the limit")]
     TooManyFragments,
-    /// The peer sent more Pings within a second than [`Limits::pings`](crate::Limits::pings).
+    /// The peer sent more Pings within a second than [`Limits::pings_per_second`](crate::config::Limits::pings_per_second).
     #[error("more Pings than the limit")]
     TooManyPings,
     /// The extension cannot decode the payload.
@@ -77,87 +79,58 @@ impl Violation {
     }
 }
 
-/// Why receiving failed; it cannot be resumed.
+/// What ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReceiveError {
-    /// Peer: it violated the protocol or a limit.
-    #[error(transparent)]
-    Violation(#[from] Violation),
-    /// Extension: it failed, without fault of the peer.
-    #[error(transparent)]
-    Extension(#[from] ExtensionFailed),
+pub enum EndReason {
+    /// Both sides sent a Close: "the WebSocket connection is said to have been closed _cleanly_" (§7.1.4).
+    #[error("closed cleanly")]
+    Clean,
+    /// The peer broke a rule.
+    #[error("the peer broke a rule: {0}")]
+    Violation(Violation),
+    /// A deadline passed.
+    #[error("a deadline passed: {0}")]
+    Timeout(Timeout),
+    /// The extension failed, or the receive buffer has no memory for its output
+    /// ([`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output)).
+    #[error("the extension failed")]
+    Extension,
+    /// The application closed inside a frame that it had begun, so that no Close could be sent.
+    #[error("a frame was left unfinished")]
+    UnfinishedFrame,
+    /// The transport ended or failed before the closing handshake was complete.
+    #[error("disconnected without a Close")]
+    Disconnected,
 }
 
-/// Extension: it failed internally, for example for lack of memory, or violated the contract of
-/// [`Extension`](crate::Extension). The peer is not to blame: the connection closes with 1011.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the extension failed")]
-pub struct ExtensionFailed;
-
-impl ReceiveError {
-    /// Returns the status code of the Close that the connection sends to the peer (RFC 6455 §7.4.1).
-    #[must_use]
-    pub const fn close_code(self) -> CloseCode {
-        match self {
-            Self::Violation(violation) => violation.close_code(),
-            Self::Extension(ExtensionFailed) => CloseCode::INTERNAL_ERROR,
-        }
-    }
-}
-
-/// Why a call sent nothing. Unless a variant says otherwise, the call changed nothing and can be repeated.
+/// Which deadline passed; see [`Timeouts`](crate::config::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SendError {
-    /// Capacity, temporary: write [`TransmitBuffer::pending`](crate::TransmitBuffer::pending) to the transport, then call
-    /// again.
-    #[error("the transmit buffer is full: write it to the transport, then send again")]
-    Blocked,
-    /// Capacity, permanent: the frame is larger than the whole transmit buffer. `begin` and `stream` send payloads of any
-    /// size.
-    #[error("the frame is larger than the whole transmit buffer")]
-    TooLarge,
-    /// Caller: the open frame still lacks payload, and no other frame can be sent inside it.
-    #[error("the open frame still lacks payload")]
-    FrameOpen,
-    /// Caller: a fragmented message is open, to which the frame does not belong.
-    #[error("another message is not finished")]
-    MessageOpen,
-    /// Caller: the payload is longer than what the open frame lacks, or the length is 2^63 bytes or more.
-    #[error("more payload than the frame can take")]
-    Overrun,
-    /// Caller: the payload of a control frame is longer than 125 bytes, or a reason longer than 123.
-    #[error("a control frame carries at most 125 bytes, a reason 123")]
-    ControlTooLong,
-    /// Caller: a Close frame cannot carry a reason without a status code.
-    #[error("a reason needs a status code")]
-    ReasonWithoutCode,
-    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) then closes with
-    /// 1011; a caller of [`Sender`](crate::Sender) should send that Close itself.
-    #[error(transparent)]
-    Extension(#[from] ExtensionFailed),
-    /// State: a Close was sent, or the connection has ended. No frame can follow.
-    #[error("the connection is closing: no frame may follow")]
-    Closed,
+pub enum Timeout {
+    /// Nothing was received.
+    #[error("nothing was received")]
+    Idle,
+    /// An unfinished message or frame did not grow by 1 KiB.
+    #[error("a message stalled")]
+    Message,
+    /// A Ping was not answered.
+    #[error("a Ping was not answered")]
+    Pong,
+    /// Our Close was not answered.
+    #[error("a Close was not answered")]
+    Close,
+    /// The transport took none of the pending bytes.
+    #[error("the peer reads nothing")]
+    Write,
 }
 
-impl SendError {
-    /// Returns the reason of the Close with 1011 that a [`Handler`](crate::Handler) causes when it returns this error.
-    pub(crate) const fn reason(self) -> &'static str {
-        match self {
-            Self::Blocked | Self::Closed | Self::Extension(_) => "",
-            Self::TooLarge => "frame too large to send",
-            Self::FrameOpen => "frame not finished",
-            Self::MessageOpen => "message not finished",
-            Self::Overrun => "frame overrun",
-            Self::ControlTooLong => "control frame too long",
-            Self::ReasonWithoutCode => "reason without a code",
-        }
-    }
-}
+/// Capacity: the message is larger than the memory for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message is larger than the memory for it")]
+pub struct MessageTooBig;
 
-/// Caller: the memory for a buffer is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
+/// Caller: the memory for a buffer is smaller than [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a buffer needs at least 140 bytes")]
 pub struct BufferTooSmall;

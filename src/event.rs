@@ -12,7 +12,7 @@ use crate::frame::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<P = Span> {
     /// The payload of a data frame, or a chunk of it.
-    Data(Data<P>),
+    Data(Chunk<P>),
     /// A Ping, with its payload of at most 125 bytes (RFC 6455 §5.5.2).
     Ping(P),
     /// A Pong, with its payload of at most 125 bytes (RFC 6455 §5.5.3).
@@ -24,10 +24,10 @@ pub enum Event<P = Span> {
 
 /// The payload of a data frame, or a chunk of it.
 ///
-/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `left` are 0, as the
+/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are 0, as the
 /// lengths on the wire do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Data<P = Span> {
+pub struct Chunk<P = Span> {
     /// Whether the message is text or binary; also known for a continuation frame.
     pub kind: Kind,
     /// The bytes, unmasked. Text is checked: the chunks of the message so far are the beginning of valid UTF-8.
@@ -42,7 +42,7 @@ pub struct Data<P = Span> {
     /// Bytes of the frame's payload on the wire before this chunk.
     pub offset: u64,
     /// Bytes of the frame's payload on the wire after this chunk.
-    pub left: u64,
+    pub remaining: u64,
 }
 
 /// The place of a payload in a [`ReceiveBuffer`](crate::ReceiveBuffer).
@@ -83,7 +83,7 @@ impl<'i> Payload<'i> {
     /// Returns the bytes.
     #[inline]
     #[must_use]
-    pub const fn bytes(self) -> &'i [u8] {
+    pub const fn as_bytes(self) -> &'i [u8] {
         match self.0 {
             Bytes::Any(bytes) => bytes,
             Bytes::Text(text) => text.as_bytes(),
@@ -94,7 +94,7 @@ impl<'i> Payload<'i> {
     /// inside a code point. The call checks the bytes again, unless the receiver has checked this payload in one pass as a
     /// whole message.
     #[must_use]
-    pub fn text(self) -> Option<&'i str> {
+    pub fn to_str(self) -> Option<&'i str> {
         match self.0 {
             Bytes::Any(bytes) => core::str::from_utf8(bytes).ok(),
             Bytes::Text(text) => Some(text),
@@ -124,7 +124,7 @@ impl core::ops::Deref for Payload<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes()
+        self.as_bytes()
     }
 }
 
@@ -173,11 +173,11 @@ impl Event<Span> {
     }
 }
 
-impl<P> Data<P> {
+impl<P> Chunk<P> {
     /// Converts the payload of the chunk with `name`, and keeps everything else.
     #[inline]
-    pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Data<Q> {
-        let Self { kind, payload, start, end, fin, offset, left } = self;
-        Data { kind, payload: name(payload), start, end, fin, offset, left }
+    pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Chunk<Q> {
+        let Self { kind, payload, start, end, fin, offset, remaining } = self;
+        Chunk { kind, payload: name(payload), start, end, fin, offset, remaining }
     }
 }

@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::{ExtensionFailed, ReceiveError};
-use crate::frame::{OpCode, Rsv};
+use crate::frame::{OpCode, ReservedBits};
+use crate::receive::ReceiveError;
 
 /// An extension, which encodes and decodes the payload of data frames.
 ///
 /// A connection checks the results of its extension. If one is [`ExtensionFailed`] or an impossible [`Progress`], the
-/// connection ends with Close 1011 and [`End::Extension`](crate::End::Extension), and neither sends nor delivers what the
+/// connection ends with Close 1011 and [`EndReason::Extension`](crate::error::EndReason::Extension), and neither sends nor delivers what the
 /// extension left unfinished.
 ///
 /// An extension owns its state. It decodes into the memory of
@@ -20,26 +20,26 @@ pub trait Extension {
     const ACTIVE: bool = true;
 
     /// Returns the reserved bits that this extension claims on data frames.
-    fn rsv(&self) -> Rsv;
+    fn rsv(&self) -> ReservedBits;
 
     /// Processes the header of a data frame, and returns whether its payload is to be decoded.
     ///
     /// # Errors
-    /// [`Violation::ReservedBits`](crate::Violation::ReservedBits) if a bit is not allowed on this frame, such as RSV1 on a
+    /// [`Violation::ReservedBits`](crate::error::Violation::ReservedBits) if a bit is not allowed on this frame, such as RSV1 on a
     /// continuation frame; [`ExtensionFailed`].
-    fn receive(&mut self, opcode: OpCode, rsv: Rsv) -> Result<bool, ReceiveError>;
+    fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError>;
 
     /// Decodes `input` into `output`. `last` says that the message ends with this input.
     ///
     /// # Errors
-    /// [`Violation::Extension`](crate::Violation::Extension) if the input cannot be decoded; [`ExtensionFailed`].
+    /// [`Violation::Extension`](crate::error::Violation::Extension) if the input cannot be decoded; [`ExtensionFailed`].
     fn decode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ReceiveError>;
 
     /// Returns the most bytes that a message of `len` bytes encodes to. `None` sends the message unencoded.
     fn bound(&self, len: usize) -> Option<usize>;
 
     /// Returns the reserved bits of the first frame of an encoded message, among those that it [claims](Self::rsv).
-    fn send(&mut self) -> Rsv;
+    fn send(&mut self) -> ReservedBits;
 
     /// Encodes `input` into `output`. `last` says that the message ends with this input.
     ///
@@ -75,11 +75,11 @@ pub struct NoExtension;
 impl Extension for NoExtension {
     const ACTIVE: bool = false;
 
-    fn rsv(&self) -> Rsv {
-        Rsv::NONE
+    fn rsv(&self) -> ReservedBits {
+        ReservedBits::NONE
     }
 
-    fn receive(&mut self, _: OpCode, _: Rsv) -> Result<bool, ReceiveError> {
+    fn receive(&mut self, _: OpCode, _: ReservedBits) -> Result<bool, ReceiveError> {
         Ok(false)
     }
 
@@ -91,11 +91,17 @@ impl Extension for NoExtension {
         None
     }
 
-    fn send(&mut self) -> Rsv {
-        Rsv::NONE
+    fn send(&mut self) -> ReservedBits {
+        ReservedBits::NONE
     }
 
     fn encode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Result<Progress, ExtensionFailed> {
         Ok(Progress::default())
     }
 }
+
+/// Extension: it failed internally, for example for lack of memory, or violated the contract of
+/// [`Extension`](crate::proto::Extension). The peer is not to blame: the connection closes with 1011.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the extension failed")]
+pub struct ExtensionFailed;

@@ -13,9 +13,9 @@
 use crate::error::Violation;
 
 /// The length of the longest header in bytes: 2 bytes, an extended length of 8, and a masking key of 4.
-pub const MAX_HEADER: usize = 14;
+pub const MAX_HEADER_LEN: usize = 14;
 /// The length of the longest payload of a control frame, in bytes.
-pub const MAX_CONTROL: usize = 125;
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// The opcode of a frame (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +78,9 @@ impl From<Kind> for OpCode {
 
 /// The reserved bits of a header, RSV1 to RSV3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Rsv(u8);
+pub struct ReservedBits(u8);
 
-impl Rsv {
+impl ReservedBits {
     /// No reserved bit.
     pub const NONE: Self = Self(0);
     /// RSV1, which permessage-deflate uses (RFC 7692 §6).
@@ -109,7 +109,7 @@ pub struct Header {
     /// Whether this is the last frame of its message.
     pub fin: bool,
     /// The reserved bits.
-    pub rsv: Rsv,
+    pub rsv: ReservedBits,
     /// The opcode.
     pub opcode: OpCode,
     /// The masking key; `None` if the payload is not masked.
@@ -120,11 +120,11 @@ pub struct Header {
 
 /// The rules by which [`Header::decode`] accepts a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct HeaderRules {
     /// Whether frames must be masked (as a server requires) or must not be (as a client requires).
     pub masked: bool,
     /// The reserved bits that extensions claim on data frames.
-    pub rsv: Rsv,
+    pub rsv: ReservedBits,
     /// Whether a length may be encoded in more bytes than it needs.
     pub allow_long_length_form: bool,
 }
@@ -135,13 +135,13 @@ impl Header {
     /// # Errors
     /// A [`Violation`], as soon as `input` contains the first byte that shows it.
     #[inline]
-    pub fn decode(input: &[u8], rules: &Rules) -> Result<Option<(Self, usize)>, Violation> {
+    pub fn decode(input: &[u8], rules: &HeaderRules) -> Result<Option<(Self, usize)>, Violation> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
         let fin = first & 0x80 != 0;
-        let rsv = Rsv(first & 0x70);
+        let rsv = ReservedBits(first & 0x70);
         let opcode = OpCode::new(first & 0x0F).ok_or(Violation::ReservedOpcode(first & 0x0F))?;
         // "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
-        let claimed = if opcode.is_control() { Rsv::NONE } else { rules.rsv };
+        let claimed = if opcode.is_control() { ReservedBits::NONE } else { rules.rsv };
         if !claimed.contains(rsv) {
             return Err(Violation::ReservedBits(rsv.0 >> 4));
         }
@@ -158,7 +158,7 @@ impl Header {
             _ => {}
         }
         let short = second & 0x7F;
-        if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
             return Err(Violation::LongControl);
         }
         let (len, rest, extended) = match short {
@@ -199,7 +199,7 @@ impl Header {
 
     /// Writes the header to the front of `out`, and returns its length in bytes.
     #[must_use = "the header takes as many bytes as are returned"]
-    pub fn encode(&self, out: &mut [u8; MAX_HEADER]) -> usize {
+    pub fn encode(&self, out: &mut [u8; MAX_HEADER_LEN]) -> usize {
         let [first, second, rest @ ..] = out;
         *first = self.first();
         let extended = length_bytes(self.len);

@@ -2,33 +2,34 @@
 
 #![forbid(unsafe_code)]
 
-use crate::cause::Cause;
+use crate::close::CloseCode;
+use crate::ending::Ending;
 use crate::event::{Event, Payload};
-use crate::halt::Halt;
-use crate::handshake::{Accept, Answer, Refusal, Rejection, Request};
+use crate::handshake::{AcceptOptions, Decision, Refusal, Request};
 use crate::outbox::Outbox;
+use crate::send::SendError;
 use crate::time::Instant;
 
 /// An application's event handler for one connection. Every adapter and the hub call it, so that it runs on every platform.
 ///
 /// A method gets the [`Outbox`] of the connection, which sends and returns the time. No method may wait: if there is no room
-/// to send, it returns [`Halt::Blocked`], and is called again. `?` on a [`SendError`](crate::SendError) does that.
+/// to send, it returns [`HandlerError::Blocked`], and is called again. `?` on a [`SendError`](crate::SendError) does that.
 ///
 /// The trait is dyn-compatible: a `Box<dyn Handler + Send>` is a handler, and so is a `&mut` of one.
 ///
 /// ```
-/// use sansocket::{Connection, Config, Driver, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
-/// use sansocket::{ReceiveBuffer, Server, TransmitBuffer};
+/// use sansocket::{Connection, Config, Event, HandlerError, Handler, Instant, Kind, Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer};
+/// use sansocket::session::HandlerDriver;
 ///
 /// /// Sends "hello", and answers each message with the number of messages so far.
 /// struct Counter(u32);
 ///
 /// impl Handler for Counter {
-///     fn opened(&mut self, _protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///     fn opened(&mut self, _protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         Ok(out.send("hello")?)
 ///     }
 ///
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
 ///             Event::Data(data) if data.end => {
 ///                 out.send((self.0 + 1).to_string().as_str())?;
@@ -44,7 +45,7 @@ use crate::time::Instant;
 /// # let (mut input, mut output) = ([0; 512], [0; 512]);
 /// # let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
 /// // An adapter does this:
-/// let mut driver = Driver::new(Connection::new(Server, &Config::DEFAULT, Instant::START), None);
+/// let mut driver = HandlerDriver::new(Connection::new(Server, &Config::DEFAULT, Instant::START), None);
 /// let mut handler = Counter(0);
 /// rx.feed(b"\x81\x80\0\0\0\0"); // an empty text
 /// let _ = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx);
@@ -54,25 +55,25 @@ use crate::time::Instant;
 /// ```
 pub trait Handler {
     /// Decides about the request of a client. The answer may borrow from the handler but not from the request, so copy what
-    /// you need of the request later. The default accepts every upgrade whose `Origin`, if any, is the same host.
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+    /// you need of the request later. The default accepts every upgrade whose `OriginPolicy`, if any, is the same host.
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         let _ = request;
-        Answer::Accept(Accept::default())
+        Decision::Accept(AcceptOptions::default())
     }
 
     /// Reports that the request is refused, for [`Refusal::reason`]: it is invalid, was late, failed a check after
-    /// [`request`](Self::request), or got [`Answer::Reject`]; not for [`Answer::Respond`]. It is called at most once, and meant
+    /// [`request`](Self::request), or got [`Decision::Reject`]; not for [`Decision::Respond`]. It is called at most once, and meant
     /// for logging. `request` is `None` if no request could be parsed, and for [`Rejection::Internal`].
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (request, refusal);
     }
 
     /// Reports that the connection is open. `protocol` is the negotiated subprotocol, one of
-    /// [`Accept::protocols`](crate::handshake::Accept::protocols).
+    /// [`AcceptOptions::protocols`](crate::handshake::AcceptOptions::protocols).
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: the method is called again when there may be room.
-    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    /// [`HandlerError::Blocked`]: the method is called again when there may be room.
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let _ = (protocol, out);
         Ok(())
     }
@@ -80,15 +81,15 @@ pub trait Handler {
     /// Processes a received event. A handler that has sent a Close still gets what the peer sends before its Close.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: the method is called again with the same event, without the bytes that were taken, when there may be
+    /// [`HandlerError::Blocked`]: the method is called again with the same event, without the bytes that were taken, when there may be
     /// room. Until then the connection receives nothing, which puts back-pressure on the peer.
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt>;
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError>;
 
     /// Reports that the transmit buffer has been written to the transport, so that there is room for more of a long message.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: the method is called again when the pending bytes have been written.
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    /// [`HandlerError::Blocked`]: the method is called again when the pending bytes have been written.
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let _ = out;
         Ok(())
     }
@@ -109,13 +110,13 @@ pub trait Handler {
     /// the adapter reads and writes the transport in between. If the deadline was not moved, `timer` is called again when the
     /// transport has read or written something.
     ///
-    /// A message may be open that [`event`](Self::event) has begun, for example by [`relay`](Outbox::relay). To send another
+    /// A message may be open that [`event`](Self::event) has begun, for example by [`relay`](Outbox::forward). To send another
     /// one inside it is an error that closes the connection. If the outbox is not [free](Outbox::is_free), move the deadline and
     /// send later.
     ///
     /// # Errors
-    /// [`Halt::Blocked`]: the method is called again when there may be room, if the deadline has passed then.
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    /// [`HandlerError::Blocked`]: the method is called again when there may be room, if the deadline has passed then.
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let _ = out;
         Ok(())
     }
@@ -123,7 +124,7 @@ pub trait Handler {
     /// Reports the end of the connection. `reason` is the reason text of the peer's Close. It is called exactly once, and last,
     /// for each connection whose [`opened`](Self::opened) was called, also if a hub is dropped. After the transport has failed,
     /// no other method is called.
-    fn closed(&mut self, cause: &Cause, reason: &str) {
+    fn closed(&mut self, cause: &Ending, reason: &str) {
         let _ = (cause, reason);
     }
 }
@@ -131,7 +132,7 @@ pub trait Handler {
 /// Implements every method by a call of another handler's.
 macro_rules! forward {
     ($self:ident => $handler:expr) => {
-        fn request<'s>(&'s mut $self, request: &Request<'_>) -> Answer<'s> {
+        fn request<'s>(&'s mut $self, request: &Request<'_>) -> Decision<'s> {
             $handler.request(request)
         }
 
@@ -139,15 +140,15 @@ macro_rules! forward {
             $handler.refused(request, refusal);
         }
 
-        fn opened(&mut $self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        fn opened(&mut $self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.opened(protocol, out)
         }
 
-        fn event(&mut $self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        fn event(&mut $self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.event(event, out)
         }
 
-        fn writable(&mut $self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        fn writable(&mut $self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.writable(out)
         }
 
@@ -155,11 +156,11 @@ macro_rules! forward {
             $handler.deadline()
         }
 
-        fn timer(&mut $self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+        fn timer(&mut $self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.timer(out)
         }
 
-        fn closed(&mut $self, cause: &Cause, reason: &str) {
+        fn closed(&mut $self, cause: &Ending, reason: &str) {
             $handler.closed(cause, reason);
         }
     };
@@ -177,16 +178,44 @@ impl<H: Handler + ?Sized> Handler for alloc::boxed::Box<H> {
     forward!(self => (**self));
 }
 
-/// A handler for a server at capacity: it answers every request with 503.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Busy;
+/// Why a method of a [`Handler`](crate::Handler) returned before it was done.
+///
+/// `?` converts a [`SendError`]: [`SendError::Blocked`] waits for room; [`SendError::Closed`] and [`SendError::Extension`]
+/// become [`Closing`](Self::Closing), as the connection ends anyway; every other error is a mistake of the application and
+/// closes the connection with 1011.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandlerError {
+    /// The transmit buffer has no room: the handler is called again when the transport has taken bytes, with the event less
+    /// the first `consumed` bytes of its payload. If no byte is pending, there will never be room, and the connection closes
+    /// with 1011.
+    Blocked {
+        /// How many bytes of the event's payload the handler has processed.
+        consumed: usize,
+    },
+    /// Closes the connection with this code and this reason.
+    Close(CloseCode, &'static str),
+    /// The connection is closing already, and nothing can be sent. It has no effect.
+    Closing,
+}
 
-impl Handler for Busy {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Reject(Rejection::Unavailable)
+impl HandlerError {
+    /// Converts an error of the outbox that occurred after `consumed` bytes of an event's payload were processed.
+    #[must_use]
+    pub fn blocked_after(error: SendError, consumed: usize) -> Self {
+        match error {
+            SendError::Blocked => Self::Blocked { consumed },
+            error => error.into(),
+        }
     }
+}
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
-        Ok(())
+impl From<SendError> for HandlerError {
+    /// Converts an error as [`HandlerError::blocked_after`] with no byte consumed.
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Blocked => Self::Blocked { consumed: 0 },
+            SendError::Closed | SendError::Extension(_) => Self::Closing,
+            error => Self::Close(CloseCode::INTERNAL_ERROR, error.reason()),
+        }
     }
 }

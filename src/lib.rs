@@ -7,9 +7,9 @@
 //!
 //! | you have | use |
 //! | --- | --- |
-//! | an application to run on every platform | a [`Handler`], driven by [`adapter::serve`] |
-//! | many connections on one thread, and messages to send to them | a `hub::Hub`, driven by `adapter::mio` or `adapter::esp_idf` |
-//! | one connection that your code reads from and sends on | `blocking::connect` and `blocking::accept` on a host, else [`adapter::WebSocket`] |
+//! | an application to run on every platform | a [`Handler`], driven by [`embedded::serve`] |
+//! | many connections on one thread, and messages to send to them | a `hub::driver::Hub`, driven by `hub::driver` or `hub::driver` |
+//! | one connection that your code reads from and sends on | `blocking::connect` and `blocking::accept` on a host, else [`embedded::WebSocket`] |
 //! | your own transport, runtime or protocol | [`Connection`], or below it [`Receiver`] and [`Sender`] |
 //!
 //! The module `guide` has a guide for each of them, and for whole messages, back-pressure, proxies, limits and security.
@@ -35,7 +35,7 @@
 //!     match connection.poll(now, &mut rx, &mut tx) {
 //!         Step::Event(Event::Data(data)) => {
 //!             // Echo the payload from rx, without an intermediate copy.
-//!             connection.outbox(now, &mut tx).fragment(data.kind, rx.payload(data.payload).bytes(), data.end)?;
+//!             connection.outbox(now, &mut tx).fragment(data.kind, rx.payload(data.payload).as_bytes(), data.end)?;
 //!         }
 //!         Step::Event(_) => {}
 //!         // Write tx.pending(), read into rx.spare(), or wait until the deadline; then poll again.
@@ -43,7 +43,7 @@
 //!         // Shut the writing side of the transport down; then poll again.
 //!         Step::Shutdown => {}
 //!         // Drop the transport.
-//!         Step::Closed(cause) => panic!("{}", cause.end),
+//!         Step::Closed(cause) => panic!("{}", cause.reason),
 //!     }
 //! }
 //! assert_eq!(tx.pending(), b"\x81\x05Hello");
@@ -52,7 +52,7 @@
 //! ```
 //!
 //! A received byte passes through the transport, [`ReceiveBuffer`], header decoding ([`frame`]), unmasking ([`mask()`]),
-//! the UTF-8 check ([`Utf8`]) and [`Event`]. A sent payload passes through [`Sender`], [`TransmitBuffer`] and the
+//! the UTF-8 check ([`Utf8Validator`]) and [`Event`]. A sent payload passes through [`Sender`], [`TransmitBuffer`] and the
 //! transport.
 //!
 //! # The life of a connection
@@ -71,12 +71,12 @@
 //! ```
 //!
 //! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and
-//! ends like every other connection with exactly one [`Cause`]. The server closes TCP first, and the client waits for that
+//! ends like every other connection with exactly one [`Ending`]. The server closes TCP first, and the client waits for that
 //! (§7.1.1), both with a deadline.
 //!
 //! # Writing an adapter
 //!
-//! Implement [`adapter::Transport`] (tell the time, take one turn of reading and writing, shut down) to use everything in
+//! Implement [`embedded::Transport`] (tell the time, take one turn of reading and writing, shut down) to use everything in
 //! [`adapter`]. If that trait does not fit, drive a [`Session`] yourself:
 //!
 //! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes that
@@ -109,63 +109,54 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-pub mod adapter;
-mod backoff;
 #[cfg(feature = "std")]
 pub mod blocking;
 mod buffer;
-mod cause;
 mod close;
-mod config;
+pub mod config;
 mod connection;
-mod driver;
-mod error;
+pub mod embedded;
+mod ending;
+pub mod error;
+#[cfg(feature = "esp-idf")]
+mod esp_idf_port;
 mod event;
 mod extension;
-pub mod frame;
+mod frame;
 #[cfg(all(doc, feature = "embassy-net", feature = "esp-idf", feature = "mio", feature = "rustls"))]
 pub mod guide;
-mod halt;
 mod handler;
 pub mod handshake;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod mask;
-mod message;
+pub mod message;
 mod outbox;
-#[cfg(feature = "esp-idf")]
-mod port;
+pub mod proto;
 mod receive;
 mod role;
 mod send;
-mod session;
+pub mod session;
 mod time;
 mod utf8;
 
-pub use backoff::Backoff;
-pub use buffer::{MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
-pub use cause::{Cause, End, Timeout};
-pub use close::{CloseCode, MAX_REASON};
-pub use config::{Config, ConfigRef, Control, Delivery, Limits, Timeouts};
-pub use connection::{Connection, State, Step};
-pub use driver::{Driver, Next};
-pub use error::{BufferTooSmall, ExtensionFailed, ReceiveError, SendError, Violation};
-pub use event::{Data, Event, Payload, Span};
-pub use extension::{Extension, NoExtension, Progress};
+#[cfg(feature = "std")]
+pub use blocking::error::Error;
+pub use buffer::{ReceiveBuffer, TransmitBuffer};
+pub use close::CloseCode;
+pub use config::base::Config;
+pub use connection::{Connection, Step};
+pub use ending::Ending;
+pub use event::{Chunk, Event, Payload};
 pub use frame::Kind;
-pub use halt::Halt;
-pub use handler::{Busy, Handler};
-pub use mask::mask;
+pub use handler::{Handler, HandlerError};
+pub use message::message_ref::MessageRef;
 #[cfg(feature = "bytes")]
-pub use message::Message;
-pub use message::{Assembler, Fixed, Full, MessageRef, Storage};
+pub use message::owned::Message;
 pub use outbox::Outbox;
-pub use receive::Receiver;
-pub use role::{Client, MaskingKey, Role, Server};
-pub use send::Sender;
-pub use session::{Outcome, Session};
+pub use role::{Client, Server};
+pub use send::SendError;
 pub use time::Instant;
-pub use utf8::{InvalidUtf8, Utf8};
 
 /// Compiles and runs the examples in the README as tests.
 #[cfg(all(doctest, feature = "mio"))]

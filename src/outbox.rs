@@ -6,18 +6,18 @@ use core::fmt;
 
 use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
 use crate::connection::{Connection, Link};
-use crate::error::SendError;
-use crate::event::{Data, Payload};
+use crate::event::{Chunk, Payload};
 use crate::extension::Extension;
 use crate::frame::Kind;
-use crate::halt::Halt;
-use crate::message::MessageRef;
+use crate::handler::HandlerError;
+use crate::message::message_ref::MessageRef;
 use crate::role::Role;
 #[cfg(feature = "extension")]
 use crate::send::Encode;
-use crate::send::Wire;
+use crate::send::{SendError, Wire};
 use crate::time::Instant;
 
 /// The sending side of a connection, together with its transmit buffer.
@@ -127,12 +127,12 @@ impl Outbox<'_> {
     }
 
     /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) then sends. No other frame can be sent before
-    /// its last byte. A handler that returns [`Halt::Close`] inside the frame ends the connection without a Close
-    /// ([`End::Abandoned`](crate::End::Abandoned)).
+    /// its last byte. A handler that returns [`HandlerError::Close`] inside the frame ends the connection without a Close
+    /// ([`EndReason::UnfinishedFrame`](crate::error::EndReason::UnfinishedFrame)).
     ///
     /// # Errors
     /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
-    pub fn begin(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
+    pub fn begin_frame(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
         self.link.open()?.begin(&mut self.wire, kind, len, fin)
     }
 
@@ -152,7 +152,7 @@ impl Outbox<'_> {
     /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so call again with
     /// the rest. Otherwise those of [`send`](Self::send) except [`SendError::TooLarge`]; [`SendError::MessageOpen`] if a
     /// message of another kind is open.
-    pub fn stream(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
+    pub fn send_fragmented(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
         let frames = self.link.open()?;
         let largest = self.config.largest_fragment;
         #[cfg(feature = "extension")]
@@ -169,29 +169,29 @@ impl Outbox<'_> {
     /// connection has to send a Close, which cannot stand inside a frame.
     ///
     /// # Errors
-    /// [`Halt::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
+    /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
     /// the errors of [`stream`](Self::stream) and [`begin`](Self::begin), converted.
-    pub fn relay(&mut self, data: &Data<Payload<'_>>) -> Result<(), Halt> {
-        let bytes = data.payload.bytes();
+    pub fn forward(&mut self, data: &Chunk<Payload<'_>>) -> Result<(), HandlerError> {
+        let bytes = data.payload.as_bytes();
         let mut rest = bytes;
         let sent = if data.kind == Kind::Text {
-            self.stream(data.kind, &mut rest, data.end)
-        } else if self.left() > 0 {
+            self.send_fragmented(data.kind, &mut rest, data.end)
+        } else if self.frame_remaining() > 0 {
             self.write_all(&mut rest)
         } else {
-            let whole = if data.left == 0 {
+            let whole = if data.remaining == 0 {
                 self.fragment(data.kind, bytes, data.fin)
             } else {
                 Err(SendError::TooLarge)
             };
             match whole {
                 Err(SendError::TooLarge) => self
-                    .begin(data.kind, data.left.saturating_add(bytes.len() as u64), data.fin)
+                    .begin_frame(data.kind, data.remaining.saturating_add(bytes.len() as u64), data.fin)
                     .and_then(|()| self.write_all(&mut rest)),
                 sent => sent,
             }
         };
-        sent.map_err(|error| Halt::after(error, bytes.len().saturating_sub(rest.len())))
+        sent.map_err(|error| HandlerError::blocked_after(error, bytes.len().saturating_sub(rest.len())))
     }
 
     /// Copies `payload` into the open frame, and advances it past the bytes that were copied.
@@ -241,7 +241,7 @@ impl Outbox<'_> {
 
     /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.
     #[must_use]
-    pub const fn left(&self) -> u64 {
+    pub const fn frame_remaining(&self) -> u64 {
         self.link.frames.left()
     }
 
@@ -254,7 +254,7 @@ impl Outbox<'_> {
     /// Returns whether neither a frame nor a message is open, so that a message can be sent.
     #[must_use]
     pub const fn is_free(&self) -> bool {
-        self.left() == 0 && !self.is_inside_message()
+        self.frame_remaining() == 0 && !self.is_inside_message()
     }
 
     /// Returns how many bytes the transmit buffer takes now, headers included.

@@ -37,7 +37,7 @@ impl Instant {
     /// Returns the moment `duration` later, saturated at the end of the clock.
     #[must_use]
     #[inline(never)] // 64-bit arithmetic is long where registers have 32 bits, and time is not on the fast path
-    pub const fn after(self, duration: Duration) -> Self {
+    pub const fn saturating_add(self, duration: Duration) -> Self {
         let micros =
             duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64);
         Self(self.0.saturating_add(micros))
@@ -45,7 +45,7 @@ impl Instant {
 
     /// Returns the time until `later`, or zero if that has passed.
     #[must_use]
-    pub const fn until(self, later: Self) -> Duration {
+    pub const fn saturating_duration_until(self, later: Self) -> Duration {
         Duration::from_micros(later.0.saturating_sub(self.0))
     }
 
@@ -53,7 +53,7 @@ impl Instant {
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) const fn plus(self, duration: Option<Duration>) -> Self {
         match duration {
-            Some(duration) => self.after(duration),
+            Some(duration) => self.saturating_add(duration),
             None => Self::NEVER,
         }
     }

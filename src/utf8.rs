@@ -9,7 +9,7 @@ use simdutf8::compat::from_utf8;
 
 /// Checks text that arrives in pieces, which may be split anywhere, and fails at the first byte that makes it invalid.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Utf8 {
+pub struct Utf8Validator {
     /// The beginning of an incomplete code point.
     carry: [u8; 3],
     len: u8,
@@ -20,7 +20,7 @@ pub struct Utf8 {
 #[error("the text is not UTF-8")]
 pub struct InvalidUtf8;
 
-impl Utf8 {
+impl Utf8Validator {
     /// A checker at the beginning of a text.
     pub const NEW: Self = Self { carry: [0; 3], len: 0 };
 

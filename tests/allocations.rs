@@ -7,10 +7,10 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use sansocket::adapter::Buffers;
-use sansocket::blocking::{Stream, serve};
+use sansocket::blocking::{BlockingStream, serve};
+use sansocket::session::Buffers;
 use sansocket::{
-    Config, Connection, Event, Halt, Handler, Instant, Outbox, Payload, ReceiveBuffer, Server, Step,
+    Config, Connection, Event, Handler, HandlerError, Instant, Outbox, Payload, ReceiveBuffer, Server, Step,
     TransmitBuffer,
 };
 
@@ -58,7 +58,7 @@ fn the_core_allocates_nothing() {
             panic!("no data");
         };
         let data = data.map(|span| rx.payload(span));
-        connection.outbox(Instant::START, &mut tx).relay(&data).unwrap();
+        connection.outbox(Instant::START, &mut tx).forward(&data).unwrap();
         assert_eq!(tx.pending(), b"\x81\x05Hello");
         tx.consume(7);
     }
@@ -101,7 +101,7 @@ impl Write for &mut Endless {
     }
 }
 
-impl Stream for &mut Endless {
+impl BlockingStream for &mut Endless {
     fn set_read_timeout(&mut self, _: Option<Duration>) -> io::Result<()> {
         Ok(())
     }
@@ -118,9 +118,9 @@ impl Stream for &mut Endless {
 struct Echo(usize);
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
-            out.relay(&data)?;
+            out.forward(&data)?;
             self.0 += 1;
         }
         Ok(())

@@ -6,12 +6,14 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sansocket::adapter::Buffers;
-use sansocket::blocking::{Accepted, Error, Stream, SystemKeys, WebSocket, serve};
-use sansocket::handshake::{Accept, Address, Answer, Connect, Rejection, Request, Response};
+use sansocket::blocking::{Accepted, BlockingStream, SystemKeys, WebSocket, serve};
+use sansocket::config::ControlFrames;
+use sansocket::error::{EndReason, Timeout};
+use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response, WsUrl};
+use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
-    Busy, Cause, Client, CloseCode, Config, Control, End, Event, Halt, Handler, Kind, Message, MessageRef,
-    Outbox, Outcome, Payload, SendError, Server, Timeout,
+    Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, MessageRef,
+    Outbox, Payload, SendError, Server,
 };
 use tungstenite::Message as Theirs;
 use tungstenite::protocol::CloseFrame;
@@ -36,24 +38,26 @@ fn buffers() -> Buffers<'static> {
 }
 
 fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {
-    let accept = Accept { protocols: &["chat"], ..Accept::default() };
-    match WebSocket::accept(stream, config, buffers(), |_| Answer::Accept(accept)).unwrap() {
+    let accept = AcceptOptions { protocols: &["chat"], ..AcceptOptions::default() };
+    match WebSocket::accept(stream, config, buffers(), |_| Decision::Accept(accept)).unwrap() {
         Accepted::WebSocket(socket) => socket,
         Accepted::HandOver(..) => panic!("handed over"),
     }
 }
 
 fn connect(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Client<SystemKeys>> {
-    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
     WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap()
 }
 
 /// Echoes frames as they are, until the end.
-fn echo_until_closed<R: sansocket::Role>(mut socket: WebSocket<TcpStream, R>) -> Result<Cause, Error> {
+fn echo_until_closed<R: sansocket::proto::Role>(
+    mut socket: WebSocket<TcpStream, R>,
+) -> Result<Ending, Error> {
     loop {
         match socket.recv() {
             Ok(Some(message)) => socket.send(&message)?,
-            Ok(None) => return Ok(socket.cause().unwrap()),
+            Ok(None) => return Ok(socket.ending().unwrap()),
             Err(Error::Closed(cause)) => return Ok(cause),
             Err(error) => return Err(error),
         }
@@ -94,7 +98,7 @@ fn tungstenite_talks_to_our_server() {
     let cause = server.join().unwrap().unwrap();
     assert_eq!(
         cause,
-        Cause { end: End::Clean, received: Some(CloseCode::NORMAL), sent: Some(CloseCode::NORMAL) }
+        Ending { reason: EndReason::Clean, received: Some(CloseCode::NORMAL), sent: Some(CloseCode::NORMAL) }
     );
 }
 
@@ -123,7 +127,7 @@ fn our_client_talks_to_tungstenite() {
     }
     assert_eq!(client.recv().unwrap(), Some(Message::from("three fragments")));
     let cause = client.close(Some(CloseCode::NORMAL), "done").unwrap();
-    assert_eq!((cause.end, cause.code()), (End::Clean, 1000));
+    assert_eq!((cause.reason, cause.code()), (EndReason::Clean, 1000));
     assert!(server.join().unwrap().contains("closed"), "tungstenite saw a clean end");
 }
 
@@ -140,7 +144,7 @@ fn an_event_is_answered_without_a_copy() {
     let mut client = connect(client, &Config::DEFAULT);
     client.send("hello").unwrap();
     match client.read().unwrap() {
-        (Event::Data(data), _) => assert_eq!(data.payload.text(), Some("hello")),
+        (Event::Data(data), _) => assert_eq!(data.payload.to_str(), Some("hello")),
         other => panic!("{:?}", other.0),
     }
     client.close(None, "").unwrap();
@@ -188,15 +192,15 @@ fn a_refusal_shows_status_headers_and_body() {
     let server = in_thread(move || {
         let headers: &[(&str, &str)] = &[("WWW-Authenticate", "Basic")];
         let response = Response { headers, ..Response::text(401, "who are you?") };
-        WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(response)).map(|_| ())
+        WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Decision::Respond(response)).map(|_| ())
     });
-    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
     let keys = SystemKeys::new().unwrap();
     let refused = WebSocket::connect(client, &Config::DEFAULT, buffers(), keys, &request).unwrap_err();
     assert_eq!(refused.to_string(), "the server refused the connection with status 401");
     let response = refused.response().unwrap();
     assert_eq!((response.status, &*response.body), (401, &b"who are you?"[..]));
-    assert_eq!(response.field("www-authenticate"), Some(&b"Basic"[..]));
+    assert_eq!(response.header("www-authenticate"), Some(&b"Basic"[..]));
     assert_eq!(
         server.join().unwrap().unwrap_err().to_string(),
         "refused with 401: answered by the application"
@@ -209,10 +213,10 @@ fn a_peer_may_reset_what_is_refused() {
         let (mut client, server) = pair();
         let server = in_thread(move || {
             if by_handler {
-                return serve(server, &mut Busy, &Config::DEFAULT, &mut buffers()).unwrap();
+                return serve(server, &mut ServiceUnavailable, &Config::DEFAULT, &mut buffers()).unwrap();
             }
             let busy = Response::text(503, "later");
-            match WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Answer::Respond(busy)) {
+            match WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Decision::Respond(busy)) {
                 Err(Error::Rejected(refusal)) => Outcome::Refused(refusal),
                 other => panic!("{other:?}"),
             }
@@ -235,7 +239,7 @@ fn a_request_can_be_handed_over() {
     client.write_all(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").unwrap();
     let decide = |request: &Request<'_>| {
         assert!(!request.is_upgrade());
-        Answer::HandOver
+        Decision::HandOver
     };
     match WebSocket::accept(server, &Config::DEFAULT, buffers(), decide).unwrap() {
         Accepted::HandOver(_, bytes) => {
@@ -248,7 +252,8 @@ fn a_request_can_be_handed_over() {
 #[test]
 fn at_capacity_the_answer_is_503() {
     let (mut client, server) = pair();
-    let server = in_thread(move || serve(server, &mut Busy, &Config::DEFAULT, &mut buffers()).unwrap());
+    let server =
+        in_thread(move || serve(server, &mut ServiceUnavailable, &Config::DEFAULT, &mut buffers()).unwrap());
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -260,25 +265,25 @@ fn at_capacity_the_answer_is_503() {
 /// Sends without end, and remembers how that ended.
 #[derive(Default)]
 struct Flood {
-    cause: Option<Cause>,
+    cause: Option<Ending>,
 }
 
 impl Handler for Flood {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Accept(Accept::default())
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
+        Decision::Accept(AcceptOptions::default())
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         loop {
             out.send(&[0; 500])?;
         }
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
+    fn closed(&mut self, cause: &Ending, _: &str) {
         assert_eq!(self.cause, None, "closed is told once");
         self.cause = Some(*cause);
     }
@@ -302,7 +307,7 @@ fn a_peer_that_does_not_read_meets_the_write_deadline() {
         .unwrap();
     let (outcome, cause) = server.join().unwrap();
     let cause = cause.unwrap();
-    assert_eq!(cause.end, End::Timeout(Timeout::Write));
+    assert_eq!(cause.reason, EndReason::Timeout(Timeout::Write));
     assert_eq!(outcome, Outcome::Closed(cause));
 }
 
@@ -312,7 +317,7 @@ fn a_vanished_peer_is_told_once() {
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let client = connect(client, &Config::DEFAULT);
     drop(client);
-    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Disconnected);
 }
 
 #[test]
@@ -324,14 +329,14 @@ fn what_came_before_a_half_close_is_answered() {
     client.send("last words").unwrap();
     raw.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.recv().unwrap(), Some(Message::from("last words")));
-    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Disconnected);
 }
 
 #[test]
 fn silence_is_met_with_a_ping_and_an_end() {
     let (client, server) = pair();
     let mut told = Config::new();
-    told.control = Control::Told;
+    told.control = ControlFrames::Reported;
     let server = in_thread(move || {
         let mut config = Config::new();
         config.timeouts.ping = Some(Duration::from_millis(50));
@@ -347,12 +352,12 @@ fn silence_is_met_with_a_ping_and_an_end() {
     // Nobody reads any more; the Close that follows is not answered either.
     thread::sleep(Duration::from_millis(1500));
     drop(client);
-    assert_eq!(server.join().unwrap().unwrap().end, End::Timeout(Timeout::Pong));
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Timeout(Timeout::Pong));
 }
 
 #[test]
 fn keys_differ() {
-    let key = |keys: &mut SystemKeys| sansocket::MaskingKey::masking_key(keys);
+    let key = |keys: &mut SystemKeys| sansocket::proto::MaskingKey::masking_key(keys);
     let (mut a, mut b) = (SystemKeys::new().unwrap(), SystemKeys::new().unwrap());
     let first: Vec<_> = (0..4).map(|_| key(&mut a)).collect();
     let second: Vec<_> = (0..4).map(|_| key(&mut b)).collect();
@@ -379,7 +384,7 @@ impl Write for Buffered {
     }
 }
 
-impl Stream for Buffered {
+impl BlockingStream for Buffered {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
         self.0.get_ref().set_read_timeout(timeout)
     }
@@ -416,7 +421,7 @@ fn a_server_that_always_sends_still_hears_its_peer() {
         flood.cause.unwrap()
     });
     let mut told = Config::new();
-    told.control = Control::Told;
+    told.control = ControlFrames::Reported;
     let mut client = connect(client, &told);
     client.sending().ping(b"do you hear me?").unwrap();
     let (began, mut pongs) = (Instant::now(), 0);
@@ -424,8 +429,8 @@ fn a_server_that_always_sends_still_hears_its_peer() {
         pongs += usize::from(matches!(client.read().unwrap().0, Event::Pong(_)));
     }
     assert_eq!(pongs, 1);
-    assert_eq!(client.close(Some(CloseCode::NORMAL), "enough").unwrap().end, End::Clean);
-    assert_eq!(server.join().unwrap().end, End::Clean);
+    assert_eq!(client.close(Some(CloseCode::NORMAL), "enough").unwrap().reason, EndReason::Clean);
+    assert_eq!(server.join().unwrap().reason, EndReason::Clean);
 }
 
 /// Both sides' memory is far too small for the message, and the peer answers as it reads.
@@ -436,7 +441,9 @@ fn sending_without_going_deaf() {
         let mut server = accept(server, &Config::DEFAULT);
         loop {
             match server.read() {
-                Ok((Event::Data(data), mut out)) => out.stream(data.kind, &data.payload, data.end)?,
+                Ok((Event::Data(data), mut out)) => {
+                    out.send_fragmented(data.kind, &data.payload, data.end)?
+                }
                 Ok(_) => {}
                 Err(Error::Closed(cause)) => return Ok(cause),
                 Err(error) => return Err(error),
@@ -444,9 +451,9 @@ fn sending_without_going_deaf() {
         }
     });
     let mut client = connect(client, &Config::DEFAULT);
-    assert!(client.read_or_written().unwrap().is_none(), "nothing is to be written");
+    assert!(client.read_or_flushed().unwrap().is_none(), "nothing is to be written");
     let len = 20 << 20;
-    client.sending().outbox().begin(Kind::Binary, len, true).unwrap();
+    client.sending().outbox().begin_frame(Kind::Binary, len, true).unwrap();
     let (mut left, mut echoed) = (len, 0);
     while echoed < len {
         while left > 0 {
@@ -457,7 +464,7 @@ fn sending_without_going_deaf() {
                 n => left -= n as u64,
             }
         }
-        let event = if left > 0 { client.read_or_written() } else { client.read_timeout(PATIENCE) };
+        let event = if left > 0 { client.read_or_flushed() } else { client.read_timeout(PATIENCE) };
         match event.unwrap() {
             Some((Event::Data(data), _)) => echoed += data.payload.len() as u64,
             Some(_) => {}
@@ -465,7 +472,7 @@ fn sending_without_going_deaf() {
         }
     }
     client.close(None, "").unwrap();
-    assert_eq!(server.join().unwrap().unwrap().end, End::Clean);
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Clean);
 }
 
 #[test]
@@ -477,7 +484,7 @@ fn reading_with_no_patience_still_writes_and_reads() {
     let began = Instant::now();
     loop {
         if let Some((Event::Data(data), _)) = client.read_timeout(Duration::ZERO).unwrap() {
-            assert_eq!(data.payload.text(), Some("in the buffer"));
+            assert_eq!(data.payload.to_str(), Some("in the buffer"));
             break;
         }
         assert!(began.elapsed() < PATIENCE);
@@ -518,11 +525,11 @@ fn every_connection_sends_small_messages_at_once() {
 
     struct HandsOver;
     impl Handler for HandsOver {
-        fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-            Answer::HandOver
+        fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
+            Decision::HandOver
         }
 
-        fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+        fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
             Ok(())
         }
     }
@@ -545,13 +552,13 @@ fn a_stream_that_does_not_block_is_an_error() {
 
     let (client, server) = untouched_pair();
     server.set_nonblocking(true).unwrap();
-    check(WebSocket::accept(server.try_clone().unwrap(), &config, buffers(), |_| Answer::HandOver));
-    let served = serve(server, &mut Busy, &config, &mut buffers());
+    check(WebSocket::accept(server.try_clone().unwrap(), &config, buffers(), |_| Decision::HandOver));
+    let served = serve(server, &mut ServiceUnavailable, &config, &mut buffers());
     check(served.map_err(Error::Transport));
     drop(client);
     let (client, _server) = untouched_pair();
     client.set_nonblocking(true).unwrap();
-    let request = Connect::new(Address::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
     check(WebSocket::connect(client, &config, buffers(), SystemKeys::new().unwrap(), &request));
 
     // In the middle of a connection.
@@ -561,5 +568,5 @@ fn a_stream_that_does_not_block_is_an_error() {
     client.stream().set_nonblocking(true).unwrap();
     check(client.recv());
     drop(client);
-    assert_eq!(server.join().unwrap().unwrap().end, End::Vanished);
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Disconnected);
 }

@@ -11,12 +11,15 @@ use std::task::{Context, Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
 use proptest::prelude::*;
-use sansocket::adapter::embedded_io_async::{Clock, Close, Split};
-use sansocket::adapter::{Accepted, Buffers, Connected, Error, WebSocket, drive, serve};
-use sansocket::handshake::{Accept, Address, Answer, Connect, Request};
+use sansocket::embedded::{
+    Accepted, Clock, CloseWrite, Connected, Error, SplitTransport, WebSocket, drive, serve,
+};
+use sansocket::error::EndReason;
+use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Request, WsUrl};
+use sansocket::message::Assembler;
+use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
-    Assembler, Cause, Client, CloseCode, Config, Driver, End, Event, Halt, Handler, Instant, Kind, Outbox,
-    Outcome, Payload, Server,
+    Client, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload, Server,
 };
 
 /// One direction of a connection: every call is pending once or more before it moves a few bytes, all of them
@@ -86,7 +89,7 @@ impl Write for Pipe {
     }
 }
 
-impl Close for Pipe {
+impl CloseWrite for Pipe {
     async fn close(&mut self) -> Result<(), Infallible> {
         let mut delay = self.next(3);
         poll_fn(|_| {
@@ -114,14 +117,14 @@ impl Clock for Still {
     }
 }
 
-type Io = Split<Pipe, Pipe, Still>;
+type Io = SplitTransport<Pipe, Pipe, Still>;
 
 fn duplex(seed: u32) -> (Io, Io) {
     let (there, back) = (Pipe::default(), Pipe::default());
     there.0.state.set(seed);
     back.0.state.set(!seed);
-    let near = Split::new(back.clone(), there.clone(), Still);
-    (near, Split::new(there, back, Still))
+    let near = SplitTransport::new(back.clone(), there.clone(), Still);
+    (near, SplitTransport::new(there, back, Still))
 }
 
 fn buffers() -> Buffers<'static> {
@@ -174,15 +177,15 @@ async fn impatient<F: Future>(patience: u32, future: F) -> Option<F::Output> {
 }
 
 async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
-    let decide = |_: &Request<'_>| Answer::Accept(Accept::default());
+    let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::default());
     match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
         Accepted::WebSocket(socket, None) => socket,
         _ => panic!("no connection"),
     }
 }
 
-async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::MaskingKey>> {
-    let request = Connect::new(Address::parse("ws://board/").unwrap());
+async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::proto::MaskingKey>> {
+    let request = ClientRequest::new(WsUrl::parse("ws://board/").unwrap());
     let mut key = 0_u32;
     let keys = move || {
         key = key.wrapping_add(0x9E37_79B9);
@@ -195,7 +198,7 @@ async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::Maskin
 }
 
 /// Sends the messages and reads their echoes, dropping futures as `patience` says.
-async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, Cause) {
+async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, Ending) {
     let mut socket = connect(io).await;
     let mut echoes = vec![Vec::new()];
     let mut queue = messages.iter();
@@ -210,7 +213,7 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, C
         match impatient(patience, socket.read()).await {
             None => {}
             Some(Ok((Event::Data(data), _))) => {
-                echoes.last_mut().unwrap().extend(data.payload.bytes());
+                echoes.last_mut().unwrap().extend(data.payload.as_bytes());
                 if data.end {
                     echoes.push(Vec::new());
                 }
@@ -227,7 +230,7 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, C
 }
 
 /// Echoes frames, dropping futures as `patience` says.
-async fn server(io: Io, patience: u32) -> Cause {
+async fn server(io: Io, patience: u32) -> Ending {
     let mut socket = accept(io).await;
     loop {
         match impatient(patience, socket.read()).await {
@@ -257,26 +260,26 @@ proptest! {
         let ((echoes, ours), theirs) =
             both(client(near, &messages, client_patience), server(far, server_patience));
         prop_assert_eq!(echoes, messages);
-        prop_assert_eq!(ours.end, End::Clean);
-        prop_assert_eq!(theirs.end, End::Clean);
+        prop_assert_eq!(ours.reason, EndReason::Clean);
+        prop_assert_eq!(theirs.reason, EndReason::Clean);
     }
 }
 
-struct Echo(Option<Cause>);
+struct Echo(Option<Ending>);
 
 impl Handler for Echo {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Accept(Accept::default())
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
+        Decision::Accept(AcceptOptions::default())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
             out.fragment(data.kind, &data.payload, data.end)?;
         }
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
+    fn closed(&mut self, cause: &Ending, _: &str) {
         assert_eq!(self.0.replace(*cause), None);
     }
 }
@@ -290,7 +293,7 @@ fn a_handler_is_served_while_both_directions_are_slow() {
         let ((echoes, cause), outcome) =
             both(client(near, &messages, 3), serve(&mut far, &mut echo, &Config::DEFAULT, &mut buffers()));
         assert_eq!(echoes, messages);
-        assert_eq!(cause.end, End::Clean);
+        assert_eq!(cause.reason, EndReason::Clean);
         assert_eq!(outcome.unwrap(), Outcome::Closed(echo.0.unwrap()));
     }
 }
@@ -299,25 +302,25 @@ fn a_handler_is_served_while_both_directions_are_slow() {
 #[derive(Default)]
 struct Hello {
     heard: Vec<u8>,
-    closed: Option<(Cause, String)>,
+    closed: Option<(Ending, String)>,
 }
 
 impl Handler for Hello {
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(out.send("hello")?)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
-            self.heard.extend(data.payload.bytes());
+            self.heard.extend(data.payload.as_bytes());
             if data.end {
-                return Err(Halt::Close(CloseCode::GOING_AWAY, "heard"));
+                return Err(HandlerError::Close(CloseCode::GOING_AWAY, "heard"));
             }
         }
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
+    fn closed(&mut self, cause: &Ending, reason: &str) {
         assert!(self.closed.replace((*cause, reason.into())).is_none());
     }
 }
@@ -328,7 +331,7 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
     let mut hello = Hello::default();
     let client = async {
         let (mut transport, connection, mut rx, mut tx) = connect(near).await.into_parts();
-        let mut driver = Driver::new(connection, None);
+        let mut driver = HandlerDriver::new(connection, None);
         drive(&mut transport, &mut driver, &mut hello, &mut rx, &mut tx).await.unwrap()
     };
     let server = async {
@@ -338,26 +341,26 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
         socket.read_message(&mut text).await.unwrap();
         // In frames of two bytes at the most, with a Pong that nobody asked for before them.
         socket.sending().pong(b"unasked").await.unwrap();
-        for part in text.bytes().chunks(2) {
-            socket.sending().stream(Kind::Text, part, false).await.unwrap();
+        for part in text.as_bytes().chunks(2) {
+            socket.sending().send_fragmented(Kind::Text, part, false).await.unwrap();
         }
-        socket.sending().stream(Kind::Text, b"", true).await.unwrap();
+        socket.sending().send_fragmented(Kind::Text, b"", true).await.unwrap();
         match socket.read().await {
-            Err(Error::Closed(cause)) => (cause, socket.reason().to_owned()),
+            Err(Error::Closed(cause)) => (cause, socket.close_reason().to_owned()),
             other => panic!("{:?}", other.map(|(event, _)| format!("{event:?}"))),
         }
     };
     let (ours, (theirs, reason)) = both(client, server);
-    assert_eq!((ours.end, ours.code()), (End::Clean, 1001));
-    assert_eq!((theirs.end, theirs.code(), &reason[..]), (End::Clean, 1001, "heard"));
+    assert_eq!((ours.reason, ours.code()), (EndReason::Clean, 1001));
+    assert_eq!((theirs.reason, theirs.code(), &reason[..]), (EndReason::Clean, 1001, "heard"));
     assert_eq!(hello.heard, b"hello");
     assert_eq!(hello.closed, Some((ours, String::new())));
 }
 
 /// A clock that shows what it is told, in seconds.
-struct Told(Rc<Cell<u64>>);
+struct Reported(Rc<Cell<u64>>);
 
-impl Clock for Told {
+impl Clock for Reported {
     fn now(&mut self) -> Instant {
         Instant::from_millis(self.0.get() * 1000)
     }
@@ -372,11 +375,11 @@ fn after_long_work_the_peer_has_its_time_to_read() {
     for seed in 0..20 {
         let (writer, reader) = (Pipe::default(), Pipe::default());
         writer.0.state.set(seed);
-        let near = Split::new(writer.clone(), reader.clone(), Still);
+        let near = SplitTransport::new(writer.clone(), reader.clone(), Still);
         let clock = Rc::new(Cell::new(0));
         let server = async {
-            let decide = |_: &Request<'_>| Answer::Accept(Accept::default());
-            let io = Split::new(reader, writer, Told(Rc::clone(&clock)));
+            let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::default());
+            let io = SplitTransport::new(reader, writer, Reported(Rc::clone(&clock)));
             let Accepted::WebSocket(mut socket, _) =
                 WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap()
             else {
@@ -386,13 +389,13 @@ fn after_long_work_the_peer_has_its_time_to_read() {
             clock.set(31);
             socket.sending().outbox().send("at last").unwrap();
             let cause = socket.close(Some(CloseCode::NORMAL), "").await.unwrap();
-            assert_eq!(cause.end, End::Clean, "seed {seed}");
+            assert_eq!(cause.reason, EndReason::Clean, "seed {seed}");
         };
         let client = async {
             let mut socket = connect(near).await;
             let mut text = Assembler::new(Vec::new());
             socket.read_message(&mut text).await.unwrap();
-            assert_eq!(text.text(), Some("at last"));
+            assert_eq!(text.to_str(), Some("at last"));
             assert!(matches!(socket.read().await, Err(Error::Closed(_))));
         };
         both(client, server);

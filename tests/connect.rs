@@ -7,13 +7,15 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketA
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sansocket::adapter::Buffers;
 use sansocket::blocking::{
-    self, Accepted, ClientOptions, ConnectError, Error, Phase, RedirectError, WebSocket, accept, connect,
-    connect_with,
+    Accepted, ClientOptions, ConnectError, Phase, RedirectError, WebSocket, accept, connect, connect_with,
 };
-use sansocket::handshake::{Accept, Answer, BadHead, BadUrl, HandshakeError, Request, accept_key};
-use sansocket::{Cause, CloseCode, Config, End, Event, Kind, Message};
+use sansocket::error::EndReason;
+use sansocket::handshake::{
+    AcceptOptions, Decision, HandshakeError, HeadError, Request, UrlError, accept_key,
+};
+use sansocket::session::Buffers;
+use sansocket::{CloseCode, Config, Ending, Error, Event, Kind, Message, blocking};
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -22,14 +24,14 @@ fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// Echoes on one connection, until its end.
-fn echo(listener: TcpListener) -> JoinHandle<Option<Cause>> {
+fn echo(listener: TcpListener) -> JoinHandle<Option<Ending>> {
     thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut socket = accept(stream).unwrap();
         while let Ok(Some(message)) = socket.recv() {
             socket.send(&message).unwrap();
         }
-        socket.cause()
+        socket.ending()
     })
 }
 
@@ -102,7 +104,7 @@ fn five_lines_say_hello() {
     let server = echo(listener);
     assert_eq!(hello(&format!("ws://{address}/")).unwrap(), Some(Message::from("hello")));
     let cause = server.join().unwrap().unwrap();
-    assert_eq!((cause.end, cause.received), (End::Clean, Some(CloseCode::NORMAL)));
+    assert_eq!((cause.reason, cause.received), (EndReason::Clean, Some(CloseCode::NORMAL)));
 }
 
 #[test]
@@ -129,13 +131,13 @@ fn a_clean_close_is_no_error_however_often_one_asks() {
         socket.close(CloseCode::GOING_AWAY, "that was all").unwrap()
     });
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
-    assert_eq!(socket.cause(), None);
+    assert_eq!(socket.ending(), None);
     assert_eq!(socket.recv().unwrap(), Some(Message::from("last")));
     for _ in 0..3 {
         assert_eq!(socket.recv().unwrap(), None);
     }
-    assert_eq!(socket.reason(), "that was all");
-    assert_eq!(socket.cause().unwrap().code(), 1001);
+    assert_eq!(socket.close_reason(), "that was all");
+    assert_eq!(socket.ending().unwrap().code(), 1001);
     assert!(matches!(socket.send("too late"), Err(Error::Send(_) | Error::Closed(_))));
     server.join().unwrap();
 }
@@ -146,9 +148,9 @@ fn an_end_without_a_close_is_an_error_however_often_one_asks() {
     let server = answer(listener, vec![switch()]);
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
     for _ in 0..3 {
-        assert!(matches!(socket.recv(), Err(Error::Closed(Cause { end: End::Vanished, .. }))));
+        assert!(matches!(socket.recv(), Err(Error::Closed(Ending { reason: EndReason::Disconnected, .. }))));
     }
-    assert_eq!(socket.cause().unwrap().end, End::Vanished);
+    assert_eq!(socket.ending().unwrap().reason, EndReason::Disconnected);
     drop(socket);
     server.join().unwrap();
 }
@@ -165,7 +167,7 @@ fn recv_passes_over_a_message_that_read_has_begun() {
     });
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
     let (event, _) = socket.read().unwrap();
-    assert!(matches!(event, Event::Data(data) if data.payload.text() == Some("one ")));
+    assert!(matches!(event, Event::Data(data) if data.payload.to_str() == Some("one ")));
     assert_eq!(socket.recv().unwrap(), Some(Message::from("two")));
     assert_eq!(socket.recv().unwrap(), None);
     server.join().unwrap();
@@ -217,7 +219,7 @@ fn a_host_that_cannot_be_resolved_is_named() {
 #[test]
 fn a_url_that_is_none_is_the_caller_s_fault() {
     for (url, bad) in
-        [("http://a/", BadUrl::Scheme), ("ws://a/#f", BadUrl::Fragment), ("ws://a:0/", BadUrl::Port)]
+        [("http://a/", UrlError::Scheme), ("ws://a/#f", UrlError::Fragment), ("ws://a:0/", UrlError::Port)]
     {
         assert!(matches!(connect(url), Err(Error::Url(error)) if error == bad), "{url}");
     }
@@ -229,7 +231,7 @@ fn a_field_that_cannot_be_sent_is_the_caller_s_fault() {
         let (listener, address) = listen();
         let options = ClientOptions::new().header(name, value);
         let error = connect_with(&format!("ws://{address}/"), &options).unwrap_err();
-        assert!(matches!(error, Error::Request(BadHead::Malformed)), "{error:?}");
+        assert!(matches!(error, Error::Request(HeadError::Malformed)), "{error:?}");
         // Nothing was said.
         let mut said = Vec::new();
         listener.accept().unwrap().0.read_to_end(&mut said).unwrap();
@@ -255,14 +257,14 @@ fn the_request_bears_what_the_options_say() {
         let mut seen = Vec::new();
         let decide = |request: &Request<'_>| {
             seen = ["Origin", "X-One", "Sec-WebSocket-Protocol", "Authorization"]
-                .map(|name| request.fields().get(name).map(<[u8]>::to_vec))
+                .map(|name| request.headers().get(name).map(<[u8]>::to_vec))
                 .into();
             let headers = &[("X-Two", "2")];
-            Answer::Accept(Accept {
+            Decision::Accept(AcceptOptions {
                 protocols: &["b"],
                 headers,
-                origin: sansocket::handshake::Origin::Any,
-                ..Accept::default()
+                origin: sansocket::handshake::OriginPolicy::Any,
+                ..AcceptOptions::default()
             })
         };
         let Accepted::WebSocket(mut socket) =
@@ -331,8 +333,8 @@ fn a_refusal_has_status_fields_and_body() {
     assert_eq!(error.to_string(), "the server refused the connection with status 401");
     let response = error.response().unwrap();
     assert_eq!((response.status, &*response.body), (401, &b"who?"[..]));
-    assert_eq!(response.field("www-authenticate"), Some(&b"Basic realm=\"x\""[..]));
-    assert_eq!(response.fields.len(), 2);
+    assert_eq!(response.header("www-authenticate"), Some(&b"Basic realm=\"x\""[..]));
+    assert_eq!(response.headers.len(), 2);
     server.join().unwrap();
 }
 
@@ -343,7 +345,7 @@ fn no_redirect_is_followed_unasked() {
     let server = answer(listener, vec![redirect(302, "/elsewhere")]);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
     let response = error.response().unwrap();
-    assert_eq!((response.status, response.field("Location")), (302, Some(&b"/elsewhere"[..])));
+    assert_eq!((response.status, response.header("Location")), (302, Some(&b"/elsewhere"[..])));
     server.join().unwrap();
 }
 

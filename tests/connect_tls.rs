@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use pki::Pki;
 use rustls::{CertificateError, ProtocolVersion};
-use sansocket::blocking::{
-    ClientOptions, Error, NetStream, Phase, RedirectError, accept, connect, connect_with,
-};
-use sansocket::{CloseCode, Message};
+use sansocket::blocking::{ClientOptions, NetStream, Phase, RedirectError, accept, connect, connect_with};
+use sansocket::{CloseCode, Error, Message};
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -6,11 +6,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use common::*;
-use sansocket::handshake::{Answer, Request};
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::{EndReason, Timeout, Violation};
+use sansocket::handshake::{Decision, Request};
+use sansocket::proto::{ConnectionState, Extension, MIN_BUFFER_LEN, NoExtension, Role};
+use sansocket::session::{HandlerDriver, Next};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, Halt, Handler,
-    Kind, MIN_BUFFER, Next, NoExtension, Outbox, Payload, ReceiveBuffer, Role, SendError, Server, State,
-    Step, Timeout, TransmitBuffer, Violation,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload,
+    ReceiveBuffer, SendError, Server, Step, TransmitBuffer,
 };
 
 /// Only these deadlines.
@@ -38,10 +41,10 @@ fn name(sent: &[Sent]) -> String {
     if sent.is_empty() { "-".into() } else { sent.iter().map(name).collect::<Vec<_>>().join(", ") }
 }
 
-fn cause(cause: &Cause) -> String {
-    let end = match cause.end {
-        End::Violation(_) => "Violation".into(),
-        End::Timeout(timeout) => format!("{timeout:?} timeout"),
+fn cause(cause: &Ending) -> String {
+    let end = match cause.reason {
+        EndReason::Violation(_) => "Violation".into(),
+        EndReason::Timeout(timeout) => format!("{timeout:?} timeout"),
         end => format!("{end:?}"),
     };
     let code = |code: Option<CloseCode>| code.map_or("-".into(), |code| code.get().to_string());
@@ -56,9 +59,9 @@ const INPUTS: [&str; 9] =
 fn transition<R: TestRole>(state: &str, input: &str) -> String {
     let config = config(|config| {
         config.timeouts.idle = seconds(60);
-        config.control = if state == "received" { Control::Manual } else { Control::Told };
+        config.control = if state == "received" { ControlFrames::Manual } else { ControlFrames::Reported };
     });
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut end = Endpoint::<R>::new(&config, &mut memory);
     end.run();
     if state == "sent" || state == "both" || state == "ended" {
@@ -85,7 +88,7 @@ fn transition<R: TestRole>(state: &str, input: &str) -> String {
         "deadline" => end.at_deadline(),
         call => {
             let result = if call == "reset()" {
-                end.connection.reset();
+                end.connection.transport_failed();
                 "ok".into()
             } else {
                 let done = end.out().close(CloseCode::new(4002), "");
@@ -93,7 +96,7 @@ fn transition<R: TestRole>(state: &str, input: &str) -> String {
             };
             let state = end.connection.state();
             let steps = end.run();
-            assert!(call != "reset()" || state == State::Closed);
+            assert!(call != "reset()" || state == ConnectionState::Closed);
             if result == "ok" { steps } else { [vec!["refused"], steps].concat() }
         }
     };
@@ -102,7 +105,7 @@ fn transition<R: TestRole>(state: &str, input: &str) -> String {
     let (later, last) = end.finish();
     assert_eq!(later, [], "everything was sent at once");
     if state == "received" || state == "both" || state == "ended" {
-        assert_eq!(end.connection.reason(), "bye");
+        assert_eq!(end.connection.close_reason(), "bye");
     }
     let line = format!("{state:9} {input:12} {steps:24} {sent:12} {}", cause(&last));
     line.trim_end().to_owned()
@@ -131,32 +134,32 @@ fn transitions_of_a_client() {
 
 const SERVER_TRANSITIONS: &str = "
 state     input        steps                    sent         end, received, sent
-open      data         Event Wait               -            Vanished - -
-open      Ping         Event Wait               Pong         Vanished - -
-open      Pong         Event Wait               -            Vanished - -
+open      data         Event Wait               -            Disconnected - -
+open      Ping         Event Wait               Pong         Disconnected - -
+open      Pong         Event Wait               -            Disconnected - -
 open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
 open      violation    Wait                     Close 1002   Violation - 1002
-open      EOF          Shutdown Closed          -            Vanished - -
-open      close(4002)  Wait                     Close 4002   Vanished - 4002
-open      reset()      Closed                   -            Vanished - -
+open      EOF          Shutdown Closed          -            Disconnected - -
+open      close(4002)  Wait                     Close 4002   Disconnected - 4002
+open      reset()      Closed                   -            Disconnected - -
 open      deadline     Wait                     Close 1001   Idle timeout - 1001
-sent      data         Event Wait               -            Vanished - 1000
-sent      Ping         Event Wait               -            Vanished - 1000
-sent      Pong         Event Wait               -            Vanished - 1000
+sent      data         Event Wait               -            Disconnected - 1000
+sent      Ping         Event Wait               -            Disconnected - 1000
+sent      Pong         Event Wait               -            Disconnected - 1000
 sent      Close 4001   Event Shutdown Wait      -            Clean 4001 1000
 sent      violation    Shutdown Wait            -            Violation - 1000
-sent      EOF          Shutdown Closed          -            Vanished - 1000
-sent      close(4002)  refused Wait             -            Vanished - 1000
-sent      reset()      Closed                   -            Vanished - 1000
+sent      EOF          Shutdown Closed          -            Disconnected - 1000
+sent      close(4002)  refused Wait             -            Disconnected - 1000
+sent      reset()      Closed                   -            Disconnected - 1000
 sent      deadline     Shutdown Closed          -            Close timeout - 1000
-received  data         Wait                     -            Vanished 1001 -
-received  Ping         Wait                     -            Vanished 1001 -
-received  Pong         Wait                     -            Vanished 1001 -
-received  Close 4001   Wait                     -            Vanished 1001 -
-received  violation    Wait                     -            Vanished 1001 -
-received  EOF          Shutdown Closed          -            Vanished 1001 -
+received  data         Wait                     -            Disconnected 1001 -
+received  Ping         Wait                     -            Disconnected 1001 -
+received  Pong         Wait                     -            Disconnected 1001 -
+received  Close 4001   Wait                     -            Disconnected 1001 -
+received  violation    Wait                     -            Disconnected 1001 -
+received  EOF          Shutdown Closed          -            Disconnected 1001 -
 received  close(4002)  Wait                     Close 4002   Clean 1001 4002
-received  reset()      Closed                   -            Vanished 1001 -
+received  reset()      Closed                   -            Disconnected 1001 -
 received  deadline     Shutdown Closed          -            Close timeout 1001 -
 both      data         Wait                     -            Clean 1001 1000
 both      Ping         Wait                     -            Clean 1001 1000
@@ -180,32 +183,32 @@ ended     deadline     Closed                   -            Clean 1001 1000
 
 const CLIENT_TRANSITIONS: &str = "
 state     input        steps                    sent         end, received, sent
-open      data         Event Wait               -            Vanished - -
-open      Ping         Event Wait               Pong         Vanished - -
-open      Pong         Event Wait               -            Vanished - -
+open      data         Event Wait               -            Disconnected - -
+open      Ping         Event Wait               Pong         Disconnected - -
+open      Pong         Event Wait               -            Disconnected - -
 open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
 open      violation    Wait                     Close 1002   Violation - 1002
-open      EOF          Shutdown Closed          -            Vanished - -
-open      close(4002)  Wait                     Close 4002   Vanished - 4002
-open      reset()      Closed                   -            Vanished - -
+open      EOF          Shutdown Closed          -            Disconnected - -
+open      close(4002)  Wait                     Close 4002   Disconnected - 4002
+open      reset()      Closed                   -            Disconnected - -
 open      deadline     Wait                     Close 1001   Idle timeout - 1001
-sent      data         Event Wait               -            Vanished - 1000
-sent      Ping         Event Wait               -            Vanished - 1000
-sent      Pong         Event Wait               -            Vanished - 1000
+sent      data         Event Wait               -            Disconnected - 1000
+sent      Ping         Event Wait               -            Disconnected - 1000
+sent      Pong         Event Wait               -            Disconnected - 1000
 sent      Close 4001   Event Wait               -            Clean 4001 1000
 sent      violation    Shutdown Wait            -            Violation - 1000
-sent      EOF          Shutdown Closed          -            Vanished - 1000
-sent      close(4002)  refused Wait             -            Vanished - 1000
-sent      reset()      Closed                   -            Vanished - 1000
+sent      EOF          Shutdown Closed          -            Disconnected - 1000
+sent      close(4002)  refused Wait             -            Disconnected - 1000
+sent      reset()      Closed                   -            Disconnected - 1000
 sent      deadline     Shutdown Closed          -            Close timeout - 1000
-received  data         Wait                     -            Vanished 1001 -
-received  Ping         Wait                     -            Vanished 1001 -
-received  Pong         Wait                     -            Vanished 1001 -
-received  Close 4001   Wait                     -            Vanished 1001 -
-received  violation    Wait                     -            Vanished 1001 -
-received  EOF          Shutdown Closed          -            Vanished 1001 -
+received  data         Wait                     -            Disconnected 1001 -
+received  Ping         Wait                     -            Disconnected 1001 -
+received  Pong         Wait                     -            Disconnected 1001 -
+received  Close 4001   Wait                     -            Disconnected 1001 -
+received  violation    Wait                     -            Disconnected 1001 -
+received  EOF          Shutdown Closed          -            Disconnected 1001 -
 received  close(4002)  Wait                     Close 4002   Clean 1001 4002
-received  reset()      Closed                   -            Vanished 1001 -
+received  reset()      Closed                   -            Disconnected 1001 -
 received  deadline     Shutdown Closed          -            Close timeout 1001 -
 both      data         Wait                     -            Clean 1001 1000
 both      Ping         Wait                     -            Clean 1001 1000
@@ -235,12 +238,12 @@ fn control_modes() {
     let close = Got::Close(Some(1001), "bye".into());
     let told = vec![ping, pong, close];
     for (control, events, sent) in [
-        (Control::Automatic, vec![], "Pong, Close 1001"),
-        (Control::Told, told.clone(), "Pong, Close 1001"),
-        (Control::Manual, told, "-"),
+        (ControlFrames::Automatic, vec![], "Pong, Close 1001"),
+        (ControlFrames::Reported, told.clone(), "Pong, Close 1001"),
+        (ControlFrames::Manual, told, "-"),
     ] {
         let config = config(|config| config.control = control);
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.frame(PING, b"x");
         server.frame(PONG, b"x");
@@ -249,20 +252,20 @@ fn control_modes() {
         assert_eq!((server.events.clone(), &name(&wire)[..]), (events, sent), "{control:?}");
         // The Pong has the payload of the Ping.
         assert!(wire.iter().all(|frame| frame.first != PONG || frame.payload == b"x"), "{wire:?}");
-        assert_eq!(server.connection.reason(), "bye");
+        assert_eq!(server.connection.close_reason(), "bye");
     }
 }
 
 /// By hand: the application answers, in its own time and with its own code.
 #[test]
 fn manual_control() {
-    let config = config(|config| config.control = Control::Manual);
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let config = config(|config| config.control = ControlFrames::Manual);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.frame(PING, b"1");
     server.out().pong(b"1").expect("room");
     server.frame(CLOSE, &close_body(1001, "bye"));
-    assert_eq!(server.connection.state(), State::Closing);
+    assert_eq!(server.connection.state(), ConnectionState::Closing);
     // "An endpoint MAY delay sending a Close frame until its current message is sent"
     server.out().send("last words").expect("room");
     server.after(1000);
@@ -277,11 +280,11 @@ fn manual_control() {
 #[test]
 fn a_close_waits_for_the_end_of_a_frame() {
     let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
-    client.out().begin(Kind::Binary, 4, true).expect("room");
+    client.out().begin_frame(Kind::Binary, 4, true).expect("room");
     client.frame(CLOSE, &close_body(1000, ""));
-    assert_eq!(client.connection.state(), State::Closing);
+    assert_eq!(client.connection.state(), ConnectionState::Closing);
     assert_eq!(client.out().write(b"late"), Ok(4));
     client.run();
     assert_eq!(name(&client.sent()), "data, Close 1000");
@@ -292,17 +295,17 @@ fn a_close_waits_for_the_end_of_a_frame() {
 #[test]
 fn a_frame_that_is_never_ended() {
     let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
-    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.out().begin_frame(Kind::Binary, 4, true).expect("room");
     server.frame(CLOSE, &close_body(1000, ""));
     server.written();
     assert_eq!(server.at_deadline(), ["Shutdown", "Closed"]);
     assert_eq!(server.closed.map(|c| cause(&c)), Some("Close timeout 1000 -".into()));
     // And where the peer breaks a rule meanwhile.
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
-    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.out().begin_frame(Kind::Binary, 4, true).expect("room");
     server.written();
     assert_eq!(server.feed(&[0xFF]), ["Shutdown", "Wait"]);
     assert_eq!(server.out().write(b"late"), Err(SendError::Closed));
@@ -315,12 +318,12 @@ fn a_frame_that_is_never_ended() {
 fn a_close_waits_for_room() {
     fn run<R: TestRole>() {
         let config = Config::new();
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&config, &mut memory);
         end.out().send("x".repeat(125).as_str()).expect("room");
         while end.out().ping(b"").is_ok() {}
         end.frame(CLOSE, &close_body(3000, ""));
-        assert_eq!(end.connection.state(), State::Closing);
+        assert_eq!(end.connection.state(), ConnectionState::Closing);
         let before = end.sent();
         assert!(before.iter().all(|sent| sent.first != CLOSE));
         end.run();
@@ -334,9 +337,14 @@ fn a_close_waits_for_room() {
 /// Nothing can be sent on a connection that has ended, whatever ended it, and nothing changes any more.
 #[test]
 fn the_end_is_final() {
-    fn run<R: TestRole>(end_it: impl Fn(&mut Endpoint<R>), state: State, end: End, sent: Option<u16>) {
+    fn run<R: TestRole>(
+        end_it: impl Fn(&mut Endpoint<R>),
+        state: ConnectionState,
+        end: EndReason,
+        sent: Option<u16>,
+    ) {
         let config = Config::new();
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut it = Endpoint::<R>::new(&config, &mut memory);
         // Something that is never written, with no room behind it for a Close.
         it.out().send("x".repeat(125).as_str()).expect("room");
@@ -349,7 +357,7 @@ fn the_end_is_final() {
             it.at_deadline();
         }
         let cause = it.closed.expect("closed");
-        assert_eq!((cause.end, cause.received, cause.sent.map(CloseCode::get)), (end, None, sent));
+        assert_eq!((cause.reason, cause.received, cause.sent.map(CloseCode::get)), (end, None, sent));
         // Room, time, input and calls: the endpoint asserts that the cause stays the same.
         it.run();
         it.written();
@@ -360,39 +368,49 @@ fn the_end_is_final() {
         it.feed(&[0xFF]);
         it.eof();
         it.tend();
-        it.connection.reset();
+        it.connection.transport_failed();
         it.run();
-        assert!(it.connection.absorb(it.now, &mut [0xFF; 4]).is_none());
+        assert!(it.connection.receive_external(it.now, &mut [0xFF; 4]).is_none());
         it.run();
         assert!(it.tx.is_empty(), "nothing is sent any more");
-        assert_eq!(it.connection.state(), State::Closed);
+        assert_eq!(it.connection.state(), ConnectionState::Closed);
     }
     fn assert_refused<R: TestRole>(it: &mut Endpoint<R>) {
         let before = it.tx.pending().to_vec();
         assert_eq!(it.out().send(""), Err(SendError::Closed));
         assert_eq!(it.out().fragment(Kind::Text, b"", true), Err(SendError::Closed));
-        assert_eq!(it.out().begin(Kind::Text, 1, true), Err(SendError::Closed));
-        assert_eq!(it.out().stream(Kind::Text, &mut &b"x"[..], true), Err(SendError::Closed));
+        assert_eq!(it.out().begin_frame(Kind::Text, 1, true), Err(SendError::Closed));
+        assert_eq!(it.out().send_fragmented(Kind::Text, &mut &b"x"[..], true), Err(SendError::Closed));
         assert_eq!(it.out().ping(b""), Err(SendError::Closed));
         assert_eq!(it.out().pong(b""), Err(SendError::Closed));
         assert_eq!(it.out().close(None, ""), Err(SendError::Closed));
         assert_eq!(it.tx.pending(), before);
     }
     fn both<R: TestRole>() {
-        let violation = End::Violation(Violation::ReservedOpcode(15));
-        run::<R>(|it| it.connection.reset(), State::Closed, End::Vanished, None);
-        run::<R>(|it| drop(it.eof()), State::Closing, End::Vanished, None);
-        run::<R>(|it| drop(it.feed(&[0xFF])), State::Closing, violation, None);
+        let violation = EndReason::Violation(Violation::ReservedOpcode(15));
+        run::<R>(
+            |it| it.connection.transport_failed(),
+            ConnectionState::Closed,
+            EndReason::Disconnected,
+            None,
+        );
+        run::<R>(|it| drop(it.eof()), ConnectionState::Closing, EndReason::Disconnected, None);
+        run::<R>(|it| drop(it.feed(&[0xFF])), ConnectionState::Closing, violation, None);
         run::<R>(
             |it| {
                 it.feed(&[0xFF]);
-                it.connection.reset();
+                it.connection.transport_failed();
             },
-            State::Closed,
+            ConnectionState::Closed,
             violation,
             None,
         );
-        run::<R>(|it| drop(it.after(30_000)), State::Closed, End::Timeout(Timeout::Write), None);
+        run::<R>(
+            |it| drop(it.after(30_000)),
+            ConnectionState::Closed,
+            EndReason::Timeout(Timeout::Write),
+            None,
+        );
     }
     both::<Server>();
     both::<TestClient>();
@@ -403,23 +421,23 @@ fn the_end_is_final() {
 fn absorbing_after_the_end() {
     let config = Config::new();
     for failed in [true, false] {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.feed(&header(TEXT, Some(KEY), 1000));
-        assert_eq!(server.connection.absorbable(&server.rx), 1000);
+        assert_eq!(server.connection.external_read_limit(&server.rx), 1000);
         server.out().ping(b"").expect("room");
         server.run();
         if failed {
-            server.connection.reset();
+            server.connection.transport_failed();
         } else {
             // The peer takes nothing.
             server.after(60_000);
         }
-        assert_eq!(server.connection.absorbable(&server.rx), 0);
+        assert_eq!(server.connection.external_read_limit(&server.rx), 0);
         server.run();
         let was = server.closed.expect("closed");
-        assert!(server.connection.absorb(server.now, &mut [b'x'; 100]).is_none());
-        assert!(server.connection.absorb(server.now, &mut [0xFF; 100]).is_none());
+        assert!(server.connection.receive_external(server.now, &mut [b'x'; 100]).is_none());
+        assert!(server.connection.receive_external(server.now, &mut [0xFF; 100]).is_none());
         server.run();
         assert_eq!(server.closed, Some(was));
     }
@@ -429,7 +447,7 @@ fn absorbing_after_the_end() {
 #[test]
 fn sending_while_closing() {
     let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
     client.out().pong(b"alive").expect("room");
     client.out().fragment(Kind::Text, b"never ended", false).expect("room");
@@ -437,8 +455,8 @@ fn sending_while_closing() {
     for result in [
         client.out().send(""),
         client.out().fragment(Kind::Text, b"", true),
-        client.out().begin(Kind::Text, 0, true),
-        client.out().stream(Kind::Text, &mut &b"x"[..], true),
+        client.out().begin_frame(Kind::Text, 0, true),
+        client.out().send_fragmented(Kind::Text, &mut &b"x"[..], true),
         client.out().ping(b""),
         client.out().close(None, ""),
     ] {
@@ -456,8 +474,8 @@ fn sending_while_closing() {
 /// A second event does not depend on the first one's payload being looked at.
 #[test]
 fn events_one_after_the_other() {
-    let config = config(|config| config.control = Control::Told);
-    let mut memory = Memory::new(500, MIN_BUFFER);
+    let config = config(|config| config.control = ControlFrames::Reported);
+    let mut memory = Memory::new(500, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     let wire = [
         Server::incoming(TEXT, b"one"),
@@ -493,7 +511,7 @@ fn until<R: Role>(endpoint: &mut Endpoint<R>, millis: u64) -> Vec<&'static str> 
 #[test]
 fn idle() {
     let config = config(|config| config.timeouts.idle = seconds(60));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     assert_eq!(server.run(), ["Wait"]);
     assert_eq!(server.deadline, Some(Instant::from_millis(60_000)));
@@ -520,7 +538,7 @@ fn idle() {
 #[test]
 fn ping_and_pong() {
     let config = config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
     client.run();
     for answer in [Some((PONG, &b""[..])), Some((TEXT, b"as good")), None] {
@@ -552,13 +570,13 @@ fn ping_and_pong() {
 #[test]
 fn a_ping_that_was_answered_is_followed_by_another() {
     for pong in [seconds(60), None] {
-        for control in [Control::Automatic, Control::Told] {
+        for control in [ControlFrames::Automatic, ControlFrames::Reported] {
             for first in [TEXT, PONG] {
                 let config = config(|config| {
                     (config.timeouts.ping, config.timeouts.pong, config.control) =
                         (seconds(10), pong, control);
                 });
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                 let mut server = Endpoint::<Server>::new(&config, &mut memory);
                 server.run();
                 for round in 0..3 {
@@ -577,16 +595,16 @@ fn a_ping_that_was_answered_is_followed_by_another() {
 /// An event between the sending and the waiting does not hide the deadline for what was sent.
 #[test]
 fn an_event_does_not_hide_the_write_deadline() {
-    for control in [Control::Automatic, Control::Told, Control::Manual] {
+    for control in [ControlFrames::Automatic, ControlFrames::Reported, ControlFrames::Manual] {
         let config = config(|config| (config.timeouts.write, config.control) = (seconds(10), control));
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.run();
         server.out().send("x").expect("room");
         server.frame(PONG, b"");
         assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
         assert_eq!(server.at_deadline(), ["Closed"]);
-        assert_eq!(server.closed.map(|c| c.end), Some(End::Timeout(Timeout::Write)));
+        assert_eq!(server.closed.map(|c| c.reason), Some(EndReason::Timeout(Timeout::Write)));
     }
 }
 
@@ -597,10 +615,10 @@ fn a_ping_without_room_is_tried_again() {
         (config.timeouts.ping, config.timeouts.pong) = (seconds(20), seconds(10));
         (config.timeouts.idle, config.timeouts.write) = (seconds(45), seconds(60));
     });
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
-    server.out().send(&[0; MIN_BUFFER - 4]).expect("room");
+    server.out().send(&[0; MIN_BUFFER_LEN - 4]).expect("room");
     server.run();
     server.after(20_000);
     server.after(1_000);
@@ -614,7 +632,7 @@ fn a_ping_without_room_is_tried_again() {
 /// A flood of Pings within a second, be it in one read or in many, ends with 1008; the same number in two seconds does not.
 #[test]
 fn pings_have_a_limit() {
-    let config = config(|config| config.limits.pings = Some(3));
+    let config = config(|config| config.limits.pings_per_second = Some(3));
     for at_once in [true, false] {
         let mut memory = Memory::new(500, 500);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -627,14 +645,14 @@ fn pings_have_a_limit() {
             } else {
                 (0..3).for_each(|_| drop(server.frame(PING, b"x")));
             }
-            assert_eq!(server.connection.state(), State::Open);
+            assert_eq!(server.connection.state(), ConnectionState::Open);
             server.written();
             server.after(2_000);
         }
         server.rx.feed(&Server::incoming(PING, b"x").repeat(4));
         server.run();
         assert_eq!(name(&server.sent()), "Pong, Pong, Pong, Close 1008");
-        assert_eq!(server.finish().1.end, End::Violation(Violation::TooManyPings));
+        assert_eq!(server.finish().1.reason, EndReason::Violation(Violation::TooManyPings));
     }
 }
 
@@ -644,20 +662,20 @@ fn no_false_pong_timeout() {
     for first in [PONG, PING, TEXT] {
         let config =
             config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
-        let mut memory = Memory::new(500, MIN_BUFFER);
+        let mut memory = Memory::new(500, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.run();
         server.after(30_000);
         assert_eq!(name(&server.sent()), "Ping");
         server.rx.feed(&Server::incoming(first, b"x").repeat(3));
         server.after(20_000);
-        assert_eq!((server.closed, server.connection.state()), (None, State::Open));
+        assert_eq!((server.closed, server.connection.state()), (None, ConnectionState::Open));
         assert_eq!(server.deadline, Some(Instant::from_millis(80_000)));
         // A late poll: long after both deadlines it is still the Ping that comes first.
         server.written();
         server.after(500_000);
         assert_eq!(name(&server.sent()), "Ping");
-        assert_eq!(server.connection.state(), State::Open);
+        assert_eq!(server.connection.state(), ConnectionState::Open);
     }
 }
 
@@ -668,7 +686,7 @@ fn no_false_timeout_while_nothing_is_received() {
         (config.timeouts.ping, config.timeouts.pong, config.timeouts.idle) =
             (seconds(30), seconds(20), seconds(60));
     });
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
     // The answer, and behind it so much that the buffer is full.
@@ -679,19 +697,19 @@ fn no_false_timeout_while_nothing_is_received() {
         assert_eq!(server.tend(), "Wait");
         server.written();
     }
-    assert_eq!(server.connection.state(), State::Open);
+    assert_eq!(server.connection.state(), ConnectionState::Open);
     assert_eq!(server.run(), ["Event", "Wait"]);
     server.after(29_000);
-    assert_eq!(server.connection.state(), State::Open, "and its time begins anew");
+    assert_eq!(server.connection.state(), ConnectionState::Open, "and its time begins anew");
 }
 
 /// A Ping cannot go inside a frame: it goes when the frame has ended, and nothing spins until then.
 #[test]
 fn a_ping_waits_for_the_end_of_a_frame() {
     let config = config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
-    server.out().begin(Kind::Binary, 2, true).expect("room");
+    server.out().begin_frame(Kind::Binary, 2, true).expect("room");
     server.written();
     server.run();
     server.after(40_000);
@@ -707,7 +725,7 @@ fn a_ping_waits_for_the_end_of_a_frame() {
 #[test]
 fn blocked_write() {
     let config = config(|config| config.timeouts.write = seconds(30));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
     assert_eq!(server.deadline, None);
@@ -737,18 +755,18 @@ fn blocked_write() {
 #[test]
 fn a_blocked_reply_has_a_deadline() {
     let config = config(|config| (config.timeouts.ping, config.timeouts.write) = (seconds(10), seconds(30)));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
     server.at_deadline();
     assert_eq!(name(&frames(server.tx.pending())), "Ping");
     assert_eq!(server.deadline, Some(Instant::from_millis(40_000)));
     assert_eq!(server.at_deadline(), ["Closed"]);
-    assert_eq!(server.closed.map(|c| c.end), Some(End::Timeout(Timeout::Write)));
+    assert_eq!(server.closed.map(|c| c.reason), Some(EndReason::Timeout(Timeout::Write)));
     // The Pong that waited for room.
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
-    server.out().begin(Kind::Binary, 4, true).expect("room");
+    server.out().begin_frame(Kind::Binary, 4, true).expect("room");
     server.frame(PING, b"");
     assert_eq!(server.out().write(b"1234"), Ok(4));
     server.written();
@@ -763,7 +781,7 @@ fn a_blocked_reply_has_a_deadline() {
 #[test]
 fn no_deadlines() {
     let config = config(|config| config.timeouts.close = None);
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
     client.out().ping(b"").expect("room");
     client.run();
@@ -790,7 +808,7 @@ fn sleeping_until_each_deadline_ends() {
             (times.idle, times.ping, times.pong, times.write) = (pick(0), pick(1), pick(2), pick(3));
         });
         for takes in [false, true] {
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
             let mut server = Endpoint::<Server>::new(&config, &mut memory);
             let mut rounds = 0;
             server.run();
@@ -814,34 +832,34 @@ fn sleeping_until_each_deadline_ends() {
 // ---- the application fails ----
 
 /// Does nothing but fail.
-struct Failing(Halt);
+struct Failing(HandlerError);
 
 impl Handler for Failing {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
         unreachable!("there is no handshake")
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Err(self.0)
     }
 }
 
 #[test]
 fn a_handler_that_fails() {
-    fn run(open: bool, full: bool, halt: Halt) -> (String, Cause) {
+    fn run(open: bool, full: bool, halt: HandlerError) -> (String, Ending) {
         let config = Config::new();
-        let (mut rx, mut tx) = ([0; MIN_BUFFER], [0; MIN_BUFFER]);
+        let (mut rx, mut tx) = ([0; MIN_BUFFER_LEN], [0; MIN_BUFFER_LEN]);
         let mut rx = ReceiveBuffer::new(&mut rx).expect("enough");
         let mut tx = TransmitBuffer::new(&mut tx).expect("enough");
         let mut connection = Connection::new(Server, &config, Instant::START);
         if open {
-            connection.outbox(Instant::START, &mut tx).begin(Kind::Binary, 9, true).expect("room");
+            connection.outbox(Instant::START, &mut tx).begin_frame(Kind::Binary, 9, true).expect("room");
             tx.consume(usize::MAX);
         }
         if full {
             while connection.outbox(Instant::START, &mut tx).ping(b"").is_ok() {}
         }
-        let mut driver = Driver::new(connection, None);
+        let mut driver = HandlerDriver::new(connection, None);
         rx.feed(&Server::incoming(TEXT, b"x"));
         let mut sent = Vec::new();
         for _ in 0..10 {
@@ -859,10 +877,10 @@ fn a_handler_that_fails() {
         }
         panic!("it does not end")
     }
-    fn connection_is_waiting(driver: &Driver<Server, NoExtension, &Config>) -> bool {
-        driver.connection().state() == State::Closing
+    fn connection_is_waiting(driver: &HandlerDriver<Server, NoExtension, &Config>) -> bool {
+        driver.connection().state() == ConnectionState::Closing
     }
-    let halt = Halt::Close(CloseCode::SERVICE_RESTART, "update");
+    let halt = HandlerError::Close(CloseCode::SERVICE_RESTART, "update");
     let (sent, end) = run(false, false, halt);
     assert_eq!((&sent[..], &cause(&end)[..]), ("Close 1012", "Clean 1001 1012"));
     // No room for the reason: the code comes as soon as there is some.
@@ -870,7 +888,7 @@ fn a_handler_that_fails() {
     assert_eq!((&sent[..], &cause(&end)[..]), ("Close 1012", "Clean 1001 1012"));
     // Inside a frame no Close can follow.
     let (sent, end) = run(true, false, halt);
-    assert_eq!((&sent[..], &cause(&end)[..]), ("-", "Abandoned - -"));
+    assert_eq!((&sent[..], &cause(&end)[..]), ("-", "UnfinishedFrame - -"));
 }
 
 // ---- what must compile ----
@@ -908,7 +926,7 @@ fn echo<R: Role, X: Extension>(
 #[test]
 fn a_looping_read_and_an_echo_without_a_copy() {
     let config = config(|config| config.delivery = Delivery::Chunks);
-    let (mut memory, mut more) = ([0; MIN_BUFFER], [0; MIN_BUFFER]);
+    let (mut memory, mut more) = ([0; MIN_BUFFER_LEN], [0; MIN_BUFFER_LEN]);
     let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");
     let mut tx = TransmitBuffer::new(&mut more).expect("enough");
     let mut connection = Connection::new(Server, &config, Instant::START);
@@ -923,7 +941,7 @@ fn a_looping_read_and_an_echo_without_a_copy() {
         let Some(event) = event else { break };
         if let Event::Data(data) = event {
             rx.payload_mut(data.payload).make_ascii_uppercase();
-            text.extend(rx.payload(data.payload).bytes());
+            text.extend(rx.payload(data.payload).as_bytes());
         }
     }
     assert_eq!(text, b"HELLO");
@@ -936,13 +954,13 @@ fn a_looping_read_and_an_echo_without_a_copy() {
         rx.feed(piece);
         echo(&mut connection, &mut rx, &mut tx).expect("room");
     }
-    let mut back = [0; MIN_BUFFER];
+    let mut back = [0; MIN_BUFFER_LEN];
     let mut rx = ReceiveBuffer::new(&mut back).expect("enough");
     rx.feed(tx.pending());
     tx.consume(usize::MAX);
     let mut text: Vec<u8> = Vec::new();
     while let Some(Event::Data(data)) = read(&mut client, &mut rx, &mut tx, |rx, _| rx.fill(0)) {
-        text.extend(rx.payload(data.payload).bytes());
+        text.extend(rx.payload(data.payload).as_bytes());
     }
     assert_eq!(text, b"Hello");
 }

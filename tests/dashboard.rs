@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use common::{TEXT, frame};
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::{Cause, Config, Connection, Driver, Instant, Next, ReceiveBuffer, Server, TransmitBuffer};
+use sansocket::session::{HandlerDriver, Next};
+use sansocket::{Config, Connection, Ending, Instant, ReceiveBuffer, Server, TransmitBuffer};
 
 /// Measures the time. What is changed is seen by looking.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl Device for Board {
     fn measure(&mut self, now: Instant) -> Sample {
         let mut values = [0; CHANNELS];
         values[0] = (now.as_micros() / 1000) as i32;
-        Sample { uptime: Instant::START.until(now), values }
+        Sample { uptime: Instant::START.saturating_duration_until(now), values }
     }
 
     fn state(&self) -> State {
@@ -56,10 +57,10 @@ fn board() -> Board {
 /// A connection to it.
 struct Page {
     dashboard: Dashboard<Board>,
-    driver: Driver<Server>,
+    driver: HandlerDriver<Server>,
     rx: ReceiveBuffer<'static>,
     tx: TransmitBuffer<'static>,
-    ended: Option<Cause>,
+    ended: Option<Ending>,
 }
 
 impl Page {
@@ -67,7 +68,7 @@ impl Page {
         static CONFIG: Config = Config::DEFAULT;
         Self {
             dashboard: Dashboard::new(board.clone()),
-            driver: Driver::new(Connection::new(Server, &CONFIG, Instant::START), None),
+            driver: HandlerDriver::new(Connection::new(Server, &CONFIG, Instant::START), None),
             rx: ReceiveBuffer::with_capacity(512).unwrap(),
             tx: TransmitBuffer::with_capacity(512).unwrap(),
             ended: None,

@@ -4,11 +4,16 @@
 mod common;
 
 use common::*;
-use sansocket::frame::{OpCode, Rsv};
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::{EndReason, Violation};
+use sansocket::proto::{
+    ConnectionState, Encoder, Extension, ExtensionFailed, MIN_BUFFER_LEN, OpCode, Progress, ReceiveError,
+    ReservedBits,
+};
+use sansocket::session::HandlerDriver;
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Extension, ExtensionFailed,
-    Halt, Handler, Kind, MIN_BUFFER, Outbox, Payload, Progress, ReceiveBuffer, ReceiveError, SendError,
-    Sender, Server, State, TransmitBuffer, Violation,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload,
+    ReceiveBuffer, SendError, Server, TransmitBuffer,
 };
 
 const RSV1: u8 = 0x40;
@@ -37,13 +42,13 @@ impl Repeat {
 const BROKEN: u8 = 0xEE;
 
 impl Extension for Repeat {
-    fn rsv(&self) -> Rsv {
-        Rsv::RSV1
+    fn rsv(&self) -> ReservedBits {
+        ReservedBits::RSV1
     }
 
-    fn receive(&mut self, opcode: OpCode, rsv: Rsv) -> Result<bool, ReceiveError> {
+    fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError> {
         assert!(!opcode.is_control(), "an extension never sees a control frame");
-        match (opcode, rsv == Rsv::RSV1) {
+        match (opcode, rsv == ReservedBits::RSV1) {
             (OpCode::Continuation, true) => Err(Violation::ReservedBits(4).into()),
             (OpCode::Continuation, false) => Ok(self.coded),
             (_, coded) => {
@@ -76,8 +81,8 @@ impl Extension for Repeat {
         self.sends.then_some(len.div_ceil(self.times))
     }
 
-    fn send(&mut self) -> Rsv {
-        Rsv::RSV1
+    fn send(&mut self) -> ReservedBits {
+        ReservedBits::RSV1
     }
 
     fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed> {
@@ -110,7 +115,7 @@ type Received<'m> = Endpoint<'m, Server, Repeat>;
 fn one_input_gives_many_events() {
     let config = Config::new();
     for (output, pieces) in [(1, 30), (4, 8), (7, 5), (30, 1), (100, 1)] {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(output);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
         let mut server = Received::with_extension(Repeat::new(10), &config, &mut memory);
         server.frame(RSV1 | BINARY, b"abc");
         assert_eq!(server.events.len(), pieces, "{output} bytes of memory");
@@ -152,10 +157,10 @@ fn received_at_every_split() {
     for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
         let mut config = Config::new();
         config.delivery = delivery;
-        config.control = Control::Told;
+        config.control = ControlFrames::Reported;
         for output in [1, 2, 64] {
             for at in 0..wire.len() {
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(output);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
                 let mut server = Received::with_extension(Repeat::new(5), &config, &mut memory);
                 let (front, back) = wire.split_at(at);
                 server.feed(front);
@@ -164,7 +169,7 @@ fn received_at_every_split() {
                 let pings = server.events.iter().filter(|event| **event == Got::Ping(b"ping".to_vec()));
                 assert_eq!(pings.count(), 1);
             }
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(output);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
             let mut server = Received::with_extension(Repeat::new(5), &config, &mut memory);
             server.feed_in(&wire, 1);
             assert_eq!(messages(&server.events), want);
@@ -175,17 +180,17 @@ fn received_at_every_split() {
 /// How a connection ends that receives this; the bytes that were delivered before.
 fn fails(config: &Config, times: usize, output: usize, wire: &[u8]) -> (Violation, Option<u16>, usize) {
     let run = |piece: usize| {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(output);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
         let mut server = Received::with_extension(Repeat::new(times), config, &mut memory);
         server.feed_in(wire, piece);
-        assert_ne!(server.connection.state(), State::Open, "{wire:02x?} breaks no rule");
+        assert_ne!(server.connection.state(), ConnectionState::Open, "{wire:02x?} breaks no rule");
         let delivered = server.events.iter().map(|event| match event {
             Got::Data(data) => data.payload.len(),
             _ => 0,
         });
         let delivered = delivered.sum();
         let (sent, cause) = server.finish();
-        let End::Violation(violation) = cause.end else { panic!("{cause:?}") };
+        let EndReason::Violation(violation) = cause.reason else { panic!("{cause:?}") };
         (violation, sent[0].code(), delivered)
     };
     let slow = run(1);
@@ -216,7 +221,7 @@ fn limits_are_for_what_is_delivered() {
     assert_eq!(fails(&config, 1, 10, &Server::incoming(RSV1 | BINARY, b"abc")).0, Violation::FrameTooBig);
     // Just as much as is allowed, for each message.
     config.limits.frame = 25;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(7);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(7);
     let mut server = Received::with_extension(Repeat::new(5), &config, &mut memory);
     for _ in 0..3 {
         server.frame(RSV1 | BINARY, b"abcde");
@@ -240,7 +245,7 @@ fn text_is_checked_as_delivered() {
         invalid(1, output, b"\xED\xA0\x80");
         // Code points cut by the memory they are delivered in are none the worse for it.
         let text = "aé€𐍈".repeat(10);
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(output);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
         let mut server = Received::with_extension(Repeat::new(1), &config, &mut memory);
         server.frame(RSV1 | TEXT, text.as_bytes());
         assert_eq!(messages(&server.events), [(Kind::Text, text.into_bytes())]);
@@ -279,15 +284,15 @@ fn reserved_bits_stand_where_the_extension_has_them() {
 #[test]
 fn absorbing_beside_an_extension() {
     let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);
     let mut server = Received::with_extension(Repeat::new(2), &config, &mut memory);
     server.feed(&header(BINARY, Some([0; 4]), 1000));
-    assert_eq!(server.connection.absorbable(&server.rx), 1000);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 1000);
     let mut piece = [7; 1000];
-    let data = server.connection.absorb(server.now, &mut piece).expect("payload");
+    let data = server.connection.receive_external(server.now, &mut piece).expect("payload");
     assert!(data.start && data.end && data.payload.len() == 1000);
     server.feed(&header(RSV1 | BINARY, Some([0; 4]), 1000));
-    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 0);
     server.feed(&[7; 1000]);
     assert_eq!(messages(&server.events), [(Kind::Binary, vec![7; 2000])]);
 }
@@ -301,7 +306,7 @@ fn send_has_room_for_the_worst_case() {
         for len in (0..300).chain(65_520..65_545) {
             let mut memory = vec![0xA5; 65_700];
             let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-            let mut sender = Sender::new(R::make());
+            let mut sender = Encoder::new(R::make());
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
             sender.send_with(&mut Repeat::new(1), &mut tx, Kind::Binary, &payload).expect("room");
             assert!(!sender.is_inside_message(), "{len}");
@@ -316,9 +321,9 @@ fn send_has_room_for_the_worst_case() {
 
 #[test]
 fn send_shrinks() {
-    let mut memory = [0xA5; MIN_BUFFER];
+    let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-    let mut sender = Sender::new(Server);
+    let mut sender = Encoder::new(Server);
     let mut extension = Repeat::new(10);
     // What would be too large by itself fits.
     sender.send_with(&mut extension, &mut tx, Kind::Text, &repeat(10, &[b'x'; 100])).expect("room");
@@ -344,10 +349,10 @@ fn send_shrinks() {
 #[test]
 fn stream_through_both_sides() {
     for (times, capacity, taken, part, largest) in [
-        (3, MIN_BUFFER, 1, 100, usize::MAX),
-        (3, MIN_BUFFER, usize::MAX, 1, usize::MAX),
-        (1, MIN_BUFFER, 50, 1000, usize::MAX),
-        (1, MIN_BUFFER, 50, 1000, 7),
+        (3, MIN_BUFFER_LEN, 1, 100, usize::MAX),
+        (3, MIN_BUFFER_LEN, usize::MAX, 1, usize::MAX),
+        (1, MIN_BUFFER_LEN, 50, 1000, usize::MAX),
+        (1, MIN_BUFFER_LEN, 50, 1000, 7),
         (50, 200, usize::MAX, 77, usize::MAX),
         (50, 5000, usize::MAX, 5000, 1),
         (1, 5000, usize::MAX, 5000, usize::MAX),
@@ -355,11 +360,11 @@ fn stream_through_both_sides() {
         let config = Config::new();
         let payload = repeat(times, &"ab€".repeat(800 / times).into_bytes());
         let kind = if times == 1 { Kind::Text } else { Kind::Binary };
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(11);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(11);
         let mut server = Received::with_extension(Repeat::new(times), &config, &mut memory);
         let mut memory = vec![0xA5; capacity];
         let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-        let mut sender = Sender::new(client());
+        let mut sender = Encoder::new(client());
         let mut extension = Repeat::new(times);
         let mut wire = Vec::new();
         let parts: Vec<_> = payload.chunks(part).collect();
@@ -389,9 +394,9 @@ fn stream_through_both_sides() {
 /// sending gets into it.
 #[test]
 fn a_message_in_the_extension_is_open() {
-    let mut memory = [0xA5; MIN_BUFFER];
+    let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-    let mut sender = Sender::new(Server);
+    let mut sender = Encoder::new(Server);
     let mut extension = Repeat::new(4);
     let x = &mut extension;
     sender.stream_with(x, &mut tx, Kind::Text, &mut &b"aa"[..], false, usize::MAX).expect("room");
@@ -425,7 +430,7 @@ struct Wrong {
     receive: Result<bool, ReceiveError>,
     decode: Result<Progress, ReceiveError>,
     bound: Option<usize>,
-    rsv: Rsv,
+    rsv: ReservedBits,
     encode: Result<Progress, ExtensionFailed>,
     /// It encodes so many times before it returns that.
     good: usize,
@@ -436,7 +441,7 @@ const RIGHT: Wrong = Wrong {
     receive: Ok(true),
     decode: Ok(progress(1, 1, false)),
     bound: Some(1),
-    rsv: Rsv::RSV1,
+    rsv: ReservedBits::RSV1,
     encode: Ok(progress(1, 1, false)),
     good: 0,
 };
@@ -446,11 +451,11 @@ const fn progress(consumed: usize, produced: usize, more: bool) -> Progress {
 }
 
 impl Extension for Wrong {
-    fn rsv(&self) -> Rsv {
-        Rsv::RSV1
+    fn rsv(&self) -> ReservedBits {
+        ReservedBits::RSV1
     }
 
-    fn receive(&mut self, _: OpCode, _: Rsv) -> Result<bool, ReceiveError> {
+    fn receive(&mut self, _: OpCode, _: ReservedBits) -> Result<bool, ReceiveError> {
         self.receive
     }
 
@@ -462,7 +467,7 @@ impl Extension for Wrong {
         self.bound
     }
 
-    fn send(&mut self) -> Rsv {
+    fn send(&mut self) -> ReservedBits {
         self.rsv
     }
 
@@ -501,7 +506,7 @@ fn is_blamed<R: TestRole>(endpoint: &mut Endpoint<'_, R, Wrong>, before: &[u8]) 
     assert_eq!(firsts, [before, &[CLOSE]].concat());
     assert_eq!(sent.last().and_then(Sent::code), Some(1011));
     let sent = Some(CloseCode::INTERNAL_ERROR);
-    assert_eq!(cause, Cause { end: End::Extension, received: None, sent });
+    assert_eq!(cause, Ending { reason: EndReason::Extension, received: None, sent });
 }
 
 #[test]
@@ -518,7 +523,7 @@ fn an_extension_that_fails_to_decode_ends_the_connection_with_1011() {
             wrongs.push(Wrong { decode: Err(failed), ..RIGHT });
             wrongs.push(Wrong { receive: Err(failed), ..RIGHT });
             for wrong in wrongs {
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(OUTPUT);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(OUTPUT);
                 let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
                 // What lies behind the frame is not swallowed, and not answered any more.
                 let wire = [R::incoming(RSV1 | BINARY, &vec![7; len]), R::incoming(PING, b"x")].concat();
@@ -528,7 +533,7 @@ fn an_extension_that_fails_to_decode_ends_the_connection_with_1011() {
             }
         }
         // No memory to decode into.
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let wrong = Wrong { decode: Ok(progress(0, 0, true)), ..RIGHT };
         let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
         endpoint.feed(&R::incoming(RSV1 | BINARY, b"a"));
@@ -546,11 +551,11 @@ fn an_extension_blames_the_peer_for_what_the_peer_did() {
             Wrong { decode: Err(violation.into()), ..RIGHT },
             Wrong { receive: Err(violation.into()), ..RIGHT },
         ] {
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);
             let mut server = Endpoint::<Server, Wrong>::with_extension(wrong, &config, &mut memory);
             server.feed(&Server::incoming(RSV1 | BINARY, b"a"));
             let (sent, cause) = server.finish();
-            assert_eq!(cause.end, End::Violation(violation));
+            assert_eq!(cause.reason, EndReason::Violation(violation));
             assert_eq!(sent[0].code(), Some(violation.close_code().get()));
         }
     }
@@ -565,8 +570,13 @@ fn wrong_encoders(payload: usize, room: usize) -> Vec<Wrong> {
     let right = Ok(progress(payload, 1, false));
     all.push(Wrong { encode: Err(ExtensionFailed), bound: Some(room), ..RIGHT });
     // A reserved bit that it has not claimed.
-    all.push(Wrong { encode: right, rsv: Rsv::RSV2, bound: Some(room), ..RIGHT });
-    all.push(Wrong { encode: right, rsv: Rsv::RSV1.union(Rsv::RSV3), bound: Some(room), ..RIGHT });
+    all.push(Wrong { encode: right, rsv: ReservedBits::RSV2, bound: Some(room), ..RIGHT });
+    all.push(Wrong {
+        encode: right,
+        rsv: ReservedBits::RSV1.union(ReservedBits::RSV3),
+        bound: Some(room),
+        ..RIGHT
+    });
     all
 }
 
@@ -580,31 +590,31 @@ fn an_extension_that_fails_to_encode_sends_nothing_and_ends_the_connection_with_
             // It breaks its own bound: what it has made is a part of the message.
             truncated.push(Wrong { encode: Ok(progress(len, 5, true)), bound: Some(5), ..RIGHT });
             for wrong in truncated {
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                 let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
                 endpoint.out().ping(b"before").unwrap();
                 let sent = endpoint.out().send(payload);
                 assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
                 is_blamed(&mut endpoint, &[PING]);
             }
-            let room = MIN_BUFFER - if R::SERVER { 4 } else { 8 };
+            let room = MIN_BUFFER_LEN - if R::SERVER { 4 } else { 8 };
             for wrong in wrong_encoders(len, room) {
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                 let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
-                let sent = endpoint.out().stream(Kind::Text, &mut &payload[..], true);
+                let sent = endpoint.out().send_fragmented(Kind::Text, &mut &payload[..], true);
                 assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
                 is_blamed(&mut endpoint, &[]);
             }
         }
         // In the middle of a message, whose first frame is on its way.
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let wrong = Wrong { encode: Ok(progress(0, 0, false)), good: 1, ..RIGHT };
         let mut endpoint = Endpoint::<R, Wrong>::with_extension(wrong, &config, &mut memory);
-        endpoint.out().stream(Kind::Text, &mut &b"x"[..], false).unwrap();
+        endpoint.out().send_fragmented(Kind::Text, &mut &b"x"[..], false).unwrap();
         let first = endpoint.sent();
         assert_eq!(first.len(), 1);
         endpoint.tx.consume(usize::MAX);
-        let sent = endpoint.out().stream(Kind::Text, &mut &b"x"[..], true);
+        let sent = endpoint.out().send_fragmented(Kind::Text, &mut &b"x"[..], true);
         assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)));
         is_blamed(&mut endpoint, &[]);
     }
@@ -616,9 +626,9 @@ fn an_extension_that_fails_to_encode_sends_nothing_and_ends_the_connection_with_
 #[test]
 fn a_sender_tells_that_its_extension_failed() {
     for wrong in wrong_encoders(5, 5) {
-        let mut memory = [0; MIN_BUFFER];
+        let mut memory = [0; MIN_BUFFER_LEN];
         let mut tx = TransmitBuffer::new(&mut memory).unwrap();
-        let mut sender = Sender::new(Server);
+        let mut sender = Encoder::new(Server);
         let mut wrong = wrong;
         let sent = sender.send_with(&mut wrong, &mut tx, Kind::Text, b"hello");
         assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
@@ -634,8 +644,8 @@ fn a_sender_tells_that_its_extension_failed() {
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }
 
@@ -663,7 +673,7 @@ fn an_echo_over_an_extension_is_the_message() {
                 let mut extension = Repeat::new(times);
                 extension.sends = repeated;
                 let connection = Connection::with_extension(Server, extension, &config, Instant::START);
-                let mut driver = Driver::new(connection, None);
+                let mut driver = HandlerDriver::new(connection, None);
                 let (mut rest, mut sent) = (&wire[..], Vec::new());
                 for _ in 0..100_000 {
                     rest = &rest[rx.feed(rest)..];
@@ -675,7 +685,7 @@ fn an_echo_over_an_extension_is_the_message() {
                         break;
                     }
                 }
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(64);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(64);
                 let mut client =
                     Endpoint::<TestClient, Repeat>::with_extension(Repeat::new(times), &config, &mut memory);
                 client.feed(&sent);
@@ -701,12 +711,12 @@ fn an_echo_over_an_extension_is_the_message() {
 fn a_decoded_chunk_says_nothing_of_the_wire() {
     let mut config = Config::new();
     config.delivery = Delivery::Chunks;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(8);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(8);
     let mut server = Received::with_extension(Repeat::new(2), &config, &mut memory);
     server.feed(&Server::incoming(RSV1 | BINARY, b"abcdefghij"));
     for (i, event) in server.events.iter().enumerate() {
         let Got::Data(data) = event else { panic!("{event:?}") };
-        assert_eq!((data.offset, data.left), (0, 0));
+        assert_eq!((data.offset, data.remaining), (0, 0));
         assert_eq!((data.start, data.end, data.fin), (i == 0, i == 2, i == 2));
     }
     assert_eq!(server.events.len(), 3);
@@ -717,13 +727,13 @@ fn a_decoded_chunk_says_nothing_of_the_wire() {
 fn a_connection_with_an_extension() {
     let mut config = Config::new();
     config.largest_fragment = 4;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);
     let mut client = Endpoint::<TestClient, Repeat>::with_extension(Repeat::new(3), &config, &mut memory);
     client.out().send("aaabbb").expect("room");
     let mut rest = &repeat(3, b"stream")[..];
-    while client.out().stream(Kind::Text, &mut rest, true) == Err(SendError::Blocked) {
+    while client.out().send_fragmented(Kind::Text, &mut rest, true) == Err(SendError::Blocked) {
         let n = client.tx.pending().len();
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER).with_output(10);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);
         let mut server = Received::with_extension(Repeat::new(3), &config, &mut memory);
         server.feed(client.tx.pending());
         client.tx.consume(n);
@@ -737,5 +747,5 @@ fn a_connection_with_an_extension() {
     let (sent, cause) = client.finish();
     assert_eq!(sent.iter().rev().take(2).map(|sent| sent.first).collect::<Vec<_>>(), [CLOSE, PONG]);
     assert_eq!(messages(&client.events), [(Kind::Text, b"xxxyyy".to_vec())]);
-    assert_eq!(cause.end, End::Clean);
+    assert_eq!(cause.reason, EndReason::Clean);
 }

@@ -7,10 +7,14 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use common::*;
-use sansocket::frame::{Header, Rsv, Rules};
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::{EndReason, MessageTooBig, Timeout, Violation};
+use sansocket::message::{Assembler, MessageStorage, SliceStorage};
+use sansocket::proto::{
+    ConnectionState, Encoder, Header, HeaderRules, MIN_BUFFER_LEN, ReservedBits, Utf8Validator,
+};
 use sansocket::{
-    Assembler, Client, CloseCode, Config, Connection, Control, Data, Delivery, End, Fixed, Full, Kind,
-    MIN_BUFFER, Payload, SendError, Sender, Server, State, Storage, Timeout, TransmitBuffer, Utf8, Violation,
+    Chunk, Client, CloseCode, Config, Connection, Kind, Payload, SendError, Server, TransmitBuffer,
 };
 
 /// How a connection ended that the peer ended by breaking a rule.
@@ -27,19 +31,19 @@ struct Failure {
 /// Feeds bytes that break a rule, one by one and in one piece, into buffers of the least size.
 fn fail<R: TestRole>(config: &Config, wire: &[u8]) -> Failure {
     let run = |piece: usize| {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(config, &mut memory);
         let mut at = 0;
         for piece in wire.chunks(piece) {
-            if end.connection.state() != State::Open {
+            if end.connection.state() != ConnectionState::Open {
                 break;
             }
             end.feed(piece);
             at += piece.len();
         }
-        assert!(end.connection.state() != State::Open, "{wire:02x?} breaks no rule");
+        assert!(end.connection.state() != ConnectionState::Open, "{wire:02x?} breaks no rule");
         let (sent, cause) = end.finish();
-        let End::Violation(violation) = cause.end else { panic!("{wire:02x?} ends in {cause:?}") };
+        let EndReason::Violation(violation) = cause.reason else { panic!("{wire:02x?} ends in {cause:?}") };
         let [close] = &sent[..] else { panic!("{sent:?} is not one Close") };
         assert_eq!((close.first, close.key.is_some()), (CLOSE, !R::SERVER));
         assert_eq!((cause.sent.map(|code| code.get()), cause.received), (close.code(), None));
@@ -86,21 +90,24 @@ fn a14_lengths_of_64_bits_that_are_allowed_are_counted() {
     config.limits.frame = u64::MAX;
     config.limits.message = u64::MAX;
     for len in [(1 << 32) + 5, (1 << 63) - 1, usize::MAX as u64 >> 1] {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.feed(&header(BINARY, Some([0; 4]), len));
-        assert_eq!(server.connection.absorbable(&server.rx), len);
+        assert_eq!(server.connection.external_read_limit(&server.rx), len);
         for chunk in 0..10 {
             server.feed(&[chunk; 100]);
         }
         let mut offset = 0;
         for event in &server.events {
             let Got::Data(data) = event else { panic!("{event:?}") };
-            assert_eq!((data.offset, data.offset + data.payload.len() as u64 + data.left), (offset, len));
+            assert_eq!(
+                (data.offset, data.offset + data.payload.len() as u64 + data.remaining),
+                (offset, len)
+            );
             offset += data.payload.len() as u64;
         }
         assert_eq!(offset, 1000);
-        assert_eq!(server.connection.state(), State::Open);
+        assert_eq!(server.connection.state(), ConnectionState::Open);
     }
 }
 
@@ -112,11 +119,11 @@ fn a15_no_call_runs_for_ever() {
         for second in seconds {
             for rest in [0x00, 0xFF] {
                 let wire = [&[first, second][..], &[rest; 30]].concat();
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                 let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
                 assert!(server.feed(&wire).len() < 40);
                 server.finish();
-                let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                 let mut client = Endpoint::<TestClient>::new(&Config::DEFAULT, &mut memory);
                 assert!(client.feed(&wire).len() < 40);
                 client.finish();
@@ -132,18 +139,18 @@ fn a16_a_claim_of_a_gigabyte_costs_nothing() {
     config.limits.message = 1 << 31;
     for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
         config.delivery = delivery;
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         assert_eq!(server.feed(&header(TEXT, Some(KEY), 1 << 30)), ["Wait"]);
         assert!(server.events.is_empty());
         // Nothing lies in the buffer: its memory can serve another connection meanwhile.
         assert!(server.rx.is_empty() && server.tx.is_empty());
-        assert_eq!(server.connection.absorbable(&server.rx), 1 << 30);
+        assert_eq!(server.connection.external_read_limit(&server.rx), 1 << 30);
         // Silence is answered as ever.
         assert_eq!(server.at_deadline(), ["Wait"]);
         assert_eq!(server.sent()[0].first, PING);
         server.at_deadline();
-        assert_eq!(server.finish().1.end, End::Timeout(Timeout::Pong));
+        assert_eq!(server.finish().1.reason, EndReason::Timeout(Timeout::Pong));
     }
 }
 
@@ -160,7 +167,7 @@ fn a17_the_message_limit_holds_over_fragments() {
         assert_eq!((failure.violation, failure.code), (Violation::MessageTooBig, 1009));
         assert_eq!((failure.events.len(), failure.at), (10, ten.len() + 6));
         // The limit is for each message.
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         for _ in 0..3 {
             server.feed(&[ten.clone(), part(LAST, 0)].concat());
@@ -186,19 +193,19 @@ fn a17_the_message_limit_holds_over_fragments() {
 #[test]
 fn a18_a_million_fragments() {
     for payload in [&b""[..], b"x"] {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
         server.frame(BINARY_PART, payload);
         let many = frame(PART, Some(KEY), payload).repeat(20);
         let mut sent = 1;
-        while server.connection.state() == State::Open && sent < 1_000_000 {
+        while server.connection.state() == ConnectionState::Open && sent < 1_000_000 {
             server.feed(&many);
             server.events.truncate(1);
             sent += 20;
         }
         assert_eq!(sent / 20, 131_072_usize.div_ceil(20));
         let (sent, cause) = server.finish();
-        assert_eq!(cause.end, End::Violation(Violation::TooManyFragments));
+        assert_eq!(cause.reason, EndReason::Violation(Violation::TooManyFragments));
         assert_eq!(sent[0].code(), Some(1008));
     }
     // Counted for each message, and exactly.
@@ -302,7 +309,7 @@ fn a20_s03_the_long_form_of_a_length_is_allowed_by_name() {
         (vec![BINARY, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], 65_535),
     ] {
         let wire = [head, vec![7; len]].concat();
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<TestClient>::new(&config, &mut memory);
         end.feed(&wire);
         assert_eq!(join(end.events), [Got::message(Kind::Binary, &vec![7; len])]);
@@ -322,27 +329,30 @@ fn a21_close_with_a_body_that_must_not_be() {
     }
     let allowed = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     let mut told = Config::new();
-    told.control = Control::Told;
+    told.control = ControlFrames::Reported;
     // Every code there is.
     for code in 0..=u16::MAX {
         if allowed(code) {
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
             let mut server = Endpoint::<Server>::new(&told, &mut memory);
             server.frame(CLOSE, &close_body(code, "why"));
             assert_eq!(server.events, [Got::Close(Some(code), "why".into())]);
-            assert_eq!(server.connection.reason(), "why");
+            assert_eq!(server.connection.close_reason(), "why");
             // "the endpoint typically echos the status code it received"
             let (sent, cause) = server.finish();
-            assert_eq!((sent[0].code(), cause.code(), cause.end), (Some(code), code, End::Clean));
+            assert_eq!((sent[0].code(), cause.code(), cause.reason), (Some(code), code, EndReason::Clean));
         } else {
             let wire = Server::incoming(CLOSE, &close_body(code, "why"));
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
             let mut server = Endpoint::<Server>::new(&told, &mut memory);
             server.feed(&wire);
             assert_eq!(server.events, []);
             let (sent, cause) = server.finish();
-            assert_eq!((sent[0].code(), cause.end), (Some(1002), End::Violation(Violation::CloseCode(code))));
-            assert_eq!((cause.received, server.connection.reason()), (None, ""));
+            assert_eq!(
+                (sent[0].code(), cause.reason),
+                (Some(1002), EndReason::Violation(Violation::CloseCode(code)))
+            );
+            assert_eq!((cause.received, server.connection.close_reason()), (None, ""));
         }
     }
 }
@@ -366,22 +376,25 @@ fn a21_what_comes_behind_a_close_is_ignored() {
         Server::incoming(PING, b"there?"),
         vec![0xFF; 50],
     ];
-    for control in [Control::Automatic, Control::Told, Control::Manual] {
+    for control in [ControlFrames::Automatic, ControlFrames::Reported, ControlFrames::Manual] {
         for behind in &behind {
             let mut config = Config::new();
             config.control = control;
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
             let mut server = Endpoint::<Server>::new(&config, &mut memory);
             server.feed(&[&close[..], behind].concat());
             server.feed(behind);
-            if control == Control::Manual {
+            if control == ControlFrames::Manual {
                 server.out().close(None, "").expect("room");
             }
-            let told = if control == Control::Automatic { 0 } else { 1 };
+            let told = if control == ControlFrames::Automatic { 0 } else { 1 };
             assert_eq!(server.events.len(), told, "the Close and nothing else");
             let (sent, cause) = server.finish();
             assert_eq!((sent.len(), sent[0].first), (1, CLOSE), "no Pong, no second Close");
-            assert_eq!((cause.end, cause.code(), server.connection.reason()), (End::Clean, 1001, "bye"));
+            assert_eq!(
+                (cause.reason, cause.code(), server.connection.close_reason()),
+                (EndReason::Clean, 1001, "bye")
+            );
         }
     }
 }
@@ -436,7 +449,7 @@ fn a22_utf8_fails_at_the_first_wrong_byte() {
                     [frame(TEXT_PART, Some(KEY), front), frame(LAST, Some(KEY), back)].concat()
                 };
                 if std::str::from_utf8(text).is_ok() {
-                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                     let mut server = Endpoint::<Server>::new(&config, &mut memory);
                     server.feed_in(&wire, 1);
                     assert_eq!(messages(&server.events), [(Kind::Text, text.to_vec())]);
@@ -488,7 +501,7 @@ fn a22_utf8_agrees_with_the_standard_library() {
     }
     for text in &texts {
         for cut in 0..=text.len() {
-            let mut utf8 = Utf8::NEW;
+            let mut utf8 = Utf8Validator::NEW;
             let (front, back) = text.split_at(cut);
             let fed = utf8.feed(front).and_then(|()| utf8.feed(back));
             let verdict = std::str::from_utf8(text);
@@ -514,13 +527,13 @@ fn a22_chunks_end_with_a_code_point() {
         for cut in [text.len(), 500, 501, 502, 503, 504] {
             let (front, back) = text.as_bytes().split_at(cut);
             let wire = [frame(TEXT_PART, Some(KEY), front), frame(LAST, Some(KEY), back)].concat();
-            let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+            let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
             let mut server = Endpoint::<Server>::new(&config, &mut memory);
             server.feed_in(&wire, piece);
             for event in &server.events {
                 let Got::Data(data) = event else { panic!("{event:?}") };
                 // A frame may end within one, and the next then begins within it.
-                if data.left > 0 && data.offset > 0 {
+                if data.remaining > 0 && data.offset > 0 {
                     let end = data.payload.iter().rev().take_while(|byte| **byte & 0xC0 == 0x80).count();
                     let tail = &data.payload[data.payload.len().saturating_sub(end + 1)..];
                     assert!(std::str::from_utf8(tail).is_ok() || end == data.payload.len(), "{tail:02x?}");
@@ -535,8 +548,8 @@ fn a22_chunks_end_with_a_code_point() {
 #[test]
 fn a23_all_bytes_that_go_out_were_written() {
     let text = "x".repeat(3000);
-    for buffer in (MIN_BUFFER..300).step_by(7) {
-        let mut memory = Memory::new(MIN_BUFFER, buffer);
+    for buffer in (MIN_BUFFER_LEN..300).step_by(7) {
+        let mut memory = Memory::new(MIN_BUFFER_LEN, buffer);
         let mut client = Endpoint::<TestClient>::new(&Config::DEFAULT, &mut memory);
         let mut random = Random::new(buffer as u64);
         let mut wire = Vec::new();
@@ -564,7 +577,7 @@ fn a23_all_bytes_that_go_out_were_written() {
         assert_eq!(frames(&wire), want);
     }
     // What a violation, a Ping and a Close put out by themselves.
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     server.frame(PING, b"ping");
     server.feed(&[0xFF]);
@@ -589,22 +602,22 @@ fn a24_control_frames_between_the_fragments_that_arrive() {
                 R::incoming(LAST, &text[cut..]),
             ]
             .concat();
-            for control in [Control::Automatic, Control::Told, Control::Manual] {
+            for control in [ControlFrames::Automatic, ControlFrames::Reported, ControlFrames::Manual] {
                 for piece in [1, 2, 3, 7, wire.len()] {
                     let mut config = Config::new();
                     config.control = control;
                     config.delivery = Delivery::Chunks;
-                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                     let mut end = Endpoint::<R>::new(&config, &mut memory);
                     end.feed_in(&wire, piece);
                     assert_eq!(messages(&end.events), [(Kind::Text, text.to_vec())]);
                     let controls: Vec<_> =
                         end.events.iter().filter(|e| !matches!(e, Got::Data(_))).cloned().collect();
                     let told = vec![Got::Ping(b"one".to_vec()), Got::Pong(vec![b'p'; 125])];
-                    assert_eq!(controls, if control == Control::Automatic { vec![] } else { told });
+                    assert_eq!(controls, if control == ControlFrames::Automatic { vec![] } else { told });
                     let sent: Vec<_> = end.sent().into_iter().map(|s| (s.first, s.payload)).collect();
                     let pong = vec![(PONG, b"one".to_vec())];
-                    assert_eq!(sent, if control == Control::Manual { vec![] } else { pong });
+                    assert_eq!(sent, if control == ControlFrames::Manual { vec![] } else { pong });
                 }
             }
         }
@@ -616,13 +629,13 @@ fn a24_control_frames_between_the_fragments_that_arrive() {
 #[test]
 fn a24_control_frames_between_the_fragments_that_are_sent() {
     fn run<R: TestRole>() {
-        let mut memory = Memory::new(MIN_BUFFER, 300);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, 300);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         end.out().fragment(Kind::Text, b"one ", false).expect("room");
         end.frame(PING, b"?");
         end.out().ping(b"!").expect("room");
         // Inside a frame nothing may come between: the answer waits for its end.
-        end.out().begin(Kind::Text, 6, false).expect("room");
+        end.out().begin_frame(Kind::Text, 6, false).expect("room");
         assert_eq!(end.out().ping(b"no"), Err(SendError::FrameOpen));
         assert_eq!(end.out().write(b"two"), Ok(3));
         end.frame(PING, b"late");
@@ -646,7 +659,7 @@ fn a24_control_frames_between_the_fragments_that_are_sent() {
 
 #[test]
 fn a25_ten_pings_that_fit_get_ten_pongs() {
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     let pings: Vec<u8> = (0..10).flat_map(|i| Server::incoming(PING, &[i; 10])).collect();
     server.feed(&pings);
@@ -657,11 +670,11 @@ fn a25_ten_pings_that_fit_get_ten_pongs() {
 #[test]
 fn a25_ping_flood_with_a_peer_that_does_not_read() {
     fn run<R: TestRole>() {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         for i in 0..10_000_u32 {
             end.frame(PING, &[&i.to_be_bytes()[..], &[0; 121]].concat());
-            assert!(end.tx.pending().len() <= MIN_BUFFER);
+            assert!(end.tx.pending().len() <= MIN_BUFFER_LEN);
         }
         // The first found room, and of all that did not the last.
         let number = |sent: &Sent| (sent.first, sent.payload[..4].to_vec());
@@ -672,14 +685,14 @@ fn a25_ping_flood_with_a_peer_that_does_not_read() {
         assert_eq!(last.iter().map(number).collect::<Vec<_>>(), [(PONG, 9_999_u32.to_be_bytes().to_vec())]);
         end.run();
         assert!(end.tx.is_empty());
-        assert_eq!(end.connection.state(), State::Open);
+        assert_eq!(end.connection.state(), ConnectionState::Open);
         // A Close beats the Pong that waits, and what is behind it is not answered.
         end.frame(PING, &[1; 125]);
         end.frame(PING, &[2; 125]);
         end.frame(CLOSE, &close_body(1000, ""));
         assert_eq!(end.sent().iter().map(|sent| sent.first).collect::<Vec<_>>(), [PONG, CLOSE]);
         let (sent, cause) = end.finish();
-        assert_eq!((sent, cause.end), (vec![], End::Clean));
+        assert_eq!((sent, cause.reason), (vec![], EndReason::Clean));
     }
     run::<Server>();
     run::<TestClient>();
@@ -694,12 +707,12 @@ fn a26_masking_keys_are_fresh() {
         (0xA1B2_C300 + count.get()).to_be_bytes()
     };
     let config = Config::new();
-    let mut memory = Memory::new(MIN_BUFFER, 400);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, 400);
     let mut end = Endpoint::of(Connection::new(Client(source), &config, Instant::START), &mut memory);
     end.out().send("a").expect("room");
     end.out().send("a").expect("room");
     end.out().fragment(Kind::Binary, b"b", false).expect("room");
-    end.out().begin(Kind::Binary, 7, true).expect("room");
+    end.out().begin_frame(Kind::Binary, 7, true).expect("room");
     for piece in [&b"be"[..], b"g", b"in", b"", b"ni"] {
         assert_eq!(end.out().write(piece), Ok(piece.len()));
     }
@@ -710,7 +723,7 @@ fn a26_masking_keys_are_fresh() {
     assert_eq!(end.out().ping(&[0; 126]), Err(SendError::ControlTooLong));
     assert_eq!(count.get(), 4);
     let mut rest = &[b's'; 200][..];
-    end.out().stream(Kind::Text, &mut rest, true).expect("room");
+    end.out().send_fragmented(Kind::Text, &mut rest, true).expect("room");
     end.frame(PING, b"p");
     end.frame(CLOSE, b"");
     let sent = end.sent();
@@ -724,7 +737,7 @@ fn a26_masking_keys_are_fresh() {
 #[test]
 fn a27_a_peer_that_does_not_read() {
     fn run<R: TestRole>() {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         let mut sent = 0;
         while end.out().send("some text").is_ok() {
@@ -736,7 +749,7 @@ fn a27_a_peer_that_does_not_read() {
         assert_eq!(end.out().ping(b"some text"), Err(SendError::Blocked));
         assert_eq!(end.out().close(Some(CloseCode::NORMAL), "some text"), Err(SendError::Blocked));
         assert_eq!(end.tx.pending(), before);
-        assert_eq!(end.connection.state(), State::Open);
+        assert_eq!(end.connection.state(), ConnectionState::Open);
         // It still receives.
         end.frame(TEXT, b"hello");
         assert_eq!(end.events, [Got::message(Kind::Text, b"hello")]);
@@ -748,7 +761,7 @@ fn a27_a_peer_that_does_not_read() {
         end.after(29_999);
         assert_eq!(end.closed, None);
         end.after(1);
-        assert_eq!(end.closed.map(|cause| cause.end), Some(End::Timeout(Timeout::Write)));
+        assert_eq!(end.closed.map(|cause| cause.reason), Some(EndReason::Timeout(Timeout::Write)));
     }
     run::<Server>();
     run::<TestClient>();
@@ -757,7 +770,7 @@ fn a27_a_peer_that_does_not_read() {
 #[test]
 fn a28_a_peer_that_never_answers_our_close() {
     fn run<R: TestRole>() {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         end.out().close(None, "").expect("room");
         assert_eq!(end.run(), ["Wait"]);
@@ -770,7 +783,7 @@ fn a28_a_peer_that_never_answers_our_close() {
         assert_eq!(end.events.len(), 4);
         assert_eq!(end.deadline, Some(Instant::from_millis(5000)));
         assert_eq!(end.at_deadline(), ["Shutdown", "Closed"]);
-        assert_eq!(end.closed.map(|cause| cause.end), Some(End::Timeout(Timeout::Close)));
+        assert_eq!(end.closed.map(|cause| cause.reason), Some(EndReason::Timeout(Timeout::Close)));
     }
     run::<Server>();
     run::<TestClient>();
@@ -779,7 +792,7 @@ fn a28_a_peer_that_never_answers_our_close() {
 #[test]
 fn a28_a_peer_that_never_closes_the_transport() {
     fn run<R: TestRole>(first: [&str; 2], last: &[&str]) {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
         assert_eq!(end.frame(CLOSE, b""), ["Wait"]);
         assert_eq!(end.sent().len(), 1);
@@ -790,7 +803,7 @@ fn a28_a_peer_that_never_closes_the_transport() {
         assert!(end.events.is_empty() && end.closed.is_none());
         assert_eq!(end.at_deadline(), last);
         assert_eq!(end.now, Instant::from_millis(5000));
-        assert_eq!(end.closed.map(|cause| (cause.end, cause.code())), Some((End::Clean, 1005)));
+        assert_eq!(end.closed.map(|cause| (cause.reason, cause.code())), Some((EndReason::Clean, 1005)));
     }
     // "the server MUST close the WebSocket connection immediately; a client SHOULD wait for the server"
     run::<Server>(["Shutdown", "Wait"], &["Closed"]);
@@ -800,10 +813,16 @@ fn a28_a_peer_that_never_closes_the_transport() {
 /// The low layer keeps to the same rules.
 #[test]
 fn headers_decode_what_they_encode_and_no_more() {
-    let rules = Rules { masked: false, rsv: Rsv::RSV1.union(Rsv::RSV3), allow_long_length_form: false };
+    let rules = HeaderRules {
+        masked: false,
+        rsv: ReservedBits::RSV1.union(ReservedBits::RSV3),
+        allow_long_length_form: false,
+    };
     let (header, _) = Header::decode(&[0xD1, 0], &rules).expect("claimed").expect("whole");
     assert!(
-        header.rsv.contains(Rsv::RSV1) && header.rsv.contains(Rsv::RSV3) && !header.rsv.contains(Rsv::RSV2)
+        header.rsv.contains(ReservedBits::RSV1)
+            && header.rsv.contains(ReservedBits::RSV3)
+            && !header.rsv.contains(ReservedBits::RSV2)
     );
     assert_eq!(Header::decode(&[0xA1, 0], &rules), Err(Violation::ReservedBits(2)));
     assert_eq!(Header::decode(&[0xC9, 0], &rules), Err(Violation::ReservedBits(4)), "not on control frames");
@@ -812,9 +831,9 @@ fn headers_decode_what_they_encode_and_no_more() {
 /// A sender refuses 2^63 bytes, and takes one byte less.
 #[test]
 fn a14_lengths_that_are_sent() {
-    let mut memory = [0; MIN_BUFFER];
+    let mut memory = [0; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-    let mut sender = Sender::new(Server);
+    let mut sender = Encoder::new(Server);
     assert_eq!(sender.begin(&mut tx, Kind::Binary, 1 << 63, true), Err(SendError::Overrun));
     assert!(tx.is_empty() && sender.left() == 0);
     sender.begin(&mut tx, Kind::Binary, (1 << 63) - 1, true).expect("a length that can be sent");
@@ -836,7 +855,7 @@ fn absorb() {
                 for piece in [1, 2, 3, 5, 64, 3000] {
                     let wire = R::incoming(TEXT, text.as_bytes());
                     let start = wire.len() - text.len();
-                    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+                    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
                     let mut end = Endpoint::<R>::new(&config, &mut memory);
                     // What came with the header goes through the buffer.
                     end.feed(&wire[..start + front]);
@@ -845,7 +864,7 @@ fn absorb() {
                     // In between, and at the end of a code point, it may go through the buffer again.
                     let mut turn = 0;
                     while !rest.is_empty() {
-                        let left = end.connection.absorbable(&end.rx);
+                        let left = end.connection.external_read_limit(&end.rx);
                         turn += 1;
                         let n = piece.min(rest.len());
                         let (now, later) = rest.split_at_mut(n);
@@ -853,12 +872,12 @@ fn absorb() {
                             end.feed(now);
                         } else {
                             assert_eq!(left, n as u64 + later.len() as u64);
-                            let data = end.connection.absorb(end.now, now).expect("payload");
-                            end.events.push(Got::Data(data.map(|payload| payload.bytes().to_vec())));
+                            let data = end.connection.receive_external(end.now, now).expect("payload");
+                            end.events.push(Got::Data(data.map(|payload| payload.as_bytes().to_vec())));
                         }
                         rest = later;
                     }
-                    assert_eq!(end.connection.absorbable(&end.rx), 0);
+                    assert_eq!(end.connection.external_read_limit(&end.rx), 0);
                     assert_eq!(join(end.events.clone()), [Got::message(Kind::Text, text.as_bytes())]);
                     end.events.clear();
                     end.frame(TEXT, b"and on");
@@ -873,79 +892,82 @@ fn absorb() {
 
 #[test]
 fn absorb_checks_text_and_limits() {
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     server.feed(&header(TEXT, Some([0; 4]), 1000));
     let good = server
         .connection
-        .absorb(server.now, &mut b"good \xE2".to_owned())
-        .map(|data| (data.start, data.left));
+        .receive_external(server.now, &mut b"good \xE2".to_owned())
+        .map(|data| (data.start, data.remaining));
     assert_eq!(good, Some((true, 994)));
     // It fails at the first wrong byte, long before the frame's end.
-    assert_eq!(server.connection.absorb(server.now, &mut b"(".to_owned()), None);
-    assert_eq!(server.connection.absorbable(&server.rx), 0);
-    assert_eq!(server.connection.absorb(server.now, &mut b"more".to_owned()), None);
+    assert_eq!(server.connection.receive_external(server.now, &mut b"(".to_owned()), None);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 0);
+    assert_eq!(server.connection.receive_external(server.now, &mut b"more".to_owned()), None);
     let (sent, cause) = server.finish();
-    assert_eq!((sent[0].code(), cause.end), (Some(1007), End::Violation(Violation::InvalidUtf8)));
+    assert_eq!((sent[0].code(), cause.reason), (Some(1007), EndReason::Violation(Violation::InvalidUtf8)));
 
     // Cut at the end of the message.
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     server.feed(&header(TEXT, Some([0; 4]), 2));
-    assert_eq!(server.connection.absorb(server.now, &mut b"a\xE2".to_owned()), None);
-    assert_eq!(server.finish().1.end, End::Violation(Violation::InvalidUtf8));
+    assert_eq!(server.connection.receive_external(server.now, &mut b"a\xE2".to_owned()), None);
+    assert_eq!(server.finish().1.reason, EndReason::Violation(Violation::InvalidUtf8));
 
     // Nothing to absorb: between frames, inside a control frame, where the buffer holds payload.
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     let mut memory = *b"bytes";
-    assert_eq!(server.connection.absorbable(&server.rx), 0);
-    assert_eq!(server.connection.absorb(server.now, &mut memory), None);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 0);
+    assert_eq!(server.connection.receive_external(server.now, &mut memory), None);
     server.feed(&header(PING, Some([0; 4]), 3));
-    assert_eq!(server.connection.absorbable(&server.rx), 0);
-    assert_eq!(server.connection.absorb(server.now, &mut memory), None);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 0);
+    assert_eq!(server.connection.receive_external(server.now, &mut memory), None);
     server.feed(b"abc");
     server.feed(&header(BINARY, Some([0; 4]), 100));
-    assert_eq!(server.connection.absorbable(&server.rx), 100);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 100);
     server.feed(b"x");
-    assert_eq!(server.connection.absorbable(&server.rx), 0);
+    assert_eq!(server.connection.external_read_limit(&server.rx), 0);
     assert_eq!(&memory, b"bytes", "and nothing was unmasked");
     // A sign of life as any other: for the peer's silence, and for the answer to a Ping.
     let mut config = Config::new();
     config.timeouts.idle = Some(Duration::from_secs(30));
     config.timeouts.ping = Some(Duration::from_secs(20));
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.feed(&header(BINARY, Some([0; 4]), 100));
     server.after(29_999);
     assert_eq!(server.sent()[0].first, PING);
-    assert!(server.connection.absorb(server.now, &mut [0; 50]).is_some());
+    assert!(server.connection.receive_external(server.now, &mut [0; 50]).is_some());
     server.after(29_999);
-    assert_eq!(server.connection.state(), State::Open);
+    assert_eq!(server.connection.state(), ConnectionState::Open);
 }
 
 // ---- messages put together ----
 
 /// Pushes what a wire delivers; what came of it.
-fn assemble<S: Storage>(assembler: &mut Assembler<S>, wire: &[u8]) -> Vec<Result<(Kind, Vec<u8>), Full>> {
+fn assemble<S: MessageStorage>(
+    assembler: &mut Assembler<S>,
+    wire: &[u8],
+) -> Vec<Result<(Kind, Vec<u8>), MessageTooBig>> {
     let mut config = Config::new();
     config.delivery = Delivery::Chunks;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
     client.feed_in(wire, 7);
     let mut out = Vec::new();
     for event in &client.events {
         let Got::Data(data) = event else { continue };
         match assembler.push(&data.clone().map(|_| Payload::from(&data.payload[..]))) {
-            Ok(None) => assert_eq!(assembler.text(), None, "not complete"),
+            Ok(None) => assert_eq!(assembler.to_str(), None, "not complete"),
             Ok(Some(kind)) => {
                 let text =
-                    (kind == Kind::Text).then(|| std::str::from_utf8(assembler.bytes()).expect("text"));
-                assert_eq!(assembler.text(), text);
-                out.push(Ok((kind, assembler.bytes().to_vec())));
+                    (kind == Kind::Text).then(|| std::str::from_utf8(assembler.as_bytes()).expect("text"));
+                assert_eq!(assembler.to_str(), text);
+                out.push(Ok((kind, assembler.as_bytes().to_vec())));
             }
             Err(full) => {
-                assert_eq!((assembler.bytes(), assembler.text()), (&[][..], None));
+                assert_eq!((assembler.as_bytes(), assembler.to_str()), (&[][..], None));
                 out.push(Err(full));
             }
         }
@@ -976,31 +998,32 @@ fn fragmented(lens: &[usize]) -> (Vec<u8>, Vec<(Kind, Vec<u8>)>) {
 fn assembler_over_a_slice() {
     let (wire, want) = fragmented(&[5, 64, 65, 0, 300, 64, 66, 67, 1]);
     let mut memory = [0; 64];
-    let mut assembler = Assembler::new(Fixed::new(&mut memory));
-    assert_eq!((assembler.bytes(), assembler.text()), (&[][..], None));
+    let mut assembler = Assembler::new(SliceStorage::new(&mut memory));
+    assert_eq!((assembler.as_bytes(), assembler.to_str()), (&[][..], None));
     let got = assemble(&mut assembler, &wire);
-    let want: Vec<_> = want.into_iter().map(|m| if m.1.len() > 64 { Err(Full) } else { Ok(m) }).collect();
+    let want: Vec<_> =
+        want.into_iter().map(|m| if m.1.len() > 64 { Err(MessageTooBig) } else { Ok(m) }).collect();
     assert_eq!(got, want);
-    assert_eq!(assembler.into_inner().bytes(), b"i");
+    assert_eq!(assembler.into_inner().as_bytes(), b"i");
 }
 
 /// A message that did not fit is none, when its end comes.
 #[test]
 fn assembler_does_not_take_an_overflow_for_a_text() {
     let mut memory = [0; 4];
-    let mut assembler = Assembler::new(Fixed::new(&mut memory));
+    let mut assembler = Assembler::new(SliceStorage::new(&mut memory));
     for (payload, end) in [("much too long", false), ("and its end", true)] {
-        let data = Data {
+        let data = Chunk {
             kind: Kind::Text,
             payload: Payload::from(payload),
             start: !end,
             end,
             fin: end,
             offset: 0,
-            left: 0,
+            remaining: 0,
         };
-        assert_eq!(assembler.push(&data), if end { Ok(None) } else { Err(Full) });
-        assert_eq!((assembler.text(), assembler.bytes()), (None, &[][..]));
+        assert_eq!(assembler.push(&data), if end { Ok(None) } else { Err(MessageTooBig) });
+        assert_eq!((assembler.to_str(), assembler.as_bytes()), (None, &[][..]));
     }
 }
 

@@ -12,10 +12,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use drive::*;
-use sansocket::adapter::{self, Buffers, Transport, Turn};
+use sansocket::config::Delivery;
+use sansocket::embedded::{Transferred, Transport};
+use sansocket::error::EndReason;
+use sansocket::proto::NoExtension;
+use sansocket::session::{Buffers, HandlerDriver, Next};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Delivery, Driver, End, Event, Halt, Handler, Instant, Next,
-    NoExtension, Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload,
+    ReceiveBuffer, Server, TransmitBuffer, embedded,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -34,12 +38,12 @@ struct Ticks {
 
 impl Ticks {
     fn new(start: Instant) -> Self {
-        Self { next: start.after(INTERVAL), count: 0, most: usize::MAX }
+        Self { next: start.saturating_add(INTERVAL), count: 0, most: usize::MAX }
     }
 }
 
 impl Handler for Ticks {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -47,22 +51,22 @@ impl Handler for Ticks {
         (self.count < self.most).then_some(self.next)
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         assert!(self.next <= now, "too early");
         self.count += 1;
-        self.next = self.next.after(INTERVAL);
-        if self.count == self.most { Err(Halt::Close(CloseCode::NORMAL, "")) } else { Ok(()) }
+        self.next = self.next.saturating_add(INTERVAL);
+        if self.count == self.most { Err(HandlerError::Close(CloseCode::NORMAL, "")) } else { Ok(()) }
     }
 }
 
 /// A driver with buffers of 140 bytes.
 fn driver(
     config: &Config,
-) -> (Driver<Server, NoExtension, &Config>, ReceiveBuffer<'static>, TransmitBuffer<'static>) {
+) -> (HandlerDriver<Server, NoExtension, &Config>, ReceiveBuffer<'static>, TransmitBuffer<'static>) {
     let connection = Connection::new(Server, config, Instant::START);
     let (rx, tx) = (vec![0; 140].leak(), vec![0; 140].leak());
-    (Driver::new(connection, None), ReceiveBuffer::new(rx).unwrap(), TransmitBuffer::new(tx).unwrap())
+    (HandlerDriver::new(connection, None), ReceiveBuffer::new(rx).unwrap(), TransmitBuffer::new(tx).unwrap())
 }
 
 #[test]
@@ -111,20 +115,20 @@ impl Transport for Punctual {
         self.now
     }
 
-    async fn turn(
+    async fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<Turn, Infallible> {
+    ) -> Result<Transferred, Infallible> {
         self.turns += 1;
         // The peer closes its side when it sees a Close.
         if output.first() == Some(&0x88) {
-            return Ok(Turn { read: (!input.is_empty()).then_some(0), written: output.len() });
+            return Ok(Transferred { read: (!input.is_empty()).then_some(0), written: output.len() });
         }
         let late = if self.turns == 1 { 25 * MILLISECOND } else { Duration::ZERO };
-        self.now = deadline.expect("a deadline").max(self.now).after(late);
-        Ok(Turn { read: None, written: output.len() })
+        self.now = deadline.expect("a deadline").max(self.now).saturating_add(late);
+        Ok(Transferred { read: None, written: output.len() })
     }
 
     async fn shutdown(&mut self) -> Result<(), Infallible> {
@@ -140,9 +144,9 @@ fn a_periodic_timer_that_was_late_once_catches_up_over_a_transport() {
     let mut buffers = Buffers { head: ReceiveBuffer::new(vec![0; 140].leak()).unwrap(), rx, tx };
     let mut transport = Punctual { now: Instant::START, turns: 0 };
     let mut ticks = Ticks { most: 990, ..Ticks::new(Instant::START) };
-    let served = adapter::drive(&mut transport, &mut driver, &mut ticks, &mut buffers.rx, &mut buffers.tx);
+    let served = embedded::drive(&mut transport, &mut driver, &mut ticks, &mut buffers.rx, &mut buffers.tx);
     let Poll::Ready(cause) = pin!(served).poll(&mut Context::from_waker(Waker::noop())) else { panic!() };
-    assert_eq!((cause.unwrap().end, ticks.count), (End::Vanished, 990));
+    assert_eq!((cause.unwrap().reason, ticks.count), (EndReason::Disconnected, 990));
     assert!(transport.now < at(10_000), "{:?}", transport.now);
     assert!(transport.turns < 1100, "{} turns", transport.turns);
 }
@@ -152,7 +156,7 @@ mod in_a_hub {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use sansocket::hub::Settings;
+    use sansocket::hub::HubSettings;
 
     use super::pipe::*;
     use super::{Duration, INTERVAL, Instant, MILLISECOND};
@@ -161,15 +165,15 @@ mod in_a_hub {
     fn a_periodic_timer_that_was_late_once_catches_up() {
         let count = Arc::new(AtomicUsize::new(0));
         let ticks = count.clone();
-        let mut world = World::new(Settings::default(), move |_| {
+        let mut world = World::new(HubSettings::default(), move |_| {
             App::new(move || -> Act {
                 let ticks = ticks.clone();
                 Box::new(move |now, call, deadline: &mut Option<Instant>, _| {
                     match call {
-                        Call::Opened => *deadline = Some(now.after(INTERVAL)),
+                        Call::Opened => *deadline = Some(now.saturating_add(INTERVAL)),
                         Call::Timer => {
                             ticks.fetch_add(1, Ordering::Relaxed);
-                            *deadline = deadline.map(|next| next.after(INTERVAL));
+                            *deadline = deadline.map(|next| next.saturating_add(INTERVAL));
                         }
                         Call::Event(_) | Call::Writable => {}
                     }
@@ -178,7 +182,7 @@ mod in_a_hub {
             })
         });
         world.open();
-        world.now = world.now.after(35 * MILLISECOND);
+        world.now = world.now.saturating_add(35 * MILLISECOND);
         world.settle();
         let turns = world.pass(Duration::from_secs(10));
         let count = count.load(Ordering::Relaxed);
@@ -194,7 +198,7 @@ enum Call {
     Event(u64, usize),
     Writable,
     Timer,
-    Closed(End),
+    Closed(EndReason),
 }
 
 /// A handler that does in each call what a test says, and notes the calls.
@@ -204,12 +208,12 @@ struct Probe<F> {
     calls: Vec<Call>,
 }
 
-impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Probe<F> {
+impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), HandlerError>> Probe<F> {
     fn new(act: F) -> Self {
         Self { act, deadline: None, calls: vec![] }
     }
 
-    fn call(&mut self, call: Call, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn call(&mut self, call: Call, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.calls.push(call);
         (self.act)(call, &mut self.deadline, out)
     }
@@ -219,17 +223,17 @@ impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> 
     }
 }
 
-impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> Handler for Probe<F> {
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), HandlerError>> Handler for Probe<F> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.call(Call::Opened, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { panic!("{event:?}") };
         self.call(Call::Event(data.offset, data.payload.len()), out)
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.call(Call::Writable, out)
     }
 
@@ -237,12 +241,12 @@ impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt>> 
         self.deadline
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.call(Call::Timer, out)
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
-        self.calls.push(Call::Closed(cause.end));
+    fn closed(&mut self, cause: &Ending, _: &str) {
+        self.calls.push(Call::Closed(cause.reason));
     }
 }
 
@@ -309,7 +313,7 @@ fn a_deadline_that_a_blocked_event_moves_is_due_and_does_not_spin() {
         Call::Event(..) => {
             *deadline = Some(at(900));
             while out.send(&[0; 10]).is_ok() {}
-            Err(Halt::Blocked { taken: 0 })
+            Err(HandlerError::Blocked { consumed: 0 })
         }
         Call::Timer => {
             *deadline = None;
@@ -362,7 +366,7 @@ fn a_timer_that_found_no_room_goes_before_events_that_use_all_of_it() {
 #[test]
 fn a_failed_transport_calls_closed_alone() {
     let config = Config::new();
-    let gone = [Call::Closed(End::Vanished)];
+    let gone = [Call::Closed(EndReason::Disconnected)];
     for blocked in
         [None, Some(Call::Opened), Some(Call::Event(0, 1)), Some(Call::Writable), Some(Call::Timer)]
     {
@@ -371,7 +375,7 @@ fn a_failed_transport_calls_closed_alone() {
             *deadline = Some(at(900));
             if Some(call) == blocked {
                 while out.send(&[0; 10]).is_ok() {}
-                return Err(Halt::Blocked { taken: 0 });
+                return Err(HandlerError::Blocked { consumed: 0 });
             }
             Ok(())
         });
@@ -381,10 +385,10 @@ fn a_failed_transport_calls_closed_alone() {
         assert!(blocked.is_none_or(|blocked| calls.contains(&blocked)), "{calls:?}");
         // All that was sent is written: `writable` is due, the event and the timer are.
         tx.clear();
-        driver.reset();
+        driver.transport_failed();
         for _ in 0..3 {
             let step = driver.poll(at(2_000), &mut probe, &mut rx, &mut tx);
-            assert!(matches!(step, Next::Done(cause) if cause.end == End::Vanished), "{step:?}");
+            assert!(matches!(step, Next::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
         }
         assert_eq!(probe.take(), gone, "{blocked:?}");
     }
@@ -396,10 +400,10 @@ fn closed_is_not_called_for_a_connection_that_was_not_opened() {
     let (mut driver, mut rx, mut tx) = driver(&config);
     let mut probe = Probe::new(|_, _: &mut Option<Instant>, _: &mut Outbox<'_>| Ok(()));
     rx.feed(&masked(0x82, b"x"));
-    driver.reset();
+    driver.transport_failed();
     for _ in 0..2 {
         let step = driver.poll(at(1_000), &mut probe, &mut rx, &mut tx);
-        assert!(matches!(step, Next::Done(cause) if cause.end == End::Vanished), "{step:?}");
+        assert!(matches!(step, Next::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
     }
     assert_eq!(probe.calls, []);
 }
@@ -413,7 +417,7 @@ fn more_taken_than_there_is_leaves_the_offset_inside_the_frame() {
         let mut probe = Probe::new(|call, _: &mut Option<Instant>, out: &mut Outbox<'_>| match call {
             Call::Event(0, 3) => {
                 out.ping(&[])?;
-                Err(Halt::Blocked { taken })
+                Err(HandlerError::Blocked { consumed: taken })
             }
             _ => Ok(()),
         });

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use drive::{Memory, RFC_ACCEPT, RFC_KEY, leak};
 use sansocket::handshake::{
-    Accept, Address, Answer, BadHead, BadUrl, ClientHandshake, ClientStep, Connect, HandshakeError,
-    HandshakeStep, Reply, ServerHandshake,
+    AcceptOptions, ClientHandshake, ClientRequest, ClientStep, Decision, HandshakeError, HandshakeStep,
+    HeadError, RefusedResponse, ServerHandshake, UrlError, WsUrl,
 };
 use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
 
@@ -31,7 +31,11 @@ struct Drive<'m, 'c, 'u> {
 }
 
 impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
-    fn new(memory: &'m mut Memory, config: &'c Config, connect: &Connect<'u>) -> Result<Self, BadHead> {
+    fn new(
+        memory: &'m mut Memory,
+        config: &'c Config,
+        connect: &ClientRequest<'u>,
+    ) -> Result<Self, HeadError> {
         let (mut head, rx, tx) = memory.buffers();
         let handshake = ClientHandshake::new(config, NOW, NONCE, connect, &mut head)?;
         let (out, take, deadline, done) = (Vec::new(), usize::MAX, None, None);
@@ -84,12 +88,12 @@ impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
     }
 }
 
-fn connect(url: &str) -> Connect<'_> {
-    Connect::new(Address::parse(url).unwrap())
+fn connect(url: &str) -> ClientRequest<'_> {
+    ClientRequest::new(WsUrl::parse(url).unwrap())
 }
 
 /// The request that a client sends.
-fn request(connect: &Connect<'_>) -> Result<String, BadHead> {
+fn request(connect: &ClientRequest<'_>) -> Result<String, HeadError> {
     let config = Config::new();
     let mut memory = Memory::new(2048, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, connect)?;
@@ -98,7 +102,7 @@ fn request(connect: &Connect<'_>) -> Result<String, BadHead> {
 }
 
 /// What a client makes of an answer, whose reading it ends at the end of the stream.
-fn outcome<'u>(connect: &Connect<'u>, answer: &[u8]) -> ClientStep<'u> {
+fn outcome<'u>(connect: &ClientRequest<'u>, answer: &[u8]) -> ClientStep<'u> {
     let config = Config::new();
     let mut memory = Memory::new(2048, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, connect).unwrap();
@@ -147,14 +151,14 @@ fn urls() {
         ("ws://[::]", false, "::", 80),
         ("ws://[1:2:3:4:5:6:7:8]:9", false, "1:2:3:4:5:6:7:8", 9),
     ] {
-        let address = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let address = WsUrl::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
         assert_eq!((address.is_secure(), address.host(), address.port()), (secure, host, port), "{url}");
     }
 }
 
 #[test]
 fn urls_that_are_none() {
-    use BadUrl::*;
+    use UrlError::*;
     for (url, error) in [
         ("", Scheme),
         ("host", Scheme),
@@ -227,7 +231,7 @@ fn urls_that_are_none() {
         ("ws://us er@host/", Character(' ')),
         ("ws://user:p\u{e9}@host/", Character('\u{e9}')),
     ] {
-        let parsed = Address::parse(url);
+        let parsed = WsUrl::parse(url);
         assert_eq!(parsed, Err(error), "{url:?}");
     }
 }
@@ -245,9 +249,9 @@ fn user_and_password_are_shown_but_not_sent() {
         ("ws://host/a@b", None, "host"),
         ("ws://host?a@b", None, "host"),
     ] {
-        let address = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let address = WsUrl::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
         assert_eq!((address.userinfo(), address.authority()), (userinfo, host), "{url}");
-        let request = request(&Connect::new(address)).unwrap();
+        let request = request(&ClientRequest::new(address)).unwrap();
         assert!(request.contains(&format!("\r\nHost: {host}\r\n")), "{request}");
         assert!(!request.contains("secret") && !request.contains("Authorization"), "{request}");
         assert!(!format!("{address:?}").contains("secret"), "{address:?}");
@@ -306,49 +310,53 @@ fn a07_control_characters_in_what_a_client_says() {
         let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let good = connect("ws://host/");
         for (ask, good) in [
-            (Connect { headers: &[("X-Name", text)], ..good }, value),
-            (Connect { headers: &[("X-First", "x"), (text, "value")], ..good }, token),
-            (Connect { protocols: &[text], ..good }, token),
-            (Connect { protocols: &["first", text], ..good }, token),
+            (ClientRequest { headers: &[("X-Name", text)], ..good }, value),
+            (ClientRequest { headers: &[("X-First", "x"), (text, "value")], ..good }, token),
+            (ClientRequest { protocols: &[text], ..good }, token),
+            (ClientRequest { protocols: &["first", text], ..good }, token),
         ] {
             let (config, mut memory) = (Config::new(), Memory::new(2048, 140, 140));
             let (mut head, ..) = memory.buffers();
             let made = ClientHandshake::new(&config, NOW, NONCE, &ask, &mut head);
-            assert_eq!(made.err(), (!good).then_some(BadHead::Malformed), "{byte:#x}");
+            assert_eq!(made.err(), (!good).then_some(HeadError::Malformed), "{byte:#x}");
             assert_eq!(head.filled().is_empty(), !good, "nothing is there to be sent");
         }
         // What stands in the URL has been looked at before.
-        if let Ok(address) = Address::parse(&format!("ws://host/{text}")) {
+        if let Ok(address) = WsUrl::parse(&format!("ws://host/{text}")) {
             assert!((b'!'..0x7F).contains(&byte) && !b"#\"<>\\^`{|}".contains(&byte), "{byte:#x}");
-            let line = request(&Connect::new(address)).unwrap();
+            let line = request(&ClientRequest::new(address)).unwrap();
             assert!(line.starts_with(&format!("GET /{text} HTTP/1.1\r\nHost: host\r\n")), "{line}");
         }
     }
     let good = connect("ws://host/");
-    assert_eq!(request(&Connect { headers: &[("", "x")], ..good }), Err(BadHead::Malformed));
-    assert_eq!(request(&Connect { protocols: &[""], ..good }), Err(BadHead::Malformed));
-    assert_eq!(request(&Connect { protocols: &["a, b"], ..good }), Err(BadHead::Malformed));
+    assert_eq!(request(&ClientRequest { headers: &[("", "x")], ..good }), Err(HeadError::Malformed));
+    assert_eq!(request(&ClientRequest { protocols: &[""], ..good }), Err(HeadError::Malformed));
+    assert_eq!(request(&ClientRequest { protocols: &["a, b"], ..good }), Err(HeadError::Malformed));
 }
 
 #[test]
 fn a_subprotocol_is_offered_once() {
     let good = connect("ws://host/");
     for protocols in [&["a", "a"][..], &["a", "b", "a"], &["b", "a", "a"], &["a", "b", "c", "d", "b"]] {
-        assert_eq!(request(&Connect { protocols, ..good }), Err(BadHead::ProtocolTwice), "{protocols:?}");
+        assert_eq!(
+            request(&ClientRequest { protocols, ..good }),
+            Err(HeadError::ProtocolTwice),
+            "{protocols:?}"
+        );
     }
     // Strings that are unique are compared with case.
-    assert!(request(&Connect { protocols: &["a", "A", "ab"], ..good }).is_ok());
+    assert!(request(&ClientRequest { protocols: &["a", "A", "ab"], ..good }).is_ok());
 }
 
 #[test]
 fn a_request_that_fits_to_the_byte() {
     let config = Config::new();
-    let ask = Connect {
+    let ask = ClientRequest {
         headers: &[("X-Filler", "some more, so that it is longer than the smallest buffer")],
         ..connect("ws://host/")
     };
     let len = request(&ask).unwrap().len();
-    for (size, error) in [(len - 1, Some(BadHead::TooLarge)), (len, None)] {
+    for (size, error) in [(len - 1, Some(HeadError::TooLarge)), (len, None)] {
         let mut memory = Memory::new(size, 140, 140);
         assert_eq!(Drive::new(&mut memory, &config, &ask).err(), error);
     }
@@ -382,7 +390,7 @@ fn a11_what_comes_with_the_101_is_kept() {
 #[test]
 fn a12_an_answer_is_checked_whole() {
     use HandshakeError::*;
-    let ask = Connect { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
+    let ask = ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
     let good = switch(&[]);
     let accept = format!("Sec-WebSocket-Accept: {RFC_ACCEPT}\r\n");
     let failed = |error| ClientStep::Failed(error);
@@ -434,7 +442,8 @@ fn a12_an_answer_is_checked_whole() {
 #[test]
 fn a12_nothing_is_agreed_upon_that_was_not_offered() {
     use HandshakeError::*;
-    let offered = Connect { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
+    let offered =
+        ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
     let none = connect("ws://server.example.com/chat");
     for (lines, ask, step) in [
         (&["Sec-WebSocket-Protocol: chat"][..], offered, ClientStep::Open(Some("chat"))),
@@ -469,7 +478,7 @@ fn a12_nothing_is_agreed_upon_that_was_not_offered() {
 #[test]
 fn a13_redirects_are_told_not_followed() {
     let config = Config::new();
-    let ask = Connect { headers: &[("Authorization", "Basic c2VjcmV0")], ..connect("ws://a.example/") };
+    let ask = ClientRequest { headers: &[("Authorization", "Basic c2VjcmV0")], ..connect("ws://a.example/") };
     let body = "moved to another place";
     for (code, location) in [
         (301, "wss://a.example/"),
@@ -488,9 +497,9 @@ fn a13_redirects_are_told_not_followed() {
             answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
             assert_eq!(drive.done, Some(ClientStep::Refused));
             assert!(drive.out.len() == asked && drive.tx.is_empty(), "nobody is told anything more");
-            let reply = Reply::parse(&drive.head, &config).unwrap();
+            let reply = RefusedResponse::parse(&drive.head, &config).unwrap();
             assert_eq!((reply.status, reply.body), (code, body.as_bytes()));
-            assert_eq!(reply.fields.get("location"), Some(location.as_bytes()));
+            assert_eq!(reply.headers.get("location"), Some(location.as_bytes()));
             assert!(drive.rx.is_empty(), "a body is not taken for frames");
         }
     }
@@ -516,7 +525,7 @@ fn refusal(answer: &str, memory: usize) -> Result<(u16, String, bool, bool), Han
         }
         let got = match drive.done.unwrap() {
             ClientStep::Refused => {
-                let reply = Reply::parse(&drive.head, &config).unwrap();
+                let reply = RefusedResponse::parse(&drive.head, &config).unwrap();
                 let body = String::from_utf8(reply.body.to_vec()).unwrap();
                 Ok((reply.status, body, reply.complete, waits))
             }
@@ -670,7 +679,7 @@ fn interim_answers_are_passed_over_up_to_a_bound() {
     let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     assert_eq!(refusal(&format!("{interim}{refused}"), 512), Ok((403, "no".into(), true, false)));
     // Alone they are no answer.
-    assert_eq!(refusal(&interim, 512), Err(HandshakeError::Vanished));
+    assert_eq!(refusal(&interim, 512), Err(HandshakeError::Disconnected));
     let many = hints.repeat(16);
     assert_eq!(refusal(&format!("{many}{refused}"), 512), Ok((403, "no".into(), true, false)));
     assert_eq!(refusal(&format!("{many}{hints}{refused}"), 512), Err(HandshakeError::Interim));
@@ -681,7 +690,7 @@ fn interim_answers_are_passed_over_up_to_a_bound() {
 fn a_folded_field_is_read_as_one_line() {
     // RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message [...] MUST replace each received obs-fold
     // with one or more SP octets prior to interpreting the field value."
-    let ask = Connect { protocols: &["chat"], ..connect("ws://server.example.com/chat") };
+    let ask = ClientRequest { protocols: &["chat"], ..connect("ws://server.example.com/chat") };
     for lines in [
         &["Content-Security-Policy: a;\r\n b"][..],
         &["X:\r\n\ta\r\n \r\n\t", "Sec-WebSocket-Protocol:\r\n chat"],
@@ -706,7 +715,7 @@ fn a_folded_field_is_read_as_one_line() {
     let mut memory = Memory::new(512, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
     drive.feed(b"HTTP/1.1 401 No\r\nX: a;\r\n b\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(Reply::parse(&drive.head, &config).unwrap().fields.get("X"), Some(&b"a;   b"[..]));
+    assert_eq!(RefusedResponse::parse(&drive.head, &config).unwrap().headers.get("X"), Some(&b"a;   b"[..]));
 }
 
 #[test]
@@ -717,15 +726,15 @@ fn a_body_that_does_not_come_has_the_deadline_of_the_handshake() {
     let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
     drive.feed(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno");
     for _ in 0..9 {
-        drive.now = drive.now.after(SECOND);
+        drive.now = drive.now.saturating_add(SECOND);
         drive.feed(b"o");
-        assert_eq!((drive.done, drive.deadline), (None, Some(NOW.after(10 * SECOND))));
+        assert_eq!((drive.done, drive.deadline), (None, Some(NOW.saturating_add(10 * SECOND))));
     }
     drive.now = drive.deadline.unwrap();
     drive.pump();
     // The status is known, and worth more than that the body is not.
     assert_eq!(drive.done, Some(ClientStep::Refused));
-    assert_eq!(Reply::parse(&drive.head, &config).unwrap().body, b"noooooooooo");
+    assert_eq!(RefusedResponse::parse(&drive.head, &config).unwrap().body, b"noooooooooo");
 }
 
 #[test]
@@ -738,10 +747,10 @@ fn a_server_that_is_slow_or_gone() {
         let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
         drive.feed(&answer.as_bytes()[..len]);
         drive.end();
-        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Vanished)));
+        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Disconnected)));
         let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
         drive.feed(&answer.as_bytes()[..len]);
-        drive.now = NOW.after(10 * SECOND - Duration::from_micros(1));
+        drive.now = NOW.saturating_add(10 * SECOND - Duration::from_micros(1));
         drive.pump();
         assert_eq!(drive.done, None);
         drive.now = drive.deadline.unwrap();
@@ -815,7 +824,7 @@ fn an_answer_beyond_the_limits() {
 #[test]
 fn every_byte_of_an_answer_replaced_by_every_other() {
     let config = Config::new();
-    let ask = Connect { protocols: &["chat"], ..connect("ws://server.example.com/") };
+    let ask = ClientRequest { protocols: &["chat"], ..connect("ws://server.example.com/") };
     let good = switch(&["Sec-WebSocket-Protocol: chat"]);
     let mut memory = Memory::new(512, 512, 140);
     for at in 0..good.len() {
@@ -843,7 +852,7 @@ fn a_client_and_a_server_of_ours() {
     {
         for size in [1, 13, 140] {
             let headers = &[("Origin", "http://[::1]:8080")];
-            let ask = Connect { protocols: offer, headers, ..connect("ws://[::1]:8080/chat?x=y") };
+            let ask = ClientRequest { protocols: offer, headers, ..connect("ws://[::1]:8080/chat?x=y") };
             let mut memory = [Memory::new(512, 140, 140), Memory::new(512, 140, 140)];
             let [client, server] = &mut memory;
             let mut client = Drive::new(client, &config, &ask).unwrap();
@@ -859,7 +868,7 @@ fn a_client_and_a_server_of_ours() {
                     server.fill(&mut head, &mut rx, piece.len());
                     let step = server.poll(NOW, &mut head, &mut rx, &mut tx, |request| {
                         assert_eq!((request.path(), request.query()), ("/chat", "x=y"));
-                        Answer::Accept(Accept { protocols, ..Accept::default() })
+                        Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() })
                     });
                     if let HandshakeStep::Open(protocol) = step {
                         opened = Some(protocol);
@@ -884,11 +893,12 @@ fn fields_of_the_handshake_are_not_the_callers() {
         ["host", "Upgrade", "Connection", "SEC-WEBSOCKET-KEY", "Sec-WebSocket-Extensions", "Content-Length"]
     {
         let headers = [(name, "x")];
-        let connect = Connect { headers: &headers, ..Connect::new(Address::parse("ws://a/").unwrap()) };
+        let connect =
+            ClientRequest { headers: &headers, ..ClientRequest::new(WsUrl::parse("ws://a/").unwrap()) };
         let mut memory = [0; 1024];
         let mut head = ReceiveBuffer::new(&mut memory).unwrap();
         let config = Config::new();
         let made = ClientHandshake::new(&config, Instant::START, [0; 16], &connect, &mut head);
-        assert_eq!(made.err(), Some(BadHead::Malformed), "{name}");
+        assert_eq!(made.err(), Some(HeadError::Malformed), "{name}");
     }
 }

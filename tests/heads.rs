@@ -4,7 +4,7 @@ mod common;
 
 use common::Random;
 use proptest::prelude::*;
-use sansocket::handshake::{Fault, HandshakeError, Rejection, Reply, Request};
+use sansocket::handshake::{BadRequest, HandshakeError, RefusedResponse, Rejection, Request};
 use sansocket::{Config, ReceiveBuffer};
 
 /// More than any head here has fields.
@@ -29,16 +29,17 @@ fn compare_request(head: &[u8], most: usize) -> bool {
         (Ok(httparse::Status::Complete(_)), Ok(request)) => {
             assert_eq!(Some(request.method()), whole.method, "{shown}");
             let fields = whole.headers.iter().map(|field| (field.name, field.value));
-            assert_eq!(lines(request.fields()), lines(fields), "{shown}");
+            assert_eq!(lines(request.headers()), lines(fields), "{shown}");
             true
         }
         // What HTTP wants of `Host` is looked at behind the lines.
-        (Ok(httparse::Status::Complete(_)), Err(Rejection::BadRequest(Fault::Host | Fault::HostTwice))) => {
-            true
-        }
+        (
+            Ok(httparse::Status::Complete(_)),
+            Err(Rejection::BadRequest(BadRequest::Host | BadRequest::HostTwice)),
+        ) => true,
         (Err(httparse::Error::TooManyHeaders), Err(Rejection::TooManyFields)) => false,
-        (Err(httparse::Error::HeaderName), Err(Rejection::BadRequest(Fault::Folded))) => false,
-        (Ok(httparse::Status::Partial) | Err(_), Err(Rejection::BadRequest(Fault::NotHttp)))
+        (Err(httparse::Error::HeaderName), Err(Rejection::BadRequest(BadRequest::Folded))) => false,
+        (Ok(httparse::Status::Partial) | Err(_), Err(Rejection::BadRequest(BadRequest::NotHttp)))
             if expected != Err(httparse::Error::TooManyHeaders) =>
         {
             false
@@ -57,13 +58,13 @@ fn compare_response(head: &[u8], most: usize) -> bool {
     let mut memory = vec![0; head.len().max(140)];
     let mut buffer = ReceiveBuffer::new(&mut memory).unwrap();
     buffer.feed(head);
-    let got = Reply::parse(&buffer, &config);
+    let got = RefusedResponse::parse(&buffer, &config);
     let shown = head.escape_ascii();
     match (expected, &got) {
         (Ok(httparse::Status::Complete(len)), Ok(reply)) => {
             assert_eq!((Some(reply.status), reply.body), (whole.code, &head[len..]), "{shown}");
             let fields = whole.headers.iter().map(|field| (field.name, field.value));
-            assert_eq!(lines(reply.fields), lines(fields), "{shown}");
+            assert_eq!(lines(reply.headers), lines(fields), "{shown}");
             true
         }
         (Err(httparse::Error::TooManyHeaders), Err(HandshakeError::TooManyFields)) => false,
@@ -218,5 +219,5 @@ fn a_head_of_many_thousand_empty_lines_or_fields_needs_no_stack() {
     let blank = [b"\r\n".repeat(200_000), b"GET / HTTP/1.0\r\n\r\n".to_vec()].concat();
     assert_eq!(Request::parse(&blank, &config).unwrap().method(), "GET");
     let many = [b"GET / HTTP/1.0\r\n".to_vec(), b"X: y\r\n".repeat(200_000), b"\r\n".to_vec()].concat();
-    assert_eq!(Request::parse(&many, &config).unwrap().fields().count(), 200_000);
+    assert_eq!(Request::parse(&many, &config).unwrap().headers().count(), 200_000);
 }

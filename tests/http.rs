@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use drive::{Http, request, upgrade};
 use pipe::{Pipe, World};
-use sansocket::handshake::Accept;
-use sansocket::hub::{Control, Page, Routes, Settings};
+use sansocket::handshake::AcceptOptions;
+use sansocket::hub::{HubContext, HubSettings, Page, Routes};
 use sansocket::{CloseCode, Config};
 use served::{Peer, Served, config};
 
@@ -42,15 +42,15 @@ fn post(path: &str, len: usize, more: &[&str]) -> Vec<u8> {
 }
 
 /// Settings with deadlines in milliseconds.
-fn hasty(set: impl FnOnce(&mut Config)) -> Settings {
-    Settings::new(config(set))
+fn hasty(set: impl FnOnce(&mut Config)) -> HubSettings {
+    HubSettings::new(config(set))
 }
 
 #[test]
 fn a_body_in_pieces_of_every_size() {
-    let mut small = Settings::default();
-    (small.head, small.rx, small.tx) = (200, 140, 140);
-    for settings in [Settings::default(), small] {
+    let mut small = HubSettings::default();
+    (small.head_buffer, small.receive_buffer, small.transmit_buffer) = (200, 140, 140);
+    for settings in [HubSettings::default(), small] {
         let served = Served::new(settings, |_, routes| reverse(routes));
         for (len, size) in
             [(0, 1), (1, 1), (200, 1), (5_000, 7), (LIMIT, 1000), (LIMIT, 65_536), (LIMIT, usize::MAX)]
@@ -70,7 +70,7 @@ fn a_body_in_pieces_of_every_size() {
 
 #[test]
 fn a_head_at_every_split() {
-    let served = Served::new(Settings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
     let asked = [&post("/reverse", 5, &[])[..], b"hello"].concat();
     for at in 1..asked.len() {
         let mut peer = served.dial();
@@ -86,7 +86,7 @@ fn a_head_at_every_split() {
 
 #[test]
 fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         routes.get("/", |_, _| Page::text(200, "page"));
     });
@@ -111,7 +111,7 @@ fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
 
 #[test]
 fn lengths_that_could_be_read_in_two_ways_are_refused() {
-    let served = Served::new(Settings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
     for (lines, status) in [
         (&["Transfer-Encoding: chunked"][..], 411),
         (&["Transfer-Encoding: identity"], 411),
@@ -140,7 +140,7 @@ fn lengths_that_could_be_read_in_two_ways_are_refused() {
 
 #[test]
 fn a_peer_that_waits_for_100_is_told_to_go_on() {
-    let served = Served::new(Settings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
     for expect in ["Expect: 100-continue", "expect: 100-Continue"] {
         let mut peer = served.dial();
         peer.write(post("/reverse", 5, &[expect]));
@@ -161,7 +161,7 @@ fn a_peer_that_waits_for_100_is_told_to_go_on() {
     served.rest();
     let mut peer = served.dial();
     peer.write(old.replace("HTTP/1.1", "HTTP/1.0"));
-    served.until("the request", |served| served.handle.clients().iter().any(|client| client.group > 0));
+    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag > 0));
     peer.write("hello");
     assert_eq!(peer.whole().body, b"olleh");
     drop(peer);
@@ -170,10 +170,11 @@ fn a_peer_that_waits_for_100_is_told_to_go_on() {
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         routes.get("/page", |_, _| Page::text(200, "0123456789"));
-        routes.websocket("/ws", |_, _| Err::<sansocket::Busy, _>(Page::text(401, "no")));
+        routes
+            .websocket("/ws", |_, _| Err::<sansocket::session::ServiceUnavailable, _>(Page::text(401, "no")));
     });
     for (path, status, len) in
         [("/page", 200, "10"), ("/reverse", 405, "21"), ("/ws", 405, "21"), ("/none", 404, "10")]
@@ -189,7 +190,7 @@ fn an_answer_to_head_has_no_body() {
 
 #[test]
 fn pages_that_have_no_body_and_pages_that_cannot_be_written() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/status/*", |_, request| {
             Page::text(request.path().rsplit('/').next().unwrap().parse().unwrap(), "body")
         });
@@ -232,7 +233,7 @@ fn pages_that_have_no_body_and_pages_that_cannot_be_written() {
 fn what_comes_behind_a_request_is_not_read_as_one() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         let counted = asked.clone();
         routes.get("/", move |_, _| {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -297,12 +298,12 @@ fn a_body_that_is_slow_meets_the_deadline() {
 #[test]
 fn a_large_answer_to_a_slow_reader_comes_whole() {
     let large = Arc::new(pattern(5_000_000));
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         let large = large.clone();
         routes.get("/large", move |_, _| Page::new(200, "application/octet-stream", large.to_vec()));
         // As the refusal of an upgrade as well.
         routes.websocket("/ws", |_, _| {
-            Err::<sansocket::Busy, _>(Page::new(403, "text/plain", pattern(5_000_000)))
+            Err::<sansocket::session::ServiceUnavailable, _>(Page::new(403, "text/plain", pattern(5_000_000)))
         });
     });
     for (asked, status) in [(request("GET", "/large", &["Host: a"]), 200), (upgrade("/ws", &[]), 403)] {
@@ -348,13 +349,13 @@ fn a_reader_that_stops_meets_the_deadline_for_writing() {
     let mut peer = ask_for_huge(&served);
     served.rest();
     assert!(peer.drain(|| {}) < len);
-    assert_eq!(served.inside(|control| control.counters().refused.vanished), 1);
+    assert_eq!(served.inside(|control| control.counters().refused.disconnected), 1);
     served.finish();
 }
 
 #[test]
 fn peers_that_vanish_leave_nothing_behind() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         huge(routes);
         routes.get("/", |_, _| Page::text(200, "page"));
@@ -381,7 +382,7 @@ fn peers_that_vanish_leave_nothing_behind() {
 
 #[test]
 fn a_peer_that_has_shut_its_side_gets_its_answer() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         routes.get("/", |_, _| Page::text(200, "page"));
     });
@@ -409,7 +410,7 @@ fn asks(asked: &[u8]) -> (World<Routes<Pipe>>, pipe::Peer) {
     let mut routes = Routes::new();
     reverse(&mut routes);
     routes.get("/", |_, _| Page::text(200, &"page".repeat(1000)));
-    let mut world = World::new(Settings::default(), |_| routes);
+    let mut world = World::new(HubSettings::default(), |_| routes);
     let peer = world.connect();
     peer.block();
     peer.feed(asked);
@@ -469,9 +470,11 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
 
 #[test]
 fn what_http_1_0_asks_is_answered() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/", |_, _| Page::text(200, "page"));
-        routes.websocket_with("/ws", Accept::default(), |_, _| Ok(sansocket::Busy));
+        routes.websocket_with("/ws", AcceptOptions::default(), |_, _| {
+            Ok(sansocket::session::ServiceUnavailable)
+        });
     });
     let answer = served.ask("GET / HTTP/1.0\r\n\r\n");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"page"[..]));

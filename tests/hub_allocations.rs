@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use pipe::*;
 use sansocket::Event;
-use sansocket::hub::{Message, Page, Routes, Settings};
+use sansocket::hub::{HubSettings, Page, Routes};
+use sansocket::message::Prepared;
 
 struct Counting;
 
@@ -64,7 +65,7 @@ fn warm(peer: &Peer, bytes: usize) {
 
 #[test]
 fn an_echo_allocates_nothing() {
-    let mut world = echoes(Settings::default());
+    let mut world = echoes(HubSettings::default());
     let peers: Vec<_> = (0..20).map(|_| world.open()).collect();
     let hello = frame(0x81, b"hello");
     peers.iter().for_each(|peer| warm(peer, 100_000));
@@ -73,7 +74,7 @@ fn an_echo_allocates_nothing() {
             peer.feed(&hello);
         }
         world.run();
-        world.now = world.now.after(Duration::from_micros(10));
+        world.now = world.now.saturating_add(Duration::from_micros(10));
         peers.iter().for_each(|peer| peer.wire().from_hub.clear());
     };
     (0..20).for_each(|_| turn(&mut world));
@@ -85,11 +86,11 @@ fn an_echo_allocates_nothing() {
 
 #[test]
 fn a_broadcast_is_encoded_once_and_copies_no_payload() {
-    let mut world = echoes(Settings::default());
+    let mut world = echoes(HubSettings::default());
     let peers: Vec<_> = (0..20).map(|_| world.open()).collect();
     peers.iter().for_each(|peer| warm(peer, 1_000_000));
-    let message = Message::binary(vec![1; 100_000]);
-    let small = Message::text("small");
+    let message = Prepared::binary(vec![1; 100_000]);
+    let small = Prepared::text("small");
     let turn = |world: &mut World<App>| {
         world.handle.broadcast(message.clone()).unwrap();
         world.handle.broadcast(small.clone()).unwrap();
@@ -108,8 +109,8 @@ fn a_broadcast_is_encoded_once_and_copies_no_payload() {
 /// Idle: open, or accepted and silent; also after a burst, and after half a frame that became whole.
 #[test]
 fn who_is_idle_owns_no_buffer() {
-    let mut settings = Settings::default();
-    settings.spare = 4;
+    let mut settings = HubSettings::default();
+    settings.pooled_buffers = 4;
     let mut world = echoes(settings);
     let many = 200;
     let before = bytes();
@@ -130,7 +131,7 @@ fn who_is_idle_owns_no_buffer() {
     world.settle();
     for peer in &peers {
         for _ in 0..200 {
-            world.handle.send(peer.id, Message::text("burst")).unwrap();
+            world.handle.send(peer.id, Prepared::text("burst")).unwrap();
         }
         world.settle();
     }
@@ -149,8 +150,8 @@ fn who_is_idle_owns_no_buffer() {
     world.end();
     drop(world);
 
-    let mut settings = Settings::default();
-    settings.spare = 0;
+    let mut settings = HubSettings::default();
+    settings.pooled_buffers = 0;
     let mut world = echoes(settings);
     let before = bytes();
     let silent: Vec<_> = (0..many).map(|_| world.connect()).collect();
@@ -174,13 +175,13 @@ fn who_is_idle_owns_no_buffer() {
 /// Sessions come and go, in every way, and their timers with them.
 #[test]
 fn nothing_is_left_behind() {
-    let mut world = World::new(Settings::default(), |_| {
+    let mut world = World::new(HubSettings::default(), |_| {
         App::new(|| {
             Box::new(|now, call, deadline, out| {
                 match call {
                     Call::Event(Event::Data(data)) => {
-                        *deadline = Some(now.after(Duration::from_millis(1)));
-                        out.relay(&data)?;
+                        *deadline = Some(now.saturating_add(Duration::from_millis(1)));
+                        out.forward(&data)?;
                     }
                     Call::Timer => *deadline = None,
                     _ => {}
@@ -219,16 +220,16 @@ fn nothing_is_left_behind() {
 /// Everything that grows with the number of sessions: places, the list for handles, timers, who is to be run, commands.
 #[test]
 fn memory_follows_the_number_of_sessions_down() {
-    let mut settings = Settings::default();
-    settings.sessions = 5000;
-    settings.spare = 0;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = 5000;
+    settings.pooled_buffers = 0;
     let mut world = echoes(settings);
     let rest = |world: &mut World<App>| {
         world.hub.application().ended = vec![];
         *world.hub.application().closed.lock().unwrap() = vec![];
         // A queue that was long is given back by and by.
         for _ in 0..20 {
-            world.handle.broadcast(Message::text("x")).unwrap();
+            world.handle.broadcast(Prepared::text("x")).unwrap();
             world.settle();
         }
         world.forget();
@@ -240,7 +241,7 @@ fn memory_follows_the_number_of_sessions_down() {
         peers.iter().for_each(|peer| peer.feed(REQUEST));
         world.settle();
         for _ in 0..many.min(4000) {
-            world.handle.send(peers[0].id, Message::text("x")).unwrap();
+            world.handle.send(peers[0].id, Prepared::text("x")).unwrap();
         }
         world.settle();
         let last = peers.pop().unwrap();
@@ -269,7 +270,7 @@ static PAGE_BYTES: [u8; PAGE] = [7; PAGE];
 #[test]
 fn a_page_takes_its_own_size_and_a_body_its_own() {
     const HEAD: isize = 1024;
-    let mut world = World::new(Settings::default(), |_| {
+    let mut world = World::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
         routes.get("/owned", |_, _| Page::new(200, "a/b", vec![7; PAGE]));
         routes.get("/static", |_, _| Page::from_static(200, "a/b", &PAGE_BYTES));

@@ -9,13 +9,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sansocket::Config;
-use sansocket::adapter::mio::Server;
 use sansocket::handshake::Request;
-use sansocket::hub::{Application, Capacity, Choice, Client, ClientState, Message, Settings};
+use sansocket::hub::{
+    Application, Capacity, HubSettings, MioServer, RequestAction, SessionInfo, SessionState,
+};
+use sansocket::message::Prepared;
 use town::*;
 
-fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings::default();
+fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
+    let mut settings = HubSettings::default();
     change(&mut settings);
     settings
 }
@@ -23,17 +25,17 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 /// What was posted while a command panicked had its wake-up; nobody else would give another.
 #[test]
 fn commands_behind_a_panic_are_not_forgotten() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let handle = server.handle();
     let (tell, told) = mpsc::channel();
     let (inner, again) = (handle.clone(), tell.clone());
     handle
-        .run(move |_| {
-            inner.run(move |_| again.send("posted meanwhile").unwrap()).unwrap();
+        .call(move |_| {
+            inner.call(move |_| again.send("posted meanwhile").unwrap()).unwrap();
             panic!("on purpose");
         })
         .unwrap();
-    handle.run(move |_| tell.send("behind").unwrap()).unwrap();
+    handle.call(move |_| tell.send("behind").unwrap()).unwrap();
     let town = Town::of(server);
     assert_eq!(told.recv_timeout(Duration::from_secs(3)).unwrap(), "behind");
     assert_eq!(told.recv_timeout(Duration::from_secs(3)), Ok("posted meanwhile"));
@@ -44,16 +46,16 @@ fn commands_behind_a_panic_are_not_forgotten() {
 #[test]
 fn who_is_refused_takes_no_place() {
     let town = Town::new(settings(|s| {
-        s.sessions = 2;
+        s.max_sessions = 2;
         s.capacity = Capacity::Refuse(2);
     }));
     let a = open(town.address);
     let _b = open(town.address);
     let _w1 = connect(town.address);
     let _w2 = connect(town.address);
-    wait_for("4", || town.handle.clients().len() == 4);
+    wait_for("4", || town.handle.sessions().len() == 4);
     drop(a);
-    wait_for("3", || town.handle.clients().len() == 3);
+    wait_for("3", || town.handle.sessions().len() == 3);
     let mut c = connect(town.address);
     c.write_all(REQUEST).unwrap();
     let head = head(&mut c).unwrap();
@@ -85,13 +87,13 @@ fn a_body_that_is_expected_has_the_handshakes_time() {
 /// Commands are done in lots, between which sessions have their turn.
 #[test]
 fn a_burst_to_a_peer_that_reads_is_not_lost() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let town = Town::of(server);
     let mut c = open(town.address);
-    wait_for("open", || town.handle.clients().iter().any(|c| c.state == ClientState::Open));
-    let id = town.handle.clients()[0].id;
+    wait_for("open", || town.handle.sessions().iter().any(|c| c.state == SessionState::Open));
+    let id = town.handle.sessions()[0].id;
     for _ in 0..2000 {
-        town.handle.send(id, Message::text("x")).unwrap();
+        town.handle.send(id, Prepared::text("x")).unwrap();
     }
     let mut n = 0;
     c.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -104,15 +106,15 @@ fn a_burst_to_a_peer_that_reads_is_not_lost() {
 /// The same from within the loop.
 #[test]
 fn a_burst_from_within_the_loop_is_not_lost() {
-    let town = Town::of(Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap());
+    let town = Town::of(MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap());
     let mut c = open(town.address);
-    wait_for("open", || town.handle.clients().iter().any(|c| c.state == ClientState::Open));
-    let id = town.handle.clients()[0].id;
+    wait_for("open", || town.handle.sessions().iter().any(|c| c.state == SessionState::Open));
+    let id = town.handle.sessions()[0].id;
     let handle = town.handle.clone();
     town.handle
-        .run(move |_| {
+        .call(move |_| {
             for _ in 0..1000 {
-                handle.send(id, Message::text("x")).unwrap();
+                handle.send(id, Prepared::text("x")).unwrap();
             }
         })
         .unwrap();
@@ -128,7 +130,7 @@ fn a_burst_from_within_the_loop_is_not_lost() {
 #[test]
 fn a_keep_alive_beyond_what_the_system_takes() {
     for silence in [Duration::from_millis(500), Duration::from_secs(10 * 3600)] {
-        let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+        let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
         let town = Town::of(server.keep_alive(Some(silence)));
         let mut c = connect(town.address);
         let _ = c.write_all(REQUEST);
@@ -140,18 +142,18 @@ fn a_keep_alive_beyond_what_the_system_takes() {
 struct Renames;
 impl<S: 'static> Application<S> for Renames {
     type Handler = Echo;
-    fn accept(&mut self, client: &mut Client) -> bool {
-        client.id = sansocket::hub::Id::new(7);
+    fn accept(&mut self, client: &mut SessionInfo) -> bool {
+        client.id = sansocket::hub::SessionId::new(7);
         true
     }
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
-        Choice::Handler(Echo)
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
+        RequestAction::Handler(Echo)
     }
 }
 /// Of a client the application may change the group only.
 #[test]
 fn an_application_cannot_rename_a_session() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Renames).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Renames).unwrap();
     let (handle, address) = (server.handle(), server.address());
     std::thread::spawn(move || server.run());
     let start = Instant::now();
@@ -166,17 +168,17 @@ fn an_application_cannot_rename_a_session() {
 #[test]
 fn nobody_is_evicted_where_somebody_leaves() {
     let town = Town::new(settings(|s| {
-        s.sessions = 2;
+        s.max_sessions = 2;
         s.capacity = Capacity::Evict;
     }));
     let mut a = open(town.address);
     let mut b = open(town.address);
-    wait_for("2", || town.handle.clients().iter().filter(|c| c.state == ClientState::Open).count() == 2);
+    wait_for("2", || town.handle.sessions().iter().filter(|c| c.state == SessionState::Open).count() == 2);
     // a is being closed and does not answer.
-    let id = town.handle.clients()[0].id;
+    let id = town.handle.sessions()[0].id;
     town.handle.close(id, sansocket::CloseCode::NORMAL, "").unwrap();
     assert_eq!(next(&mut a).unwrap().0, 0x88);
-    wait_for("closing", || town.handle.clients().iter().any(|c| c.state == ClientState::Closing));
+    wait_for("closing", || town.handle.sessions().iter().any(|c| c.state == SessionState::Closing));
     let _c = open(town.address);
     echo(&mut b, "still here");
 }
@@ -184,20 +186,21 @@ fn nobody_is_evicted_where_somebody_leaves() {
 /// Who sends a request's body is not the one that has been silent for longest.
 #[test]
 fn an_upload_is_not_silence() {
-    let town = Town::new(settings(|settings| (settings.sessions, settings.capacity) = (2, Capacity::Evict)));
+    let town =
+        Town::new(settings(|settings| (settings.max_sessions, settings.capacity) = (2, Capacity::Evict)));
     let mut up = connect(town.address);
     up.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n").unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let _idle = open(town.address);
-    wait_for("open", || town.handle.clients().iter().any(|c| c.state == ClientState::Open));
+    wait_for("open", || town.handle.sessions().iter().any(|c| c.state == SessionState::Open));
     std::thread::sleep(Duration::from_millis(50));
     up.write_all(&[0; 1000]).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let _new = open(town.address);
     let closing = || {
-        let clients = town.handle.clients().into_iter();
+        let clients = town.handle.sessions().into_iter();
         clients
-            .filter(|client| client.state == ClientState::Closing)
+            .filter(|client| client.state == SessionState::Closing)
             .map(|client| client.id.get())
             .collect::<Vec<_>>()
     };

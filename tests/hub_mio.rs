@@ -10,31 +10,34 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sansocket::adapter::mio::{Plain, Server, TcpSocket};
-use sansocket::handshake::{Answer, Request};
+use sansocket::handshake::{Decision, Request};
+use sansocket::hub::driver::{Hub, MioTcpSocket, PlainAcceptor};
 use sansocket::hub::{
-    Application, Capacity, Choice, Client, Hub, Id, InvalidSettings, Lost, Message, Settings,
+    Application, Capacity, HubSettings, InvalidSettings, MioServer, NotDelivered, RequestAction, SessionId,
+    SessionInfo,
 };
-use sansocket::{CloseCode, Config, MIN_BUFFER};
+use sansocket::message::Prepared;
+use sansocket::proto::MIN_BUFFER_LEN;
+use sansocket::{CloseCode, Config};
 use town::*;
 use tungstenite::Message as Theirs;
 use tungstenite::protocol::Role;
 
-fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings::default();
+fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
+    let mut settings = HubSettings::default();
     change(&mut settings);
     settings
 }
 
 #[test]
 fn s05_v01_echo_broadcast_and_stop() {
-    let town = Town::new(Settings::default());
+    let town = Town::new(HubSettings::default());
     let (mut client, _) = tungstenite::connect(format!("ws://{}/", town.address)).unwrap();
     client.send(Theirs::text("hello")).unwrap();
     assert_eq!(client.read().unwrap(), Theirs::text("hello"));
     let big = vec![7; 900_000];
-    town.handle.broadcast(Message::binary(big.clone())).unwrap();
-    town.handle.broadcast(Message::text("small")).unwrap();
+    town.handle.broadcast(Prepared::binary(big.clone())).unwrap();
+    town.handle.broadcast(Prepared::text("small")).unwrap();
     assert!(client.read().unwrap() == Theirs::binary(big));
     assert_eq!(client.read().unwrap(), Theirs::text("small"));
     town.handle.stop(CloseCode::GOING_AWAY).unwrap();
@@ -51,8 +54,8 @@ fn s05_v01_echo_broadcast_and_stop() {
 fn what_was_sent_before_a_close_arrives_before_it() {
     for len in [50, 1_000, 1_100, 2_000, 20_000, 300_000] {
         let (ran, first) = mpsc::channel();
-        let server = Server::bind("127.0.0.1:0", Settings::default(), |handle| {
-            handle.run(move |_| ran.send(()).unwrap()).unwrap();
+        let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |handle| {
+            handle.call(move |_| ran.send(()).unwrap()).unwrap();
             Echoes
         });
         let town = Town::of(server.unwrap());
@@ -60,15 +63,15 @@ fn what_was_sent_before_a_close_arrives_before_it() {
         let mut client = open(town.address);
         echo(&mut client, "here");
         // Above the backlog; when it is here, the queue is empty.
-        town.handle.broadcast(Message::binary(vec![9; 2_000_000])).unwrap();
+        town.handle.broadcast(Prepared::binary(vec![9; 2_000_000])).unwrap();
         assert!(next(&mut client).unwrap() == (0x82, vec![9; 2_000_000]));
-        let id = town.handle.clients()[0].id;
+        let id = town.handle.sessions()[0].id;
         let (done, told) = mpsc::channel();
         for number in 0..4 {
             let done = done.clone();
-            let message = Message::binary(vec![number; len]);
+            let message = Prepared::binary(vec![number; len]);
             let done = move |result| done.send((number, result)).unwrap();
-            town.handle.send_then(id, message, done).unwrap();
+            town.handle.send_with(id, message, done).unwrap();
             if number == 2 {
                 town.handle.close(id, CloseCode::NORMAL, "bye").unwrap();
             }
@@ -79,7 +82,7 @@ fn what_was_sent_before_a_close_arrives_before_it() {
         assert_eq!(next(&mut client).unwrap(), (0x88, b"\x03\xe8bye".to_vec()));
         let mut told: Vec<_> = (0..4).map(|_| told.recv().unwrap()).collect();
         told.sort_by_key(|(number, _)| *number);
-        assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(Lost::Closing))], "{len}");
+        assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(NotDelivered::Closing))], "{len}");
         client.write_all(&frame(0x88, b"\x03\xe8")).unwrap();
         drop(client);
         let counters = town.stop().counters();
@@ -100,7 +103,7 @@ fn v09_tcp_keep_alive_and_no_delay() {
         line.expect("the connection")[5][..2].to_owned()
     };
     for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
-        let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+        let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
         let town = Town::of(server.keep_alive(silence));
         let mut client = open(town.address);
         echo(&mut client, "here");
@@ -112,7 +115,7 @@ fn v09_tcp_keep_alive_and_no_delay() {
     // A connection that was accepted elsewhere has what the server has.
     for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
         let server =
-            Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap().keep_alive(silence);
+            MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap().keep_alive(silence);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
@@ -122,19 +125,19 @@ fn v09_tcp_keep_alive_and_no_delay() {
     }
     // What the hub gives away shows its options.
     struct Gives(mpsc::Sender<bool>);
-    impl Application<TcpSocket> for Gives {
+    impl Application<MioTcpSocket> for Gives {
         type Handler = Echo;
 
-        fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
-            Choice::Answer(Answer::HandOver)
+        fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
+            RequestAction::Answer(Decision::HandOver)
         }
 
-        fn hand_over(&mut self, _: &Client, socket: TcpSocket, _: Vec<u8>) {
+        fn handed_over(&mut self, _: &SessionInfo, socket: MioTcpSocket, _: Vec<u8>) {
             self.0.send(socket.into_stream().unwrap().nodelay().unwrap()).unwrap();
         }
     }
     let (options, given) = mpsc::channel();
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Gives(options)).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Gives(options)).unwrap();
     let (handle, address) = (server.handle(), server.address());
     let thread = thread::spawn(move || server.run());
     connect(address).write_all(REQUEST).unwrap();
@@ -145,26 +148,29 @@ fn v09_tcp_keep_alive_and_no_delay() {
 
 #[test]
 fn settings_with_which_nobody_could_be_served_fail_at_bind_and_are_named() {
-    type Change = fn(&mut Settings);
+    type Change = fn(&mut HubSettings);
     let wrong: [(Change, InvalidSettings); 10] = [
-        (|settings| settings.sessions = 0, InvalidSettings::Zero("sessions")),
-        (|settings| settings.commands = 0, InvalidSettings::Zero("commands")),
-        (|settings| settings.handshakes = Some(0), InvalidSettings::Zero("handshakes")),
-        (|settings| settings.head = MIN_BUFFER - 1, InvalidSettings::TooSmall("head")),
-        (|settings| settings.rx = 0, InvalidSettings::TooSmall("rx")),
-        (|settings| settings.tx = MIN_BUFFER - 1, InvalidSettings::TooSmall("tx")),
-        (|settings| settings.head = usize::MAX, InvalidSettings::NoMemory("head")),
-        (|settings| settings.rx = usize::MAX, InvalidSettings::NoMemory("rx")),
+        (|settings| settings.max_sessions = 0, InvalidSettings::Zero("max_sessions")),
+        (|settings| settings.max_commands = 0, InvalidSettings::Zero("max_commands")),
+        (|settings| settings.handshakes_per_second = Some(0), InvalidSettings::Zero("handshakes_per_second")),
+        (|settings| settings.head_buffer = MIN_BUFFER_LEN - 1, InvalidSettings::TooSmall("head_buffer")),
+        (|settings| settings.receive_buffer = 0, InvalidSettings::TooSmall("receive_buffer")),
+        (
+            |settings| settings.transmit_buffer = MIN_BUFFER_LEN - 1,
+            InvalidSettings::TooSmall("transmit_buffer"),
+        ),
+        (|settings| settings.head_buffer = usize::MAX, InvalidSettings::NoMemory("head_buffer")),
+        (|settings| settings.receive_buffer = usize::MAX, InvalidSettings::NoMemory("receive_buffer")),
         // Half of the address space may be had where that is 4 GiB.
         (
-            |settings| settings.rx = usize::MAX >> usize::from(usize::BITS > 32),
-            InvalidSettings::NoMemory("rx"),
+            |settings| settings.receive_buffer = usize::MAX >> usize::from(usize::BITS > 32),
+            InvalidSettings::NoMemory("receive_buffer"),
         ),
-        (|settings| settings.tx = usize::MAX, InvalidSettings::NoMemory("tx")),
+        (|settings| settings.transmit_buffer = usize::MAX, InvalidSettings::NoMemory("transmit_buffer")),
     ];
     for (change, error) in wrong {
         let make = |_| -> Echoes { panic!("the application is made for {error}") };
-        let refused = Server::bind("127.0.0.1:0", settings(change), make).unwrap_err();
+        let refused = MioServer::bind("127.0.0.1:0", settings(change), make).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
         assert_eq!(refused.get_ref().unwrap().downcast_ref(), Some(&error));
         let (InvalidSettings::Zero(name) | InvalidSettings::TooSmall(name) | InvalidSettings::NoMemory(name)) =
@@ -176,8 +182,9 @@ fn settings_with_which_nobody_could_be_served_fail_at_bind_and_are_named() {
     }
     // The least that serves.
     let town = Town::new(settings(|settings| {
-        (settings.sessions, settings.commands, settings.handshakes) = (1, 1, Some(1));
-        (settings.head, settings.rx, settings.tx) = (300, MIN_BUFFER, MIN_BUFFER);
+        (settings.max_sessions, settings.max_commands, settings.handshakes_per_second) = (1, 1, Some(1));
+        (settings.head_buffer, settings.receive_buffer, settings.transmit_buffer) =
+            (300, MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     }));
     echo(&mut open(town.address), "served");
     town.stop();
@@ -185,9 +192,9 @@ fn settings_with_which_nobody_could_be_served_fail_at_bind_and_are_named() {
 
 #[test]
 fn a_server_accepts_from_each_of_its_listeners() {
-    let mut settings = Settings::default();
-    settings.sessions = 4;
-    let mut server = Server::bind("127.0.0.1:0", settings, |_| Echoes).unwrap();
+    let mut settings = HubSettings::default();
+    settings.max_sessions = 4;
+    let mut server = MioServer::bind("127.0.0.1:0", settings, |_| Echoes).unwrap();
     let more: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let mut addresses = vec![server.address()];
     for listener in more {
@@ -208,7 +215,7 @@ fn a_server_accepts_from_each_of_its_listeners() {
     }
     // One that leaves makes room for whoever comes, wherever that is.
     drop(clients.pop());
-    wait_for("a place", || town.handle.clients().len() == 3);
+    wait_for("a place", || town.handle.sessions().len() == 3);
     clients.push(open(addresses[0]));
     drop(clients);
     town.stop();
@@ -220,23 +227,23 @@ fn a_server_accepts_from_each_of_its_listeners() {
 /// Another server has accepted it, and has made the opening handshake.
 #[test]
 fn a_connection_of_another_server_is_adopted() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let watch = server.watch();
     let town = Town::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, peer) = listener.accept().unwrap();
     town.handle
-        .run(move |control| {
+        .call(move |control| {
             let socket = watch.tcp(stream).unwrap();
-            let hub = control.hub().downcast_mut::<Hub<TcpSocket, Echoes>>().unwrap();
+            let hub = control.hub().downcast_mut::<Hub<MioTcpSocket, Echoes>>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })
         .unwrap();
     let mut client = tungstenite::WebSocket::from_raw_socket(theirs, Role::Client, None);
     client.send(Theirs::text("hello")).unwrap();
     assert_eq!(client.read().unwrap(), Theirs::text("hello"));
-    assert_eq!(town.handle.clients().len(), 1);
+    assert_eq!(town.handle.sessions().len(), 1);
     client.close(None).unwrap();
     while client.read().is_ok() {}
     drop(client);
@@ -246,20 +253,20 @@ fn a_connection_of_another_server_is_adopted() {
 
 #[test]
 fn a_stream_that_blocks_holds_up_nobody() {
-    let server = Server::bind("127.0.0.1:0", Settings::default(), |_| Echoes).unwrap();
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let watch = server.watch();
     let town = Town::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, peer) = listener.accept().unwrap();
     town.handle
-        .run(move |control| {
+        .call(move |control| {
             let socket = watch.stream(::mio::net::TcpStream::from_std(stream)).unwrap();
-            let hub = control.hub().downcast_mut::<Hub<TcpSocket, Echoes>>().unwrap();
+            let hub = control.hub().downcast_mut::<Hub<MioTcpSocket, Echoes>>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })
         .unwrap();
-    wait_for("adopted", || town.handle.clients().len() == 1);
+    wait_for("adopted", || town.handle.sessions().len() == 1);
     let mut other = open(town.address);
     echo(&mut other, "here");
     echo(&mut theirs, "here too");
@@ -271,7 +278,7 @@ fn a_stream_that_blocks_holds_up_nobody() {
 #[test]
 fn room_is_given_to_who_waits() {
     let town = Town::new(settings(|settings| {
-        settings.sessions = 1;
+        settings.max_sessions = 1;
         settings.capacity = Capacity::Refuse(0);
         settings.config = {
             let mut config = Config::new();
@@ -300,7 +307,7 @@ fn nothing_spins() {
             config.timeouts.close = Some(Duration::from_secs(100));
             Arc::new(config)
         };
-        settings.sessions = 20;
+        settings.max_sessions = 20;
         settings.capacity = Capacity::Refuse(1);
     }));
     let mut all = vec![];
@@ -313,7 +320,7 @@ fn nothing_spins() {
     // The same with messages from the hub, and both sides shut.
     for _ in 0..2 {
         let deaf = open(town.address);
-        town.handle.broadcast(Message::binary(vec![0; 500_000])).unwrap();
+        town.handle.broadcast(Prepared::binary(vec![0; 500_000])).unwrap();
         deaf.shutdown(std::net::Shutdown::Write).unwrap();
         all.push(deaf);
     }
@@ -332,7 +339,7 @@ fn nothing_spins() {
     while all.len() < 25 {
         all.push(connect(town.address));
     }
-    wait_for("full", || town.handle.clients().len() == 21);
+    wait_for("full", || town.handle.sessions().len() == 21);
     thread::sleep(Duration::from_millis(300));
     let (slept, ran) = restlessness(town.thread.thread());
     thread::sleep(Duration::from_secs(1));
@@ -345,12 +352,12 @@ fn nothing_spins() {
 
 #[test]
 fn a_handler_that_panics_ends_its_own_session() {
-    let town = Town::new(Settings::default());
+    let town = Town::new(HubSettings::default());
     let (mut good, mut bad) = (open(town.address), open(town.address));
     bad.write_all(&frame(0x81, b"panic")).unwrap();
     assert_eq!(bad.read(&mut [0; 10]).unwrap_or(0), 0);
     echo(&mut good, "alive");
-    town.handle.run(|_| panic!("on purpose")).unwrap();
+    town.handle.call(|_| panic!("on purpose")).unwrap();
     echo(&mut good, "still");
     echo(&mut open(town.address), "and others");
     assert_eq!(town.handle.counters().panicked, 1);
@@ -360,11 +367,11 @@ fn a_handler_that_panics_ends_its_own_session() {
 
 #[test]
 fn a_slow_reader_stands_in_nobodys_way() {
-    let town = Town::new(Settings::default());
+    let town = Town::new(HubSettings::default());
     let slow = open(town.address);
     let mut fast: Vec<_> = (0..5).map(|_| open(town.address)).collect();
     let payload = vec![5; 300_000];
-    let message = Message::binary(payload.clone());
+    let message = Prepared::binary(payload.clone());
     for _ in 0..40 {
         town.handle.broadcast(message.clone()).unwrap();
         for stream in &mut fast {
@@ -401,7 +408,7 @@ fn stop_under_load_and_again_on_the_same_port() {
             Arc::new(config)
         };
         let settings = settings(|settings| settings.config = config);
-        let town = Town::of(Server::new(listener, Plain, settings, |_| Echoes).unwrap());
+        let town = Town::of(MioServer::with_acceptor(listener, PlainAcceptor, settings, |_| Echoes).unwrap());
         address = Some(town.address);
         let clients: Vec<_> = (0..10)
             .map(|at| {
@@ -432,10 +439,10 @@ fn several_hubs_serve_one_port() {
         .map(|_| {
             let listener = listener.try_clone().unwrap();
             let settings = settings(|settings| {
-                settings.sessions = 10;
+                settings.max_sessions = 10;
                 settings.capacity = Capacity::Refuse(0);
             });
-            Town::of(Server::new(listener, Plain, settings, |_| Echoes).unwrap())
+            Town::of(MioServer::with_acceptor(listener, PlainAcceptor, settings, |_| Echoes).unwrap())
         })
         .collect();
     drop(listener);
@@ -443,8 +450,8 @@ fn several_hubs_serve_one_port() {
     let mut streams: Vec<_> = (0..30).map(|_| open(towns[0].address)).collect();
     streams.iter_mut().for_each(|stream| echo(stream, "hello"));
     for town in &towns {
-        assert_eq!(town.handle.clients().len(), 10);
-        town.handle.broadcast(Message::text("all")).unwrap();
+        assert_eq!(town.handle.sessions().len(), 10);
+        town.handle.broadcast(Prepared::text("all")).unwrap();
     }
     for stream in &mut streams {
         assert_eq!(next(stream).unwrap(), (0x81, b"all".to_vec()));
@@ -455,15 +462,15 @@ fn several_hubs_serve_one_port() {
 
 #[test]
 fn s05_s07_completion_is_told_over_threads() {
-    let town = Town::new(Settings::default());
+    let town = Town::new(HubSettings::default());
     let mut stream = open(town.address);
-    let id = town.handle.clients()[0].id;
+    let id = town.handle.sessions()[0].id;
     let (told, results) = mpsc::channel();
     for at in 0..100usize {
         let told = told.clone();
-        let id = if at % 10 == 9 { Id::new(id.get() + (1 << 32)) } else { id };
+        let id = if at % 10 == 9 { SessionId::new(id.get() + (1 << 32)) } else { id };
         town.handle
-            .send_then(id, Message::binary(vec![at as u8; at * 100]), move |result| {
+            .send_with(id, Prepared::binary(vec![at as u8; at * 100]), move |result| {
                 told.send((at, result)).unwrap();
             })
             .unwrap();
@@ -474,7 +481,7 @@ fn s05_s07_completion_is_told_over_threads() {
     let mut all: Vec<_> = (0..100).map(|_| results.recv().unwrap()).collect();
     all.sort_by_key(|(at, _)| *at);
     for (at, result) in all {
-        assert_eq!(result, if at % 10 == 9 { Err(Lost::Ended) } else { Ok(()) });
+        assert_eq!(result, if at % 10 == 9 { Err(NotDelivered::Ended) } else { Ok(()) });
     }
     drop(stream);
     town.stop();

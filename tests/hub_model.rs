@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use pipe::*;
 use proptest::prelude::*;
-use sansocket::hub::{Capacity, ClientState, Control, HandleError, Id, Lost, Message, Overflow, Settings};
-use sansocket::{CloseCode, Config, Event, Halt, Kind, Outbox};
+use sansocket::config::Overflow;
+use sansocket::hub::{Capacity, HandleError, HubContext, HubSettings, NotDelivered, SessionId, SessionState};
+use sansocket::message::Prepared;
+use sansocket::{CloseCode, Config, Event, HandlerError, Kind, Outbox};
 
 const RX: usize = 1_500;
 const TX: usize = 1_500;
@@ -72,7 +74,7 @@ enum Way {
     /// By the handle, without a word about what becomes of it.
     Untold,
     /// By the handle.
-    Told,
+    Reported,
     /// From within.
     Inside,
 }
@@ -104,7 +106,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Frame::Wrong),
     ];
     let some = prop_oneof![1..20usize, 20..5_000usize, Just(1_000_000usize)];
-    let way = prop_oneof![1 => Just(Way::Untold), 5 => Just(Way::Told), 1 => Just(Way::Inside)];
+    let way = prop_oneof![1 => Just(Way::Untold), 5 => Just(Way::Reported), 1 => Just(Way::Inside)];
     prop_oneof![
         5 => (first, any::<bool>()).prop_map(|(first, said)| Deed::Connect(first, said)),
         5 => (peer.clone(), frame).prop_map(|(peer, frame)| Deed::Prepare(peer, frame)),
@@ -169,18 +171,18 @@ const HELD: &[u8] = b"held over";
 /// Echoes text in fragments of 7 bytes, whatever the room, and all else as it came; and does what it is told to.
 fn scribe(own: Arc<Mutex<Own>>) -> Act {
     let (mut text, mut at, mut held) = (Vec::new(), 0, false);
-    let mut act = move |call: Call<'_>, out: &mut Outbox<'_>| -> Result<bool, Halt> {
+    let mut act = move |call: Call<'_>, out: &mut Outbox<'_>| -> Result<bool, HandlerError> {
         let Call::Event(Event::Data(data)) = &call else { return Ok(false) };
-        match data.payload.bytes() {
-            b"-" if held && out.left() > 0 => {
-                out.write_all(&mut &HELD[HELD.len() - out.left() as usize..])?
+        match data.payload.as_bytes() {
+            b"-" if held && out.frame_remaining() > 0 => {
+                out.write_all(&mut &HELD[HELD.len() - out.frame_remaining() as usize..])?
             }
             b"-" if held => out.fragment(Kind::Text, b"over", true)?,
             _ if held => return Ok(false),
             b"+message" => out.fragment(Kind::Text, b"held ", false)?,
-            b"+frame" => out.begin(Kind::Text, HELD.len() as u64, true)?,
+            b"+frame" => out.begin_frame(Kind::Text, HELD.len() as u64, true)?,
             b"leave" => return Ok(out.close(Some(CloseCode::NORMAL), "").map(|()| true)?),
-            _ if data.kind == Kind::Binary => return out.relay(data).map(|()| false),
+            _ if data.kind == Kind::Binary => return out.forward(data).map(|()| false),
             bytes => {
                 if at == 0 {
                     text = if data.start { bytes.to_vec() } else { [&text[..], bytes].concat() };
@@ -215,7 +217,7 @@ struct Sent {
     doubt: bool,
     read: bool,
     /// What its sender was told.
-    fate: Option<Result<(), Lost>>,
+    fate: Option<Result<(), NotDelivered>>,
 }
 
 impl Sent {
@@ -262,13 +264,13 @@ struct Side {
 struct Ledger(Arc<Mutex<Vec<Note>>>);
 
 /// A peer, a number, and what was told; `None` where a completion was dropped without a call.
-type Note = (usize, usize, Option<Result<(), Lost>>);
+type Note = (usize, usize, Option<Result<(), NotDelivered>>);
 
 /// A completion that notes where it is dropped without a call.
 struct Entry(Ledger, usize, usize, bool);
 
 impl Ledger {
-    fn done(&self, peer: usize, number: usize) -> impl FnOnce(Result<(), Lost>) + Send + use<> {
+    fn done(&self, peer: usize, number: usize) -> impl FnOnce(Result<(), NotDelivered>) + Send + use<> {
         let mut entry = Entry(self.clone(), peer, number, false);
         move |result| {
             entry.3 = true;
@@ -292,12 +294,12 @@ impl Drop for Entry {
 struct Model {
     world: World<App>,
     sides: Vec<Side>,
-    owns: Arc<Mutex<HashMap<Id, Arc<Mutex<Own>>>>>,
+    owns: Arc<Mutex<HashMap<SessionId, Arc<Mutex<Own>>>>>,
     ledger: Ledger,
     /// What the calls from within have returned.
     inside: Ledger,
     /// Whom a broadcast was for.
-    chosen: Arc<Mutex<Vec<(usize, Id)>>>,
+    chosen: Arc<Mutex<Vec<(usize, SessionId)>>>,
     /// Broadcasts that were not obeyed yet, and how long they are.
     broadcasts: Vec<(usize, usize)>,
     overflow: Overflow,
@@ -309,11 +311,11 @@ struct Model {
 }
 
 /// A message that says which it is.
-fn message(number: usize, len: usize) -> Message {
+fn message(number: usize, len: usize) -> Prepared {
     let mut payload = vec![number as u8; len];
     payload[..4].copy_from_slice(b"HUB ");
     payload[4..8].copy_from_slice(&(number as u32).to_be_bytes());
-    Message::binary(payload)
+    Prepared::binary(payload)
 }
 
 const fn framed(len: usize) -> usize {
@@ -326,19 +328,19 @@ const fn framed(len: usize) -> usize {
 
 impl Model {
     fn new(overflow: Overflow, capacity: Capacity, pings: bool) -> Self {
-        let mut settings = Settings::default();
+        let mut settings = HubSettings::default();
         let mut config = Config::new();
         config.timeouts.ping = pings.then_some(TIME);
         config.timeouts.pong = Some(TIME);
         config.timeouts.write = Some(TIME);
         config.timeouts.close = Some(TIME);
         settings.config = Arc::new(config);
-        (settings.sessions, settings.capacity) = (4, capacity);
-        (settings.rx, settings.tx, settings.commands) = (RX, TX, COMMANDS);
-        settings.backlog.messages = MESSAGES;
-        settings.backlog.bytes = BYTES;
-        settings.backlog.overflow = overflow;
-        let owns: Arc<Mutex<HashMap<Id, Arc<Mutex<Own>>>>> = Arc::default();
+        (settings.max_sessions, settings.capacity) = (4, capacity);
+        (settings.receive_buffer, settings.transmit_buffer, settings.max_commands) = (RX, TX, COMMANDS);
+        settings.queue.messages = MESSAGES;
+        settings.queue.bytes = BYTES;
+        settings.queue.overflow = overflow;
+        let owns: Arc<Mutex<HashMap<SessionId, Arc<Mutex<Own>>>>> = Arc::default();
         let make = owns.clone();
         let world = World::new(settings, move |_| {
             App::choose(move |client, _| scribe(make.lock().unwrap().entry(client.id).or_default().clone()))
@@ -387,7 +389,7 @@ impl Model {
             Deed::Broadcast(len, to) => {
                 let number = self.number();
                 let chosen = self.chosen.clone();
-                let filter = move |client: &sansocket::hub::Client| {
+                let filter = move |client: &sansocket::hub::SessionInfo| {
                     let yes = to & 1 << (client.id.get() % 8) != 0;
                     if yes {
                         chosen.lock().unwrap().push((number, client.id));
@@ -463,7 +465,7 @@ impl Model {
                 side.excused |= side.closing || side.shut;
             }
             for (at, state) in self.states().into_iter().enumerate() {
-                if state == Some(ClientState::Closing) && !self.sides[at].closing {
+                if state == Some(SessionState::Closing) && !self.sides[at].closing {
                     self.sides[at].close();
                 }
             }
@@ -496,11 +498,11 @@ impl Model {
         let message = message(number, len);
         let posted = match way {
             Way::Untold => self.world.handle.send(id, message),
-            Way::Told => self.world.handle.send_then(id, message, self.ledger.done(at, number)),
+            Way::Reported => self.world.handle.send_with(id, message, self.ledger.done(at, number)),
             Way::Inside => {
                 let (inside, done) = (self.inside.clone(), self.ledger.done(at, number));
-                self.world.handle.run(move |hub| {
-                    let result = hub.send_then(id, message, Box::new(done));
+                self.world.handle.call(move |hub| {
+                    let result = hub.send_with(id, message, Box::new(done));
                     inside.0.lock().unwrap().push((at, number, Some(result)));
                 })
             }
@@ -521,9 +523,9 @@ impl Model {
     }
 
     /// The states that handles see, by peer; `None` where the session is gone.
-    fn states(&self) -> Vec<Option<ClientState>> {
+    fn states(&self) -> Vec<Option<SessionState>> {
         let clients: HashMap<_, _> =
-            self.world.handle.clients().into_iter().map(|client| (client.id, client.state)).collect();
+            self.world.handle.sessions().into_iter().map(|client| (client.id, client.state)).collect();
         self.sides.iter().map(|side| clients.get(&side.peer.id).copied()).collect()
     }
 
@@ -531,7 +533,7 @@ impl Model {
     fn look(&mut self) {
         let states = self.states();
         self.settle(&states);
-        let counters = Control::counters(&self.world.hub);
+        let counters = HubContext::counters(&self.world.hub);
         let all = || self.sides.iter().flat_map(|side| side.sent.values());
         let count = |what: fn(&&Sent) -> bool| all().filter(what).count() as u64;
         assert_eq!(counters.delivered, count(|sent| sent.read), "delivered");
@@ -541,7 +543,7 @@ impl Model {
     }
 
     /// Everybody reads, and whoever was told is believed only where that is true.
-    fn settle(&mut self, states: &[Option<ClientState>]) {
+    fn settle(&mut self, states: &[Option<SessionState>]) {
         for (number, id) in std::mem::take(&mut *self.chosen.lock().unwrap()) {
             let len = self.broadcasts.iter().find(|(broadcast, _)| *broadcast == number).unwrap().1;
             let side = self.sides.iter_mut().find(|side| side.peer.id == id).unwrap();
@@ -573,7 +575,7 @@ impl Model {
         for (side, state) in self.sides.iter_mut().zip(states) {
             side.look(self.numbers);
             // Whoever closes it, nothing that is sent from now on arrives.
-            side.closing |= *state != Some(ClientState::Open) && side.open;
+            side.closing |= *state != Some(SessionState::Open) && side.open;
         }
     }
 
@@ -603,11 +605,11 @@ impl Model {
         let (handle, closed) = (self.world.handle.clone(), self.world.hub.application().closed.clone());
         let Self { world, mut sides, ledger, .. } = self;
         drop(world);
-        assert!(sides.iter().all(|side| side.peer.is_gone()) && handle.clients().is_empty());
+        assert!(sides.iter().all(|side| side.peer.is_gone()) && handle.sessions().is_empty());
         for (at, number, told) in ledger.take() {
             match told {
                 Some(result) => {
-                    assert_eq!(result, Err(Lost::Ended), "{number}");
+                    assert_eq!(result, Err(NotDelivered::Ended), "{number}");
                     sides[at].excused = true;
                     sides[at].judge(number, result, None, Overflow::DropNewest);
                 }
@@ -695,8 +697,8 @@ impl Side {
     fn judge(
         &mut self,
         number: usize,
-        result: Result<(), Lost>,
-        state: Option<ClientState>,
+        result: Result<(), NotDelivered>,
+        state: Option<SessionState>,
         overflow: Overflow,
     ) {
         // The one that is too many is this, or one behind it for which it was dropped.
@@ -708,7 +710,7 @@ impl Side {
         assert_eq!(sent.fate.replace(result), None, "{number} is told twice");
         match result {
             Ok(()) => assert!(sent.read && !sent.late, "{number} was not read"),
-            Err(Lost::Overflow) => {
+            Err(NotDelivered::Overflow) => {
                 assert!(full && !sent.late, "{number}: there was room");
                 if let Overflow::Close(_) = overflow {
                     self.close();
@@ -719,7 +721,9 @@ impl Side {
             }
             Err(lost) => {
                 match lost {
-                    Lost::Closing => assert!(matches!(state, None | Some(ClientState::Closing)), "{number}"),
+                    NotDelivered::Closing => {
+                        assert!(matches!(state, None | Some(SessionState::Closing)), "{number}")
+                    }
                     _ => assert!(state.is_none() || !self.open, "{number}: {state:?}"),
                 }
                 let expected = sent.late || sent.doubt || self.excused || !self.open;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use pipe::*;
-use sansocket::handshake::{Accept, Answer, Fault, Origin, Refusal, Rejection, Request, Response};
-use sansocket::hub::{Application, Capacity, Choice, Client, Page, Routes, Settings};
-use sansocket::{Config, Event, Halt, Handler, Outbox, Payload};
+use sansocket::handshake::{
+    AcceptOptions, BadRequest, Decision, OriginPolicy, Refusal, Rejection, Request, Response,
+};
+use sansocket::hub::{Application, Capacity, HubSettings, Page, RequestAction, Routes, SessionInfo};
+use sansocket::{Config, Event, Handler, HandlerError, Outbox, Payload};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -43,7 +45,7 @@ fn noted() -> Vec<String> {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }
@@ -57,27 +59,34 @@ struct App {
 impl Application<Pipe> for App {
     type Handler = Box<dyn Handler + Send>;
 
-    fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(
+        &'s mut self,
+        _: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Self::Handler> {
         let handler = Box::new(Quiet);
         match request.path() {
-            "/401" => Choice::Answer(Answer::Respond(Response::text(401, ""))),
-            "/page" => Choice::Page(Page::text(200, "")),
-            "/page/404" => Choice::Page(Page::text(404, "")),
-            "/body" => Choice::Body(10),
+            "/401" => RequestAction::Answer(Decision::Respond(Response::text(401, ""))),
+            "/page" => RequestAction::Page(Page::text(200, "")),
+            "/page/404" => RequestAction::Page(Page::text(404, "")),
+            "/body" => RequestAction::Body(10),
             "/chat" => {
                 let protocols = &["chat"];
-                Choice::Accept(handler, Accept { protocols, protocol_required: true, ..Accept::default() })
+                RequestAction::Accept(
+                    handler,
+                    AcceptOptions { protocols, protocol_required: true, ..AcceptOptions::default() },
+                )
             }
-            "/internal" => Choice::Answer(Answer::Accept(Accept::default())),
-            _ => Choice::Handler(handler),
+            "/internal" => RequestAction::Answer(Decision::Accept(AcceptOptions::default())),
+            _ => RequestAction::Handler(handler),
         }
     }
 
-    fn exchange(&mut self, _: &Client, _: &Request<'_>, _: &[u8]) -> Page {
+    fn exchange(&mut self, _: &SessionInfo, _: &Request<'_>, _: &[u8]) -> Page {
         Page::text(500, "")
     }
 
-    fn refused(&mut self, _: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, _: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         self.refused.push((request.map(|request| request.path().to_owned()), *refusal));
     }
 }
@@ -112,17 +121,17 @@ fn every_refusal_is_told_and_noted_once_with_its_reason() {
     let evil = "Origin: http://evil.example\r\n";
     for (request, path, reason) in [
         (ask("GET", "/ws", evil), Some("/ws"), Rejection::Forbidden),
-        (ask("GET", "/chat", ""), Some("/chat"), Fault::Protocol.into()),
+        (ask("GET", "/chat", ""), Some("/chat"), BadRequest::Protocol.into()),
         (ask("POST", "/ws", ""), Some("/ws"), Rejection::MethodNotAllowed),
         (b"GET /ws HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), Some("/ws"), Rejection::UpgradeRequired),
-        (ask("GET", "/ws", "Sec-WebSocket-Key: x\r\n"), Some("/ws"), Fault::KeyTwice.into()),
+        (ask("GET", "/ws", "Sec-WebSocket-Key: x\r\n"), Some("/ws"), BadRequest::KeyTwice.into()),
         (ask("GET", "/internal", ""), Some("/internal"), Rejection::Internal),
-        (b"nonsense\r\n\r\n".to_vec(), None, Fault::NotHttp.into()),
+        (b"nonsense\r\n\r\n".to_vec(), None, BadRequest::NotHttp.into()),
         (ask("GET", "/ws", &many), None, Rejection::TooManyFields),
         (ask("GET", "/ws", &long), None, Rejection::TooLarge),
         (b"GET /ws".to_vec(), None, Rejection::Timeout),
         (ask("POST", "/body", "Content-Length: 11\r\n"), Some("/body"), Rejection::BodyTooLarge),
-        (ask("POST", "/body", "Content-Length: x\r\n"), Some("/body"), Fault::Length.into()),
+        (ask("POST", "/body", "Content-Length: x\r\n"), Some("/body"), BadRequest::Length.into()),
         (ask("POST", "/body", "Transfer-Encoding: chunked\r\n"), Some("/body"), Rejection::LengthRequired),
         (ask("POST", "/body", "Content-Length: 1\r\n"), Some("/body"), Rejection::Timeout),
     ] {
@@ -176,8 +185,8 @@ fn refusals_are_counted_by_reason() {
 
 #[test]
 fn what_finds_no_place_is_told_as_such() {
-    let mut settings = Settings::default();
-    (settings.sessions, settings.capacity) = (1, Capacity::Refuse(2));
+    let mut settings = HubSettings::default();
+    (settings.max_sessions, settings.capacity) = (1, Capacity::Refuse(2));
     let mut world = World::new(settings, |_| App::default());
     let _first = world.open();
     noted();
@@ -191,7 +200,7 @@ fn what_finds_no_place_is_told_as_such() {
 #[test]
 fn a_note_has_status_reason_path_and_origin_escaped_and_cut() {
     noted();
-    let mut world = World::new(Settings::default(), |_| App::default());
+    let mut world = World::new(HubSettings::default(), |_| App::default());
     let long = "o".repeat(200);
     for (path, origin, shown) in [
         ("/a?token=secret", "http://evil.example", r#"path "/a", Origin "http://evil.example""#.to_owned()),
@@ -211,9 +220,9 @@ fn a_note_has_status_reason_path_and_origin_escaped_and_cut() {
 fn routes_tell_of_what_they_refuse() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
     let into = told.clone();
-    let mut world = World::new(Settings::default(), |_| {
+    let mut world = World::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
-        let accept = Accept { origin: Origin::SameHost, ..Accept::default() };
+        let accept = AcceptOptions { origin: OriginPolicy::SameHost, ..AcceptOptions::default() };
         routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
         routes.on_refuse(move |_, request, refusal| {
             let path = request.map(|request| request.path().to_owned());
@@ -233,19 +242,19 @@ fn routes_tell_of_what_they_refuse() {
         (Some("/ws".to_owned()), 403, Some(Rejection::Forbidden)),
         (Some("/nowhere".to_owned()), 404, None),
         (Some("/ws".to_owned()), 405, None),
-        (None, 400, Some(Fault::NotHttp.into())),
+        (None, 400, Some(BadRequest::NotHttp.into())),
     ];
     assert_eq!(*told.lock().unwrap(), expected);
 }
 
 /// Room for ten fields.
-fn few_fields() -> Settings {
+fn few_fields() -> HubSettings {
     static CONFIG: Config = {
         let mut config = Config::new();
         config.limits.headers = 10;
         config
     };
-    let mut settings = Settings::default();
-    (settings.config, settings.head) = ((&CONFIG).into(), 4096);
+    let mut settings = HubSettings::default();
+    (settings.config, settings.head_buffer) = ((&CONFIG).into(), 4096);
     settings
 }

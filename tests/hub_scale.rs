@@ -8,24 +8,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pipe::*;
 use proptest::prelude::*;
-use sansocket::hub::{Capacity, ClientState, Control, Id, Message, Page, Routes, Settings};
-use sansocket::{CloseCode, Config, Event, Halt, Handler, Outbox, Payload};
+use sansocket::hub::{Capacity, HubContext, HubSettings, Page, Routes, SessionId, SessionState};
+use sansocket::message::Prepared;
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox, Payload};
 
 /// Sessions that one turn of the hub concerns.
 const ROUND: usize = 256;
 const MANY: usize = 1000;
 
-fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
     let mut config = Config::new();
     config.timeouts.ping = None;
-    let mut settings = Settings::new(Arc::new(config));
+    let mut settings = HubSettings::new(Arc::new(config));
     change(&mut settings);
     settings
 }
 
 /// A world with so many open sessions.
 fn crowd(make: impl FnMut() -> Act + 'static, many: usize) -> (World<App>, Vec<Peer>) {
-    let mut world = World::new(settings(|settings| settings.sessions = 2 * many), |_| App::new(make));
+    let mut world = World::new(settings(|settings| settings.max_sessions = 2 * many), |_| App::new(make));
     let peers: Vec<_> = (0..many).map(|_| world.connect()).collect();
     peers.iter().for_each(|peer| peer.feed(REQUEST));
     world.settle();
@@ -63,7 +64,7 @@ fn a_turn_takes_a_bounded_number_of_timers() {
         let count = count.clone();
         Box::new(move |now, call, deadline, _| {
             match call {
-                Call::Opened => *deadline = Some(now.after(SECOND)),
+                Call::Opened => *deadline = Some(now.saturating_add(SECOND)),
                 Call::Timer => {
                     *deadline = None;
                     count.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +75,7 @@ fn a_turn_takes_a_bounded_number_of_timers() {
         })
     };
     let (mut world, _peers) = crowd(act, MANY);
-    world.now = world.now.after(2 * SECOND);
+    world.now = world.now.saturating_add(2 * SECOND);
     let mut before = 0;
     while before < MANY {
         world.run();
@@ -93,7 +94,7 @@ fn a_broadcast_reaches_a_bounded_number_of_sessions_a_turn() {
     let visits = Arc::new(AtomicUsize::new(0));
     for number in 0..3 {
         let count = visits.clone();
-        let message = Message::text(format!("broadcast {number}"));
+        let message = Prepared::text(format!("broadcast {number}"));
         world
             .handle
             .broadcast_to(message, move |_| {
@@ -103,7 +104,7 @@ fn a_broadcast_reaches_a_bounded_number_of_sessions_a_turn() {
             .unwrap();
     }
     // Commands take effect in their order, for each session.
-    world.handle.send(peers[MANY - 1].id, Message::text("behind")).unwrap();
+    world.handle.send(peers[MANY - 1].id, Prepared::text("behind")).unwrap();
     let mut before = 0;
     let mut turns = 0;
     while before < 3 * MANY {
@@ -129,7 +130,7 @@ fn a_broadcast_reaches_a_bounded_number_of_sessions_a_turn() {
 fn broadcasts_of_one_turn_share_its_visits() {
     let (mut world, peers) = crowd(echo, 100);
     for _ in 0..50 {
-        world.handle.broadcast(Message::text("x")).unwrap();
+        world.handle.broadcast(Prepared::text("x")).unwrap();
     }
     world.run();
     let got: usize = peers.iter().map(|peer| peer.got().len()).sum();
@@ -143,7 +144,7 @@ fn broadcasts_of_one_turn_share_its_visits() {
 #[test]
 fn a_broadcast_under_way_does_not_concern_who_joins_then() {
     let (mut world, peers) = crowd(echo, MANY);
-    world.handle.broadcast(Message::text("early")).unwrap();
+    world.handle.broadcast(Prepared::text("early")).unwrap();
     world.run();
     assert!(heard(&peers) < MANY, "it is under way");
     let late = world.connect();
@@ -154,7 +155,7 @@ fn a_broadcast_under_way_does_not_concern_who_joins_then() {
     world.settle();
     assert!(late.bytes().ends_with(b"\r\n\r\n"), "no message behind the 101");
     assert!(peers[MANY - 1].got() == [text("early")]);
-    world.handle.broadcast(Message::text("for all")).unwrap();
+    world.handle.broadcast(Prepared::text("for all")).unwrap();
     world.settle();
     assert_eq!(late.got(), [text("for all")]);
     world.end();
@@ -166,12 +167,12 @@ fn a_filter_that_panics_ends_its_broadcast_only() {
     let last = peers[MANY / 2].id;
     world
         .handle
-        .broadcast_to(Message::text("half"), move |client| {
+        .broadcast_to(Prepared::text("half"), move |client| {
             assert!(client.id < last, "on purpose");
             true
         })
         .unwrap();
-    world.handle.broadcast(Message::text("all")).unwrap();
+    world.handle.broadcast(Prepared::text("all")).unwrap();
     world.settle();
     assert_eq!(peers[0].got(), ["half", "all"].map(text));
     assert_eq!(peers[MANY - 1].got(), [text("all")]);
@@ -181,13 +182,13 @@ fn a_filter_that_panics_ends_its_broadcast_only() {
 #[test]
 fn a_stop_closes_a_bounded_number_of_sessions_a_turn() {
     let (mut world, peers) = crowd(echo, MANY);
-    world.handle.broadcast(Message::text("before")).unwrap();
+    world.handle.broadcast(Prepared::text("before")).unwrap();
     world.handle.stop(CloseCode::GOING_AWAY).unwrap();
-    world.handle.broadcast(Message::text("too late")).unwrap();
+    world.handle.broadcast(Prepared::text("too late")).unwrap();
     let closing = |world: &mut World<App>| {
         let mut closing = 0;
-        world.hub.clients(&mut |client| {
-            closing += usize::from(client.state == ClientState::Closing);
+        world.hub.sessions(&mut |client| {
+            closing += usize::from(client.state == SessionState::Closing);
         });
         closing
     };
@@ -211,8 +212,8 @@ fn a_stop_closes_a_bounded_number_of_sessions_a_turn() {
 /// Its work is one session's: keys and ids stand for one another, and ids never come again.
 #[test]
 fn ids_are_never_given_twice() {
-    let mut world = echoes(settings(|settings| settings.sessions = 3));
-    let mut last: Option<Id> = None;
+    let mut world = echoes(settings(|settings| settings.max_sessions = 3));
+    let mut last: Option<SessionId> = None;
     let mut open = vec![];
     for round in 0..200 {
         let peer = world.open();
@@ -231,8 +232,8 @@ fn ids_are_never_given_twice() {
 #[derive(Default)]
 struct Model {
     /// Who was heard last stands last.
-    staying: Vec<Id>,
-    leaving: Vec<Id>,
+    staying: Vec<SessionId>,
+    leaving: Vec<SessionId>,
 }
 
 proptest! {
@@ -241,7 +242,7 @@ proptest! {
     fn who_was_silent_for_longest_makes_room(deeds in proptest::collection::vec((0..4u8, 0..6usize), 1..80)) {
         const PLACES: usize = 4;
         let mut world = echoes(settings(|settings| {
-            settings.sessions = PLACES;
+            settings.max_sessions = PLACES;
             settings.capacity = Capacity::Evict;
         }));
         let mut peers: Vec<Peer> = vec![];
@@ -283,15 +284,15 @@ proptest! {
                 }
             }
             world.settle();
-            world.now = world.now.after(SECOND / 1000);
+            world.now = world.now.saturating_add(SECOND / 1000);
             peers.retain(|peer| !peer.is_gone());
             let mut staying = vec![];
             let mut leaving = vec![];
-            for client in world.handle.clients() {
-                let closing = client.state == ClientState::Closing;
+            for client in world.handle.sessions() {
+                let closing = client.state == SessionState::Closing;
                 if closing { leaving.push(client.id) } else { staying.push(client.id) }
             }
-            let sorted = |ids: &[Id]| {
+            let sorted = |ids: &[SessionId]| {
                 let mut ids = ids.to_vec();
                 ids.sort();
                 ids
@@ -325,9 +326,9 @@ fn pages() -> World<Routes<Pipe>> {
 struct Quick;
 
 impl Handler for Quick {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
-            Event::Data(data) => out.relay(&data),
+            Event::Data(data) => out.forward(&data),
             _ => Ok(()),
         }
     }
@@ -433,7 +434,7 @@ fn a_body_for_which_there_is_no_memory_is_refused() {
 fn a_message_of_any_size_has_turns_beside_others() {
     let (mut world, peers) = crowd(echo, 2);
     let [reader, other] = &peers[..] else { unreachable!() };
-    world.handle.send(reader.id, Message::binary(LARGE_PAGE.as_slice())).unwrap();
+    world.handle.send(reader.id, Prepared::binary(LARGE_PAGE.as_slice())).unwrap();
     reader.feed(&frame(0x82, &LARGE_PAGE));
     let moved = |peer: &Peer| {
         let wire = peer.wire();

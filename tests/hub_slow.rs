@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pipe::*;
-use sansocket::handshake::Accept;
-use sansocket::hub::{Capacity, Page, Routes, Settings};
-use sansocket::{CloseCode, Config, Event, Halt, Handler, Outbox, Payload};
+use sansocket::handshake::AcceptOptions;
+use sansocket::hub::{Capacity, HubSettings, Page, Routes};
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox, Payload};
 
-fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings::default();
+fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
+    let mut settings = HubSettings::default();
     change(&mut settings);
     settings
 }
@@ -21,7 +21,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }
@@ -57,12 +57,15 @@ fn a_peer_that_reads_slowly_does_not_put_off_the_end() {
         world.settle();
         let began = world.now;
         while !peer.is_gone() {
-            assert!(began.until(world.now) <= 10 * CLOSE, "direct: {direct}, stops: {stops}");
+            assert!(
+                began.saturating_duration_until(world.now) <= 10 * CLOSE,
+                "direct: {direct}, stops: {stops}"
+            );
             peer.feed(&[0; 10]);
             peer.allow(10);
             world.pass(SECOND);
         }
-        assert!(began.until(world.now) > CLOSE, "it has some time");
+        assert!(began.saturating_duration_until(world.now) > CLOSE, "it has some time");
         assert_eq!(world.hub.is_over(), stops);
     }
 }
@@ -94,7 +97,7 @@ fn who_reads_in_time_is_waited_for() {
 #[test]
 fn the_evicted_do_not_lock_others_out() {
     let mut world = echoes(settings(|settings| {
-        settings.sessions = 2;
+        settings.max_sessions = 2;
         settings.capacity = Capacity::Evict;
     }));
     for _ in 0..30 {
@@ -102,8 +105,8 @@ fn the_evicted_do_not_lock_others_out() {
         peer.block();
         peer.feed(&endless());
         world.settle();
-        world.now = world.now.after(SECOND / 100);
-        assert!(world.handle.clients().len() <= 2 + 8);
+        world.now = world.now.saturating_add(SECOND / 100);
+        assert!(world.handle.sessions().len() <= 2 + 8);
         assert!(world.hub.admits(world.now));
     }
     let (peer, counters) = (world.open(), world.handle.counters());
@@ -123,7 +126,7 @@ fn a_late_hub_looks_before_it_judges() {
         echoes(settings(|settings| settings.config = config))
     };
     let late = |seconds: u32, world: &mut World<App>| {
-        world.now = world.now.after(seconds * SECOND);
+        world.now = world.now.saturating_add(seconds * SECOND);
         world.settle();
     };
 
@@ -172,7 +175,7 @@ fn a_body_that_was_there_in_time() {
         peer.feed(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
         world.settle();
         peer.feed(rest);
-        world.now = world.now.after(60 * SECOND);
+        world.now = world.now.saturating_add(60 * SECOND);
         world.settle();
         let answer = peer.bytes();
         assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", answer.escape_ascii());
@@ -256,13 +259,13 @@ fn completions_that_panic() {
             TOLD.fetch_add(1, Ordering::Relaxed);
             panic!("on purpose");
         };
-        world.handle.send_then(peer.id, numbered(n, 10).1, done).unwrap();
+        world.handle.send_with(peer.id, numbered(n, 10).1, done).unwrap();
     }
     world.settle();
     peer.cut();
     world.settle();
     assert!(peer.is_gone());
-    assert_eq!((TOLD.load(Ordering::Relaxed), world.handle.clients().len()), (5, 0));
+    assert_eq!((TOLD.load(Ordering::Relaxed), world.handle.sessions().len()), (5, 0));
     let other = world.open();
     other.text("alive");
     world.settle();
@@ -292,7 +295,7 @@ fn a_route_has_its_own_time_for_closing() {
         let world = || {
             let mut world = World::new(settings(|settings| settings.config = hub.into()), |_| {
                 let mut routes = Routes::new();
-                let accept = Accept { config: Some(route.into()), ..Accept::default() };
+                let accept = AcceptOptions { config: Some(route.into()), ..AcceptOptions::default() };
                 routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
                 routes
             });

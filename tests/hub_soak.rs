@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use sansocket::adapter::Buffers;
 use sansocket::blocking::serve;
-use sansocket::hub::{Handle, Id, Message, Overflow, Settings};
+use sansocket::config::Overflow;
+use sansocket::hub::{HubHandle, HubSettings, SessionId};
+use sansocket::message::Prepared;
+use sansocket::session::Buffers;
 use sansocket::{CloseCode, Config};
 use town::*;
 
@@ -129,7 +131,7 @@ fn visit(address: SocketAddr, dice: &mut Dice) {
 }
 
 /// So long; how many connections there were.
-fn storm(address: SocketAddr, handle: &Handle, time: Duration, seed: u64) -> u64 {
+fn storm(address: SocketAddr, handle: &HubHandle, time: Duration, seed: u64) -> u64 {
     let end = Instant::now() + time;
     let visitors: Vec<_> = (0..24)
         .map(|at| {
@@ -145,13 +147,13 @@ fn storm(address: SocketAddr, handle: &Handle, time: Duration, seed: u64) -> u64
         })
         .collect();
     let mut dice = Dice(seed + 99);
-    let message = Message::binary(vec![3; 30_000]);
-    let mut stale = Id::new(0);
+    let message = Prepared::binary(vec![3; 30_000]);
+    let mut stale = SessionId::new(0);
     while Instant::now() < end {
         let _ = handle.broadcast(message.clone());
-        for client in handle.clients() {
+        for client in handle.sessions() {
             match dice.roll(4) {
-                0 => drop(handle.send_then(client.id, Message::text("to you"), |_| {})),
+                0 => drop(handle.send_with(client.id, Prepared::text("to you"), |_| {})),
                 1 if dice.roll(5) == 0 => drop(handle.close(client.id, CloseCode::NORMAL, "go")),
                 2 => drop(handle.close(stale, CloseCode::NORMAL, "stale")),
                 _ => stale = client.id,
@@ -163,7 +165,7 @@ fn storm(address: SocketAddr, handle: &Handle, time: Duration, seed: u64) -> u64
 }
 
 fn soak(time: Duration) {
-    let mut settings = Settings::default();
+    let mut settings = HubSettings::default();
     settings.config = {
         let mut config = Config::new();
         config.timeouts.handshake = Some(Duration::from_secs(1));
@@ -172,9 +174,9 @@ fn soak(time: Duration) {
         Arc::new(config)
     };
     // Few, so that as many are kept after the first storm as after the second.
-    settings.spare = 4;
-    settings.backlog.bytes = 200_000;
-    settings.backlog.overflow = Overflow::DropOldest;
+    settings.pooled_buffers = 4;
+    settings.queue.bytes = 200_000;
+    settings.queue.overflow = Overflow::DropOldest;
     // A panic on purpose says so on stderr, thousands of times.
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.to_string();
@@ -184,7 +186,7 @@ fn soak(time: Duration) {
     }));
     let town = Town::new(settings);
     let quiet = || {
-        wait_for("somebody stays", || town.handle.clients().is_empty());
+        wait_for("somebody stays", || town.handle.sessions().is_empty());
         wait_for("counters", || {
             let counters = town.handle.counters();
             counters.accepted == counters.ended
@@ -211,10 +213,10 @@ fn soak(time: Duration) {
         counters.lost,
         counters.messages,
         counters.refused.not_http,
-        counters.refused.vanished,
+        counters.refused.disconnected,
         closed.clean,
         closed.violation,
-        closed.vanished,
+        closed.disconnected,
     ] {
         assert!(count > 0, "{counters:?}");
     }
@@ -266,8 +268,8 @@ fn echoes_a_second(address: SocketAddr, clients: usize, len: usize) -> u64 {
 fn beside_a_thread_for_each_connection() {
     // With these buffers a message of 16 KiB does not fit whole, and with those it does.
     for (len, room) in [(64, 16 * 1024), (16 * 1024, 16 * 1024), (16 * 1024, 16 * 1024 + 16)] {
-        let mut settings = Settings::default();
-        (settings.rx, settings.tx) = (room, room);
+        let mut settings = HubSettings::default();
+        (settings.receive_buffer, settings.transmit_buffer) = (room, room);
         let town = Town::new(settings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let threads = listener.local_addr().unwrap();
@@ -332,8 +334,8 @@ fn peers() {
 #[ignore = "needs 10,100 descriptors: ulimit -n"]
 fn ten_thousand_idle_connections() {
     let count = 10_000.min(most_descriptors() - 100);
-    let mut settings = Settings::default();
-    settings.sessions = 20_000;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = 20_000;
     settings.config = {
         let mut config = Config::new();
         // They are to be idle, and this machine may be slow.
@@ -346,7 +348,7 @@ fn ten_thousand_idle_connections() {
     // Once through everything, so that code and the first memory are there.
     let warm: Vec<_> = (0..50).map(|_| open(town.address)).collect();
     drop(warm);
-    wait_for("warm", || town.handle.clients().is_empty());
+    wait_for("warm", || town.handle.sessions().is_empty());
     let (live, rss) = (LIVE.load(Relaxed), resident());
     let mut peers = Command::new(env::current_exe().unwrap())
         .args(["--ignored", "--exact", "peers", "--nocapture"])
@@ -373,7 +375,7 @@ fn ten_thousand_idle_connections() {
     println!("in 2 s of silence: {} wake-ups, {} ms", slept_then - slept, (ran_then - ran) * 10);
     assert!(slept_then - slept < 5);
     let start = Instant::now();
-    town.handle.broadcast(Message::text("to all")).unwrap();
+    town.handle.broadcast(Prepared::text("to all")).unwrap();
     until("heard");
     println!("a broadcast to all was heard in {} ms", start.elapsed().as_millis());
     let start = Instant::now();

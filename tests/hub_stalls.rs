@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use pipe::*;
 use sansocket::Config;
-use sansocket::hub::{Message, Settings};
+use sansocket::hub::HubSettings;
+use sansocket::message::Prepared;
 
-fn settings(change: impl FnOnce(&mut sansocket::Timeouts)) -> Settings {
+fn settings(change: impl FnOnce(&mut sansocket::config::Timeouts)) -> HubSettings {
     let mut config = Config::new();
     config.timeouts.ping = None;
     change(&mut config.timeouts);
-    Settings::new(Arc::new(config))
+    HubSettings::new(Arc::new(config))
 }
 
 /// So long nobody turned the hub, and what happened to this peer meanwhile is not told.
 fn stall(world: &mut World<App>, peer: &Peer, time: Duration) {
     peer.untold();
-    world.now = world.now.after(time);
+    world.now = world.now.saturating_add(time);
     world.settle();
 }
 
@@ -34,7 +35,7 @@ fn what_was_not_told_is_read_before_a_peer_is_silent() {
     assert_eq!(other.got(), [Got::Close(1001)]);
     world.pass(3 * SECOND);
     assert_eq!(peer.got(), [Got::Close(1001)]);
-    assert_eq!(world.end().closed.silent, 2);
+    assert_eq!(world.end().closed.silent_peer, 2);
 }
 
 #[test]
@@ -43,14 +44,14 @@ fn an_end_that_was_not_told_is_no_silence() {
     let peer = world.open();
     peer.fin();
     stall(&mut world, &peer, 3 * SECOND);
-    assert_eq!(world.end().closed.vanished, 1);
+    assert_eq!(world.end().closed.disconnected, 1);
 }
 
 #[test]
 fn a_request_that_was_not_told_is_answered() {
     for cut in [0, 1, 100, REQUEST.len() - 1] {
         let mut settings = settings(|timeouts| timeouts.handshake = Some(2 * SECOND));
-        (settings.rx, settings.tx) = (140, 140);
+        (settings.receive_buffer, settings.transmit_buffer) = (140, 140);
         let mut world = echoes(settings);
         let peer = world.connect();
         peer.feed(&REQUEST[..cut]);
@@ -103,14 +104,14 @@ fn room_that_was_not_told_is_used_before_a_peer_does_not_read() {
         let (peer, other) = (world.open(), world.open());
         for peer in [&peer, &other] {
             peer.block();
-            world.handle.send(peer.id, Message::binary(vec![5; len])).unwrap();
+            world.handle.send(peer.id, Prepared::binary(vec![5; len])).unwrap();
         }
         world.settle();
         peer.allow(usize::MAX);
         stall(&mut world, &peer, 3 * SECOND);
         assert_eq!(peer.got(), [binary(&vec![5; len])]);
         assert!(other.is_gone() && !peer.is_gone());
-        assert_eq!(world.end().closed.unread, 1);
+        assert_eq!(world.end().closed.unread_output, 1);
     }
 }
 
@@ -118,17 +119,17 @@ fn room_that_was_not_told_is_used_before_a_peer_does_not_read() {
 #[test]
 fn what_the_stack_hands_over_within_the_grace_is_read() {
     let mut settings = settings(|timeouts| timeouts.idle = Some(2 * SECOND));
-    settings.grace = Duration::from_millis(100);
+    settings.read_grace = Duration::from_millis(100);
     let mut world = echoes(settings);
     let (peer, other) = (world.open(), world.open());
     stall(&mut world, &peer, 3 * SECOND);
     assert_eq!((peer.got(), other.got()), (vec![], vec![]));
-    world.now = world.now.after(Duration::from_millis(50));
+    world.now = world.now.saturating_add(Duration::from_millis(50));
     peer.text("z");
     world.settle();
     world.pass(Duration::from_millis(100));
     assert_eq!((peer.got(), other.got()), (vec![text("z")], vec![Got::Close(1001)]));
     world.pass(3 * SECOND);
     assert_eq!(peer.got(), [Got::Close(1001)]);
-    assert_eq!(world.end().closed.silent, 2);
+    assert_eq!(world.end().closed.silent_peer, 2);
 }

@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 
+use sansocket::Client;
 use sansocket::blocking::SystemKeys;
-use sansocket::{Client, MaskingKey};
+use sansocket::proto::MaskingKey;
 
 const COUNT: usize = 64;
 

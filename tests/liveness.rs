@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, HandshakeError, accept_key};
+use sansocket::error::{EndReason, Timeout};
+use sansocket::handshake::{ClientHandshake, ClientRequest, ClientStep, HandshakeError, WsUrl, accept_key};
+use sansocket::session::{HandlerDriver, Next};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind, Next, Outbox,
-    Payload, ReceiveBuffer, Server, Step, Timeout, TransmitBuffer,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload,
+    ReceiveBuffer, Server, Step, TransmitBuffer,
 };
 
 const START: Instant = Instant::START;
 
 fn at(seconds: u64) -> Instant {
-    START.after(Duration::from_secs(seconds))
+    START.saturating_add(Duration::from_secs(seconds))
 }
 
 /// A connection that relays what it gets, in a world where the peer reads `rate` bytes at a time.
@@ -33,7 +35,7 @@ impl<'b> Board<'b> {
             match self.connection.poll(now, &mut self.rx, &mut self.tx) {
                 Step::Event(Event::Data(data)) => {
                     let data = data.map(|span| self.rx.payload(span));
-                    self.connection.outbox(START, &mut self.tx).relay(&data).unwrap();
+                    self.connection.outbox(START, &mut self.tx).forward(&data).unwrap();
                 }
                 Step::Event(_) => {}
                 step => return step,
@@ -55,7 +57,7 @@ fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
             Step::Wait { deadline } => now = deadline.expect("somebody looks after it"),
             Step::Shutdown => {}
             Step::Closed(cause) => {
-                assert_eq!(cause.end, End::Timeout(Timeout::Pong));
+                assert_eq!(cause.reason, EndReason::Timeout(Timeout::Pong));
                 assert!(now <= at(60));
                 return;
             }
@@ -70,7 +72,7 @@ fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
 fn a_long_frame_that_is_read_slowly_goes_on() {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let mut board = Board::new(&mut rx, &mut tx);
-    board.connection.outbox(START, &mut board.tx).begin(Kind::Binary, 1 << 30, true).unwrap();
+    board.connection.outbox(START, &mut board.tx).begin_frame(Kind::Binary, 1 << 30, true).unwrap();
     // The peer says nothing for an hour, but takes a little every ten seconds.
     for seconds in (0..3600).step_by(10) {
         let _ = board.connection.outbox(START, &mut board.tx).write(&[0; 500]).unwrap();
@@ -108,18 +110,21 @@ fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
     board.tx.consume(4);
     assert_eq!(board.poll(START), Step::Shutdown);
     let both = Some(CloseCode::NORMAL);
-    assert_eq!(board.poll(START), Step::Closed(Cause { end: End::Clean, received: both, sent: both }));
+    assert_eq!(
+        board.poll(START),
+        Step::Closed(Ending { reason: EndReason::Clean, received: both, sent: both })
+    );
 }
 
 /// Fills the transmit buffer to the last byte whenever it may.
 struct Stream;
 
 impl Handler for Stream {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let len = out.room().saturating_sub(if out.room() > 127 { 4 } else { 2 });
         Ok(out.send(&[0; 200][..len])?)
     }
@@ -129,7 +134,7 @@ impl Handler for Stream {
 fn a_handler_that_always_sends_does_not_starve_pong_and_close() {
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut board = Board::new(&mut rx, &mut tx);
-    let mut driver = Driver::new(board.connection, None);
+    let mut driver = HandlerDriver::new(board.connection, None);
     let mut sent = Vec::new();
     for (n, frame) in [&[0x89, 0x81, 0, 0, 0, 0, b'p'][..], &[0x88, 0x80, 0, 0, 0, 0]].iter().enumerate() {
         board.rx.feed(frame);
@@ -145,7 +150,7 @@ fn a_handler_that_always_sends_does_not_starve_pong_and_close() {
 
 /// A client that has asked, with 140 bytes to receive.
 fn asked<'u>(head: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> (ClientHandshake<'u>, String) {
-    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
     let mut handshake = ClientHandshake::new(&Config::DEFAULT, START, [0; 16], &connect, head).unwrap();
     let mut none = [0; 140];
     let mut none = ReceiveBuffer::new(&mut none).unwrap();
@@ -230,28 +235,28 @@ struct Failing {
 }
 
 impl Handler for Failing {
-    fn event(&mut self, _: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.begin {
-            out.begin(Kind::Binary, 10, true)?;
+            out.begin_frame(Kind::Binary, 10, true)?;
         } else {
             while out.send(b"full").is_ok() {}
         }
-        Err(Halt::Close(CloseCode::GOING_AWAY, "failed"))
+        Err(HandlerError::Close(CloseCode::GOING_AWAY, "failed"))
     }
 }
 
 /// Where a connection under this handler ends after `frame`, and what was sent; without time passing.
-fn ends(config: &Config, begin: bool, frame: &[u8]) -> (End, Vec<u8>) {
+fn ends(config: &Config, begin: bool, frame: &[u8]) -> (EndReason, Vec<u8>) {
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut rx = ReceiveBuffer::new(&mut rx).unwrap();
     let mut tx = TransmitBuffer::new(&mut tx).unwrap();
-    let mut driver = Driver::new(Connection::new(Server, config, START), None);
+    let mut driver = HandlerDriver::new(Connection::new(Server, config, START), None);
     let mut sent = Vec::new();
     rx.feed(frame);
     for _ in 0..10 {
         match driver.poll(START, &mut Failing { begin }, &mut rx, &mut tx) {
             Next::Shutdown => rx.fill(0),
-            Next::Done(cause) => return (cause.end, sent),
+            Next::Done(cause) => return (cause.reason, sent),
             Next::Wait { .. } => {
                 sent.extend_from_slice(tx.pending());
                 tx.consume(usize::MAX);
@@ -263,14 +268,14 @@ fn ends(config: &Config, begin: bool, frame: &[u8]) -> (End, Vec<u8>) {
 
 #[test]
 fn a_handler_that_fails_inside_a_frame_ends_the_connection_at_once() {
-    assert_eq!(ends(&Config::DEFAULT, true, &[0x81, 0x81, 0, 0, 0, 0, b'x']).0, End::Abandoned);
+    assert_eq!(ends(&Config::DEFAULT, true, &[0x81, 0x81, 0, 0, 0, 0, b'x']).0, EndReason::UnfinishedFrame);
 }
 
 #[test]
 fn a_handler_may_answer_a_close_that_finds_no_room() {
     let mut config = Config::new();
-    config.control = sansocket::Control::Manual;
+    config.control = sansocket::config::ControlFrames::Manual;
     let (end, sent) = ends(&config, false, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
-    assert_eq!(end, End::Clean);
+    assert_eq!(end, EndReason::Clean);
     assert!(sent.ends_with(&[0x88, 2, 0x03, 0xE9]), "the code is the handler's: {sent:?}");
 }

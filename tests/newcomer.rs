@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use embassy_futures::block_on;
 use embedded_io_async::{ErrorKind, ErrorType};
-use sansocket::adapter::embedded_io_async::Close;
-use sansocket::adapter::mio::{Server, TcpSocket};
-use sansocket::hub::{Handle, Routes};
-use sansocket::{CloseCode, Message, Outcome};
+use sansocket::embedded::CloseWrite;
+use sansocket::hub::driver::MioTcpSocket;
+use sansocket::hub::{HubHandle, MioServer, Routes};
+use sansocket::session::Outcome;
+use sansocket::{CloseCode, Message};
 use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
 use tungstenite::{Message as Theirs, WebSocket};
 
@@ -134,12 +135,12 @@ fn sensor_measures_and_obeys_a_client_of_tungstenite() {
 /// A server in a thread.
 struct Running {
     address: SocketAddr,
-    handle: Handle,
+    handle: HubHandle,
     thread: thread::JoinHandle<io::Result<()>>,
 }
 
 impl Running {
-    fn new(server: Server<Routes<TcpSocket>>) -> Self {
+    fn new(server: MioServer<Routes<MioTcpSocket>>) -> Self {
         let (address, handle) = (server.address(), server.handle());
         Self { address, handle, thread: thread::spawn(|| server.run()) }
     }
@@ -189,7 +190,7 @@ impl embedded_io_async::Write for Half {
     }
 }
 
-impl Close for Half {
+impl CloseWrite for Half {
     async fn close(&mut self) -> Result<(), ErrorKind> {
         self.0.shutdown(Shutdown::Write).map_err(|_| ErrorKind::Other)
     }

@@ -6,7 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::BytesMut;
-use sansocket::{Full, Storage};
+use sansocket::error::MessageTooBig;
+use sansocket::message::MessageStorage;
 
 struct Scarce;
 
@@ -37,7 +38,7 @@ unsafe impl GlobalAlloc for Scarce {
 static ALLOCATOR: Scarce = Scarce;
 
 /// Pushes pieces of 1,000 bytes until it is full; what it holds then.
-fn fill(storage: &mut impl Storage, largest: usize) -> usize {
+fn fill(storage: &mut impl MessageStorage, largest: usize) -> usize {
     LARGEST.with(|most| most.set(largest));
     let mut pushed = 0;
     let full = loop {
@@ -47,8 +48,8 @@ fn fill(storage: &mut impl Storage, largest: usize) -> usize {
         }
     };
     LARGEST.with(|most| most.set(usize::MAX));
-    assert_eq!(full, Full);
-    assert_eq!(storage.bytes(), vec![7; pushed], "nothing has changed");
+    assert_eq!(full, MessageTooBig);
+    assert_eq!(storage.as_bytes(), vec![7; pushed], "nothing has changed");
     pushed
 }
 
@@ -66,7 +67,7 @@ fn a_storage_that_cannot_grow_is_full() {
         fill(&mut storage, largest);
         storage.clear();
         LARGEST.with(|most| most.set(0));
-        let again = (0..bytes / 1000).try_for_each(|_| Storage::push(&mut storage, &[8; 1000]));
+        let again = (0..bytes / 1000).try_for_each(|_| MessageStorage::push(&mut storage, &[8; 1000]));
         LARGEST.with(|most| most.set(usize::MAX));
         assert_eq!(again, Ok(()));
     }
@@ -75,12 +76,12 @@ fn a_storage_that_cannot_grow_is_full() {
 /// Growing is amortized, and takes no more copies than those of a `Vec`.
 #[test]
 fn a_storage_that_grows_allocates_seldom() {
-    let count = |storage: &mut dyn Storage| {
+    let count = |storage: &mut dyn MessageStorage| {
         let before = ALLOCATIONS.with(Cell::get);
         for _ in 0..10_000 {
             storage.push(&[7; 100]).unwrap();
         }
-        assert_eq!(storage.bytes(), vec![7; 1_000_000]);
+        assert_eq!(storage.as_bytes(), vec![7; 1_000_000]);
         // One of them is that of the comparison.
         ALLOCATIONS.with(Cell::get) - before - 1
     };

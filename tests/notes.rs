@@ -6,7 +6,7 @@ mod town;
 use std::sync::Mutex;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use sansocket::hub::Settings;
+use sansocket::hub::HubSettings;
 use town::*;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -31,20 +31,22 @@ impl Log for Lines {
 fn the_life_of_a_session_is_noted() {
     log::set_logger(&Lines).unwrap();
     log::set_max_level(LevelFilter::Debug);
-    let town = Town::new(Settings::default());
+    let town = Town::new(HubSettings::default());
     let mut client = open(town.address);
     let peer = client.local_addr().unwrap();
     echo(&mut client, "here");
     drop(client);
-    wait_for("the end", || town.handle.clients().is_empty());
+    wait_for("the end", || town.handle.sessions().is_empty());
     town.stop();
-    let id = "Id(0)";
+    let id = "SessionId(0)";
     let lines = LINES.lock().unwrap();
     let told = [
         format!("{id} from {peer:?}"),
         format!("{id} is Open"),
         format!("{id} is Closing"),
-        format!("{id} has ended: Some(Closed(Cause {{ end: Vanished, received: None, sent: None }}))"),
+        format!(
+            "{id} has ended: Some(Closed(Ending {{ reason: Disconnected, received: None, sent: None }}))"
+        ),
     ];
     assert_eq!(*lines, told);
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use drive::*;
 use handler::Echo;
-use sansocket::handshake::{Accept, Answer, Body, Origin, Request, Response, accept_key};
-use sansocket::{Busy, Config, Outcome};
+use sansocket::Config;
+use sansocket::handshake::{AcceptOptions, Body, Decision, OriginPolicy, Request, Response, accept_key};
+use sansocket::session::{Outcome, ServiceUnavailable};
 
 /// The request in the log of ESP-IDF's example; its key is not 16 bytes in base64.
 const GOLDEN: &[u8] =
@@ -117,8 +118,8 @@ fn rfc_1_3_at_every_split() {
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
     let answer = [answer.as_bytes(), &[0x81, 0x05], b"Hello"].concat();
     let accept = |_: &Request<'_>| {
-        let origin = Origin::List(&["http://example.com"]);
-        Answer::Accept(Accept { protocols: &["chat"], origin, ..Accept::default() })
+        let origin = OriginPolicy::List(&["http://example.com"]);
+        Decision::Accept(AcceptOptions { protocols: &["chat"], origin, ..AcceptOptions::default() })
     };
     for (head, rx, tx) in SIZES.into_iter().filter(|(head, ..)| *head > 200) {
         let mut memory = Memory::new(head, rx, tx);
@@ -189,7 +190,7 @@ fn h02_upgrade_and_connection_are_lists_without_case() {
     for (upgrade, connection, status) in cases {
         let others = ["Host: a", "Sec-WebSocket-Version: 13", &key];
         let request = request("GET", "/", &[upgrade, connection, &others[..]].concat());
-        let answer = ask(&Config::new(), Accept::default(), &request);
+        let answer = ask(&Config::new(), AcceptOptions::default(), &request);
         assert_eq!(answer.status, *status, "{upgrade:?} {connection:?}");
     }
 }
@@ -211,7 +212,7 @@ fn h04_only_version_13() {
         let version = version.map(|version| format!("Sec-WebSocket-Version: {version}"));
         let mut lines = vec!["Host: a", "Upgrade: websocket", "Connection: Upgrade", &key];
         lines.extend(version.as_deref());
-        let answer = ask(&Config::new(), Accept::default(), &request("GET", "/", &lines));
+        let answer = ask(&Config::new(), AcceptOptions::default(), &request("GET", "/", &lines));
         assert_eq!(answer.status, status, "{version:?}");
         if status == 426 {
             // "the server MUST abort the WebSocket handshake [...] and instead send an appropriate HTTP error
@@ -245,14 +246,14 @@ fn h06_strict_about_version_host_and_key() {
         ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
     ] {
         assert!(good.contains(from));
-        let answer = ask(&Config::new(), Accept::default(), good.replace(from, to).as_bytes());
+        let answer = ask(&Config::new(), AcceptOptions::default(), good.replace(from, to).as_bytes());
         assert_eq!(answer.status, 400, "{from} -> {to}");
         answer.check_closing(true);
     }
-    assert_eq!(ask(&Config::new(), Accept::default(), good.as_bytes()).status, 101);
+    assert_eq!(ask(&Config::new(), AcceptOptions::default(), good.as_bytes()).status, 101);
     // The leniency is about the key's length, not about whether there is one.
     let none = good.replace("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "");
-    assert_eq!(ask(&lenient(), Accept::default(), none.as_bytes()).status, 400);
+    assert_eq!(ask(&lenient(), AcceptOptions::default(), none.as_bytes()).status, 400);
 }
 
 #[test]
@@ -275,20 +276,20 @@ fn h09_subprotocols_in_the_servers_order() {
     ] {
         let request = upgrade("/", &lines);
         let protocols = &["echo", "chat"];
-        let answer = ask(&Config::new(), Accept { protocols, ..Accept::default() }, &request);
+        let answer = ask(&Config::new(), AcceptOptions { protocols, ..AcceptOptions::default() }, &request);
         assert_eq!((answer.status, answer.field("Sec-WebSocket-Protocol")), (101, agreed), "{lines:?}");
-        let required = Accept { protocols, protocol_required: true, ..Accept::default() };
+        let required = AcceptOptions { protocols, protocol_required: true, ..AcceptOptions::default() };
         let answer = ask(&Config::new(), required, &request);
         assert_eq!(answer.status, if agreed.is_some() { 101 } else { 400 }, "{lines:?}");
         // A route without subprotocols agrees upon none.
-        let answer = ask(&Config::new(), Accept::default(), &request);
+        let answer = ask(&Config::new(), AcceptOptions::default(), &request);
         assert_eq!((answer.status, answer.field("Sec-WebSocket-Protocol")), (101, None));
     }
     // The handler learns which one it was.
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let protocols = &["echo", "chat"];
-    let decide = |_: &Request<'_>| Answer::Accept(Accept { protocols, ..Accept::default() });
+    let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() });
     let mut drive = Drive::new(&mut memory, &config, App::new(decide));
     drive.open(&upgrade("/", &["Sec-WebSocket-Protocol: x, chat"]));
     assert_eq!(drive.handler.opened, [Some("chat".to_owned())]);
@@ -300,7 +301,7 @@ fn h11_lists_of_nothing_but_separators() {
         let lines = ["Protocol", "Extensions"].map(|name| format!("Sec-WebSocket-{name}: {list}"));
         let request = upgrade("/", &[&lines[0], &lines[1], &lines[0]]);
         let protocols = &["", ","];
-        let answer = ask(&Config::new(), Accept { protocols, ..Accept::default() }, &request);
+        let answer = ask(&Config::new(), AcceptOptions { protocols, ..AcceptOptions::default() }, &request);
         assert_eq!(answer.status, 101, "{list:?}");
         assert_eq!(answer.field("Sec-WebSocket-Protocol"), None, "{list:?}");
         assert_eq!(answer.field("Sec-WebSocket-Extensions"), None, "{list:?}");
@@ -310,7 +311,7 @@ fn h11_lists_of_nothing_but_separators() {
             [(&*upgrade, "Connection: Upgrade", 426), ("Upgrade: websocket", &connection, 400)]
         {
             let lines = ["Host: a", upgrade, connection, "Sec-WebSocket-Version: 13", &key];
-            let answer = ask(&Config::new(), Accept::default(), &drive::request("GET", "/", &lines));
+            let answer = ask(&Config::new(), AcceptOptions::default(), &drive::request("GET", "/", &lines));
             assert_eq!(answer.status, status, "{list:?}");
         }
     }
@@ -337,13 +338,16 @@ fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
             query: own(request.query()),
             token: request.query_value("token").map(own),
             header: request.header("authorization").map(own),
-            fields: request.fields().map(|(name, value)| (own(name), value.to_vec())).collect(),
+            fields: request.headers().map(|(name, value)| (own(name), value.to_vec())).collect(),
         });
         if request.query_value("token") == Some("valid") {
-            return Answer::Accept(Accept { headers: &[("Set-Cookie", "a=b")], ..Accept::default() });
+            return Decision::Accept(AcceptOptions {
+                headers: &[("Set-Cookie", "a=b")],
+                ..AcceptOptions::default()
+            });
         }
         let headers = &[("Content-Type", "application/json"), ("WWW-Authenticate", "Bearer")];
-        Answer::Respond(Response { status: 401, headers, body: Body::Copied(br#"{"error":"token"}"#) })
+        Decision::Respond(Response { status: 401, headers, body: Body::Copied(br#"{"error":"token"}"#) })
     };
     let mut app = App::new(decide);
     for (path, status) in [("/auth/x?a=1&token=wrong&b", 401), ("/auth/x?a=1&token=valid&b", 101)] {
@@ -404,7 +408,11 @@ fn h15_duplicates_are_refused_and_lists_joined() {
         for twice in [line.to_owned(), line.to_uppercase(), format!("{}:", line.split(':').next().unwrap())] {
             let (first, rest) = ("Origin: http://server.example.com", [&*twice]);
             let request = upgrade("/", &[&[first], &rest[..]].concat());
-            let answer = ask(&Config::new(), Accept { origin: Origin::Any, ..Accept::default() }, &request);
+            let answer = ask(
+                &Config::new(),
+                AcceptOptions { origin: OriginPolicy::Any, ..AcceptOptions::default() },
+                &request,
+            );
             assert_eq!(answer.status, 400, "{twice}");
             assert!(String::from_utf8_lossy(&answer.body).contains("twice"), "{answer:?}");
         }
@@ -418,17 +426,17 @@ fn h15_duplicates_are_refused_and_lists_joined() {
             "Sec-WebSocket-Extensions: c",
         ],
     );
-    assert_eq!(ask(&Config::new(), Accept::default(), &joined).status, 101);
+    assert_eq!(ask(&Config::new(), AcceptOptions::default(), &joined).status, 101);
 }
 
 #[test]
 fn h16_origin_policies() {
-    let origin = |line: Option<&'static str>, origin: Origin<'static>| {
+    let origin = |line: Option<&'static str>, origin: OriginPolicy<'static>| {
         let request = upgrade("/", &line.into_iter().collect::<Vec<_>>());
-        ask(&Config::new(), Accept { origin, ..Accept::default() }, &request).status
+        ask(&Config::new(), AcceptOptions { origin, ..AcceptOptions::default() }, &request).status
     };
-    let list = Origin::List(&["https://a.example", "http://b.example:8080"]);
-    let check = Origin::Check(|origin| origin.ends_with(".example"));
+    let list = OriginPolicy::List(&["https://a.example", "http://b.example:8080"]);
+    let check = OriginPolicy::Check(|origin| origin.ends_with(".example"));
     for (line, same, listed, checked) in [
         (None, 101, 101, 101),
         (Some("Origin: http://server.example.com"), 101, 403, 403),
@@ -439,17 +447,18 @@ fn h16_origin_policies() {
         (Some("Origin: null"), 403, 403, 403),
         (Some("Origin:"), 403, 403, 403),
     ] {
-        assert_eq!(origin(line, Origin::SameHost), same, "{line:?}");
+        assert_eq!(origin(line, OriginPolicy::SameHost), same, "{line:?}");
         assert_eq!(origin(line, list), listed, "{line:?}");
         assert_eq!(origin(line, check), checked, "{line:?}");
-        assert_eq!(origin(line, Origin::Any), 101, "{line:?}");
+        assert_eq!(origin(line, OriginPolicy::Any), 101, "{line:?}");
     }
 }
 
 #[test]
 fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
-        let answer = ask(&Config::new(), Accept::default(), &request("GET", "/ws", &["Host: a", line]));
+        let answer =
+            ask(&Config::new(), AcceptOptions::default(), &request("GET", "/ws", &["Host: a", line]));
         assert_eq!(answer.line, "HTTP/1.1 426 Upgrade Required");
         assert_eq!(answer.field("Upgrade"), Some("websocket"));
         assert_eq!(answer.field("Connection"), Some("Upgrade, close"));
@@ -464,7 +473,7 @@ fn h18_routes_are_the_applications_own() {
     let mut memory = Memory::new(1024, 140, 140);
     let decide = |request: &Request<'_>| match request.path().strip_prefix("/rooms/") {
         Some(room) if !room.is_empty() => accept(request),
-        _ => Answer::Respond(Response::text(404, "no such room")),
+        _ => Decision::Respond(Response::text(404, "no such room")),
     };
     for (path, status) in
         [("/rooms/1", 101), ("/rooms/1/2?x", 101), ("/rooms/", 404), ("/rooms?/rooms/1", 404), ("/", 404)]
@@ -482,7 +491,7 @@ fn h19_what_is_handed_over_is_untouched() {
     let post = request("POST", "/upload", &["Host: a", "Content-Length: 11", "X-Odd:  spaces \t"]);
     let input = [&post[..], b"hello world"].concat();
     let decide =
-        |request: &Request<'_>| if request.is_upgrade() { accept(request) } else { Answer::HandOver };
+        |request: &Request<'_>| if request.is_upgrade() { accept(request) } else { Decision::HandOver };
     for pieces in cuts(&input) {
         let mut drive = Drive::new(&mut memory, &config, App::new(decide));
         let read: usize = pieces.iter().map(|piece| drive.feed(piece)).sum();
@@ -501,7 +510,7 @@ fn h19_what_is_handed_over_is_untouched() {
     let mut drive = Drive::new(&mut memory, &config, App::new(decide));
     drive.open(&upgrade("/ws", &[]));
     // And a server that is full hands nothing over.
-    let mut drive = Drive::new(&mut memory, &config, Busy);
+    let mut drive = Drive::new(&mut memory, &config, ServiceUnavailable);
     drive.send(&input);
     assert_eq!(Http::parse(&drive.out).status, 503);
 }

@@ -4,11 +4,13 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use sansocket::frame::{Header, MAX_HEADER, OpCode, Rsv, Rules};
-use sansocket::{
-    Cause, Config, Control, Delivery, End, Kind, MIN_BUFFER, Receiver, Role, SendError, Sender, Server,
-    State, TransmitBuffer, Utf8, Violation, mask,
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::{EndReason, Violation};
+use sansocket::proto::{
+    ConnectionState, Decoder, Encoder, Header, HeaderRules, MAX_HEADER_LEN, MIN_BUFFER_LEN, OpCode,
+    ReservedBits, Role, Utf8Validator, mask,
 };
+use sansocket::{Config, Ending, Kind, SendError, Server, TransmitBuffer};
 
 fn cases(cases: u32) -> ProptestConfig {
     // Seeds are printed; files of them are not kept.
@@ -108,7 +110,7 @@ fn traffic(random: &mut Random, masked: bool, defects: bool) -> Vec<u8> {
 // ---- (a) any bytes at any split ----
 
 /// Everything that a connection makes of bytes: events, what it sends, how it ends.
-type Outcome = (Vec<Got>, Vec<Sent>, Cause);
+type Outcome = (Vec<Got>, Vec<Sent>, Ending);
 
 /// In pieces, of which some may be read past the buffer.
 fn outcome<R: TestRole>(
@@ -121,14 +123,14 @@ fn outcome<R: TestRole>(
     let mut memory = Memory::new(buffer, 100_000);
     let mut end = Endpoint::<R>::new(config, &mut memory);
     let mut rest = wire;
-    while !rest.is_empty() && !matches!(end.connection.state(), State::Closed) {
-        let left = end.connection.absorbable(&end.rx);
+    while !rest.is_empty() && !matches!(end.connection.state(), ConnectionState::Closed) {
+        let left = end.connection.external_read_limit(&end.rx);
         let n = piece().clamp(1, rest.len());
         if absorb && left > 0 {
             let n = n.min(left.try_into().unwrap_or(usize::MAX));
             let mut memory = rest[..n].to_vec();
-            if let Some(data) = end.connection.absorb(end.now, &mut memory) {
-                end.events.push(Got::Data(data.map(|payload| payload.bytes().to_vec())));
+            if let Some(data) = end.connection.receive_external(end.now, &mut memory) {
+                end.events.push(Got::Data(data.map(|payload| payload.as_bytes().to_vec())));
             }
             end.run();
             rest = &rest[n..];
@@ -143,15 +145,15 @@ fn outcome<R: TestRole>(
 
 fn same_at_every_split<R: TestRole>(wire: &[u8], random: &mut Random) {
     let mut config = Config::new();
-    config.control = [Control::Automatic, Control::Told][random.below(2)];
+    config.control = [ControlFrames::Automatic, ControlFrames::Reported][random.below(2)];
     config.limits.message = if random.one_in(4) { random.below(500) as u64 } else { 1 << 20 };
     config.limits.frame = if random.one_in(4) { random.below(500) as u64 } else { 1 << 20 };
     config.limits.fragments = if random.one_in(4) { random.below(4) as u32 } else { 1000 };
     config.allow_long_length_form = random.one_in(4);
-    let whole = outcome::<R>(&config, wire, wire.len().max(MIN_BUFFER), false, || usize::MAX);
+    let whole = outcome::<R>(&config, wire, wire.len().max(MIN_BUFFER_LEN), false, || usize::MAX);
     for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
         config.delivery = delivery;
-        let buffer = MIN_BUFFER + random.below(300);
+        let buffer = MIN_BUFFER_LEN + random.below(300);
         // Not byte by byte where there are very many.
         let largest = [1, 2, 10, 200][random.below(4)].max(wire.len() / 2000);
         let absorb = random.one_in(2);
@@ -206,7 +208,7 @@ fn low_layer<R: Role>(
     capacity: usize,
     piece: usize,
 ) -> (Vec<Got>, Option<Violation>) {
-    let mut receiver = Receiver::<R, &Config>::new(config);
+    let mut receiver = Decoder::<R, &Config>::new(config);
     let mut window: Vec<u8> = Vec::new();
     let mut events = Vec::new();
     let mut rest = wire;
@@ -249,13 +251,13 @@ proptest! {
     fn the_low_layer_agrees_with_the_connection(seed: u64, piece in 1..300_usize) {
         let mut random = Random::new(seed);
         let mut config = Config::new();
-        config.control = Control::Told;
+        config.control = ControlFrames::Reported;
         let wire = traffic(&mut random, true, true);
-        let (events, violation) = low_layer::<Server>(&config, &wire, MIN_BUFFER + piece, piece);
-        let (want, _, cause) = outcome::<Server>(&config, &wire, MIN_BUFFER, false, || usize::MAX);
+        let (events, violation) = low_layer::<Server>(&config, &wire, MIN_BUFFER_LEN + piece, piece);
+        let (want, _, cause) = outcome::<Server>(&config, &wire, MIN_BUFFER_LEN, false, || usize::MAX);
         prop_assert_eq!(events, want);
-        let end = match cause.end {
-            End::Violation(violation) => Some(violation),
+        let end = match cause.reason {
+            EndReason::Violation(violation) => Some(violation),
             _ => None,
         };
         prop_assert_eq!(violation, end);
@@ -282,30 +284,30 @@ proptest! {
         opcode in opcodes(), fin: bool, bits in 0..8_u8, key: Option<[u8; 4]>, len in lengths(), tail: [u8; 3],
         allow_long_length_form: bool,
     ) {
-        let all = [Rsv::RSV3, Rsv::RSV2, Rsv::RSV1];
+        let all = [ReservedBits::RSV3, ReservedBits::RSV2, ReservedBits::RSV1];
         let union = |bits: u8| {
-            (0..3).filter(|i| bits >> i & 1 == 1).fold(Rsv::NONE, |rsv, i| rsv.union(all[i]))
+            (0..3).filter(|i| bits >> i & 1 == 1).fold(ReservedBits::NONE, |rsv, i| rsv.union(all[i]))
         };
         let control = opcode.is_control();
         let header = if control {
-            Header { fin: true, rsv: Rsv::NONE, opcode, key, len: len % 126 }
+            Header { fin: true, rsv: ReservedBits::NONE, opcode, key, len: len % 126 }
         } else {
             Header { fin, rsv: union(bits), opcode, key, len }
         };
-        let mut out = [0xA5; MAX_HEADER];
+        let mut out = [0xA5; MAX_HEADER_LEN];
         let n = header.encode(&mut out);
         prop_assert_eq!(out[n..].iter().filter(|byte| **byte != 0xA5).count(), 0);
         let wire = [&out[..n], &tail].concat();
         prop_assert_eq!(&wire[..n], &common::header(wire[0], key, header.len)[..]);
-        let rules = Rules { masked: key.is_some(), rsv: union(7), allow_long_length_form };
+        let rules = HeaderRules { masked: key.is_some(), rsv: union(7), allow_long_length_form };
         prop_assert_eq!(Header::decode(&wire, &rules), Ok(Some((header, n))));
         for short in 0..n {
             prop_assert_eq!(Header::decode(&wire[..short], &rules), Ok(None));
         }
         // The other role refuses it, and so do rules that have not claimed the bits.
-        let other = Rules { masked: key.is_none(), ..rules };
+        let other = HeaderRules { masked: key.is_none(), ..rules };
         prop_assert!(Header::decode(&wire, &other).is_err());
-        let unclaimed = Rules { rsv: Rsv::NONE, ..rules };
+        let unclaimed = HeaderRules { rsv: ReservedBits::NONE, ..rules };
         let number = if control { 0 } else { bits };
         let refused = Header::decode(&wire, &unclaimed);
         prop_assert_eq!(refused.is_err(), number != 0);
@@ -344,7 +346,7 @@ proptest! {
             }
         }
         let wrong = |text: &[u8]| std::str::from_utf8(text).is_err_and(|error| error.error_len().is_some());
-        let mut utf8 = Utf8::NEW;
+        let mut utf8 = Utf8Validator::NEW;
         let mut fed = 0;
         for cut in cuts.into_iter().map(Some).chain([None]) {
             let left = text.len() - fed;
@@ -365,12 +367,12 @@ proptest! {
 fn messages_arrive<R: TestRole, P: TestRole>(seed: u64) {
     let mut random = Random::new(seed);
     let config = Config::new();
-    let (rx, tx) = (MIN_BUFFER + random.below(400), MIN_BUFFER + random.below(400));
-    let mut memory = Memory::new(rx, MIN_BUFFER);
+    let (rx, tx) = (MIN_BUFFER_LEN + random.below(400), MIN_BUFFER_LEN + random.below(400));
+    let mut memory = Memory::new(rx, MIN_BUFFER_LEN);
     let mut peer = Endpoint::<P>::new(&config, &mut memory);
     let mut memory = vec![0xA5; tx];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-    let mut sender = Sender::new(R::make());
+    let mut sender = Encoder::new(R::make());
     let mut want = Vec::new();
     for _ in 0..random.below(6) {
         let len = length(&mut random);
@@ -454,7 +456,7 @@ enum Verdict {
     /// A rule was broken.
     Broken,
     /// The stream ended.
-    Vanished,
+    Disconnected,
 }
 
 fn tungstenite(wire: &[u8], server: bool) -> Judged {
@@ -483,7 +485,7 @@ fn tungstenite(wire: &[u8], server: bool) -> Judged {
             }
             Ok(Message::Frame(_)) => unreachable!("never read"),
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) | Err(Error::Io(_)) => {
-                break Verdict::Vanished;
+                break Verdict::Disconnected;
             }
             Err(_) => break Verdict::Broken,
         }
@@ -493,8 +495,8 @@ fn tungstenite(wire: &[u8], server: bool) -> Judged {
 
 fn ours<R: TestRole>(wire: &[u8]) -> Judged {
     let mut config = Config::new();
-    config.control = Control::Told;
-    let (events, _, cause) = outcome::<R>(&config, wire, MIN_BUFFER, false, || 1000);
+    config.control = ControlFrames::Reported;
+    let (events, _, cause) = outcome::<R>(&config, wire, MIN_BUFFER_LEN, false, || 1000);
     let mut out: Vec<Got> = Vec::new();
     let mut open: Option<(Kind, Vec<u8>)> = None;
     for event in events {
@@ -509,10 +511,10 @@ fn ours<R: TestRole>(wire: &[u8]) -> Judged {
             other => out.push(other),
         }
     }
-    let ends = match cause.end {
-        End::Clean => Verdict::Closed,
-        End::Violation(_) => Verdict::Broken,
-        _ => Verdict::Vanished,
+    let ends = match cause.reason {
+        EndReason::Clean => Verdict::Closed,
+        EndReason::Violation(_) => Verdict::Broken,
+        _ => Verdict::Disconnected,
     };
     Judged { messages: out, ends }
 }
@@ -642,13 +644,13 @@ impl<'m, R: Role> Side<'m, R> {
             }
             Action::Stream(kind, payload) => {
                 let mut rest = &payload[*done..];
-                let result = out.stream(*kind, &mut rest, true);
+                let result = out.send_fragmented(*kind, &mut rest, true);
                 *done = payload.len() - rest.len();
                 result?;
             }
             Action::Begin(kind, payload) => {
                 if !*begun {
-                    out.begin(*kind, payload.len() as u64, true)?;
+                    out.begin_frame(*kind, payload.len() as u64, true)?;
                     *begun = true;
                 }
                 *done += out.write(&payload[*done..])?;
@@ -675,11 +677,11 @@ fn pair(seed: u64, cuts: bool) {
     let mut configs = [Config::new(), Config::new()];
     for config in &mut configs {
         config.delivery = [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][random.below(3)];
-        config.control = [Control::Automatic, Control::Told][random.below(2)];
+        config.control = [ControlFrames::Automatic, ControlFrames::Reported][random.below(2)];
         config.largest_fragment = [usize::MAX, 1 + random.below(300)][random.below(2)];
     }
     let size = |random: &mut Random| {
-        MIN_BUFFER + if random.one_in(2) { random.below(8) } else { random.below(1000) }
+        MIN_BUFFER_LEN + if random.one_in(2) { random.below(8) } else { random.below(1000) }
     };
     let mut memory = [(); 2].map(|()| Memory::new(size(&mut random), size(&mut random)));
     let [first, second] = &mut memory;
@@ -729,7 +731,7 @@ fn pair(seed: u64, cuts: bool) {
             // The transport reports it sooner or later, to each side in its own way.
             if random.one_in(3) && !client.resets {
                 client.resets = true;
-                client.end.connection.reset();
+                client.end.connection.transport_failed();
             }
             if random.one_in(3) && !server.end.rx.is_ended() {
                 server.end.rx.fill(0);
@@ -754,7 +756,7 @@ fn pair(seed: u64, cuts: bool) {
     }
     let causes = [client.end.closed, server.end.closed].map(|cause| cause.expect("closed"));
     if !cuts {
-        assert!(causes.iter().all(Cause::is_clean), "{causes:?}");
+        assert!(causes.iter().all(Ending::is_clean), "{causes:?}");
     }
     // Whoever ends cleanly has received everything that was sent before the Close; else a beginning of it.
     for (cause, got, sent) in

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use drive::*;
 use sansocket::handshake::{
-    Accept, Answer, Decide, Fault, HandshakeStep, Refusal, Rejection, Request, Response, ServerHandshake,
+    AcceptOptions, BadRequest, Decide, Decision, HandshakeStep, Refusal, Rejection, Request, Response,
+    ServerHandshake,
 };
-use sansocket::{Config, Event, Halt, Handler, Instant, Outbox, Outcome, Payload};
+use sansocket::session::Outcome;
+use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox, Payload};
 
 /// The path where there was a request, and what it got.
 type Heard = Vec<(Option<String>, Refusal)>;
@@ -19,8 +21,8 @@ struct App<D> {
     refused: Heard,
 }
 
-impl<D: Fn(&Request<'_>) -> Answer<'static>> Handler for App<D> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+impl<D: Fn(&Request<'_>) -> Decision<'static>> Handler for App<D> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         (self.decide)(request)
     }
 
@@ -28,13 +30,13 @@ impl<D: Fn(&Request<'_>) -> Answer<'static>> Handler for App<D> {
         self.refused.push((request.map(|request| request.path().to_owned()), *refusal));
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }
 
-fn accept(_: &Request<'_>) -> Answer<'static> {
-    Answer::Accept(Accept { protocols: &["chat"], ..Accept::default() })
+fn accept(_: &Request<'_>) -> Decision<'static> {
+    Decision::Accept(AcceptOptions { protocols: &["chat"], ..AcceptOptions::default() })
 }
 
 /// What is heard of this input, how it ends, and the status that the peer sees.
@@ -42,7 +44,7 @@ fn hear(
     config: &Config,
     head: usize,
     input: &[u8],
-    decide: impl Fn(&Request<'_>) -> Answer<'static>,
+    decide: impl Fn(&Request<'_>) -> Decision<'static>,
 ) -> (Heard, Option<Outcome>, u16) {
     let mut memory = Memory::new(head, 140, 140);
     let mut drive = Drive::new(&mut memory, config, App { decide, refused: vec![] });
@@ -66,10 +68,10 @@ fn a_handler_is_told_once_of_each_refusal_with_the_request_where_there_is_one() 
         (upgrade("/a", &["Origin: http://evil.example"]), Some("/a"), Rejection::Forbidden),
         (request("GET", "/a", &["Host: a"]), Some("/a"), Rejection::UpgradeRequired),
         (request("POST", "/a", &["Host: a"]), Some("/a"), Rejection::MethodNotAllowed),
-        (upgrade("/a", &["Content-Length: 1"]), Some("/a"), Fault::Body.into()),
-        (request("GET", "/a", &[]), None, Fault::Host.into()),
-        (b"nonsense\r\n\r\n".to_vec(), None, Fault::NotHttp.into()),
-        (b"GET / HTTP/1.1\n".to_vec(), None, Fault::NotHttp.into()),
+        (upgrade("/a", &["Content-Length: 1"]), Some("/a"), BadRequest::Body.into()),
+        (request("GET", "/a", &[]), None, BadRequest::Host.into()),
+        (b"nonsense\r\n\r\n".to_vec(), None, BadRequest::NotHttp.into()),
+        (b"GET / HTTP/1.1\n".to_vec(), None, BadRequest::NotHttp.into()),
         (b"GET / HT".to_vec(), None, Rejection::Timeout),
         (upgrade("/a", &many), None, Rejection::TooManyFields),
         (upgrade("/a", &[&long]), None, Rejection::TooLarge),
@@ -80,23 +82,27 @@ fn a_handler_is_told_once_of_each_refusal_with_the_request_where_there_is_one() 
         assert_eq!((outcome, status), (Some(Outcome::Refused(refusal)), reason.status()));
     }
     let required = |_: &Request<'_>| {
-        Answer::Accept(Accept { protocols: &["chat"], protocol_required: true, ..Accept::default() })
+        Decision::Accept(AcceptOptions {
+            protocols: &["chat"],
+            protocol_required: true,
+            ..AcceptOptions::default()
+        })
     };
     let (heard, ..) = hear(&few, 600, &upgrade("/a", &[]), required);
-    assert_eq!(heard, [(Some("/a".into()), Rejection::from(Fault::Protocol).into())]);
+    assert_eq!(heard, [(Some("/a".into()), Rejection::from(BadRequest::Protocol).into())]);
 }
 
 #[test]
 fn a_handler_is_told_of_what_it_rejects_and_not_of_what_it_answers_itself() {
     let config = Config::new();
     let input = upgrade("/a", &[]);
-    let reject = |_: &Request<'_>| Answer::Reject(Rejection::Unavailable);
+    let reject = |_: &Request<'_>| Decision::Reject(Rejection::Unavailable);
     let refusal = Refusal::from(Rejection::Unavailable);
     let (heard, outcome, status) = hear(&config, 600, &input, reject);
     assert_eq!(heard, [(Some("/a".into()), refusal)]);
     assert_eq!((outcome, status), (Some(Outcome::Refused(refusal)), 503));
     for own in [200, 401, 503] {
-        let respond = move |_: &Request<'_>| Answer::Respond(Response::text(own, ""));
+        let respond = move |_: &Request<'_>| Decision::Respond(Response::text(own, ""));
         let (heard, outcome, status) = hear(&config, 600, &input, respond);
         assert_eq!(heard, []);
         assert_eq!((outcome, status), (Some(Outcome::Refused(Refusal::answered(own))), own));
@@ -107,8 +113,10 @@ fn a_handler_is_told_of_what_it_rejects_and_not_of_what_it_answers_itself() {
 fn an_answer_that_cannot_be_written_is_told_once() {
     let config = Config::new();
     for decide in [
-        |_: &Request<'_>| Answer::Accept(Accept { headers: &[("X", "\n")], ..Accept::default() }),
-        |_: &Request<'_>| Answer::Respond(Response { status: 42, ..Response::text(42, "") }),
+        |_: &Request<'_>| {
+            Decision::Accept(AcceptOptions { headers: &[("X", "\n")], ..AcceptOptions::default() })
+        },
+        |_: &Request<'_>| Decision::Respond(Response { status: 42, ..Response::text(42, "") }),
     ] {
         let (heard, outcome, status) = hear(&config, 600, &upgrade("/a", &[]), decide);
         let refusal = Refusal::from(Rejection::Internal);
@@ -121,8 +129,8 @@ fn an_answer_that_cannot_be_written_is_told_once() {
 fn without_a_handler_a_decider_is_told() {
     struct Decider(Vec<Refusal>);
     impl<C> Decide<C> for Decider {
-        fn decide<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s, C> {
-            Answer::Accept(Accept::default())
+        fn decide<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s, C> {
+            Decision::Accept(AcceptOptions::default())
         }
         fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
             assert_eq!(request.and_then(Request::origin), Some("http://evil.example"));

@@ -13,10 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use drive::{RFC_KEY, frame, masked, request, upgrade};
-use sansocket::adapter::mio::TcpSocket;
-use sansocket::handshake::{Accept, Answer, Origin, Request};
-use sansocket::hub::{Capacity, Client, Failed, Message, Page, Routes, Settings, Socket};
-use sansocket::{Cause, CloseCode, Control, Data, End, Event, Halt, Handler, Kind, Outbox, Payload};
+use sansocket::config::ControlFrames;
+use sansocket::error::EndReason;
+use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request};
+use sansocket::hub::driver::{HubSocket, MioTcpSocket, SocketFailed};
+use sansocket::hub::{Capacity, HubSettings, Page, Routes, SessionInfo};
+use sansocket::message::Prepared;
+use sansocket::{Chunk, CloseCode, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload};
 use served::{PATIENCE, Served, config};
 use tungstenite::Message as Theirs;
 
@@ -24,20 +27,20 @@ use tungstenite::Message as Theirs;
 struct Says(String);
 
 impl Handler for Says {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        if let Event::Data(Data { end: true, .. }) = event {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        if let Event::Data(Chunk { end: true, .. }) = event {
             out.send(&self.0)?;
         }
         Ok(())
     }
 }
 
-fn says(text: &str) -> impl FnMut(&mut Client, &Request<'_>) -> Result<Says, Page> + Send + use<> {
+fn says(text: &str) -> impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<Says, Page> + Send + use<> {
     let text = text.to_owned();
     move |_, _| Ok(Says(text.clone()))
 }
 
-fn page(text: &str) -> impl FnMut(&Client, &Request<'_>) -> Page + Send + use<> {
+fn page(text: &str) -> impl FnMut(&SessionInfo, &Request<'_>) -> Page + Send + use<> {
     let text = text.to_owned();
     move |_, _| Page::text(200, &text)
 }
@@ -48,7 +51,7 @@ fn plain(method: &str, path: &str) -> Vec<u8> {
 
 #[test]
 fn h01_method_and_path() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", says("ws"));
         routes.get("/page", page("page"));
         routes.post("/page", 10, |_, _, body| Page::new(200, "text/plain", body));
@@ -109,25 +112,27 @@ fn h01_method_and_path() {
 struct Agreed(&'static [&'static str]);
 
 impl Handler for Agreed {
-    fn request<'s>(&'s mut self, _: &Request<'_>) -> Answer<'s> {
-        Answer::Accept(Accept { protocols: self.0, ..Accept::default() })
+    fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
+        Decision::Accept(AcceptOptions { protocols: self.0, ..AcceptOptions::default() })
     }
 
-    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(out.send(&format!("{protocol:?}"))?)
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }
 
 #[test]
 fn h09_each_route_has_its_subprotocols() {
-    let served = Served::new(Settings::default(), |_, routes| {
-        let chat = Accept { protocols: &["echo", "chat"], ..Accept::default() };
+    let served = Served::new(HubSettings::default(), |_, routes| {
+        let chat = AcceptOptions { protocols: &["echo", "chat"], ..AcceptOptions::default() };
         routes.websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])));
-        routes.websocket_with("/must", Accept { protocol_required: true, ..chat }, |_, _| Ok(Agreed(&[])));
+        routes.websocket_with("/must", AcceptOptions { protocol_required: true, ..chat }, |_, _| {
+            Ok(Agreed(&[]))
+        });
         routes.websocket("/own", |_, _| Ok(Agreed(&["mqtt"])));
         routes.websocket("/none", |_, _| Ok(Agreed(&[])));
     });
@@ -163,8 +168,8 @@ fn h09_each_route_has_its_subprotocols() {
 
 #[test]
 fn h11_lists_of_nothing_but_separators() {
-    let served = Served::new(Settings::default(), |_, routes| {
-        let accept = Accept { protocols: &["", ","], ..Accept::default() };
+    let served = Served::new(HubSettings::default(), |_, routes| {
+        let accept = AcceptOptions { protocols: &["", ","], ..AcceptOptions::default() };
         routes.websocket_with("/ws", accept, says("still here"));
     });
     for list in ["", ",", ", ,", ",,,,,,", " , \t,", ";", "\"\",\"", "=", ",=;,"] {
@@ -182,12 +187,12 @@ fn h11_lists_of_nothing_but_separators() {
 #[test]
 fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
     let (tx, seen) = mpsc::channel();
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/auth/*", move |client, request| {
             let header = request.header("authorization").map(str::to_owned);
-            let raw = request.fields().get("X-Raw").map(<[u8]>::to_vec);
+            let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
             let path = (request.path().to_owned(), request.query().to_owned());
-            tx.send((client.peer, path, header, raw, request.fields().count())).unwrap();
+            tx.send((client.peer, path, header, raw, request.headers().count())).unwrap();
             match request.query_value("token") {
                 Some("valid") => Ok(Says("welcome".into())),
                 Some("large") => Err(Page::new(403, "text/html", "no ".repeat(100_000))),
@@ -235,7 +240,7 @@ fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
 
 #[test]
 fn h12_a_hook_that_panics_ends_its_session_only() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", |_, request| match request.query() {
             "panic" => panic!("as the test wants"),
             _ => Ok(Says("alive".into())),
@@ -258,23 +263,23 @@ fn h12_a_hook_that_panics_ends_its_session_only() {
 struct Greets(&'static str);
 
 impl Handler for Greets {
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         out.send("hello")?;
         match self.0 {
             "close" => Ok(out.close(Some(CloseCode::new(4000).unwrap()), "goodbye")?),
-            "halt" => Err(Halt::Close(CloseCode::POLICY_VIOLATION, "not you")),
+            "halt" => Err(HandlerError::Close(CloseCode::POLICY_VIOLATION, "not you")),
             _ => Ok(()),
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }
 
 #[test]
 fn h13_the_hook_after_the_handshake_may_send_and_close() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, does) in [("/stay", "stay"), ("/close", "close"), ("/halt", "halt")] {
             routes.websocket(path, move |_, _| Ok(Greets(does)));
         }
@@ -296,8 +301,9 @@ fn h13_the_hook_after_the_handshake_may_send_and_close() {
 
 #[test]
 fn h15_duplicates_are_refused_and_lists_joined() {
-    let served = Served::new(Settings::default(), |_, routes| {
-        let accept = Accept { origin: Origin::Any, protocols: &["chat"], ..Accept::default() };
+    let served = Served::new(HubSettings::default(), |_, routes| {
+        let accept =
+            AcceptOptions { origin: OriginPolicy::Any, protocols: &["chat"], ..AcceptOptions::default() };
         routes.websocket_with("/ws", accept, says("one"));
         routes.get("/page", page("one"));
     });
@@ -320,12 +326,12 @@ fn h15_duplicates_are_refused_and_lists_joined() {
 #[test]
 fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_otherwise() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, origin) in [
             ("/default", None),
-            ("/any", Some(Origin::Any)),
-            ("/list", Some(Origin::List(&["https://a.example"]))),
-            ("/same", Some(Origin::SameHost)),
+            ("/any", Some(OriginPolicy::Any)),
+            ("/list", Some(OriginPolicy::List(&["https://a.example"]))),
+            ("/same", Some(OriginPolicy::SameHost)),
         ] {
             for method in ["GET", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
                 let count = asked.clone();
@@ -338,11 +344,11 @@ fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_othe
                 }
             }
         }
-        assert!(!routes.set_origin(99, Origin::Any));
+        assert!(!routes.set_origin(99, OriginPolicy::Any));
         let handed = asked.clone();
         routes.hand_over("/other", move |_, _, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
-        let ws = routes.websocket_with("/ws", Accept::default(), says("ws"));
-        assert!(routes.set_origin(ws, Origin::List(&["https://a.example"])));
+        let ws = routes.websocket_with("/ws", AcceptOptions::default(), says("ws"));
+        assert!(routes.set_origin(ws, OriginPolicy::List(&["https://a.example"])));
     });
     let (none, same, known, foreign) = (
         None,
@@ -387,14 +393,14 @@ fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_othe
 
 #[test]
 fn h16_each_route_has_its_origins() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, origin) in [
-            ("/same", Origin::SameHost),
-            ("/list", Origin::List(&["https://a.example", "http://b.example:8080"])),
-            ("/check", Origin::Check(|origin| origin.ends_with(".example"))),
-            ("/any", Origin::Any),
+            ("/same", OriginPolicy::SameHost),
+            ("/list", OriginPolicy::List(&["https://a.example", "http://b.example:8080"])),
+            ("/check", OriginPolicy::Check(|origin| origin.ends_with(".example"))),
+            ("/any", OriginPolicy::Any),
         ] {
-            routes.websocket_with(path, Accept { origin, ..Accept::default() }, says(path));
+            routes.websocket_with(path, AcceptOptions { origin, ..AcceptOptions::default() }, says(path));
         }
         routes.websocket("/default", says("/default"));
     });
@@ -425,8 +431,8 @@ fn h16_each_route_has_its_origins() {
 #[test]
 fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
     let (tx, asked) = mpsc::channel();
-    let served = Served::new(Settings::default(), |_, routes| {
-        routes.websocket_with("/ws", Accept::default(), move |_, _| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
+        routes.websocket_with("/ws", AcceptOptions::default(), move |_, _| {
             tx.send(()).unwrap();
             Ok(Says("welcome".into()))
         });
@@ -443,7 +449,7 @@ fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
 
 #[test]
 fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         // Whatever takes the rest.
         routes.get("/*", page("rest"));
         routes.hand_over("*", |_, _, _| panic!("nothing is left for this"));
@@ -502,7 +508,7 @@ fn h18_the_most_specific_pattern_counts_in_any_order() {
         ("*", "*"),
     ];
     for turn in 0..patterns.len() {
-        let served = Served::new(Settings::default(), |_, routes| {
+        let served = Served::new(HubSettings::default(), |_, routes| {
             for at in 0..patterns.len() {
                 let pattern = patterns[(at + turn) % patterns.len()];
                 routes.get(pattern, page(pattern));
@@ -531,7 +537,7 @@ fn h18_marks_at_the_end_of_a_pattern() {
         ("?", &[], &["/", "/a"]),
         ("*", &["/", "/a"], &[]),
     ] {
-        let served = Served::new(Settings::default(), |_, routes| {
+        let served = Served::new(HubSettings::default(), |_, routes| {
             routes.websocket(pattern, says("here"));
         });
         for (paths, status) in [(matches, 426), (others, 404)] {
@@ -545,7 +551,7 @@ fn h18_marks_at_the_end_of_a_pattern() {
 
 #[test]
 fn h18_of_the_same_pattern_the_first_counts() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/a*", page("first"));
         routes.get("/a*", page("second"));
     });
@@ -557,7 +563,7 @@ fn h18_of_the_same_pattern_the_first_counts() {
 
 #[test]
 fn h19_http_and_websocket_and_others_on_one_port() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", says("ws"));
         routes.get("/", |_, request| {
             let agent = request.header("User-Agent").unwrap_or_default();
@@ -620,9 +626,9 @@ impl Session {
 }
 
 impl Handler for Session {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        self.told.send(format!("{} {} {} {}", self.path, self.query, data.offset, data.left)).unwrap();
+        self.told.send(format!("{} {} {} {}", self.path, self.query, data.offset, data.remaining)).unwrap();
         if data.end {
             self.messages += 1;
             self.hub.fetch_add(1, Ordering::Relaxed);
@@ -631,16 +637,16 @@ impl Handler for Session {
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
-        self.told.send(format!("{} {:?} {reason}", self.data(), cause.end)).unwrap();
+    fn closed(&mut self, cause: &Ending, reason: &str) {
+        self.told.send(format!("{} {:?} {reason}", self.data(), cause.reason)).unwrap();
     }
 }
 
 #[test]
 fn r09_v04_path_query_and_data_of_session_route_and_hub_to_the_end() {
     let (tx, told) = mpsc::channel();
-    let mut settings = Settings::default();
-    (settings.rx, settings.tx) = (1024, 1024);
+    let mut settings = HubSettings::default();
+    (settings.receive_buffer, settings.transmit_buffer) = (1024, 1024);
     let served = Served::new(settings, |_, routes| {
         let hub = Arc::new(AtomicUsize::new(0));
         for (pattern, route) in [("/a/*", "A"), ("/b/*", "B")] {
@@ -667,7 +673,7 @@ fn r09_v04_path_query_and_data_of_session_route_and_hub_to_the_end() {
     drop(first);
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "/a/1 x=1 A 2 5 Clean bye");
     drop(second);
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "/a/2  A 1 5 Vanished ");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "/a/2  A 1 5 Disconnected ");
     third.close();
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "/b/1 y B 2 5 Clean ");
     served.finish();
@@ -678,7 +684,7 @@ fn r09_v04_path_query_and_data_of_session_route_and_hub_to_the_end() {
 fn v03_open_may_refuse_and_close_is_told() {
     let welcome = Arc::new(AtomicBool::new(false));
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         let (welcome, ends) = (welcome.clone(), ends.clone());
         routes.on_accept(move |client| client.peer.ip().is_loopback() && welcome.load(Ordering::SeqCst));
         routes.on_end(move |client, outcome| ends.lock().unwrap().push((client.peer, outcome.is_some())));
@@ -713,8 +719,8 @@ fn v03_open_may_refuse_and_close_is_told() {
 
 #[test]
 fn v07_at_capacity_503_for_all_routes() {
-    let mut settings = Settings::default();
-    settings.sessions = 2;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = 2;
     settings.capacity = Capacity::Refuse(4);
     let served = Served::new(settings, |_, routes| {
         routes.websocket("/ws", says("ws"));
@@ -732,7 +738,7 @@ fn v07_at_capacity_503_for_all_routes() {
     }
     let [first, second] = peers;
     first.close();
-    served.until("a place", |served| served.handle.clients().len() == 1);
+    served.until("a place", |served| served.handle.sessions().len() == 1);
     assert_eq!(served.ask(plain("GET", "/")).body, b"page");
     second.close();
     assert_eq!(served.inside(|control| control.counters().refused.unavailable), 4);
@@ -741,8 +747,8 @@ fn v07_at_capacity_503_for_all_routes() {
 
 #[test]
 fn v07_at_capacity_the_one_that_is_silent_for_longest_goes() {
-    let mut settings = Settings::default();
-    settings.sessions = 2;
+    let mut settings = HubSettings::default();
+    settings.max_sessions = 2;
     settings.capacity = Capacity::Evict;
     let served = Served::new(settings, |_, routes| {
         routes.websocket("/ws", says("ws"));
@@ -763,13 +769,14 @@ fn v07_at_capacity_the_one_that_is_silent_for_longest_goes() {
 
 #[test]
 fn v10_routes_come_and_go_while_connections_live_on() {
-    let served = Served::new(Settings::default(), |handle, routes| {
+    let served = Served::new(HubSettings::default(), |handle, routes| {
         let handle = handle.clone();
         // From a hook as well: it takes effect behind it.
         routes.post("/add", 100, move |_, _, body| {
             let path = String::from_utf8(body.into()).unwrap();
-            let added = handle.run(move |control| {
-                Routes::<TcpSocket>::with(control, |routes| routes.websocket(&path, says(&path))).unwrap();
+            let added = handle.call(move |control| {
+                Routes::<MioTcpSocket>::update(control, |routes| routes.websocket(&path, says(&path)))
+                    .unwrap();
             });
             Page::text(200, if added.is_ok() { "added" } else { "full" })
         });
@@ -797,7 +804,7 @@ fn v10_routes_come_and_go_while_connections_live_on() {
     // A body that is still on its way when its route goes.
     let mut slow = served.dial();
     slow.write(&asked);
-    served.until("the request", |served| served.handle.clients().iter().any(|client| client.group == 1));
+    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag == 1));
     assert!(served.routes(|routes| routes.remove(1)));
     slow.write("/none");
     assert_eq!(slow.whole().status, 404);
@@ -809,7 +816,7 @@ fn v10_routes_come_and_go_while_connections_live_on() {
 fn v10_a_server_stops_and_starts_again() {
     let mut address = "127.0.0.1:0".parse().unwrap();
     for round in ["one", "two", "three"] {
-        let served = Served::at(address, Settings::default(), |_, routes| {
+        let served = Served::at(address, HubSettings::default(), |_, routes| {
             routes.websocket("/ws", says(round));
         });
         address = served.address;
@@ -824,12 +831,12 @@ fn v10_a_server_stops_and_starts_again() {
 
 #[test]
 fn a_broadcast_reaches_one_route_or_a_room() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         assert_eq!(routes.websocket("/a", says("a")), 1);
         assert_eq!(routes.websocket("/b", says("b")), 2);
-        let room = |client: &mut Client, request: &Request<'_>| {
-            assert_eq!(client.group, 3, "the route's own, before");
-            client.group = request.query().parse().unwrap();
+        let room = |client: &mut SessionInfo, request: &Request<'_>| {
+            assert_eq!(client.tag, 3, "the route's own, before");
+            client.tag = request.query().parse().unwrap();
             Ok(Says("room".into()))
         };
         assert_eq!(routes.websocket("/room", room), 3);
@@ -840,15 +847,15 @@ fn a_broadcast_reaches_one_route_or_a_room() {
     });
     let groups = served.inside(|control| {
         let mut groups = Vec::new();
-        control.clients(&mut |client| groups.push(client.group));
+        control.sessions(&mut |client| groups.push(client.tag));
         groups
     });
     assert_eq!(groups, [1, 1, 2, 77, 78]);
     for group in [1, 2, 3, 77] {
-        let message = Message::text(format!("for {group}"));
-        served.handle.broadcast_to(message, move |client| client.group == group).unwrap();
+        let message = Prepared::text(format!("for {group}"));
+        served.handle.broadcast_to(message, move |client| client.tag == group).unwrap();
     }
-    served.handle.broadcast(Message::text("for all")).unwrap();
+    served.handle.broadcast(Prepared::text("for all")).unwrap();
     for (peer, own) in peers.iter_mut().zip([Some(1), Some(1), Some(2), Some(77), None]) {
         if let Some(group) = own {
             assert_eq!(peer.read().unwrap(), Theirs::text(format!("for {group}")));
@@ -865,11 +872,11 @@ fn a_broadcast_reaches_one_route_or_a_room() {
 struct Controls;
 
 impl Handler for Controls {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
-            Event::Data(data) => out.relay(&data)?,
+            Event::Data(data) => out.forward(&data)?,
             Event::Ping(_) => out.pong(b"by hand")?,
-            Event::Pong(payload) => out.send(&format!("pong {}", payload.text().unwrap()))?,
+            Event::Pong(payload) => out.send(&format!("pong {}", payload.to_str().unwrap()))?,
             Event::Close(..) => out.close(CloseCode::new(4000), "by hand")?,
         }
         Ok(())
@@ -878,9 +885,11 @@ impl Handler for Controls {
 
 #[test]
 fn c04_a_route_may_take_control_frames_itself() {
-    let served = Served::new(Settings::default(), |_, routes| {
-        let config = Some(config(|config| config.control = Control::Manual));
-        routes.websocket_with("/manual", Accept { config, ..Accept::default() }, |_, _| Ok(Controls));
+    let served = Served::new(HubSettings::default(), |_, routes| {
+        let config = Some(config(|config| config.control = ControlFrames::Manual));
+        routes.websocket_with("/manual", AcceptOptions { config, ..AcceptOptions::default() }, |_, _| {
+            Ok(Controls)
+        });
         routes.websocket("/automatic", |_, _| Ok(Controls));
     });
     let sent = [masked(0x89, b"one"), masked(0x8A, b"two"), masked(0x88, b"\x03\xE8three")].concat();
@@ -902,9 +911,9 @@ fn c04_a_route_may_take_control_frames_itself() {
 
 #[test]
 fn h09_each_route_has_its_limits() {
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         let config = Some(config(|config| config.limits.message = 10));
-        routes.websocket_with("/short", Accept { config, ..Accept::default() }, says("short"));
+        routes.websocket_with("/short", AcceptOptions { config, ..AcceptOptions::default() }, says("short"));
         routes.websocket("/long", says("long"));
     });
     let mut long = served.open("/long", &[]);
@@ -918,37 +927,37 @@ fn h09_each_route_has_its_limits() {
 }
 
 /// Fails in the way that it is told.
-struct Fails(Sender<End>);
+struct Fails(Sender<EndReason>);
 
 impl Handler for Fails {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        match data.payload.bytes() {
-            b"halt" => Err(Halt::Close(CloseCode::new(4321).unwrap(), "failed")),
+        match data.payload.as_bytes() {
+            b"halt" => Err(HandlerError::Close(CloseCode::new(4321).unwrap(), "failed")),
             // A message has begun already.
             b"misuse" => {
                 out.fragment(Kind::Text, b"a", false)?;
                 Ok(out.send(b"b")?)
             }
             // Nothing waits to be written.
-            b"stuck" => Err(Halt::Blocked { taken: 0 }),
+            b"stuck" => Err(HandlerError::Blocked { consumed: 0 }),
             b"inside" => {
-                out.begin(Kind::Text, 100, true)?;
-                Err(Halt::Close(CloseCode::INTERNAL_ERROR, ""))
+                out.begin_frame(Kind::Text, 100, true)?;
+                Err(HandlerError::Close(CloseCode::INTERNAL_ERROR, ""))
             }
-            _ => out.relay(&data),
+            _ => out.forward(&data),
         }
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
-        self.0.send(cause.end).unwrap();
+    fn closed(&mut self, cause: &Ending, _: &str) {
+        self.0.send(cause.reason).unwrap();
     }
 }
 
 #[test]
 fn c07_a_handler_that_fails_closes_its_connection_only() {
     let (tx, ends) = mpsc::channel();
-    let served = Served::new(Settings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", move |_, _| Ok(Fails(tx.clone())));
     });
     let mut other = served.open("/ws", &[]);
@@ -963,7 +972,7 @@ fn c07_a_handler_that_fails_closes_its_connection_only() {
         peer.write(masked(0x88, &code.to_be_bytes()));
         assert_eq!(peer.rest(), b"");
         drop(peer);
-        assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), End::Clean, "{how}");
+        assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), EndReason::Clean, "{how}");
         assert_eq!(other.say("alive"), "alive");
     }
     // Inside of a frame no Close can stand: the transport ends.
@@ -971,32 +980,32 @@ fn c07_a_handler_that_fails_closes_its_connection_only() {
     peer.write(masked(0x81, b"inside"));
     peer.drain(|| {});
     drop(peer);
-    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), End::Abandoned);
+    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), EndReason::UnfinishedFrame);
     other.close();
-    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), End::Clean);
+    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), EndReason::Clean);
     served.finish();
 }
 
 struct Nothing;
 
-impl Socket for Nothing {
-    fn recv(&mut self, _: &mut [u8]) -> Result<Option<usize>, Failed> {
+impl HubSocket for Nothing {
+    fn recv(&mut self, _: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
         Ok(None)
     }
 
-    fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, Failed> {
+    fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, SocketFailed> {
         Ok(None)
     }
 
-    fn shutdown(&mut self) -> Result<(), Failed> {
+    fn shutdown(&mut self) -> Result<(), SocketFailed> {
         Ok(())
     }
 }
 
 #[test]
 fn routes_of_another_hub_are_not_found() {
-    let served = Served::new(Settings::default(), |_, _| {});
-    let found = served.inside(|control| Routes::<Nothing>::with(control, |_| ()));
+    let served = Served::new(HubSettings::default(), |_, _| {});
+    let found = served.inside(|control| Routes::<Nothing>::update(control, |_| ()));
     assert_eq!(found, None);
     served.finish();
 }

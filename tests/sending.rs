@@ -3,21 +3,19 @@
 mod common;
 
 use common::*;
-use sansocket::frame::MAX_CONTROL;
-use sansocket::{
-    BufferTooSmall, CloseCode, Config, Kind, MAX_REASON, MIN_BUFFER, ReceiveBuffer, SendError, Sender,
-    Server, TransmitBuffer,
-};
+use sansocket::error::BufferTooSmall;
+use sansocket::proto::{Encoder, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MIN_BUFFER_LEN};
+use sansocket::{CloseCode, Config, Kind, ReceiveBuffer, SendError, Server, TransmitBuffer};
 
 /// A sender with its buffer.
 struct Rig<'m, R> {
-    sender: Sender<R>,
+    sender: Encoder<R>,
     tx: TransmitBuffer<'m>,
 }
 
 impl<'m, R: TestRole> Rig<'m, R> {
     fn new(memory: &'m mut [u8]) -> Self {
-        Self { sender: Sender::new(R::make()), tx: TransmitBuffer::new(memory).expect("140 bytes at least") }
+        Self { sender: Encoder::new(R::make()), tx: TransmitBuffer::new(memory).expect("140 bytes at least") }
     }
 
     /// The transport takes everything.
@@ -71,7 +69,7 @@ fn owned<const N: usize>(frames: [(u8, &[u8]); N]) -> Vec<(u8, Vec<u8>)> {
 #[test]
 fn blocked_changes_nothing() {
     fn run<R: TestRole>() {
-        let mut memory = [0xA5; MIN_BUFFER];
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
         let mut pings = 0;
         while rig.sender.ping(&mut rig.tx, b"").is_ok() {
@@ -93,7 +91,7 @@ fn blocked_changes_nothing() {
 fn too_large() {
     fn run<R: TestRole>() {
         let header = if R::SERVER { 4 } else { 8 };
-        for capacity in [MIN_BUFFER, 141, 500] {
+        for capacity in [MIN_BUFFER_LEN, 141, 500] {
             let mut memory = vec![0xA5; capacity];
             let mut rig = Rig::<R>::new(&mut memory);
             let payload = vec![b'x'; capacity - header + 1];
@@ -118,7 +116,7 @@ fn too_large() {
 #[test]
 fn frame_open() {
     fn run<R: TestRole>() {
-        let mut memory = [0xA5; MIN_BUFFER];
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
         rig.sender.begin(&mut rig.tx, Kind::Binary, 10, false).expect("room");
         rig.refuses(SendError::FrameOpen);
@@ -141,7 +139,7 @@ fn frame_open() {
 #[test]
 fn s01_message_open() {
     fn run<R: TestRole>() {
-        let mut memory = [0xA5; MIN_BUFFER];
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
         rig.sender.fragment(&mut rig.tx, Kind::Text, b"a", false).expect("room");
         let Rig { sender, tx } = &mut rig;
@@ -185,14 +183,14 @@ fn s01_message_open() {
 
 #[test]
 fn overrun() {
-    let mut memory = [0xA5; MIN_BUFFER];
+    let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut server = Rig::<Server>::new(&mut memory);
     assert_eq!(server.sender.write(&mut server.tx, b"x"), Err(SendError::Overrun));
     assert_eq!(server.sender.direct(b"x"), Err(SendError::Overrun));
     server.sender.begin(&mut server.tx, Kind::Binary, 3, true).expect("room");
     assert_eq!(server.sender.direct(b"four"), Err(SendError::Overrun));
     assert_eq!(server.sender.left(), 3);
-    let mut memory = [0xA5; MIN_BUFFER];
+    let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut client = Rig::<TestClient>::new(&mut memory);
     client.sender.begin(&mut client.tx, Kind::Binary, 3, true).expect("room");
     let mut four = *b"four";
@@ -203,23 +201,23 @@ fn overrun() {
 #[test]
 fn control_too_long() {
     fn run<R: TestRole>() {
-        let mut memory = [0xA5; MIN_BUFFER];
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
         let Rig { sender, tx } = &mut rig;
         let refused = [
-            sender.ping(tx, &[0; MAX_CONTROL + 1]),
+            sender.ping(tx, &[0; MAX_CONTROL_PAYLOAD + 1]),
             sender.pong(tx, &[0; 1000]),
-            sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_REASON + 1)),
+            sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_CLOSE_REASON + 1)),
             sender.close(tx, None, &"x".repeat(1000)),
         ];
         assert_eq!(refused, [Err(SendError::ControlTooLong); 4]);
         assert!(tx.is_empty() && !sender.is_closed());
         // The longest that there are fit the smallest buffer.
-        sender.ping(tx, &[1; MAX_CONTROL]).expect("room");
-        assert_eq!(rig.sent(), [(PING, vec![1; MAX_CONTROL])]);
+        sender.ping(tx, &[1; MAX_CONTROL_PAYLOAD]).expect("room");
+        assert_eq!(rig.sent(), [(PING, vec![1; MAX_CONTROL_PAYLOAD])]);
         let Rig { sender, tx } = &mut rig;
-        sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_REASON)).expect("room");
-        assert_eq!(rig.sent(), [(CLOSE, close_body(1000, &"x".repeat(MAX_REASON)))]);
+        sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_CLOSE_REASON)).expect("room");
+        assert_eq!(rig.sent(), [(CLOSE, close_body(1000, &"x".repeat(MAX_CLOSE_REASON)))]);
     }
     both!(run);
 }
@@ -229,7 +227,7 @@ fn control_too_long() {
 fn closed() {
     fn run<R: TestRole>() {
         for inside in [false, true] {
-            let mut memory = [0xA5; MIN_BUFFER];
+            let mut memory = [0xA5; MIN_BUFFER_LEN];
             let mut rig = Rig::<R>::new(&mut memory);
             if inside {
                 rig.sender.fragment(&mut rig.tx, Kind::Binary, b"", false).expect("room");
@@ -253,12 +251,12 @@ fn s01_begin_and_write_equal_send() {
             let payload: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
             let mut memory = vec![0xA5; len + 14];
             let want = {
-                let mut large = vec![0; len + MIN_BUFFER];
+                let mut large = vec![0; len + MIN_BUFFER_LEN];
                 let mut rig = Rig::<R>::new(&mut large);
                 rig.sender.send(&mut rig.tx, Kind::Binary, &payload).expect("room");
                 rig.written()
             };
-            memory.resize(MIN_BUFFER, 0xA5);
+            memory.resize(MIN_BUFFER_LEN, 0xA5);
             for piece in [1, 2, 3, 5, 64, 139, 140, 1000] {
                 if piece < 64 && len > 1000 {
                     continue;
@@ -350,7 +348,7 @@ fn stream<R: TestRole>(capacity: usize, parts: &[&[u8]], largest: usize, taken: 
 fn s02_stream_cuts_a_message_into_fragments() {
     fn run<R: TestRole>() {
         let text: Vec<u8> = (0..2000_u32).map(|i| b'a' + (i % 26) as u8).collect();
-        for capacity in [MIN_BUFFER, 141, 200, 4000] {
+        for capacity in [MIN_BUFFER_LEN, 141, 200, 4000] {
             for len in [0, 1, 125, 126, 131, 132, 133, 500, 2000] {
                 for largest in [0, 1, 7, 125, 126, 500, usize::MAX] {
                     if largest < 7 && len > 200 {
@@ -380,7 +378,7 @@ fn s02_stream_cuts_a_message_into_fragments() {
 
 #[test]
 fn stream_takes_a_message_in_parts() {
-    let sent = stream::<TestClient>(MIN_BUFFER, &[b"one ", b"two ", &[b'x'; 300], b""], usize::MAX, 10);
+    let sent = stream::<TestClient>(MIN_BUFFER_LEN, &[b"one ", b"two ", &[b'x'; 300], b""], usize::MAX, 10);
     assert_eq!((&sent[0], &sent[1]), (&(TEXT_PART, b"one ".to_vec()), &(PART, b"two ".to_vec())));
     assert_eq!(sent.last(), Some(&(LAST, vec![])));
     assert_eq!(sent.iter().map(|(_, payload)| payload.len()).sum::<usize>(), 308);
@@ -391,9 +389,9 @@ fn stream_takes_a_message_in_parts() {
 fn s02_the_setting_for_fragments() {
     let mut config = Config::new();
     config.largest_fragment = 3;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
-    server.out().stream(Kind::Text, &mut &b"abcdefgh"[..], true).expect("room");
+    server.out().send_fragmented(Kind::Text, &mut &b"abcdefgh"[..], true).expect("room");
     let sent: Vec<_> = server.sent().into_iter().map(|sent| (sent.first, sent.payload)).collect();
     assert_eq!(sent, owned([(TEXT_PART, b"abc"), (PART, b"def"), (LAST, b"gh")]));
     // Frames that are sent whole stay whole.
@@ -406,7 +404,7 @@ fn s02_the_setting_for_fragments() {
 #[test]
 fn a_slow_reader_gets_everything_once() {
     fn run<R: TestRole>() {
-        for capacity in [MIN_BUFFER, 150, 333] {
+        for capacity in [MIN_BUFFER_LEN, 150, 333] {
             for seed in 1..40 {
                 let mut random = Random::new(seed);
                 let mut memory = vec![0xA5; capacity];
@@ -449,21 +447,21 @@ fn a_slow_reader_gets_everything_once() {
 
 #[test]
 fn buffers() {
-    assert_eq!(ReceiveBuffer::new(&mut [0; MIN_BUFFER - 1]).err(), Some(BufferTooSmall));
-    assert_eq!(TransmitBuffer::new(&mut [0; MIN_BUFFER - 1]).err(), Some(BufferTooSmall));
-    let mut memory = [0; MIN_BUFFER];
+    assert_eq!(ReceiveBuffer::new(&mut [0; MIN_BUFFER_LEN - 1]).err(), Some(BufferTooSmall));
+    assert_eq!(TransmitBuffer::new(&mut [0; MIN_BUFFER_LEN - 1]).err(), Some(BufferTooSmall));
+    let mut memory = [0; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
-    assert_eq!((tx.capacity(), tx.room(), tx.is_empty()), (MIN_BUFFER, MIN_BUFFER, true));
+    assert_eq!((tx.capacity(), tx.room(), tx.is_empty()), (MIN_BUFFER_LEN, MIN_BUFFER_LEN, true));
     // As much as fits; more than there is cannot be taken away.
     assert_eq!(tx.feed(&[1; 100]), 100);
     assert_eq!(tx.feed(&[2; 100]), 40);
     assert_eq!(tx.pending(), [&[1; 100][..], &[2; 40]].concat());
     tx.consume(1000);
-    assert_eq!((tx.pending(), tx.room()), (&[][..], MIN_BUFFER));
+    assert_eq!((tx.pending(), tx.room()), (&[][..], MIN_BUFFER_LEN));
 
-    let mut memory = [0; MIN_BUFFER];
+    let mut memory = [0; MIN_BUFFER_LEN];
     let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");
-    assert_eq!(rx.spare().len(), MIN_BUFFER);
+    assert_eq!(rx.spare().len(), MIN_BUFFER_LEN);
     assert_eq!(rx.feed(&[1; 100]), 100);
     rx.consume(60);
     assert_eq!(rx.filled(), [1; 40]);
@@ -473,9 +471,9 @@ fn buffers() {
     assert_eq!(rx.spare().len(), 0);
     rx.consume(1000);
     assert!(rx.is_empty() && !rx.is_ended());
-    assert_eq!(rx.spare().len(), MIN_BUFFER);
+    assert_eq!(rx.spare().len(), MIN_BUFFER_LEN);
     rx.fill(1000);
-    assert_eq!(rx.filled().len(), MIN_BUFFER, "no more than there is room for");
+    assert_eq!(rx.filled().len(), MIN_BUFFER_LEN, "no more than there is room for");
     // The end of the stream; nothing comes after it.
     rx.fill(0);
     rx.consume(100);
@@ -486,10 +484,10 @@ fn buffers() {
 #[cfg(feature = "alloc")]
 #[test]
 fn buffers_of_their_own() {
-    assert_eq!(ReceiveBuffer::with_capacity(MIN_BUFFER - 1).err(), Some(BufferTooSmall));
-    assert_eq!(TransmitBuffer::with_capacity(MIN_BUFFER - 1).err(), Some(BufferTooSmall));
+    assert_eq!(ReceiveBuffer::with_capacity(MIN_BUFFER_LEN - 1).err(), Some(BufferTooSmall));
+    assert_eq!(TransmitBuffer::with_capacity(MIN_BUFFER_LEN - 1).err(), Some(BufferTooSmall));
     let mut tx = TransmitBuffer::with_capacity(1000).expect("enough");
-    Sender::new(Server).send(&mut tx, Kind::Text, &[b'x'; 900]).expect("room");
+    Encoder::new(Server).send(&mut tx, Kind::Text, &[b'x'; 900]).expect("room");
     let mut rx = ReceiveBuffer::with_capacity(1000).expect("enough");
     assert_eq!(rx.feed(tx.pending()), 904);
 }
@@ -498,7 +496,7 @@ fn buffers_of_their_own() {
 fn a_reason_needs_a_code() {
     let mut memory = [0; 140];
     let mut tx = TransmitBuffer::new(&mut memory).unwrap();
-    let mut sender = Sender::new(Server);
+    let mut sender = Encoder::new(Server);
     assert_eq!(sender.close(&mut tx, None, "why"), Err(SendError::ReasonWithoutCode));
     assert!(tx.is_empty() && !sender.is_closed());
     assert_eq!(sender.close(&mut tx, None, ""), Ok(()));

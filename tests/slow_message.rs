@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use common::*;
 use proptest::prelude::*;
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::{EndReason, Timeout};
+use sansocket::proto::{ConnectionState, MIN_BUFFER_LEN, Role};
+use sansocket::session::{HandlerDriver, Next};
 use sansocket::{
-    Cause, CloseCode, Config, Connection, Control, Delivery, Driver, End, Event, Halt, Handler, MIN_BUFFER,
-    Next, Outbox, Payload, Role, Server, State, Step, Timeout,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Outbox, Payload, Server, Step,
 };
 
 const LIMIT: u64 = 60_000;
@@ -44,7 +47,7 @@ fn is_cut<R: Role>(endpoint: &mut Endpoint<'_, R>) {
     let (sent, cause) = endpoint.finish();
     assert_eq!(sent.last().and_then(Sent::code), Some(1008));
     let sent = Some(CloseCode::POLICY_VIOLATION);
-    assert_eq!(cause, Cause { end: End::Timeout(Timeout::Message), received: None, sent });
+    assert_eq!(cause, Ending { reason: EndReason::Timeout(Timeout::Message), received: None, sent });
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn whatever_has_begun_and_stands_still_is_cut() {
             for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
                 let mut config = config();
                 config.delivery = delivery;
-                let mut memory = Memory::new(1200, MIN_BUFFER);
+                let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
                 let mut endpoint = Endpoint::<R>::new(&config, &mut memory);
                 // Messages and silence before it do not matter.
                 endpoint.feed(&R::incoming(TEXT, b"before"));
@@ -78,11 +81,11 @@ fn whatever_has_begun_and_stands_still_is_cut() {
                 endpoint.feed(&wire);
                 assert_eq!(
                     endpoint.deadline,
-                    Some(endpoint.now.after(Duration::from_millis(LIMIT))),
+                    Some(endpoint.now.saturating_add(Duration::from_millis(LIMIT))),
                     "{what}"
                 );
                 pass(&mut endpoint, LIMIT - 1);
-                assert_eq!(endpoint.connection.state(), State::Open, "{what}");
+                assert_eq!(endpoint.connection.state(), ConnectionState::Open, "{what}");
                 pass(&mut endpoint, 2);
                 is_cut(&mut endpoint);
             }
@@ -95,7 +98,7 @@ fn whatever_has_begun_and_stands_still_is_cut() {
 #[test]
 fn a_whole_message_just_in_time_is_none_too_late() {
     let config = config();
-    let mut memory = Memory::new(1200, MIN_BUFFER);
+    let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     let wire = Server::incoming(BINARY, &[0; 1000]);
     for _ in 0..20 {
@@ -107,14 +110,14 @@ fn a_whole_message_just_in_time_is_none_too_late() {
         server.feed(&wire[1..]);
     }
     assert_eq!(messages(&server.events).len(), 40);
-    assert_eq!(server.connection.state(), State::Open);
+    assert_eq!(server.connection.state(), ConnectionState::Open);
 }
 
 /// Messages that come whole, then the beginning of one long after: its time counts from there.
 #[test]
 fn the_time_of_a_message_begins_with_the_message() {
     let config = config();
-    let mut memory = Memory::new(1200, MIN_BUFFER);
+    let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     let whole = Server::incoming(TEXT, b"whole");
     for _ in 0..10 {
@@ -127,7 +130,7 @@ fn the_time_of_a_message_begins_with_the_message() {
         pass(&mut server, LIMIT - 10);
         server.feed(&whole[..1]);
         pass(&mut server, LIMIT - 10);
-        assert_eq!(server.connection.state(), State::Open);
+        assert_eq!(server.connection.state(), ConnectionState::Open);
         server.feed(&whole[1..]);
     }
 }
@@ -135,9 +138,9 @@ fn the_time_of_a_message_begins_with_the_message() {
 #[test]
 fn control_frames_and_empty_fragments_do_not_get_a_message_on() {
     let mut config = config();
-    config.control = Control::Told;
+    config.control = ControlFrames::Reported;
     for filler in [Server::incoming(PING, b"still here"), Server::incoming(PART, b"")] {
-        let mut memory = Memory::new(1200, MIN_BUFFER);
+        let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.feed(&Server::incoming(BINARY_PART, b"begun"));
         for _ in 0..59 {
@@ -145,7 +148,7 @@ fn control_frames_and_empty_fragments_do_not_get_a_message_on() {
             server.feed(&filler);
             server.written();
         }
-        assert_eq!(server.connection.state(), State::Open);
+        assert_eq!(server.connection.state(), ConnectionState::Open);
         pass(&mut server, 1_001);
         is_cut(&mut server);
     }
@@ -165,7 +168,7 @@ fn a_message_that_gets_on_takes_as_long_as_it_likes() {
         (begin, fragment(&[0; 10]), 500),
     ];
     for (begin, piece, millis) in streams {
-        let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+        let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.feed(&begin);
         for _ in 0..(150 * 59_000 / millis) {
@@ -173,7 +176,12 @@ fn a_message_that_gets_on_takes_as_long_as_it_likes() {
             server.feed(&piece);
             server.events.clear();
         }
-        assert_eq!(server.connection.state(), State::Open, "{} bytes each {millis} ms", piece.len());
+        assert_eq!(
+            server.connection.state(),
+            ConnectionState::Open,
+            "{} bytes each {millis} ms",
+            piece.len()
+        );
         pass(&mut server, 61_000);
         is_cut(&mut server);
     }
@@ -182,18 +190,18 @@ fn a_message_that_gets_on_takes_as_long_as_it_likes() {
 #[test]
 fn payload_that_is_absorbed_gets_a_message_on() {
     let config = config();
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.feed(&header(BINARY, Some([0; 4]), 1 << 25));
     for _ in 0..20 {
         pass(&mut server, 59_000);
-        assert!(server.connection.absorb(server.now, &mut [0; 1024]).is_some());
+        assert!(server.connection.receive_external(server.now, &mut [0; 1024]).is_some());
         server.run();
         assert_eq!(server.closed, None);
     }
     for _ in 0..60 {
         pass(&mut server, 1_000);
-        let _ = server.connection.absorb(server.now, &mut [0; 16]);
+        let _ = server.connection.receive_external(server.now, &mut [0; 16]);
         server.run();
     }
     pass(&mut server, 2_000);
@@ -204,11 +212,11 @@ fn payload_that_is_absorbed_gets_a_message_on() {
 fn the_deadline_can_be_switched_off() {
     let mut config = config();
     config.timeouts.message = None;
-    let mut memory = Memory::new(MIN_BUFFER, MIN_BUFFER);
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.feed(&[BINARY]);
     pass(&mut server, 1 << 40);
-    assert_eq!((server.connection.state(), server.deadline), (State::Open, None));
+    assert_eq!((server.connection.state(), server.deadline), (ConnectionState::Open, None));
 }
 
 /// It neither gets on nor is it silent: it is asked all the same, and its answer counts.
@@ -218,7 +226,7 @@ fn a_peer_that_drips_is_asked_for_a_sign_of_life() {
     config.timeouts.message = None;
     config.timeouts.ping = Some(Duration::from_secs(30));
     config.timeouts.pong = Some(Duration::from_secs(20));
-    let mut memory = Memory::new(1200, MIN_BUFFER);
+    let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.feed(&header(BINARY, Some(KEY), 1_000));
     let mut pings = 0;
@@ -228,10 +236,10 @@ fn a_peer_that_drips_is_asked_for_a_sign_of_life() {
         pings += server.sent().iter().filter(|sent| sent.first == PING).count();
         server.written();
     }
-    assert_eq!(server.connection.state(), State::Open);
+    assert_eq!(server.connection.state(), ConnectionState::Open);
     assert!((30..=34).contains(&pings), "{pings} Pings in 1,000 s");
     // A byte every 29 s is none within the time for the answer.
-    let mut memory = Memory::new(1200, MIN_BUFFER);
+    let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.feed(&header(BINARY, Some(KEY), 1_000));
     for _ in 0..3 {
@@ -239,7 +247,7 @@ fn a_peer_that_drips_is_asked_for_a_sign_of_life() {
         server.rx.feed(&[0]);
         server.run();
     }
-    assert_eq!(server.finish().1.end, End::Timeout(Timeout::Pong));
+    assert_eq!(server.finish().1.reason, EndReason::Timeout(Timeout::Pong));
 }
 
 /// A handler that takes nothing until it may.
@@ -249,10 +257,10 @@ struct Busy {
 }
 
 impl Handler for Busy {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.blocked {
             while out.send(b"x").is_ok() {}
-            return Err(Halt::Blocked { taken: 0 });
+            return Err(HandlerError::Blocked { consumed: 0 });
         }
         if let Event::Data(data) = event {
             self.got += data.payload.len();
@@ -268,7 +276,7 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut rx = sansocket::ReceiveBuffer::new(&mut rx).unwrap();
     let mut tx = sansocket::TransmitBuffer::new(&mut tx).unwrap();
-    let mut driver = Driver::new(Connection::new(Server, &config, Instant::START), None);
+    let mut driver = HandlerDriver::new(Connection::new(Server, &config, Instant::START), None);
     let mut handler = Busy { blocked: true, got: 0 };
     rx.feed(&header(BINARY, Some(KEY), 300));
     // The message has begun before the handler is blocked.
@@ -286,12 +294,12 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
         let now = Instant::from_millis(600_000 + second * 1_000);
         let step = driver.poll(now, &mut handler, &mut rx, &mut tx);
         assert!(matches!(step, Next::Wait { .. }), "{step:?}");
-        assert_eq!(driver.connection().state(), State::Open);
+        assert_eq!(driver.connection().state(), ConnectionState::Open);
         rx.feed(&[0; 4]);
     }
     let now = Instant::from_millis(651_000);
     let _ = driver.poll(now, &mut handler, &mut rx, &mut tx);
-    assert_eq!((driver.connection().state(), handler.got), (State::Open, 300));
+    assert_eq!((driver.connection().state(), handler.got), (ConnectionState::Open, 300));
 }
 
 /// The process was stopped, or its application did not read, in the middle of a message: what lies in the transport is
@@ -300,19 +308,19 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
 fn what_has_arrived_is_looked_at_first() {
     let config = config();
     for (piece, size) in [(1, 500), (134, 1000), (700, 700), (1, 2)] {
-        let mut memory = Memory::new(1200, MIN_BUFFER);
+        let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         let wire = Server::incoming(BINARY, &vec![0; size]);
         server.feed(&wire[..6]);
-        server.now = server.now.after(Duration::from_secs(3600));
+        server.now = server.now.saturating_add(Duration::from_secs(3600));
         // A poll that comes before the transport was read does not judge; then a read each millisecond.
         server.run();
         for chunk in wire[6..].chunks(piece) {
-            if server.connection.state() != State::Open {
+            if server.connection.state() != ConnectionState::Open {
                 break;
             }
             let deadline = server.deadline.expect("the transport is asked at once");
-            assert!(deadline <= server.now.after(Duration::from_millis(1)));
+            assert!(deadline <= server.now.saturating_add(Duration::from_millis(1)));
             server.now = deadline;
             server.rx.feed(chunk);
             server.run();
@@ -320,7 +328,7 @@ fn what_has_arrived_is_looked_at_first() {
         if size / piece <= 250 {
             assert_eq!(messages(&server.events).len(), 1);
             pass(&mut server, 10 * LIMIT);
-            assert_eq!(server.connection.state(), State::Open);
+            assert_eq!(server.connection.state(), ConnectionState::Open);
         } else {
             // A byte a millisecond is no read of what lay there.
             is_cut(&mut server);
@@ -332,13 +340,13 @@ fn what_has_arrived_is_looked_at_first() {
 mod in_a_hub {
     use std::time::Duration;
 
-    use sansocket::hub::Settings;
+    use sansocket::hub::HubSettings;
 
     use super::pipe::*;
 
     #[test]
     fn a_session_that_drips_is_cut_and_counted() {
-        let mut world = echoes(Settings::default());
+        let mut world = echoes(HubSettings::default());
         let peer = world.open();
         peer.feed(&frame(0x82, &[0; 200])[..8]);
         let mut bytes = 8;
@@ -353,7 +361,7 @@ mod in_a_hub {
         // A minute, and a sixteenth of it, by which a hub may be late.
         assert!(bytes <= 8 + 9, "{bytes} bytes");
         assert!(peer.got().contains(&Got::Close(1008)));
-        assert_eq!(world.end().closed.slow, 1);
+        assert_eq!(world.end().closed.stalled_message, 1);
     }
 }
 
@@ -383,12 +391,12 @@ fn stream(server: bool) -> impl Strategy<Value = Vec<Vec<u8>>> {
 /// One endpoint, and a peer that sends these bytes in pieces of `piece` bytes, one each `interval` (microseconds), with a
 /// pause before each message.
 struct Drip<'c, R> {
-    connection: Connection<R, sansocket::NoExtension, &'c Config>,
+    connection: Connection<R, sansocket::proto::NoExtension, &'c Config>,
     rx: sansocket::ReceiveBuffer<'static>,
     tx: sansocket::TransmitBuffer<'static>,
     now: u64,
     deadline: Option<u64>,
-    closed: Option<Cause>,
+    closed: Option<Ending>,
     sent: Vec<u8>,
 }
 
@@ -478,7 +486,7 @@ fn drips<R: TestRole>(messages: &[Vec<u8>], cut: f64, piece: usize, slowness: f6
         assert!(drip.now - start <= bound(len) + interval + 2 * LIMIT * 1000);
     }
     let cause = drip.closed.expect("it was cut");
-    assert_eq!(cause.end, End::Timeout(Timeout::Message));
+    assert_eq!(cause.reason, EndReason::Timeout(Timeout::Message));
     assert_eq!(cause.sent, Some(CloseCode::POLICY_VIOLATION));
     let close = frames(&drip.sent).pop().unwrap();
     assert_eq!((close.first, close.code()), (CLOSE, Some(1008)));
@@ -509,7 +517,7 @@ proptest! {
         piece in 1..200_usize,
         slowness in 1.0..20.0,
         pause in prop_oneof![Just(0_u64), Just(1_000), Just(3_600_000_000)],
-        rx in prop_oneof![Just(MIN_BUFFER), Just(1000), Just(5000)],
+        rx in prop_oneof![Just(MIN_BUFFER_LEN), Just(1000), Just(5000)],
     ) {
         if server {
             drips::<Server>(&messages, cut, piece, slowness, pause, rx);
@@ -524,7 +532,7 @@ proptest! {
         piece in 1..1500_usize,
         slowness in 0.0..1.0,
         pause in prop_oneof![Just(0_u64), Just(1_000), Just(3_600_000_000)],
-        rx in prop_oneof![Just(MIN_BUFFER), Just(1000), Just(5000)],
+        rx in prop_oneof![Just(MIN_BUFFER_LEN), Just(1000), Just(5000)],
     ) {
         if server {
             streams::<Server>(&messages, piece, slowness, pause, rx);

@@ -8,11 +8,14 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sansocket::adapter::{Accepted, Buffers, Connected, Error, Transport, Turn, WebSocket, drive, serve};
-use sansocket::handshake::{Accept, Address, Answer, Connect, accept_key};
+use sansocket::embedded::{Accepted, Connected, Error, Transferred, Transport, WebSocket, drive, serve};
+use sansocket::error::{EndReason, Timeout};
+use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, WsUrl, accept_key};
+use sansocket::proto::MaskingKey;
+use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Driver, End, Event, Halt, Handler, Instant, Kind,
-    MaskingKey, Outbox, Outcome, Payload, ReceiveBuffer, Server, Timeout, TransmitBuffer,
+    Client, CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
+    Payload, ReceiveBuffer, Server, TransmitBuffer,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,7 +47,7 @@ struct Stop {
 }
 
 fn at(seconds: f64) -> Instant {
-    Instant::START.after(Duration::from_secs_f64(seconds))
+    Instant::START.saturating_add(Duration::from_secs_f64(seconds))
 }
 
 impl Wire {
@@ -88,26 +91,26 @@ impl Transport for Wire {
         self.now
     }
 
-    async fn turn(
+    async fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<Turn, Infallible> {
+    ) -> Result<Transferred, Infallible> {
         if !self.again.is_empty() {
-            self.now = self.now.after(SECOND / 1000);
+            self.now = self.now.saturating_add(SECOND / 1000);
             self.to_us.extend(&self.again);
         }
         let written = output.len().min(self.room);
         if written > 0 {
             self.room -= written;
             self.from_us.extend(&output[..written]);
-            return Ok(Turn { read: None, written });
+            return Ok(Transferred { read: None, written });
         }
         let n = input.len().min(self.to_us.len());
         if n > 0 {
             input.iter_mut().zip(self.to_us.drain(..n)).for_each(|(to, from)| *to = from);
-            return Ok(Turn { read: Some(n), written: 0 });
+            return Ok(Transferred { read: Some(n), written: 0 });
         }
         match self.stops.front() {
             Some(stop) if deadline.is_none_or(|deadline| at(stop.at) < deadline) => {
@@ -118,7 +121,7 @@ impl Transport for Wire {
             }
             _ => self.now = self.now.max(deadline.expect("it waits for ever")),
         }
-        Ok(Turn::default())
+        Ok(Transferred::default())
     }
 
     async fn shutdown(&mut self) -> Result<(), Infallible> {
@@ -150,7 +153,7 @@ fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn config(change: impl FnOnce(&mut sansocket::Timeouts)) -> Config {
+fn config(change: impl FnOnce(&mut sansocket::config::Timeouts)) -> Config {
     let mut config = Config::new();
     config.timeouts.ping = None;
     change(&mut config.timeouts);
@@ -173,21 +176,21 @@ fn run<F: Future>(future: F) -> F::Output {
 #[derive(Default)]
 struct Echo {
     got: usize,
-    cause: Option<Cause>,
+    cause: Option<Ending>,
 }
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         self.got += data.payload.len();
-        match data.payload.bytes() {
-            b"close" => Err(Halt::Close(CloseCode::NORMAL, "")),
-            _ if data.kind == Kind::Text => out.relay(&data),
+        match data.payload.as_bytes() {
+            b"close" => Err(HandlerError::Close(CloseCode::NORMAL, "")),
+            _ if data.kind == Kind::Text => out.forward(&data),
             _ => Ok(()),
         }
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
+    fn closed(&mut self, cause: &Ending, _: &str) {
         self.cause = Some(*cause);
     }
 }
@@ -198,9 +201,9 @@ fn served(config: &Config, wire: &mut Wire) -> (Vec<(u8, Vec<u8>)>, Outcome) {
     (wire.frames(), outcome)
 }
 
-fn end(outcome: Outcome) -> End {
+fn end(outcome: Outcome) -> EndReason {
     match outcome {
-        Outcome::Closed(cause) => cause.end,
+        Outcome::Closed(cause) => cause.reason,
         other => panic!("{other:?}"),
     }
 }
@@ -218,7 +221,7 @@ fn what_came_while_we_were_stopped_is_heard() {
     let mut wire = Wire::new(REQUEST, [stop]);
     let (frames, outcome) = served(&config, &mut wire);
     assert_eq!(frames, [(0x81, b"z".to_vec()), (0x88, AWAY.to_vec())]);
-    assert_eq!(end(outcome), End::Timeout(Timeout::Idle));
+    assert_eq!(end(outcome), EndReason::Timeout(Timeout::Idle));
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn who_said_nothing_is_given_up_however_the_wait_ended() {
         let stops = stops.into_iter().map(|(at, until)| Stop { at, until, ..Stop::default() });
         let (frames, outcome) = served(&config, &mut Wire::new(REQUEST, stops));
         assert_eq!(frames, [(0x88, AWAY.to_vec())]);
-        assert_eq!(end(outcome), End::Timeout(Timeout::Idle));
+        assert_eq!(end(outcome), EndReason::Timeout(Timeout::Idle));
     }
 }
 
@@ -245,15 +248,15 @@ fn an_end_that_came_while_we_were_stopped_is_no_silence() {
             self.0.now
         }
 
-        async fn turn(
+        async fn read_write(
             &mut self,
             input: &mut [u8],
             output: &[u8],
             deadline: Option<Instant>,
-        ) -> Result<Turn, Infallible> {
-            let turn = self.0.turn(input, output, deadline).await?;
-            let ended = turn == Turn::default() && self.0.stops.is_empty() && !input.is_empty();
-            Ok(if ended { Turn { read: Some(0), written: 0 } } else { turn })
+        ) -> Result<Transferred, Infallible> {
+            let turn = self.0.read_write(input, output, deadline).await?;
+            let ended = turn == Transferred::default() && self.0.stops.is_empty() && !input.is_empty();
+            Ok(if ended { Transferred { read: Some(0), written: 0 } } else { turn })
         }
 
         async fn shutdown(&mut self) -> Result<(), Infallible> {
@@ -264,7 +267,7 @@ fn an_end_that_came_while_we_were_stopped_is_no_silence() {
     let stop = Stop { at: 0.3, until: 3.3, ..Stop::default() };
     let mut wire = Ends(Wire::new(REQUEST, [stop]));
     let outcome = run(serve(&mut wire, &mut Echo::default(), &config, &mut buffers())).unwrap();
-    assert_eq!(end(outcome), End::Vanished);
+    assert_eq!(end(outcome), EndReason::Disconnected);
 }
 
 #[test]
@@ -279,11 +282,12 @@ fn a_request_that_was_here_in_time_is_answered() {
             let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
             let mut wire = Wire::new(&request[..cut], [stop]);
             let (frames, outcome) = served(&config, &mut wire);
-            assert_eq!((frames, end(outcome)), (vec![(0x88, vec![])], End::Clean), "cut at {cut}");
+            assert_eq!((frames, end(outcome)), (vec![(0x88, vec![])], EndReason::Clean), "cut at {cut}");
         }
         let stop = Stop { at: 0.3, until: 3.3, bytes: request[100..].to_vec(), ..Stop::default() };
         let wire = Wire::new(&request[..100], [stop]);
-        let accepted = WebSocket::accept(wire, &config, buffers(), |_| Answer::Accept(Accept::default()));
+        let accepted =
+            WebSocket::accept(wire, &config, buffers(), |_| Decision::Accept(AcceptOptions::default()));
         assert!(matches!(run(accepted), Ok(Accepted::WebSocket(..))));
     }
 }
@@ -306,7 +310,7 @@ fn a_close_that_was_here_in_time_is_clean() {
         let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), [stop]);
         let mut echo = Echo::default();
         let outcome = run(serve(&mut wire, &mut echo, &config, &mut buffers())).unwrap();
-        assert_eq!((end(outcome), echo.got), (End::Clean, 5 + len));
+        assert_eq!((end(outcome), echo.got), (EndReason::Clean, 5 + len));
     }
 }
 
@@ -316,7 +320,7 @@ fn a_peer_that_sends_for_ever_does_not_put_off_its_close() {
     let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), []);
     wire.again = frame(0x82, b"more");
     let (_, outcome) = served(&config, &mut wire);
-    assert_eq!(end(outcome), End::Timeout(Timeout::Close));
+    assert_eq!(end(outcome), EndReason::Timeout(Timeout::Close));
 }
 
 #[test]
@@ -331,11 +335,11 @@ fn a_peer_that_has_read_meanwhile_is_not_given_up() {
     wire.room = answer;
     let (frames, outcome) = served(&config, &mut wire);
     assert_eq!(frames, [(0x81, vec![b'x'; 100]), (0x88, vec![])]);
-    assert_eq!(end(outcome), End::Clean);
+    assert_eq!(end(outcome), EndReason::Clean);
     // One that has not is.
     let mut wire = Wire::new(&request_and(&frame(0x81, &[b'x'; 100])), []);
     wire.room = answer;
-    assert_eq!(end(served(&config, &mut wire).1), End::Timeout(Timeout::Write));
+    assert_eq!(end(served(&config, &mut wire).1), EndReason::Timeout(Timeout::Write));
 }
 
 #[test]
@@ -344,7 +348,7 @@ fn a_peer_that_sends_and_does_not_read_is_given_up() {
     let mut wire = Wire::new(&request_and(&frame(0x81, b"an echo")), []);
     wire.room = 129;
     wire.again = frame(0x82, b"more");
-    assert_eq!(end(served(&config, &mut wire).1), End::Timeout(Timeout::Write));
+    assert_eq!(end(served(&config, &mut wire).1), EndReason::Timeout(Timeout::Write));
 }
 
 /// A client's keys: zeros.
@@ -367,7 +371,7 @@ fn answer() -> Vec<u8> {
 }
 
 fn connected(config: &Config, wire: Wire) -> WebSocket<'static, Wire, Client<Zeros>, &Config> {
-    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
     match run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)) {
         Ok(Connected::WebSocket(socket, _)) => socket,
         Ok(Connected::Refused(_)) => panic!("refused"),
@@ -384,17 +388,17 @@ fn an_answer_that_was_here_in_time_is_read() {
         let mut socket = connected(&config, Wire::new(&answer[..cut], [stop]));
         socket.sending().transport().to_us.extend(unmasked(0x81, b"hello"));
         let (event, _) = run(socket.read()).unwrap();
-        assert!(matches!(event, Event::Data(data) if data.payload.bytes() == b"hello"));
+        assert!(matches!(event, Event::Data(data) if data.payload.as_bytes() == b"hello"));
     }
     // A refusal's body too.
     let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 300\r\n\r\n";
     let bytes = [&refusal[20..], &[b'x'; 300]].concat();
     let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
-    let connect = Connect::new(Address::parse("ws://a/").unwrap());
+    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
     let wire = Wire::new(&refusal[..20], [stop]);
     match run(WebSocket::connect(wire, &config, buffers(), Zeros, &connect)) {
         Ok(Connected::Refused(head)) => {
-            let reply = sansocket::handshake::Reply::parse(&head, &config).unwrap();
+            let reply = sansocket::handshake::RefusedResponse::parse(&head, &config).unwrap();
             assert_eq!((reply.status, reply.body.len()), (403, 300));
         }
         _ => panic!("no refusal"),
@@ -413,11 +417,11 @@ fn a_pong_that_was_here_in_time_counts() {
     ];
     let mut socket = connected(&config, Wire::new(&answer(), stops));
     let (event, _) = run(socket.read()).unwrap();
-    assert!(matches!(event, Event::Data(data) if data.payload.bytes() == b"z"));
+    assert!(matches!(event, Event::Data(data) if data.payload.as_bytes() == b"z"));
     // Nobody answers the second Ping.
     let lost = run(socket.read()).map(|_| ());
     assert!(
-        matches!(lost, Err(Error::Closed(cause)) if cause.end == End::Timeout(Timeout::Pong)),
+        matches!(lost, Err(Error::Closed(cause)) if cause.reason == EndReason::Timeout(Timeout::Pong)),
         "{lost:?}"
     );
 }
@@ -429,7 +433,7 @@ fn a_read_with_a_limit_gives_what_is_here() {
         let stop = Stop { at: 0.3, until, bytes: unmasked(0x81, b"z"), ..Stop::default() };
         let mut socket = connected(&config, Wire::new(&answer(), [stop]));
         let event = run(socket.read_until(at(0.4))).unwrap();
-        assert!(matches!(event, Some((Event::Data(data), _)) if data.payload.bytes() == b"z"));
+        assert!(matches!(event, Some((Event::Data(data), _)) if data.payload.as_bytes() == b"z"));
         assert!(run(socket.read_until(at(0.4))).unwrap().is_none());
     }
 }
@@ -443,7 +447,7 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
     });
     let work = |socket: &mut WebSocket<'_, Wire, Client<Zeros>, &Config>, bytes: &[u8]| {
         let wire = socket.sending().transport();
-        wire.now = wire.now.after(60 * SECOND);
+        wire.now = wire.now.saturating_add(60 * SECOND);
         wire.to_us.extend(bytes);
     };
     let text = unmasked(0x81, b"z");
@@ -468,21 +472,21 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         assert!(run(socket.read_until(at(0.0))).is_ok());
         work(&mut socket, &unmasked(0x88, &[]));
         let cause = run(socket.close(None, "")).unwrap();
-        assert_eq!(cause.end, End::Clean);
+        assert_eq!(cause.reason, EndReason::Clean);
     }
 }
 
 #[test]
 fn a_connection_that_is_driven_late_is_heard_first() {
     let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
-    for (bytes, ends) in [(frame(0x88, &[]), End::Clean), (vec![], End::Timeout(Timeout::Idle))] {
+    for (bytes, ends) in [(frame(0x88, &[]), EndReason::Clean), (vec![], EndReason::Timeout(Timeout::Idle))] {
         let mut wire = Wire::new(&bytes, []);
         wire.now = at(60.0);
-        let mut driver = Driver::new(Connection::new(Server, &config, Instant::START), None);
+        let mut driver = HandlerDriver::new(Connection::new(Server, &config, Instant::START), None);
         let (mut rx, mut tx) =
             (ReceiveBuffer::with_capacity(140).unwrap(), TransmitBuffer::with_capacity(140).unwrap());
         let mut echo = Echo::default();
         let cause = run(drive(&mut wire, &mut driver, &mut echo, &mut rx, &mut tx)).unwrap();
-        assert_eq!(cause.end, ends);
+        assert_eq!(cause.reason, ends);
     }
 }

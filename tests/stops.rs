@@ -12,12 +12,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use sansocket::adapter::Buffers;
-use sansocket::adapter::mio;
-use sansocket::blocking;
 use sansocket::handshake::Request;
-use sansocket::hub::{Application, Choice, Client, Settings};
-use sansocket::{Cause, CloseCode, Config, Event, Halt, Handler, Outbox, Payload};
+use sansocket::hub::{Application, HubSettings, RequestAction, SessionInfo, driver};
+use sansocket::session::Buffers;
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, Payload, blocking};
 
 const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -37,17 +35,17 @@ const ROLE: &str = "SANSOCKET_STOPS";
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        match data.payload.bytes() {
-            b"close" => Err(Halt::Close(CloseCode::NORMAL, "")),
+        match data.payload.as_bytes() {
+            b"close" => Err(HandlerError::Close(CloseCode::NORMAL, "")),
             b"swallow" => Ok(()),
-            _ => out.relay(&data),
+            _ => out.forward(&data),
         }
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
-        println!("closed {:?}", cause.end);
+    fn closed(&mut self, cause: &Ending, _: &str) {
+        println!("closed {:?}", cause.reason);
     }
 }
 
@@ -56,8 +54,8 @@ struct Echoes;
 impl<S> Application<S> for Echoes {
     type Handler = Echo;
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
-        Choice::Handler(Echo)
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
+        RequestAction::Handler(Echo)
     }
 }
 
@@ -102,7 +100,12 @@ fn server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("\nlistening {}", listener.local_addr().unwrap());
     if server == "mio" {
-        let server = mio::Server::new(listener, mio::Plain, Settings::new(config), |_| Echoes);
+        let server = sansocket::hub::MioServer::with_acceptor(
+            listener,
+            driver::PlainAcceptor,
+            HubSettings::new(config),
+            |_| Echoes,
+        );
         return server.unwrap().run().unwrap();
     }
     for stream in listener.incoming() {

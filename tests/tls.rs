@@ -14,33 +14,34 @@ use std::time::{Duration, Instant};
 
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, upgrade};
 use rustls::ClientConfig;
-use sansocket::adapter::Buffers;
-use sansocket::blocking::{Error, NetStream, SystemKeys, WebSocket, serve};
-use sansocket::handshake::{Address, Connect};
+use sansocket::blocking::{NetStream, SystemKeys, WebSocket, serve};
+use sansocket::error::EndReason;
+use sansocket::handshake::{ClientRequest, WsUrl};
+use sansocket::session::{Buffers, Outcome};
 use sansocket::{
-    Cause, Client, CloseCode, Config, End, Event, Halt, Handler, Kind, Message, Outbox, Outcome, Payload,
+    Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, Outbox, Payload,
 };
 
 /// Echoes, and keeps how it ended.
 #[derive(Default)]
-struct Echo(Option<Cause>);
+struct Echo(Option<Ending>);
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
-            out.relay(&data)?;
+            out.forward(&data)?;
         }
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
+    fn closed(&mut self, cause: &Ending, _: &str) {
         self.0 = Some(*cause);
     }
 }
 
 struct Served {
     outcome: std::io::Result<Outcome>,
-    cause: Option<Cause>,
+    cause: Option<Ending>,
     took: Duration,
 }
 
@@ -75,7 +76,7 @@ type Socket = WebSocket<NetStream, Client<SystemKeys>>;
 
 fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Result<Socket, Error> {
     let stream = NetStream::tls_client(dial(address), config, name).unwrap();
-    let request = Connect::new(Address::parse("wss://echo.test/").unwrap());
+    let request = ClientRequest::new(WsUrl::parse("wss://echo.test/").unwrap());
     WebSocket::connect(stream, &Config::DEFAULT, buffers(), SystemKeys::new().unwrap(), &request)
 }
 
@@ -109,7 +110,7 @@ fn four_mebibytes_both_ways_at_once() {
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
     let mut socket = connect(&pki.client(), NAME, address).unwrap();
-    socket.sending().outbox().begin(Kind::Binary, LEN as u64, true).unwrap();
+    socket.sending().outbox().begin_frame(Kind::Binary, LEN as u64, true).unwrap();
     let payload: Vec<u8> = (0..LEN).map(byte).collect();
     let (mut sent, mut echoed) = (0, 0);
     while echoed < LEN {
@@ -220,7 +221,7 @@ fn an_end_without_close_notify_is_a_peer_that_vanished() {
     peer.sock.shutdown(Shutdown::Write).unwrap();
     let served = served.join().unwrap();
     assert_eq!(served.outcome.unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    assert_eq!(served.cause.unwrap().end, End::Vanished);
+    assert_eq!(served.cause.unwrap().reason, EndReason::Disconnected);
 }
 
 /// Nor does a changed byte pass.
@@ -234,7 +235,7 @@ fn a_forged_record_ends_the_connection() {
     peer.sock.write_all(&record).unwrap();
     let served = served.join().unwrap();
     assert_eq!(served.outcome.unwrap_err().kind(), ErrorKind::InvalidData);
-    assert_eq!(served.cause.unwrap().end, End::Vanished);
+    assert_eq!(served.cause.unwrap().reason, EndReason::Disconnected);
 }
 
 /// A record that arrives byte by byte, with time-outs in the middle of it, is a record.
@@ -326,7 +327,7 @@ fn a_server_that_never_speaks_tls_is_given_up() {
         });
         let config = hasty();
         let stream = NetStream::tls_client(dial(address), &Pki::new().client(), NAME).unwrap();
-        let request = Connect::new(Address::parse("wss://echo.test/").unwrap());
+        let request = ClientRequest::new(WsUrl::parse("wss://echo.test/").unwrap());
         let keys = SystemKeys::new().unwrap();
         let failed = WebSocket::connect(stream, &config, buffers(), keys, &request).unwrap_err();
         assert_eq!(failed.to_string(), "the opening handshake took too long");

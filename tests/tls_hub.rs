@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, Peer, Pki, REQUEST, dial, sealed, upgrade};
 use rustls::ClientConfig;
-use sansocket::adapter::mio::Server;
-use sansocket::adapter::rustls::Tls;
+use sansocket::error::EndReason;
 use sansocket::handshake::Request;
-use sansocket::hub::{Application, Choice, Client, ClientState, Counters, Handle, Message, Settings};
-use sansocket::{CloseCode, Config, End, Outcome};
+use sansocket::hub::{
+    Application, Counters, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo, SessionState,
+    TlsAcceptor,
+};
+use sansocket::message::Prepared;
+use sansocket::session::Outcome;
+use sansocket::{CloseCode, Config};
 use town::{Echo, wait_for};
 #[cfg(target_os = "linux")]
 use town::{descriptors, resident};
@@ -28,11 +32,11 @@ struct App(Arc<Mutex<Vec<Outcome>>>);
 impl<S> Application<S> for App {
     type Handler = Echo;
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Echo> {
-        Choice::Handler(Echo)
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
+        RequestAction::Handler(Echo)
     }
 
-    fn ended(&mut self, _: &Client, outcome: Option<Outcome>) {
+    fn ended(&mut self, _: &SessionInfo, outcome: Option<Outcome>) {
         self.0.lock().unwrap().push(outcome.expect("a panic"));
     }
 }
@@ -41,7 +45,7 @@ impl<S> Application<S> for App {
 struct Running {
     pki: Pki,
     address: SocketAddr,
-    handle: Handle,
+    handle: HubHandle,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
     thread: Option<JoinHandle<()>>,
     /// Tests that count descriptors must not see those of others.
@@ -55,9 +59,9 @@ impl Running {
         let pki = Pki::new();
         let outcomes = Arc::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let settings = Settings::new(Arc::new(config));
-        let (tls, app) = (Tls(Arc::clone(&pki.server)), App(Arc::clone(&outcomes)));
-        let server = Server::new(listener, tls, settings, |_| app).unwrap();
+        let settings = HubSettings::new(Arc::new(config));
+        let (tls, app) = (TlsAcceptor(Arc::clone(&pki.server)), App(Arc::clone(&outcomes)));
+        let server = MioServer::with_acceptor(listener, tls, settings, |_| app).unwrap();
         let (address, handle) = (server.address(), server.handle());
         let thread = Some(thread::spawn(move || server.run().unwrap()));
         Self { pki, address, handle, outcomes, thread, _alone: alone }
@@ -91,13 +95,13 @@ impl Running {
     }
 
     fn open(&self) -> usize {
-        self.handle.clients().iter().filter(|client| client.state == ClientState::Open).count()
+        self.handle.sessions().iter().filter(|client| client.state == SessionState::Open).count()
     }
 
     fn counters(&self) -> Counters {
         // Those of a turn are told when the next begins.
         let (tell, told) = std::sync::mpsc::channel();
-        self.handle.run(move |hub| tell.send(hub.counters()).unwrap()).unwrap();
+        self.handle.call(move |hub| tell.send(hub.counters()).unwrap()).unwrap();
         told.recv().unwrap()
     }
 }
@@ -112,9 +116,9 @@ impl Drop for Running {
     }
 }
 
-fn ends(outcome: &Outcome) -> End {
+fn ends(outcome: &Outcome) -> EndReason {
     match outcome {
-        Outcome::Closed(cause) => cause.end,
+        Outcome::Closed(cause) => cause.reason,
         other => panic!("{other:?}"),
     }
 }
@@ -133,7 +137,7 @@ fn v05_v11_echo_small_and_large_and_a_clean_close() {
     client.close(None).unwrap();
     while client.read().is_ok() {}
     drop(client);
-    assert_eq!(ends(&server.outcomes(1)[0]), End::Clean);
+    assert_eq!(ends(&server.outcomes(1)[0]), EndReason::Clean);
 }
 
 #[test]
@@ -158,10 +162,10 @@ fn many_at_once_and_a_broadcast() {
             });
         }
         wait_for("every message", || server.counters().messages == CLIENTS as u64 * 20);
-        server.handle.broadcast(Message::binary(big.clone())).unwrap();
-        server.handle.broadcast(Message::text("small")).unwrap();
+        server.handle.broadcast(Prepared::binary(big.clone())).unwrap();
+        server.handle.broadcast(Prepared::text("small")).unwrap();
     });
-    assert!(server.outcomes(CLIENTS).iter().all(|outcome| ends(outcome) == End::Clean));
+    assert!(server.outcomes(CLIENTS).iter().all(|outcome| ends(outcome) == EndReason::Clean));
     assert_eq!(server.counters().delivered, 2 * CLIENTS as u64);
 }
 
@@ -251,13 +255,13 @@ fn a_backlog_is_delivered_in_order() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.connect();
     wait_for("the connection", || server.open() == 1);
-    let id = server.handle.clients()[0].id;
+    let id = server.handle.sessions()[0].id;
     let done = Arc::new(Mutex::new(Vec::new()));
     let sizes = [10, 5000, 70_000, 1023, 1024, 200_000, 3, 16 * 1024, 400_000, 100_000];
     for (n, size) in sizes.into_iter().enumerate() {
         let done = Arc::clone(&done);
-        let message = Message::binary(vec![n as u8; size]);
-        server.handle.send_then(id, message, move |told| done.lock().unwrap().push((n, told))).unwrap();
+        let message = Prepared::binary(vec![n as u8; size]);
+        server.handle.send_with(id, message, move |told| done.lock().unwrap().push((n, told))).unwrap();
     }
     for (n, size) in sizes.into_iter().enumerate() {
         thread::sleep(Duration::from_millis(10));
@@ -273,9 +277,9 @@ fn what_was_sent_before_a_close_arrives_before_it() {
         let server = Running::new(Config::DEFAULT);
         let mut peer = server.connect();
         wait_for("the connection", || server.open() == 1);
-        let id = server.handle.clients()[0].id;
+        let id = server.handle.sessions()[0].id;
         for n in 0..3 {
-            server.handle.send(id, Message::binary(vec![n; len])).unwrap();
+            server.handle.send(id, Prepared::binary(vec![n; len])).unwrap();
         }
         server.handle.close(id, CloseCode::NORMAL, "").unwrap();
         for n in 0..3 {
@@ -307,7 +311,7 @@ fn garbage_is_answered_with_an_alert() {
     let _ = socket.write_all(&long);
     let _ = socket.read_to_end(&mut Vec::new());
     assert!(server.outcomes(6).iter().all(Outcome::is_vanished));
-    assert_eq!(server.counters().refused.vanished, 6);
+    assert_eq!(server.counters().refused.disconnected, 6);
     server.connect().send(Theirs::text("still here")).unwrap();
 }
 
@@ -328,7 +332,7 @@ fn a_long_hello_is_read_in_turns() {
     wait_for("the connection", || server.counters().accepted == 1);
     // All of it is there before the hub looks.
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    server.handle.run(move |_| assert!(wait.recv().is_err())).unwrap();
+    server.handle.call(move |_| assert!(wait.recv().is_err())).unwrap();
     socket.write_all(&wire).unwrap();
     thread::sleep(Duration::from_millis(50));
     drop(go);
@@ -367,7 +371,7 @@ fn the_deadline_of_the_handshake_holds_for_tls_too() {
     });
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     let _ = half.read_to_end(&mut Vec::new());
-    assert!(server.outcomes(3).iter().all(|outcome| *outcome == Outcome::Vanished));
+    assert!(server.outcomes(3).iter().all(|outcome| *outcome == Outcome::Disconnected));
 }
 
 /// The answer to a Close, `close_notify`, and then the end of TCP: `read` says 0 only in that order.
@@ -384,7 +388,7 @@ fn close_notify_comes_before_the_end() {
     assert!(server.outcomes.lock().unwrap().is_empty());
     peer.conn.send_close_notify();
     peer.flush().unwrap();
-    assert_eq!(ends(&server.outcomes(1)[0]), End::Clean);
+    assert_eq!(ends(&server.outcomes(1)[0]), EndReason::Clean);
 }
 
 /// Somebody on the way who cuts the stream, even between records, cannot make it look like an end of the peer's.
@@ -397,7 +401,7 @@ fn an_end_without_close_notify_is_a_peer_that_vanished() {
     peer.read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"\x81\x05Hello");
     peer.sock.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(ends(&server.outcomes(1)[0]), End::Vanished);
+    assert_eq!(ends(&server.outcomes(1)[0]), EndReason::Disconnected);
 }
 
 #[test]
@@ -409,7 +413,7 @@ fn a_forged_record_ends_the_connection_with_an_alert() {
     peer.sock.write_all(&record).unwrap();
     let error = peer.read(&mut [0; 16]).unwrap_err();
     assert!(error.to_string().contains("alert"), "{error}");
-    assert_eq!(ends(&server.outcomes(1)[0]), End::Vanished);
+    assert_eq!(ends(&server.outcomes(1)[0]), EndReason::Disconnected);
 }
 
 /// Connections that come and are cut leave nothing behind.
@@ -437,7 +441,7 @@ fn nothing_is_left_of_those_who_went() {
     rounds(2000);
     // Those of a test before may still have been there.
     assert!(descriptors() <= before, "{} descriptors, {before} before", descriptors());
-    assert!(server.handle.clients().is_empty());
+    assert!(server.handle.sessions().is_empty());
     let grown = resident().saturating_sub(warm);
     assert!(grown < 2 << 20, "{grown} bytes after 2000 sessions");
 }

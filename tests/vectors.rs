@@ -3,8 +3,9 @@
 mod common;
 
 use common::*;
-use sansocket::frame::{Header, Rules};
-use sansocket::{Config, Delivery, Kind, MIN_BUFFER, Sender, Server, TransmitBuffer};
+use sansocket::config::Delivery;
+use sansocket::proto::{Encoder, Header, HeaderRules, MIN_BUFFER_LEN};
+use sansocket::{Config, Kind, Server, TransmitBuffer};
 
 /// What is on the wire, and what it means. The long ones carry bytes that are not text.
 fn vectors() -> Vec<(Vec<u8>, Vec<Got>)> {
@@ -43,7 +44,7 @@ fn masked(wire: &[u8]) -> bool {
 fn config(delivery: Delivery) -> Config {
     let mut config = Config::new();
     config.delivery = delivery;
-    config.control = sansocket::Control::Manual;
+    config.control = sansocket::config::ControlFrames::Manual;
     config
 }
 
@@ -52,7 +53,7 @@ const DELIVERIES: [Delivery; 3] = [Delivery::Frames, Delivery::Chunks, Delivery:
 /// What arrives where the wire is cut at these places.
 fn receive(wire: &[u8], config: &Config, buffer: usize, pieces: &[&[u8]]) -> Vec<Got> {
     fn run<R: TestRole>(config: &Config, buffer: usize, pieces: &[&[u8]]) -> Vec<Got> {
-        let mut memory = Memory::new(buffer, MIN_BUFFER);
+        let mut memory = Memory::new(buffer, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(config, &mut memory);
         for piece in pieces {
             end.feed(piece);
@@ -108,7 +109,7 @@ fn a_frame_that_fits_is_one_event() {
     let wire = frame(BINARY, Some(KEY), &[7; 140]);
     for piece in 1..wire.len() {
         let config = config(Delivery::Frames);
-        let mut memory = Memory::new(140, MIN_BUFFER);
+        let mut memory = Memory::new(140, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&config, &mut memory);
         server.feed_in(&wire, piece);
         assert_eq!(server.events, [Got::message(Kind::Binary, &[7; 140])]);
@@ -144,10 +145,10 @@ fn s03_the_shortest_form_of_a_length() {
 }
 
 /// Sends what the events say, whole where it fits and in pieces where it does not.
-fn send<R: sansocket::Role>(role: R, events: &[Got], buffer: usize) -> Vec<u8> {
+fn send<R: sansocket::proto::Role>(role: R, events: &[Got], buffer: usize) -> Vec<u8> {
     let mut memory = vec![0; buffer];
     let mut tx = TransmitBuffer::new(&mut memory).expect("140 bytes at least");
-    let mut sender = Sender::new(role);
+    let mut sender = Encoder::new(role);
     let mut out = Vec::new();
     for event in events {
         match event {
@@ -178,7 +179,8 @@ fn send<R: sansocket::Role>(role: R, events: &[Got], buffer: usize) -> Vec<u8> {
 #[test]
 fn a_header_is_whole_or_not_there() {
     for (wire, _) in vectors() {
-        let rules = Rules { masked: masked(&wire), rsv: Default::default(), allow_long_length_form: false };
+        let rules =
+            HeaderRules { masked: masked(&wire), rsv: Default::default(), allow_long_length_form: false };
         let (header, len) = Header::decode(&wire, &rules).expect("right").expect("whole");
         assert_eq!(Header::decode(&wire[..len], &rules), Ok(Some((header, len))));
         for short in 0..len {

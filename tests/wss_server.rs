@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use pki::{PATIENCE, Peer, Pki, REQUEST, ask, dial, upgrade};
 use rustls::{ClientConfig, RootCertStore};
 use sansocket::CloseCode;
-use sansocket::hub::Handle;
+use sansocket::hub::HubHandle;
 use town::{frame, next};
 use wss_server::{Options, start};
 
@@ -26,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// The server, until it is dropped.
 struct Running {
     address: SocketAddr,
-    handle: Handle,
+    handle: HubHandle,
     thread: Option<JoinHandle<()>>,
     pki: Pki,
 }

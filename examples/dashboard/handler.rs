@@ -19,8 +19,8 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{Accept, Answer, Body, Request, Response};
-use sansocket::{CloseCode, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+use sansocket::handshake::{AcceptOptions, Body, Decision, Request, Response};
+use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -114,7 +114,7 @@ impl<D: Device> Dashboard<D> {
     }
 
     /// Says what is to be said and finds room.
-    fn speak(&mut self, now: Instant, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn speak(&mut self, now: Instant, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.hello {
             send(out, |line| hello(&self.device, line))?;
             self.hello = false;
@@ -122,7 +122,7 @@ impl<D: Device> Dashboard<D> {
         let state = self.device.state();
         let told = self.state.unwrap_or(state);
         if told.boot != state.boot {
-            return Err(Halt::Close(CloseCode::SERVICE_RESTART, "restart"));
+            return Err(HandlerError::Close(CloseCode::SERVICE_RESTART, "restart"));
         }
         if self.state.is_none() || D::POLL.is_some() && told != state {
             send(out, |line| write!(line, "{state}"))?;
@@ -153,7 +153,7 @@ impl<D: Device> Dashboard<D> {
             (Some(b"reboot"), None, None) => self.device.apply(Command::Reboot),
             (Some(b"interval"), Some(Some(interval @ LEAST..=MOST)), None) => {
                 self.interval = Duration::from_millis(interval);
-                self.next = now.after(self.interval);
+                self.next = now.saturating_add(self.interval);
                 self.settings = true;
             }
             _ => {}
@@ -162,35 +162,35 @@ impl<D: Device> Dashboard<D> {
 }
 
 impl<D: Device> Handler for Dashboard<D> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match (request.path(), request.method()) {
             ("/", "GET" | "HEAD") => {
                 let headers = &[("Content-Type", "text/html; charset=utf-8")];
-                Answer::Respond(Response { status: 200, headers, body: Body::Static(PAGE) })
+                Decision::Respond(Response { status: 200, headers, body: Body::Static(PAGE) })
             }
-            ("/ws", _) => Answer::Accept(Accept::default()),
-            _ => Answer::Respond(Response::text(404, "try /\n")),
+            ("/ws", _) => Decision::Accept(AcceptOptions::default()),
+            _ => Decision::Respond(Response::text(404, "try /\n")),
         }
     }
 
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         self.next = now;
-        self.look = D::POLL.map(|poll| now.after(poll));
+        self.look = D::POLL.map(|poll| now.saturating_add(poll));
         self.speak(now, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         if let Event::Data(data) = event {
             if data.kind == Kind::Text && data.start && data.end {
-                self.obey(now, data.payload.bytes());
+                self.obey(now, data.payload.as_bytes());
             }
         }
         later(self.speak(now, out))
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         later(self.speak(now, out))
     }
@@ -199,24 +199,24 @@ impl<D: Device> Handler for Dashboard<D> {
         self.look.into_iter().chain([self.next]).min()
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         // Those that were missed are left out, but counted.
         while self.next <= now {
-            self.next = self.next.after(self.interval);
+            self.next = self.next.saturating_add(self.interval);
             self.number = self.number.wrapping_add(1);
             self.sample = true;
         }
         if self.look.is_some_and(|look| look <= now) {
-            self.look = D::POLL.map(|poll| now.after(poll));
+            self.look = D::POLL.map(|poll| now.saturating_add(poll));
         }
         later(self.speak(now, out))
     }
 }
 
 /// What finds no room is said when there is some: by `writable`.
-fn later(said: Result<(), Halt>) -> Result<(), Halt> {
-    if let Err(Halt::Blocked { .. }) = said { Ok(()) } else { said }
+fn later(said: Result<(), HandlerError>) -> Result<(), HandlerError> {
+    if let Err(HandlerError::Blocked { .. }) = said { Ok(()) } else { said }
 }
 
 /// A decimal number of a few digits.
@@ -265,10 +265,10 @@ impl Write for Line {
     }
 }
 
-fn send(out: &mut Outbox<'_>, write: impl FnOnce(&mut Line) -> fmt::Result) -> Result<(), Halt> {
+fn send(out: &mut Outbox<'_>, write: impl FnOnce(&mut Line) -> fmt::Result) -> Result<(), HandlerError> {
     let mut line = Line { bytes: [0; 400], len: 0 };
     if write(&mut line).is_err() {
-        return Err(Halt::Close(CloseCode::INTERNAL_ERROR, "the names of the channels are too long"));
+        return Err(HandlerError::Close(CloseCode::INTERNAL_ERROR, "the names of the channels are too long"));
     }
     Ok(out.send(line.text())?)
 }

@@ -14,8 +14,8 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{Accept, Answer, Body, Origin, Request, Response};
-use sansocket::{Cause, Data, Event, Halt, Handler, Instant, Kind, Outbox, Payload};
+use sansocket::handshake::{AcceptOptions, Body, Decision, OriginPolicy, Request, Response};
+use sansocket::{Chunk, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -30,7 +30,7 @@ const PART: usize = 64;
 /// The echo on one connection. `L` takes the lines of its log.
 pub(crate) struct Echo<L> {
     /// Which pages may connect.
-    pub(crate) origin: Origin<'static>,
+    pub(crate) origin: OriginPolicy<'static>,
     log: L,
     route: Route,
     /// How the text at hand begins, as long as it may yet become a trigger.
@@ -70,7 +70,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     /// For a connection that has just been accepted.
     pub(crate) fn new(log: L) -> Self {
         Self {
-            origin: Origin::SameHost,
+            origin: OriginPolicy::SameHost,
             log,
             route: Route::Echo,
             start: [0; TRIGGER.len()],
@@ -89,15 +89,15 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     fn echo_text(
         &mut self,
         now: Instant,
-        data: &Data<Payload<'_>>,
+        data: &Chunk<Payload<'_>>,
         out: &mut Outbox<'_>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), HandlerError> {
         if data.start {
             self.mode = Mode::Undecided;
             self.start_len = 0;
         }
         if self.mode == Mode::Undecided {
-            let bytes = data.payload.bytes();
+            let bytes = data.payload.as_bytes();
             let n = bytes.len().min(TRIGGER.len() - self.start_len);
             let mut start = self.start;
             start[self.start_len..self.start_len + n].copy_from_slice(&bytes[..n]);
@@ -105,7 +105,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
             if known.starts_with(TRIGGER) {
                 self.mode = Mode::Swallow;
                 self.async_left += 1;
-                self.async_at.get_or_insert(now.after(LATER));
+                self.async_at.get_or_insert(now.saturating_add(LATER));
             } else if known.starts_with(PING) {
                 self.mode = Mode::Swallow;
                 self.ping_at = Some(now);
@@ -122,12 +122,12 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
                 self.mode = Mode::Echo;
             }
         }
-        if self.mode == Mode::Swallow { Ok(()) } else { out.relay(data) }
+        if self.mode == Mode::Swallow { Ok(()) } else { out.forward(data) }
     }
 
     /// Echoes a chunk in parts of the same size, the last of a message excepted.
-    fn echo_parts(&mut self, data: &Data<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        let bytes = data.payload.bytes();
+    fn echo_parts(&mut self, data: &Chunk<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let bytes = data.payload.as_bytes();
         let mut rest = bytes;
         loop {
             let n = rest.len().min(PART - self.part_len);
@@ -142,7 +142,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
                 // What is in the part is done with, but for a byte that brings us back here.
                 let back = usize::from(n > 0);
                 self.part_len -= back;
-                return Err(Halt::after(error, bytes.len() - rest.len() - back));
+                return Err(HandlerError::blocked_after(error, bytes.len() - rest.len() - back));
             }
             self.part_len = 0;
             if rest.is_empty() {
@@ -153,15 +153,15 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
 }
 
 impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         self.route = match request.path() {
             "/" if matches!(request.method(), "GET" | "HEAD") => {
                 let headers = &[("Content-Type", "text/html; charset=utf-8")];
-                return Answer::Respond(Response { status: 200, headers, body: Body::Static(PAGE) });
+                return Decision::Respond(Response { status: 200, headers, body: Body::Static(PAGE) });
             }
             "/" => {
                 let headers = &[("Allow", "GET, HEAD")];
-                return Answer::Respond(Response {
+                return Decision::Respond(Response {
                     status: 405,
                     headers,
                     body: Body::Static(b"GET this page\n"),
@@ -170,35 +170,35 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
             "/ws" => Route::Echo,
             "/ws_partial" => Route::Partial,
             "/auth" if request.query_value("token") == Some("valid") => Route::Auth,
-            "/auth" => return Answer::Respond(Response::text(401, "the token is missing or wrong\n")),
-            _ => return Answer::Respond(Response::text(404, "try /, /ws, /ws_partial or /auth\n")),
+            "/auth" => return Decision::Respond(Response::text(401, "the token is missing or wrong\n")),
+            _ => return Decision::Respond(Response::text(404, "try /, /ws, /ws_partial or /auth\n")),
         };
         let protocols: &[&str] = if self.route == Route::Echo { &["chat", "echo"] } else { &[] };
-        Answer::Accept(Accept { protocols, origin: self.origin, ..Accept::default() })
+        Decision::Accept(AcceptOptions { protocols, origin: self.origin, ..AcceptOptions::default() })
     }
 
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.route == Route::Auth {
             out.send(WELCOME)?;
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         let Event::Data(data) = event else { return Ok(()) };
         if data.offset == 0 && !self.logged {
             let opcode = if data.start { data.kind as u8 + 1 } else { 0 };
-            (self.log)(format_args!("frame len is {}", data.payload.len() as u64 + data.left));
+            (self.log)(format_args!("frame len is {}", data.payload.len() as u64 + data.remaining));
             (self.log)(format_args!("Got packet with message: {}", Escaped(&data.payload)));
             (self.log)(format_args!("Packet type: {opcode}"));
         }
         let outcome = match (self.route, data.kind) {
             (Route::Partial, _) => self.echo_parts(&data, out),
             (_, Kind::Text) => self.echo_text(now, &data, out),
-            (_, Kind::Binary) => out.relay(&data),
+            (_, Kind::Binary) => out.forward(&data),
         };
-        self.logged = matches!(outcome, Err(Halt::Blocked { .. }));
+        self.logged = matches!(outcome, Err(HandlerError::Blocked { .. }));
         outcome
     }
 
@@ -206,12 +206,12 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         self.async_at.into_iter().chain(self.ping_at).min()
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         if !out.is_free() {
             // An echo is under way, and nothing may come between.
-            self.ping_at = self.ping_at.map(|_| now.after(LATER));
-            self.async_at = self.async_at.map(|_| now.after(LATER));
+            self.ping_at = self.ping_at.map(|_| now.saturating_add(LATER));
+            self.async_at = self.async_at.map(|_| now.saturating_add(LATER));
             return Ok(());
         }
         if self.ping_at.is_some_and(|at| at <= now) {
@@ -228,8 +228,8 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
-        (self.log)(format_args!("Closed: {}, code {}, {reason:?}", cause.end, cause.code()));
+    fn closed(&mut self, cause: &Ending, reason: &str) {
+        (self.log)(format_args!("Closed: {}, code {}, {reason:?}", cause.reason, cause.code()));
     }
 }
 

@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Control, Delivery, End, Instant, Kind, MIN_BUFFER,
-    NoExtension, ReceiveBuffer, Role, SendError, Server, State, Step, TransmitBuffer,
-};
+use sansocket::{Ending, Client, CloseCode, Config, Connection, Instant, Kind, ReceiveBuffer, SendError, Server, Step, TransmitBuffer};
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::error::EndReason;
+use sansocket::proto::{MIN_BUFFER_LEN, NoExtension, Role, ConnectionState};
 use sansocket_fuzz::{Frame, Log, Script};
 
 /// Every message repeats it: where text is cut, code points are.
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let flags = script.byte();
     let mut config = Config::new();
     config.delivery = [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][usize::from(flags & 3) % 3];
-    config.control = if flags & 4 == 0 { Control::Automatic } else { Control::Told };
+    config.control = if flags & 4 == 0 { ControlFrames::Automatic } else { ControlFrames::Reported };
     config.timeouts.idle = Some(Duration::from_secs(100));
     if flags & 8 != 0 {
         config.largest_fragment = 20;
@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let mut now = Instant::START;
     while !script.0.is_empty() {
         match script.byte() {
-            0xFF => now = now.after(Duration::from_secs(script.byte().into())),
+            0xFF => now = now.saturating_add(Duration::from_secs(script.byte().into())),
             op if op & 0x80 == 0 => client.operate(now, op, &mut script, &mut server.pipe),
             op => server.operate(now, op, &mut script, &mut client.pipe),
         }
@@ -52,9 +52,9 @@ fuzz_target!(|data: &[u8]| {
         rounds += 1;
         assert!(rounds < 20_000, "no end");
     }
-    let ends = [client.cause, server.cause].map(|cause| cause.unwrap().end);
-    assert!(!ends.iter().any(|end| matches!(end, End::Violation(_))), "{ends:?}");
-    let all = ends == [End::Clean; 2];
+    let ends = [client.cause, server.cause].map(|cause| cause.unwrap().reason);
+    assert!(!ends.iter().any(|end| matches!(end, EndReason::Violation(_))), "{ends:?}");
+    let all = ends == [EndReason::Clean; 2];
     check(&client.sent, &server.log, all);
     check(&server.sent, &client.log, all);
 });
@@ -108,7 +108,7 @@ struct Side<'c, R> {
     /// The frame that was begun is the last of its message.
     fin: bool,
     shut: bool,
-    cause: Option<Cause>,
+    cause: Option<Ending>,
 }
 
 #[derive(Default)]
@@ -120,7 +120,7 @@ struct Pipe {
 
 impl<'c, R: Role> Side<'c, R> {
     fn new(role: R, config: &'c Config, more: u8) -> Self {
-        let size = MIN_BUFFER + usize::from(more);
+        let size = MIN_BUFFER_LEN + usize::from(more);
         Self {
             connection: Connection::new(role, config, Instant::START),
             rx: ReceiveBuffer::with_capacity(size).unwrap(),
@@ -158,7 +158,7 @@ impl<'c, R: Role> Side<'c, R> {
             }
             2 => {
                 let len = len(self, fin);
-                let begun = self.connection.outbox(Instant::START, &mut self.tx).begin(kind, len as u64, fin);
+                let begun = self.connection.outbox(Instant::START, &mut self.tx).begin_frame(kind, len as u64, fin);
                 begun.map(|()| {
                     self.fin = fin;
                     self.note(kind, 0, fin && len == 0);
@@ -171,7 +171,7 @@ impl<'c, R: Role> Side<'c, R> {
             4 => {
                 let payload = self.payload(len(self, fin));
                 let mut rest = &payload[..];
-                let outcome = self.connection.outbox(Instant::START, &mut self.tx).stream(kind, &mut rest, fin);
+                let outcome = self.connection.outbox(Instant::START, &mut self.tx).send_fragmented(kind, &mut rest, fin);
                 let done = payload.len() - rest.len();
                 if done > 0 || outcome.is_ok() {
                     self.note(kind, done, fin && outcome.is_ok());
@@ -191,7 +191,7 @@ impl<'c, R: Role> Side<'c, R> {
                 Ok(())
             }
             12 if op & 0x70 == 0x70 => {
-                self.connection.reset();
+                self.connection.transport_failed();
                 Ok(())
             }
             12 => {
@@ -206,7 +206,7 @@ impl<'c, R: Role> Side<'c, R> {
         let out = self.connection.outbox(Instant::START, &mut self.tx);
         match outcome {
             Err(SendError::Blocked) => assert!(!out.is_empty()),
-            Err(SendError::FrameOpen) => assert!(out.left() > 0),
+            Err(SendError::FrameOpen) => assert!(out.frame_remaining() > 0),
             Err(SendError::MessageOpen) => assert!(out.is_inside_message()),
             _ => {}
         }
@@ -240,11 +240,11 @@ impl<'c, R: Role> Side<'c, R> {
     fn write(&mut self, len: usize) -> Result<(), SendError> {
         let payload = self.payload(len);
         let mut out = self.connection.outbox(Instant::START, &mut self.tx);
-        if out.left() == 0 {
+        if out.frame_remaining() == 0 {
             return Ok(());
         }
         let n = out.write(&payload)?;
-        let ended = out.left() == 0 && self.fin;
+        let ended = out.frame_remaining() == 0 && self.fin;
         let kind = self.sent.last().unwrap().kind;
         self.note(kind, n, ended);
         Ok(())
@@ -265,7 +265,7 @@ impl<'c, R: Role> Side<'c, R> {
                 }
                 Step::Closed(cause) => {
                     assert_eq!(self.cause.unwrap_or(cause), cause);
-                    assert_eq!(self.connection.state(), State::Closed);
+                    assert_eq!(self.connection.state(), ConnectionState::Closed);
                     self.cause = Some(cause);
                     return None;
                 }
@@ -277,8 +277,8 @@ impl<'c, R: Role> Side<'c, R> {
     /// Ends what was begun, then the connection.
     fn finish(&mut self) {
         let out = self.connection.outbox(Instant::START, &mut self.tx);
-        if out.left() > 0 {
-            let left = out.left() as usize;
+        if out.frame_remaining() > 0 {
+            let left = out.frame_remaining() as usize;
             let _ = self.write(left);
         } else {
             let _ = self.connection.outbox(Instant::START, &mut self.tx).close(Some(CloseCode::NORMAL), "");

@@ -1,10 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::{
-    Cause, Client, Config, Connection, Control, Delivery, Instant, MIN_BUFFER, ReceiveBuffer, Role, Server,
-    Step, TransmitBuffer,
-};
+use sansocket::{Ending, Client, Config, Connection, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::config::{ControlFrames, Delivery};
+use sansocket::proto::{MIN_BUFFER_LEN, Role};
 use sansocket_fuzz::{Log, Script};
 
 fuzz_target!(|data: &[u8]| {
@@ -14,15 +13,15 @@ fuzz_target!(|data: &[u8]| {
     let mut config = Config::new();
     config.delivery =
         [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints][usize::from(flags >> 1 & 3) % 3];
-    config.control = if flags & 8 == 0 { Control::Automatic } else { Control::Told };
+    config.control = if flags & 8 == 0 { ControlFrames::Automatic } else { ControlFrames::Reported };
     config.allow_long_length_form = flags & 16 != 0;
     if flags & 32 != 0 {
         config.limits.message = 300;
         config.limits.frame = 200;
         config.limits.fragments = 3;
     }
-    let how = How { size: MIN_BUFFER + usize::from(size), absorb: more & 1 != 0 };
-    let whole = How { size: MIN_BUFFER + script.0.len(), absorb: false };
+    let how = How { size: MIN_BUFFER_LEN + usize::from(size), absorb: more & 1 != 0 };
+    let whole = How { size: MIN_BUFFER_LEN + script.0.len(), absorb: false };
     if flags & 1 == 0 {
         let one = run(Server, &config, &whole, std::iter::repeat(usize::MAX), script.0);
         assert_same(&one, &run(Server, &config, &how, pieces, script.0));
@@ -40,7 +39,7 @@ struct How {
     absorb: bool,
 }
 
-fn assert_same(one: &(Log, Cause), other: &(Log, Cause)) {
+fn assert_same(one: &(Log, Ending), other: &(Log, Ending)) {
     assert!(one.0.agrees(&other.0) && one.1 == other.1, "{one:?}\n{other:?}");
 }
 
@@ -51,11 +50,11 @@ fn run<R: Role>(
     how: &How,
     mut pieces: impl Iterator<Item = usize>,
     mut wire: &[u8],
-) -> (Log, Cause) {
+) -> (Log, Ending) {
     let mut now = Instant::START;
     let mut connection = Connection::new(role, config, now);
     let mut rx = ReceiveBuffer::with_capacity(how.size).unwrap();
-    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER).unwrap();
+    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
     let mut log = Log::default();
     let mut memory = [0; 256];
     let mut ended = false;
@@ -72,14 +71,14 @@ fn run<R: Role>(
             Step::Wait { deadline } => {
                 tx.consume(tx.pending().len());
                 let piece = pieces.next().unwrap();
-                let absorbable = connection.absorbable(&rx).min(piece.min(memory.len()) as u64) as usize;
+                let absorbable = connection.external_read_limit(&rx).min(piece.min(memory.len()) as u64) as usize;
                 let n = piece.min(wire.len());
                 if how.absorb && absorbable > 0 && n > 0 {
                     let (now_read, rest) = wire.split_at(absorbable.min(n));
                     wire = rest;
                     let memory = &mut memory[..now_read.len()];
                     memory.copy_from_slice(now_read);
-                    if let Some(data) = connection.absorb(now, memory) {
+                    if let Some(data) = connection.receive_external(now, memory) {
                         // What lies outside of the buffer cannot be held back.
                         log.data(data, Delivery::Chunks);
                     }

@@ -1,10 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::handshake::{
-    Accept, Answer, HandshakeStep, Origin, Request, Response, ServerHandshake, accept_key,
-};
-use sansocket::{Config, Instant, MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
+use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
+use sansocket::handshake::{AcceptOptions, Decision, HandshakeStep, OriginPolicy, Request, Response, ServerHandshake, accept_key};
+use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket_fuzz::Script;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,17 +16,17 @@ fuzz_target!(|data: &[u8]| {
         config.limits.head = 200;
         config.limits.headers = 6;
     }
-    let accept = Accept {
+    let accept = AcceptOptions {
         protocols: &["chat", "superchat"],
         protocol_required: flags & 4 != 0,
-        origin: if flags & 8 == 0 { Origin::SameHost } else { Origin::List(&["http://example.com"]) },
+        origin: if flags & 8 == 0 { OriginPolicy::SameHost } else { OriginPolicy::List(&["http://example.com"]) },
         headers: &[("Server", "fuzz")],
-        ..Accept::default()
+        ..AcceptOptions::default()
     };
     let answer = match flags >> 4 & 3 {
-        0 | 1 => Answer::Accept(accept),
-        2 => Answer::Respond(Response::text(404, "not here\n")),
-        _ => Answer::HandOver,
+        0 | 1 => Decision::Accept(accept),
+        2 => Decision::Respond(Response::text(404, "not here\n")),
+        _ => Decision::HandOver,
     };
     let end = script.0.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(script.0.len(), |at| at + 4);
     let welcome = look(&script.0[..end], &config);
@@ -45,14 +44,14 @@ fuzz_target!(|data: &[u8]| {
 /// Asks a request everything that can be asked; whether it may become a connection.
 fn look(head: &[u8], config: &Config) -> bool {
     let Ok(request) = Request::parse(head, config) else { return false };
-    assert!(request.fields().count() <= head.len());
+    assert!(request.headers().count() <= head.len());
     assert!(request.path().len() + request.query().len() <= head.len());
     let _ = (request.method(), request.query_value("token"), request.origin());
     assert!(request.protocols().all(|name| !name.is_empty()));
-    let allowed = [Origin::SameHost, Origin::List(&["http://example.com"]), Origin::Check(|_| false)]
+    let allowed = [OriginPolicy::SameHost, OriginPolicy::List(&["http://example.com"]), OriginPolicy::Check(|_| false)]
         .map(|origin| origin.allows(&request));
-    assert!(Origin::Any.allows(&request));
-    assert!(request.fields().get("Origin").is_some() || allowed == [true; 3]);
+    assert!(OriginPolicy::Any.allows(&request));
+    assert!(request.headers().get("Origin").is_some() || allowed == [true; 3]);
     let Ok(key) = request.check_upgrade(config) else { return false };
     assert!(request.is_upgrade() && request.method() == "GET");
     assert!(config.allow_malformed_key || key.len() == 24);
@@ -62,15 +61,15 @@ fn look(head: &[u8], config: &Config) -> bool {
 /// How the handshake ends, what was answered, and what came behind it.
 fn run(
     config: &Config,
-    answer: Answer<'_>,
+    answer: Decision<'_>,
     mut pieces: impl Iterator<Item = usize>,
     mut wire: &[u8],
 ) -> (HandshakeStep, Vec<u8>, Vec<u8>) {
     let mut now = Instant::START;
     let mut handshake = ServerHandshake::new(config, now);
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
-    let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER).unwrap();
-    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER).unwrap();
+    let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
+    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
     let (mut sent, mut ended) = (vec![], false);
     for _ in 0..2 * wire.len() + 64 {
         match handshake.poll(now, &mut head, &mut rx, &mut tx, |_| answer) {
@@ -96,7 +95,7 @@ fn run(
                 // How much was read before the answer depends on the reads: what was, has to be here.
                 let here = if step == HandshakeStep::HandOver { head.filled() } else { rx.filled() };
                 let behind = [here, wire].concat();
-                let behind = if let HandshakeStep::Refused(_) | HandshakeStep::Vanished = step { vec![] } else { behind };
+                let behind = if let HandshakeStep::Refused(_) | HandshakeStep::Disconnected = step { vec![] } else { behind };
                 return (step, sent, behind);
             }
         }

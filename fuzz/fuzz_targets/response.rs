@@ -1,8 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::handshake::{Address, ClientHandshake, ClientStep, Connect, HandshakeError, Reply};
-use sansocket::{Config, Instant, MIN_BUFFER, ReceiveBuffer, TransmitBuffer};
+use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
+use sansocket::handshake::{WsUrl, ClientHandshake, ClientStep, ClientRequest, HandshakeError, RefusedResponse};
+use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket_fuzz::Script;
 
 /// That of RFC 6455 §1.3, whose answer is in the seeds.
@@ -12,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let mut script = Script(data);
     let flags = script.byte();
     let pieces = script.pieces();
-    if let Ok(Ok(address)) = std::str::from_utf8(script.0).map(Address::parse) {
+    if let Ok(Ok(address)) = std::str::from_utf8(script.0).map(WsUrl::parse) {
         assert!(!address.host().is_empty() && address.port() != 0);
     }
     let mut config = Config::new();
@@ -39,11 +40,11 @@ fn run(
 ) -> (ClientStep<'static>, Option<(u16, Vec<u8>, bool)>, Vec<u8>) {
     let mut now = Instant::START;
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
-    let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER).unwrap();
-    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER).unwrap();
-    let connect = Connect {
+    let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
+    let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
+    let connect = ClientRequest {
         protocols: &["chat", "superchat"],
-        ..Connect::new(Address::parse("ws://server.example.com/chat?a=b").unwrap())
+        ..ClientRequest::new(WsUrl::parse("ws://server.example.com/chat?a=b").unwrap())
     };
     let mut handshake = ClientHandshake::new(config, now, NONCE, &connect, &mut head).unwrap();
     let mut ended = false;
@@ -68,7 +69,7 @@ fn run(
             step => {
                 assert_eq!(handshake.poll(now, &mut head, &mut rx, &mut tx), step);
                 let refusal = (step == ClientStep::Refused).then(|| {
-                    let reply = Reply::parse(&head, config).unwrap();
+                    let reply = RefusedResponse::parse(&head, config).unwrap();
                     (reply.status, reply.body.to_vec(), reply.complete)
                 });
                 let open = matches!(step, ClientStep::Open(_));

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: an input is a script of bytes, and what is received is logged.
 
-use sansocket::{Data, Delivery, Event, Kind, Payload};
+use sansocket::{Chunk, Event, Kind, Payload};
+use sansocket::config::Delivery;
 
 /// The input; 0 for ever after its end.
 pub struct Script<'a>(pub &'a [u8]);
@@ -59,20 +60,20 @@ impl Log {
         self.frames.push(frame);
     }
 
-    pub fn data(&mut self, data: Data<Payload<'_>>, delivery: Delivery) {
-        let chunk = data.payload.bytes();
+    pub fn data(&mut self, data: Chunk<Payload<'_>>, delivery: Delivery) {
+        let chunk = data.payload.as_bytes();
         if self.open {
             let Some(Frame::Data { kind, end, fin, payload, .. }) = self.frames.last_mut() else { panic!() };
             assert_eq!((*kind, *fin, payload.len() as u64), (data.kind, data.fin, data.offset));
-            assert!(!data.start && (!chunk.is_empty() || data.left == 0));
+            assert!(!data.start && (!chunk.is_empty() || data.remaining == 0));
             payload.extend(chunk);
             *end = data.end;
         } else {
             assert_eq!(data.offset, 0);
-            let Data { kind, start, end, fin, .. } = data;
+            let Chunk { kind, start, end, fin, .. } = data;
             self.frames.push(Frame::Data { kind, start, end, fin, payload: chunk.to_vec() });
         }
-        self.open = data.left > 0;
+        self.open = data.remaining > 0;
         assert_eq!(data.end, data.fin && !self.open);
         if data.kind == Kind::Text {
             if data.start {
@@ -86,7 +87,7 @@ impl Log {
             }
         }
         if data.kind == Kind::Text && data.start && data.end {
-            assert!(data.payload.text().is_some());
+            assert!(data.payload.to_str().is_some());
         }
     }
 

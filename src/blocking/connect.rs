@@ -17,17 +17,17 @@ use super::options::ClientOptions;
 use super::redirect::{self, RedirectError};
 use super::websocket::WebSocket;
 use super::{basic, dial};
-use crate::adapter::Buffers;
-use crate::buffer::MIN_BUFFER;
-use crate::handshake::{Address, BadHead, Connect};
+use crate::buffer::MIN_BUFFER_LEN;
+use crate::handshake::{ClientRequest, HeadError, WsUrl};
 use crate::role::Client;
+use crate::session::Buffers;
 
 /// Connects to a `ws:` or, with feature `rustls`, `wss:` URL.
 ///
 /// ```no_run
 /// use sansocket::{CloseCode, blocking};
 ///
-/// fn main() -> Result<(), blocking::Error> {
+/// fn main() -> Result<(), sansocket::Error> {
 ///     let mut socket = blocking::connect("wss://echo.example.org/")?;
 ///     socket.send("hello")?;
 ///     println!("{:?}", socket.recv()?);
@@ -58,9 +58,9 @@ pub fn connect_with(
     url: &str,
     options: &ClientOptions,
 ) -> Result<WebSocket<NetStream, Client<SystemKeys>>, Error> {
-    let address = Address::parse(url)?;
+    let address = WsUrl::parse(url)?;
     let authorization =
-        address.userinfo().map(|userinfo| basic::authorization(userinfo).ok_or(BadHead::Malformed));
+        address.userinfo().map(|userinfo| basic::authorization(userinfo).ok_or(HeadError::Malformed));
     let authorization = authorization.transpose().map_err(Error::Request)?;
     let mut credentials: Vec<_> = options.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if let Some(authorization) = &authorization {
@@ -70,7 +70,7 @@ pub fn connect_with(
     }
     let (mut url, mut redirects) = (redirect::without_userinfo(&address), 0);
     loop {
-        let address = Address::parse(&url)?;
+        let address = WsUrl::parse(&url)?;
         let response = match open(address, options, &credentials) {
             Err(Error::Refused(response)) if redirect::is_redirect(&response) && options.redirects > 0 => {
                 response
@@ -87,7 +87,7 @@ pub fn connect_with(
             Box::new(ConnectError { phase: Phase::Redirect, server, address: None, reason })
         });
         let next = next.map_err(Error::Connect)?;
-        if !redirect::is_same_origin(&address, &Address::parse(&next)?) {
+        if !redirect::is_same_origin(&address, &WsUrl::parse(&next)?) {
             credentials.clear();
         }
         redirects = redirects.saturating_add(1);
@@ -97,7 +97,7 @@ pub fn connect_with(
 
 /// One request, to one server.
 fn open(
-    address: Address<'_>,
+    address: WsUrl<'_>,
     options: &ClientOptions,
     credentials: &[(&str, &str)],
 ) -> Result<WebSocket<NetStream, Client<SystemKeys>>, Error> {
@@ -119,9 +119,9 @@ fn open(
     let protocols: Vec<_> = options.protocols.iter().map(|name| &**name).collect();
     let origin = options.origin.iter().map(|origin| ("Origin", &**origin));
     let headers: Vec<_> = origin.chain(credentials.iter().copied()).collect();
-    let request = Connect { protocols: &protocols, headers: &headers, ..Connect::new(address) };
+    let request = ClientRequest { protocols: &protocols, headers: &headers, ..ClientRequest::new(address) };
     let [head, rx, tx] = [options.response_buffer, options.receive_buffer, options.transmit_buffer]
-        .map(|bytes| bytes.max(MIN_BUFFER));
+        .map(|bytes| bytes.max(MIN_BUFFER_LEN));
     let keys = SystemKeys::new().map_err(Error::Transport)?;
     let buffers =
         Buffers::with_capacity(head, rx, tx).map_err(|error| Error::Transport(io::Error::other(error)))?;
@@ -152,7 +152,7 @@ fn tls(_: &ClientOptions) -> io::Result<fn(TcpStream, &str) -> io::Result<NetStr
 }
 
 /// Host and port, for messages.
-fn name_of(address: &Address<'_>) -> String {
+fn name_of(address: &WsUrl<'_>) -> String {
     let (host, port) = (address.host(), address.port());
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -10,17 +10,19 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::redirect::RedirectError;
-use crate::adapter;
-use crate::cause::{Cause, End};
-use crate::error::SendError;
-use crate::handshake::{BadHead, BadUrl, HandshakeError, Refusal, Reply};
+use crate::embedded;
+use crate::ending::Ending;
+use crate::error::EndReason;
+use crate::handshake::{HandshakeError, HeadError, Refusal, RefusedResponse, UrlError};
+use crate::send::SendError;
 
 /// Why an operation on a blocking connection failed.
 ///
 /// `Display` says all; `source` is the error below it, where there is one.
 ///
 /// ```
-/// use sansocket::blocking::{Error, connect};
+/// use sansocket::Error;
+/// use sansocket::blocking::connect;
 ///
 /// fn try_again(error: &Error) -> bool {
 ///     match error {
@@ -40,10 +42,10 @@ use crate::handshake::{BadHead, BadUrl, HandshakeError, Refusal, Reply};
 pub enum Error {
     /// Caller: the URL is not one of a WebSocket.
     #[error(transparent)]
-    Url(#[from] BadUrl),
+    Url(#[from] UrlError),
     /// Caller: the request cannot be written as it was asked for.
     #[error(transparent)]
-    Request(BadHead),
+    Request(HeadError),
     /// Network or server: [`connect`](super::connect) has no connection.
     #[error(transparent)]
     Connect(Box<ConnectError>),
@@ -60,8 +62,8 @@ pub enum Error {
     #[error("the stream failed: {0}")]
     Transport(#[source] io::Error),
     /// The connection has ended.
-    #[error("the connection is closed: {}", .0.end)]
-    Closed(Cause),
+    #[error("the connection is closed: {}", .0.reason)]
+    Closed(Ending),
     /// Caller: this cannot be sent.
     #[error(transparent)]
     Send(SendError),
@@ -73,7 +75,8 @@ pub enum Error {
 /// Why [`connect`](super::connect) has no connection: which step failed, with which server, and as `source` the reason.
 ///
 /// ```
-/// use sansocket::blocking::{Error, Phase, connect};
+/// use sansocket::Error;
+/// use sansocket::blocking::{Phase, connect};
 ///
 /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
 /// # let port = listener.local_addr().unwrap().port();
@@ -128,7 +131,7 @@ pub(super) enum Reason {
 ///
 /// if let Err(error) = connect("ws://127.0.0.1:8080/private") {
 ///     if let Some(response) = error.response() {
-///         let asks = response.field("WWW-Authenticate").map(String::from_utf8_lossy);
+///         let asks = response.header("WWW-Authenticate").map(String::from_utf8_lossy);
 ///         eprintln!("status {}, asks for {asks:?}", response.status);
 ///     }
 /// }
@@ -139,7 +142,7 @@ pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// The fields in order, names as the server wrote them.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     /// The body, as much of it as the [buffer](super::ClientOptions::response_buffer) held.
     pub body: Vec<u8>,
     /// Whether that is all of the body.
@@ -163,7 +166,7 @@ impl Error {
             Self::Connect(error) => error.is_timeout(),
             Self::Handshake(error) => *error == HandshakeError::Timeout,
             Self::Transport(error) => error.kind() == ErrorKind::TimedOut,
-            Self::Closed(cause) => matches!(cause.end, End::Timeout(_)),
+            Self::Closed(cause) => matches!(cause.reason, EndReason::Timeout(_)),
             _ => false,
         }
     }
@@ -214,8 +217,8 @@ impl ConnectError {
 impl HttpResponse {
     /// The value of the first field with this name, which is compared without case.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
     }
 }
 
@@ -258,23 +261,23 @@ impl core::error::Error for ConnectError {
     }
 }
 
-impl From<adapter::Error<io::Error>> for Error {
-    fn from(error: adapter::Error<io::Error>) -> Self {
+impl From<embedded::Error<io::Error>> for Error {
+    fn from(error: embedded::Error<io::Error>) -> Self {
         match error {
-            adapter::Error::Transport(error) => Self::Transport(error),
-            adapter::Error::Closed(cause) => Self::Closed(cause),
-            adapter::Error::Send(error) => Self::Send(error),
-            adapter::Error::Head(error) => Self::Request(error),
-            adapter::Error::Handshake(error) => Self::Handshake(error),
-            adapter::Error::Refused(refusal) => Self::Rejected(refusal),
-            adapter::Error::MessageTooLarge => Self::MessageTooLarge,
+            embedded::Error::Transport(error) => Self::Transport(error),
+            embedded::Error::Closed(cause) => Self::Closed(cause),
+            embedded::Error::Send(error) => Self::Send(error),
+            embedded::Error::Head(error) => Self::Request(error),
+            embedded::Error::Handshake(error) => Self::Handshake(error),
+            embedded::Error::Refused(refusal) => Self::Rejected(refusal),
+            embedded::Error::MessageTooLarge => Self::MessageTooLarge,
         }
     }
 }
 
-impl From<Reply<'_>> for HttpResponse {
-    fn from(reply: Reply<'_>) -> Self {
-        let fields = reply.fields.map(|(name, value)| (name.into(), value.into())).collect();
-        Self { status: reply.status, fields, body: reply.body.into(), complete: reply.complete }
+impl From<RefusedResponse<'_>> for HttpResponse {
+    fn from(reply: RefusedResponse<'_>) -> Self {
+        let fields = reply.headers.map(|(name, value)| (name.into(), value.into())).collect();
+        Self { status: reply.status, headers: fields, body: reply.body.into(), complete: reply.complete }
     }
 }

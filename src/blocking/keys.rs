@@ -15,12 +15,12 @@ use crate::role::MaskingKey;
 /// the process id: no two connections get the same keys.
 ///
 /// ```
-/// use sansocket::blocking::SystemKeys;
 /// use sansocket::{Client, Config, Connection, Instant};
+/// use sansocket::blocking::SystemKeys;
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let connection = Connection::new(Client(SystemKeys::new()?), &Config::DEFAULT, Instant::START);
-/// # assert_eq!(connection.cause(), None);
+/// # assert_eq!(connection.ending(), None);
 /// # Ok(())
 /// # }
 /// ```

@@ -10,7 +10,7 @@
 mod basic;
 mod connect;
 mod dial;
-mod error;
+pub(crate) mod error;
 mod keys;
 mod net_stream;
 mod options;
@@ -23,26 +23,28 @@ mod transport;
 mod trust;
 mod websocket;
 
+use crate::blocking::error::Error;
 pub use connect::{connect, connect_with};
-pub use error::{ConnectError, Error, HttpResponse, Phase};
+pub use error::{ConnectError, HttpResponse, Phase};
 pub use keys::SystemKeys;
 pub use net_stream::NetStream;
 pub use options::ClientOptions;
 pub use redirect::RedirectError;
-pub use stream::Stream;
-pub use websocket::{Accepted, Received, Sending, WebSocket};
+pub use stream::BlockingStream;
+pub use websocket::{Accepted, Received, WebSocket, Writer};
 
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-use crate::adapter::{self, Buffers};
-use crate::config::{Config, ConfigRef};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
+use crate::embedded;
 use crate::handler::Handler;
-use crate::handshake::{Accept, Answer};
+use crate::handshake::{AcceptOptions, Decision};
 use crate::role::Server;
-use crate::session::Outcome;
+use crate::session::{Buffers, Outcome};
 use transport::Blocking;
 
 /// Opens a connection on a stream that a server accepted, for pages of the same host and other programs, without a
@@ -53,7 +55,7 @@ use transport::Blocking;
 ///
 /// use sansocket::blocking;
 ///
-/// fn echo(stream: TcpStream) -> Result<(), blocking::Error> {
+/// fn echo(stream: TcpStream) -> Result<(), sansocket::Error> {
 ///     let mut socket = blocking::accept(stream)?;
 ///     while let Some(message) = socket.recv()? {
 ///         socket.send(&message)?;
@@ -68,19 +70,19 @@ use transport::Blocking;
 /// # client.shutdown(std::net::Shutdown::Write)?;
 /// let (stream, _) = listener.accept()?;
 /// let result = echo(stream);
-/// # assert!(matches!(result, Err(blocking::Error::Rejected(_))));
+/// # assert!(matches!(result, Err(sansocket::Error::Rejected(_))));
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
 /// As [`WebSocket::accept`].
-pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
+pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
     let buffers = Buffers::with_capacity(8 * 1024, 16 * 1024, 16 * 1024).map_err(io::Error::other);
     let buffers = buffers.map_err(Error::Transport)?;
-    match WebSocket::accept(stream, Config::new(), buffers, |_| Answer::Accept(Accept::default()))? {
+    match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::Accept(AcceptOptions::default()))? {
         Accepted::WebSocket(socket) => Ok(socket),
-        Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Vanished)),
+        Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
     }
 }
 
@@ -91,9 +93,10 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
 /// ```no_run
 /// use std::net::TcpListener;
 ///
-/// use sansocket::adapter::Buffers;
+/// use sansocket::session::Buffers;
+/// use sansocket::{Config, Handler};
 /// use sansocket::blocking::serve;
-/// use sansocket::{Config, Handler, Outcome};
+/// use sansocket::session::Outcome;
 ///
 /// fn serve_one(listener: &TcpListener, handler: &mut impl Handler) -> Result<Outcome, Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
@@ -104,13 +107,13 @@ pub fn accept<S: Stream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
 ///
 /// # Errors
 /// The stream's. The handler has been told before that the connection is closed, if it was open.
-pub fn serve<S: Stream, C: ConfigRef>(
+pub fn serve<S: BlockingStream, C: ConfigRef>(
     stream: S,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {
-    ready(adapter::serve(&mut Blocking::new(stream), handler, config, buffers))
+    ready(embedded::serve(&mut Blocking::new(stream), handler, config, buffers))
 }
 
 /// Runs a future that waits for nothing but blocking calls: it is ready when it is first polled.

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-use super::stream::Stream;
+use super::stream::BlockingStream;
 #[cfg(feature = "rustls-no-provider")]
 use super::tls::TlsStream;
 
@@ -93,7 +93,7 @@ impl NetStream {
         }
     }
 
-    fn stream(&mut self) -> &mut dyn Stream {
+    fn stream(&mut self) -> &mut dyn BlockingStream {
         match &mut self.0 {
             Inner::Tcp(tcp) => tcp,
             #[cfg(feature = "rustls-no-provider")]
@@ -125,7 +125,7 @@ impl Write for NetStream {
     }
 }
 
-impl Stream for NetStream {
+impl BlockingStream for NetStream {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream().set_read_timeout(timeout)
     }

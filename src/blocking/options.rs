@@ -8,7 +8,7 @@ use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use crate::config::Config;
+use crate::config::base::Config;
 
 /// How [`connect_with`](super::connect_with) connects. A clone shares what it loaded for TLS.
 ///
@@ -17,7 +17,7 @@ use crate::config::Config;
 ///
 /// use sansocket::blocking::{ClientOptions, connect_with};
 ///
-/// # fn main() -> Result<(), sansocket::blocking::Error> {
+/// # fn main() -> Result<(), sansocket::Error> {
 /// let options = ClientOptions::new()
 ///     .protocols(["chat.v2", "chat.v1"])
 ///     .header("Authorization", "Bearer 0123456789")
@@ -75,7 +75,7 @@ impl ClientOptions {
     }
 
     /// Limits, time-outs and modes of the connection: a `Config`, or an `Arc` that is shared. Its
-    /// [`timeouts.handshake`](crate::Timeouts::handshake) counts from the end of the TLS handshake on. Default:
+    /// [`timeouts.handshake`](crate::config::Timeouts::handshake) counts from the end of the TLS handshake on. Default:
     /// [`Config::DEFAULT`].
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
@@ -90,7 +90,7 @@ impl ClientOptions {
         self
     }
 
-    /// The `Origin`, as a browser would send it. Default: none.
+    /// The `OriginPolicy`, as a browser would send it. Default: none.
     #[must_use]
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
@@ -166,14 +166,14 @@ impl ClientOptions {
     }
 
     /// Bytes of memory for the request, and for the response: its head, and what is kept of a refusal's body.
-    /// [`Limits::head`](crate::Limits::head) is a limit of its own. Default: 8 KiB.
+    /// [`Limits::head`](crate::config::Limits::head) is a limit of its own. Default: 8 KiB.
     #[must_use]
     pub fn response_buffer(mut self, bytes: usize) -> Self {
         self.response_buffer = bytes;
         self
     }
 
-    /// Bytes of the receive buffer; larger frames arrive in chunks. At least [`MIN_BUFFER`](crate::MIN_BUFFER) are
+    /// Bytes of the receive buffer; larger frames arrive in chunks. At least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are
     /// taken. Default: 16 KiB.
     #[must_use]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
@@ -182,7 +182,7 @@ impl ClientOptions {
     }
 
     /// Bytes of the transmit buffer; larger messages leave in several writes. At least
-    /// [`MIN_BUFFER`](crate::MIN_BUFFER) are taken. Default: 16 KiB.
+    /// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are taken. Default: 16 KiB.
     #[must_use]
     pub fn transmit_buffer(mut self, bytes: usize) -> Self {
         self.transmit_buffer = bytes;

@@ -8,7 +8,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::error::HttpResponse;
-use crate::handshake::Address;
+use crate::handshake::WsUrl;
 
 /// Server: why a redirect is not followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,16 +29,16 @@ pub enum RedirectError {
 /// Whether the response asks for the same request at another place. A WebSocket is opened with GET, so that the five
 /// statuses mean the same.
 pub(super) fn is_redirect(response: &HttpResponse) -> bool {
-    matches!(response.status, 301 | 302 | 303 | 307 | 308) && response.field("Location").is_some()
+    matches!(response.status, 301 | 302 | 303 | 307 | 308) && response.header("Location").is_some()
 }
 
 /// The URL to which a redirect leads, without user information: a server does not choose whose password is sent.
-pub(super) fn next_url(from: &Address<'_>, response: &HttpResponse) -> Result<String, RedirectError> {
+pub(super) fn next_url(from: &WsUrl<'_>, response: &HttpResponse) -> Result<String, RedirectError> {
     let is_location = |(name, _): &&(String, Vec<u8>)| name.eq_ignore_ascii_case("Location");
-    let mut locations = response.fields.iter().filter(is_location).map(|(_, value)| value);
+    let mut locations = response.headers.iter().filter(is_location).map(|(_, value)| value);
     let location = String::from_utf8_lossy(locations.next().map_or(b"", |value| value));
     let url = resolve(from, &location).filter(|_| locations.next().is_none());
-    match url.as_deref().map(Address::parse) {
+    match url.as_deref().map(WsUrl::parse) {
         Some(Ok(to)) if from.is_secure() && !to.is_secure() => {
             Err(RedirectError::Insecure(location.into_owned()))
         }
@@ -48,23 +48,23 @@ pub(super) fn next_url(from: &Address<'_>, response: &HttpResponse) -> Result<St
 }
 
 /// Whether both have scheme, host and port in common: what was given for one may be told to the other.
-pub(super) fn is_same_origin(one: &Address<'_>, other: &Address<'_>) -> bool {
+pub(super) fn is_same_origin(one: &WsUrl<'_>, other: &WsUrl<'_>) -> bool {
     one.is_secure() == other.is_secure()
         && one.host().eq_ignore_ascii_case(other.host())
         && one.port() == other.port()
 }
 
 /// The URL again, without its user information.
-pub(super) fn without_userinfo(address: &Address<'_>) -> String {
+pub(super) fn without_userinfo(address: &WsUrl<'_>) -> String {
     format!("{}://{}{}", scheme(address), address.authority(), address.target())
 }
 
-const fn scheme(address: &Address<'_>) -> &'static str {
+const fn scheme(address: &WsUrl<'_>) -> &'static str {
     if address.is_secure() { "wss" } else { "ws" }
 }
 
 /// Resolves a reference against a URL (RFC 3986 §5.2), and leaves its fragment out.
-fn resolve(base: &Address<'_>, reference: &str) -> Option<String> {
+fn resolve(base: &WsUrl<'_>, reference: &str) -> Option<String> {
     let reference = reference.split('#').next()?;
     let (scheme, authority, path) = (scheme(base), base.authority(), base.target().split('?').next()?);
     Some(if let Some((scheme, rest)) = split_scheme(reference) {
@@ -124,8 +124,8 @@ mod tests {
         let fields: Vec<_> =
             locations.iter().map(|location| ("location".into(), location.as_bytes().into())).collect();
         next_url(
-            &Address::parse(url).unwrap(),
-            &HttpResponse { status: 302, fields, body: Vec::new(), complete: true },
+            &WsUrl::parse(url).unwrap(),
+            &HttpResponse { status: 302, headers: fields, body: Vec::new(), complete: true },
         )
     }
 
@@ -192,9 +192,9 @@ mod tests {
     fn a_redirect_has_one_of_five_statuses_and_a_location() {
         let location = || Vec::from([("LOCATION".into(), b"/".into())]);
         for status in 200..600 {
-            let response = HttpResponse { status, fields: location(), body: Vec::new(), complete: true };
+            let response = HttpResponse { status, headers: location(), body: Vec::new(), complete: true };
             assert_eq!(is_redirect(&response), [301, 302, 303, 307, 308].contains(&status), "{status}");
-            assert!(!is_redirect(&HttpResponse { fields: Vec::new(), ..response }));
+            assert!(!is_redirect(&HttpResponse { headers: Vec::new(), ..response }));
         }
     }
 
@@ -209,8 +209,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let same =
-            |one, other| is_same_origin(&Address::parse(one).unwrap(), &Address::parse(other).unwrap());
+        let same = |one, other| is_same_origin(&WsUrl::parse(one).unwrap(), &WsUrl::parse(other).unwrap());
         assert!(same("ws://a/", "WS://A:80/b?c"));
         assert!(same("wss://[::1]/", "wss://[::1]:443/"));
         for other in ["wss://a/", "ws://b/", "ws://a:8080/", "wss://a:80/"] {

@@ -27,10 +27,10 @@ use std::net::{Shutdown, TcpStream};
 /// use std::os::unix::net::UnixStream;
 /// use std::time::Duration;
 ///
-/// use sansocket::adapter::Buffers;
-/// use sansocket::blocking::{Stream, SystemKeys, WebSocket, accept};
-/// use sansocket::handshake::{Address, Connect};
+/// use sansocket::session::Buffers;
 /// use sansocket::{Config, Message};
+/// use sansocket::blocking::{BlockingStream, SystemKeys, WebSocket, accept};
+/// use sansocket::handshake::{WsUrl, ClientRequest};
 ///
 /// struct Unix(UnixStream);
 ///
@@ -49,7 +49,7 @@ use std::net::{Shutdown, TcpStream};
 ///     }
 /// }
 ///
-/// impl Stream for Unix {
+/// impl BlockingStream for Unix {
 ///     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
 ///         self.0.set_read_timeout(timeout)
 ///     }
@@ -63,7 +63,7 @@ use std::net::{Shutdown, TcpStream};
 ///
 /// let (client, server) = UnixStream::pair()?;
 /// let server = std::thread::spawn(move || accept(Unix(server))?.recv());
-/// let request = Connect::new(Address::parse("ws://localhost/")?);
+/// let request = ClientRequest::new(WsUrl::parse("ws://localhost/")?);
 /// let buffers = Buffers::with_capacity(4096, 4096, 4096)?;
 /// let mut client = WebSocket::connect(Unix(client), Config::new(), buffers, SystemKeys::new()?, &request)?;
 /// client.send("hello")?;
@@ -73,7 +73,7 @@ use std::net::{Shutdown, TcpStream};
 /// # #[cfg(not(unix))]
 /// # fn main() {}
 /// ```
-pub trait Stream: Read + Write {
+pub trait BlockingStream: Read + Write {
     /// Sets the time after which reads fail with [`WouldBlock`](io::ErrorKind::WouldBlock) or
     /// [`TimedOut`](io::ErrorKind::TimedOut); never where it is `None`. It is not zero.
     ///
@@ -103,7 +103,7 @@ pub trait Stream: Read + Write {
     }
 }
 
-impl Stream for TcpStream {
+impl BlockingStream for TcpStream {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         Self::set_read_timeout(self, timeout)
     }
@@ -121,7 +121,7 @@ impl Stream for TcpStream {
     }
 }
 
-impl<S: Stream + ?Sized> Stream for &mut S {
+impl<S: BlockingStream + ?Sized> BlockingStream for &mut S {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         S::set_read_timeout(self, timeout)
     }
@@ -139,7 +139,7 @@ impl<S: Stream + ?Sized> Stream for &mut S {
     }
 }
 
-impl<S: Stream + ?Sized> Stream for std::boxed::Box<S> {
+impl<S: BlockingStream + ?Sized> BlockingStream for std::boxed::Box<S> {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         S::set_read_timeout(self, timeout)
     }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
-use super::stream::Stream;
+use super::stream::BlockingStream;
 use crate::time::EXTENSION;
 
 /// A TLS connection, from before its handshake on.
@@ -166,7 +166,7 @@ impl Write for TlsStream {
     }
 }
 
-impl Stream for TlsStream {
+impl BlockingStream for TlsStream {
     fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.read_timeout = timeout;
         Ok(())

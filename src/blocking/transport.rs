@@ -5,11 +5,11 @@
 use core::time::Duration;
 use std::io::{self, ErrorKind};
 
-use super::stream::Stream;
-use crate::adapter::{Transport, Turn};
+use super::stream::BlockingStream;
+use crate::embedded::{Transferred, Transport};
 use crate::time::Instant;
 
-/// A [`Stream`] as a [`Transport`] whose turns block.
+/// A [`BlockingStream`] as a [`Transport`] whose turns block.
 #[derive(Debug)]
 pub(super) struct Blocking<S> {
     pub(super) stream: S,
@@ -28,7 +28,7 @@ pub(super) struct Blocking<S> {
     write_timeout: Option<Option<Duration>>,
 }
 
-impl<S: Stream> Blocking<S> {
+impl<S: BlockingStream> Blocking<S> {
     pub(super) fn new(mut stream: S) -> Self {
         let start = std::time::Instant::now();
         // A socket without the option works too, later.
@@ -57,35 +57,45 @@ impl<S: Stream> Blocking<S> {
 
     /// A call of the stream failed because its time-out had passed, a signal came, or more has to come: the turn ends without
     /// anything done. An error where the stream does not wait at all.
-    fn timed_out(&mut self, kind: ErrorKind, wait: Option<Duration>, waited: Duration) -> io::Result<Turn> {
+    fn timed_out(
+        &mut self,
+        kind: ErrorKind,
+        wait: Option<Duration>,
+        waited: Duration,
+    ) -> io::Result<Transferred> {
         let early = wait.is_none_or(|wait| wait >= TICK && waited.saturating_mul(2) < wait);
         self.early = if kind != ErrorKind::Interrupted && early { self.early.saturating_add(1) } else { 0 };
         if self.early < EARLY {
-            return Ok(Turn::default());
+            return Ok(Transferred::default());
         }
         let message = "the stream is in non-blocking mode: call set_nonblocking(false)";
         Err(io::Error::new(ErrorKind::InvalidInput, message))
     }
 }
 
-impl<S: Stream> Transport for Blocking<S> {
+impl<S: BlockingStream> Transport for Blocking<S> {
     type Error = io::Error;
 
     fn now(&mut self) -> Instant {
-        Instant::START.after(self.start.elapsed())
+        Instant::START.saturating_add(self.start.elapsed())
     }
 
-    async fn turn(&mut self, input: &mut [u8], output: &[u8], deadline: Option<Instant>) -> io::Result<Turn> {
+    async fn read_write(
+        &mut self,
+        input: &mut [u8],
+        output: &[u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<Transferred> {
         let now = self.now();
         let mut write = !output.is_empty();
         let mut end = deadline;
         // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
         if write && !input.is_empty() {
-            let patience = self.read.after(self.patience);
+            let patience = self.read.saturating_add(self.patience);
             write = now < patience && self.reads == 0;
             end = Some(if write { end.map_or(patience, |end| end.min(patience)) } else { now });
         }
-        let wait = end.map(|end| now.until(end).max(SHORTEST));
+        let wait = end.map(|end| now.saturating_duration_until(end).max(SHORTEST));
         let done = if write {
             if let Some(timeout) = change(&mut self.write_timeout, wait) {
                 self.stream.set_write_timeout(timeout)?;
@@ -97,7 +107,7 @@ impl<S: Stream> Transport for Blocking<S> {
                     // The last of it: nobody may come to read, and what the stream keeps to itself would stay there.
                     match if written == output.len() { self.flush() } else { Ok(()) } {
                         Err(error) if !is_harmless(error.kind()) => Err(error),
-                        _ => Ok(Turn { read: None, written }),
+                        _ => Ok(Transferred { read: None, written }),
                     }
                 }
                 Err(error) => {
@@ -120,14 +130,14 @@ impl<S: Stream> Transport for Blocking<S> {
                 self.patience =
                     if read.is_ok() { SHORTEST } else { self.patience.saturating_mul(2).min(LONGEST) };
             }
-            read.map(|read| Turn { read: Some(read), written: 0 })
+            read.map(|read| Transferred { read: Some(read), written: 0 })
         } else {
             std::thread::sleep(wait.unwrap_or(SHORTEST));
-            Ok(Turn::default())
+            Ok(Transferred::default())
         };
         match done {
             Err(error) if is_harmless(error.kind()) => {
-                let waited = now.until(self.now());
+                let waited = now.saturating_duration_until(self.now());
                 self.timed_out(error.kind(), wait, waited)
             }
             done => {

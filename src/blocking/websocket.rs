@@ -13,34 +13,37 @@ use bytes::BytesMut;
 
 use super::error::Error;
 use super::ready;
-use super::stream::Stream;
+use super::stream::BlockingStream;
 use super::transport::Blocking;
-use crate::adapter::{self, Buffers};
-use crate::cause::Cause;
 use crate::close::CloseCode;
-use crate::config::Config;
+use crate::config::base::Config;
+use crate::embedded;
+use crate::ending::Ending;
 use crate::event::{Event, Payload};
 use crate::frame::Kind;
-use crate::handshake::{Answer, Connect, Reply, Request};
-use crate::message::{Assembler, Message, MessageRef};
+use crate::handshake::{ClientRequest, Decision, RefusedResponse, Request};
+use crate::message::Assembler;
+use crate::message::message_ref::MessageRef;
+use crate::message::owned::Message;
 use crate::role::{Client, MaskingKey, Role, Server};
+use crate::session::Buffers;
 
 /// A stream that a server accepted, after its request was answered.
 ///
 /// ```no_run
 /// use std::net::TcpListener;
 ///
-/// use sansocket::Config;
-/// use sansocket::adapter::Buffers;
-/// use sansocket::blocking::{Accepted, Error, WebSocket};
-/// use sansocket::handshake::{Accept, Answer};
+/// use sansocket::session::Buffers;
+/// use sansocket::{Config, Error};
+/// use sansocket::blocking::{Accepted, WebSocket};
+/// use sansocket::handshake::{AcceptOptions, Decision};
 ///
 /// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
 ///     let buffers = Buffers::with_capacity(8192, 16384, 16384)?;
 ///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
-///         "/chat" => Answer::Accept(Accept { protocols: &["chat.v2", "chat.v1"], ..Accept::default() }),
-///         _ => Answer::HandOver,
+///         "/chat" => Decision::Accept(AcceptOptions { protocols: &["chat.v2", "chat.v1"], ..AcceptOptions::default() }),
+///         _ => Decision::HandOver,
 ///     });
 ///     match accepted? {
 ///         Accepted::WebSocket(mut socket) => socket.send("welcome")?,
@@ -54,7 +57,7 @@ use crate::role::{Client, MaskingKey, Role, Server};
 pub enum Accepted<S> {
     /// An open connection.
     WebSocket(WebSocket<S, Server>),
-    /// [`Answer::HandOver`]: the stream, and the bytes that were read of it.
+    /// [`Decision::HandOver`]: the stream, and the bytes that were read of it.
     HandOver(S, Vec<u8>),
 }
 
@@ -69,7 +72,7 @@ pub enum Accepted<S> {
 /// ```no_run
 /// use sansocket::{Message, blocking};
 ///
-/// # fn main() -> Result<(), blocking::Error> {
+/// # fn main() -> Result<(), sansocket::Error> {
 /// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
 /// socket.send("hello")?;
 /// while let Some(message) = socket.recv()? {
@@ -78,13 +81,13 @@ pub enum Accepted<S> {
 ///         Message::Binary(bytes) => println!("{} bytes", bytes.len()),
 ///     }
 /// }
-/// println!("closed: {}", socket.reason());
+/// println!("closed: {}", socket.close_reason());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct WebSocket<S, R = Server> {
-    socket: adapter::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
+    socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
     protocol: Option<Box<str>>,
     /// The message that [`recv`](Self::recv) puts together.
     message: Assembler<BytesMut>,
@@ -96,23 +99,23 @@ pub struct WebSocket<S, R = Server> {
 /// ```no_run
 /// use sansocket::{Event, blocking};
 ///
-/// # fn main() -> Result<(), blocking::Error> {
+/// # fn main() -> Result<(), sansocket::Error> {
 /// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
 /// loop {
 ///     let (event, mut out) = socket.read()?;
 ///     if let Event::Data(data) = event {
-///         out.stream(data.kind, &data.payload, data.end)?;
+///         out.send_fragmented(data.kind, &data.payload, data.end)?;
 ///     }
 /// }
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Sending<'a, S, R>(&'a mut adapter::Sending<'static, Blocking<S>, R, Arc<Config>>);
+pub struct Writer<'a, S, R>(&'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>);
 
 /// An event, and the sending side to answer it on.
-pub type Received<'a, S, R> = (Event<Payload<'a>>, Sending<'a, S, R>);
+pub type Received<'a, S, R> = (Event<Payload<'a>>, Writer<'a, S, R>);
 
-impl<S: Stream> WebSocket<S, Server> {
+impl<S: BlockingStream> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and sends the answer that `decide`
     /// chooses. [`accept`](super::accept) does so with the defaults.
     ///
@@ -123,20 +126,20 @@ impl<S: Stream> WebSocket<S, Server> {
         stream: S,
         config: impl Into<Arc<Config>>,
         buffers: Buffers<'static>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s, Arc<Config>>,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
     ) -> Result<Accepted<S>, Error> {
-        Ok(match ready(adapter::WebSocket::accept(Blocking::new(stream), config.into(), buffers, decide))? {
-            adapter::Accepted::WebSocket(socket, protocol) => {
+        Ok(match ready(embedded::WebSocket::accept(Blocking::new(stream), config.into(), buffers, decide))? {
+            embedded::Accepted::WebSocket(socket, protocol) => {
                 Accepted::WebSocket(Self::over(socket, protocol))
             }
-            adapter::Accepted::HandOver(transport, head) => {
+            embedded::Accepted::HandOver(transport, head) => {
                 Accepted::HandOver(transport.stream, head.filled().to_vec())
             }
         })
     }
 }
 
-impl<S: Stream, K: MaskingKey> WebSocket<S, Client<K>> {
+impl<S: BlockingStream, K: MaskingKey> WebSocket<S, Client<K>> {
     /// Opens a connection as a client on a stream of your own that leads to `request.address`: another kind than TCP, or a
     /// tunnel. [`connect`](super::connect) makes the stream too.
     ///
@@ -147,24 +150,24 @@ impl<S: Stream, K: MaskingKey> WebSocket<S, Client<K>> {
         config: impl Into<Arc<Config>>,
         buffers: Buffers<'static>,
         keys: K,
-        request: &Connect<'_>,
+        request: &ClientRequest<'_>,
     ) -> Result<Self, Error> {
         let config = config.into();
         let connected =
-            adapter::WebSocket::connect(Blocking::new(stream), Arc::clone(&config), buffers, keys, request);
+            embedded::WebSocket::connect(Blocking::new(stream), Arc::clone(&config), buffers, keys, request);
         match ready(connected)? {
-            adapter::Connected::WebSocket(socket, protocol) => Ok(Self::over(socket, protocol)),
-            adapter::Connected::Refused(head) => {
-                let response = Reply::parse(&head, &config).map_err(Error::Handshake)?;
+            embedded::Connected::WebSocket(socket, protocol) => Ok(Self::over(socket, protocol)),
+            embedded::Connected::Refused(head) => {
+                let response = RefusedResponse::parse(&head, &config).map_err(Error::Handshake)?;
                 Err(Error::Refused(Box::new(response.into())))
             }
         }
     }
 }
 
-impl<S: Stream, R: Role> WebSocket<S, R> {
+impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     fn over(
-        socket: adapter::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
+        socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
         protocol: Option<&str>,
     ) -> Self {
         Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
@@ -173,8 +176,8 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     /// Waits for the next whole message. `None` means that the connection was closed cleanly; every further call returns
     /// it again. Writes first what was sent before.
     ///
-    /// Control frames are not shown. They are answered, except with [`Control::Manual`](crate::Control::Manual): call
-    /// [`read`](Self::read) then. [`Limits::message`](crate::Limits::message) bounds the memory for the message. A message
+    /// Control frames are not shown. They are answered, except with [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call
+    /// [`read`](Self::read) then. [`Limits::message`](crate::config::Limits::message) bounds the memory for the message. A message
     /// of which `read` returned a part is skipped.
     ///
     /// # Errors
@@ -187,7 +190,7 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
                 let message = Message::new(kind, message.into_inner());
                 message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
             }
-            Err(adapter::Error::Closed(cause)) if cause.is_clean() => Ok(None),
+            Err(embedded::Error::Closed(cause)) if cause.is_clean() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -196,7 +199,7 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     /// `&message`.
     ///
     /// Nothing is received meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides
-    /// are full, the call waits until the [write deadline](crate::Timeouts::write) ends the connection. Send large
+    /// are full, the call waits until the [write deadline](crate::config::Timeouts::write) ends the connection. Send large
     /// messages to such a peer in pieces, and call [`read_or_written`](Self::read_or_written) in between, as
     /// `examples/echo_client.rs` does.
     ///
@@ -214,8 +217,8 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
 
     /// Returns how the connection ended, or `None` while it has not.
     #[must_use]
-    pub fn cause(&self) -> Option<Cause> {
-        self.socket.cause()
+    pub fn ending(&self) -> Option<Ending> {
+        self.socket.ending()
     }
 
     /// Waits for the next event, and returns it with the sending side to answer it. Writes first what was sent before.
@@ -224,7 +227,7 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     /// [`Error::Transport`]; [`Error::Closed`] after the end, however clean, on every call.
     pub fn read(&mut self) -> Result<Received<'_, S, R>, Error> {
         let (event, link) = ready(self.socket.read())?;
-        Ok((event, Sending(link)))
+        Ok((event, Writer(link)))
     }
 
     /// Waits for the next event no longer than `timeout`, and returns `None` then.
@@ -232,8 +235,8 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, S, R>>, Error> {
-        let limit = self.socket.sending().now().after(timeout);
-        Ok(ready(self.socket.read_until(limit))?.map(|(event, link)| (event, Sending(link))))
+        let limit = self.socket.sending().now().saturating_add(timeout);
+        Ok(ready(self.socket.read_until(limit))?.map(|(event, link)| (event, Writer(link))))
     }
 
     /// Writes what was sent, and returns the next event if one comes before all is written, else `None`. To send something
@@ -241,8 +244,8 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_or_written(&mut self) -> Result<Option<Received<'_, S, R>>, Error> {
-        Ok(ready(self.socket.read_or_written())?.map(|(event, link)| (event, Sending(link))))
+    pub fn read_or_flushed(&mut self) -> Result<Option<Received<'_, S, R>>, Error> {
+        Ok(ready(self.socket.read_or_flushed())?.map(|(event, link)| (event, Writer(link))))
     }
 
     /// Returns the stream, for its addresses and options. Bytes that are read or written there break the connection.
@@ -251,28 +254,28 @@ impl<S: Stream, R: Role> WebSocket<S, R> {
     }
 
     /// Returns the sending side.
-    pub fn sending(&mut self) -> Sending<'_, S, R> {
-        Sending(self.socket.sending())
+    pub fn sending(&mut self) -> Writer<'_, S, R> {
+        Writer(self.socket.sending())
     }
 
     /// Closes the connection: sends a Close, skips what the peer still sends, and waits for the end, at most for
-    /// [`Timeouts::close`](crate::Timeouts::close) each for the peer's Close and the end of its stream. `code` is a
+    /// [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end of its stream. `code` is a
     /// [`CloseCode`] or `None`.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Send`] if a frame is open, or the reason is longer than 123 bytes.
-    pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<Cause, Error> {
+    pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<Ending, Error> {
         Ok(ready(self.socket.close(code.into(), reason))?)
     }
 
     /// Returns the reason in the peer's Close, or an empty text.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        self.socket.reason()
+    pub fn close_reason(&self) -> &str {
+        self.socket.close_reason()
     }
 }
 
-impl<S: Stream, R: Role> Sending<'_, S, R> {
+impl<S: BlockingStream, R: Role> Writer<'_, S, R> {
     /// Sends a message, as [`WebSocket::send`] does.
     ///
     /// # Errors
@@ -296,8 +299,8 @@ impl<S: Stream, R: Role> Sending<'_, S, R> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn stream(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error> {
-        Ok(ready(self.0.stream(kind, payload, fin))?)
+    pub fn send_fragmented(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error> {
+        Ok(ready(self.0.send_fragmented(kind, payload, fin))?)
     }
 
     /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).

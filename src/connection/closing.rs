@@ -5,11 +5,10 @@
 use super::Step;
 use super::deadlines::ANSWER;
 use super::link::{Holds, Link, OurClose, Phase};
-use crate::cause::End;
-use crate::close::{CloseCode, MAX_REASON};
+use crate::close::{CloseCode, MAX_CLOSE_REASON};
 use crate::config::Timeouts;
-use crate::error::{SendError, Violation};
-use crate::send::Wire;
+use crate::error::{EndReason, Violation};
+use crate::send::{SendError, Wire};
 use crate::time::Instant;
 
 impl Link {
@@ -28,12 +27,12 @@ impl Link {
     /// If a frame is open, it will not be finished, and the connection ends without a Close.
     pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
         // A reason that is too long must not prevent the Close.
-        let reason = if reason.len() > MAX_REASON { "" } else { reason };
+        let reason = if reason.len() > MAX_CLOSE_REASON { "" } else { reason };
         match self.close(wire, Some(code), reason) {
             Err(SendError::Blocked) => self.close_later(code),
             Err(SendError::FrameOpen) => {
                 self.withdraw();
-                self.end(End::Abandoned);
+                self.end(EndReason::UnfinishedFrame);
             }
             _ => {}
         }
@@ -83,7 +82,7 @@ impl Link {
             let written = !self.owes_close() && wire.place.is_empty();
             // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
             // server to close the connection but MAY close the connection at any time" (§5.5.1)
-            if written && !shut && (!wire.is_masked() || end != End::Clean || ended || late) {
+            if written && !shut && (!wire.is_masked() || end != EndReason::Clean || ended || late) {
                 self.phase = Phase::Ending { end, shut: true };
                 return Some(Step::Shutdown);
             }
@@ -102,13 +101,13 @@ impl Link {
     /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     pub(super) fn fail(&mut self, violation: Violation) {
         self.owe(violation.close_code());
-        self.end(End::Violation(violation));
+        self.end(EndReason::Violation(violation));
     }
 
     /// Fails the connection with 1011, as the extension failed without fault of the peer.
     pub(crate) fn fail_extension(&mut self) {
         self.owe(CloseCode::INTERNAL_ERROR);
-        self.end(End::Extension);
+        self.end(EndReason::Extension);
     }
 
     /// Makes a Close pending, unless one was sent, or an open frame will never be finished.
@@ -125,7 +124,7 @@ impl Link {
         }
     }
 
-    pub(super) fn end(&mut self, end: End) {
+    pub(super) fn end(&mut self, end: EndReason) {
         self.enter(Phase::Ending { end, shut: false });
     }
 
@@ -134,7 +133,7 @@ impl Link {
         let end = match self.phase {
             Phase::Closed(_) => return,
             Phase::Ending { end, .. } => end,
-            Phase::Open(_) | Phase::Closing => End::Vanished,
+            Phase::Open(_) | Phase::Closing => EndReason::Disconnected,
         };
         self.phase = Phase::Closed(end);
         self.withdraw();
@@ -149,7 +148,7 @@ impl Link {
             self.slot.holds = Holds::Nothing;
         }
         match (self.phase, self.slot.holds) {
-            (Phase::Open(_) | Phase::Closing, Holds::Close(_)) => self.end(End::Clean),
+            (Phase::Open(_) | Phase::Closing, Holds::Close(_)) => self.end(EndReason::Clean),
             // The wait for the peer's Close starts here.
             (Phase::Open(_) | Phase::Closing, _) => self.enter(Phase::Closing),
             _ => {}
@@ -160,7 +159,7 @@ impl Link {
     pub(super) fn close_received(&mut self, code: Option<CloseCode>, reason: &[u8], answer: bool) {
         self.store(Holds::Close(code), reason);
         match self.ours {
-            OurClose::Sent(_) => self.end(End::Clean),
+            OurClose::Sent(_) => self.end(EndReason::Clean),
             // "the endpoint typically echos the status code it received"
             OurClose::None if answer => {
                 self.ours = OurClose::Owed(code);

@@ -7,11 +7,10 @@ use core::time::Duration;
 use super::Step;
 use super::link::{Holds, Link, Phase, Probe};
 use crate::buffer::Place;
-use crate::cause::{End, Timeout};
 use crate::close::CloseCode;
 use crate::config::Timeouts;
-use crate::error::SendError;
-use crate::send::Wire;
+use crate::error::{EndReason, Timeout};
+use crate::send::{SendError, Wire};
 use crate::time::{Due, EXTENSION, Instant};
 
 impl Link {
@@ -70,7 +69,7 @@ impl Link {
         let (passed, _) = self.clock(now, times);
         if passed & WRITE != 0 {
             // A reason for which the connection is ending already stays.
-            let timeout = End::Timeout(Timeout::Write);
+            let timeout = EndReason::Timeout(Timeout::Write);
             self.phase =
                 Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
         } else if passed & IDLE != 0 {
@@ -80,7 +79,7 @@ impl Link {
         } else if passed & ANSWER != 0 && self.phase == Phase::Closing {
             self.withdraw();
             // The wait is over; the phase does not start another.
-            self.phase = Phase::Ending { end: End::Timeout(Timeout::Close), shut: false };
+            self.phase = Phase::Ending { end: EndReason::Timeout(Timeout::Close), shut: false };
             self.next = Instant::START;
         } else if passed & PING != 0 {
             match self.frames.ping(wire, &[]) {
@@ -116,7 +115,7 @@ impl Link {
                 return Err(Timeout::Message);
             }
             self.busy = self.busy.saturating_add(1);
-            next = next.min(now.after(MOMENT));
+            next = next.min(now.saturating_add(MOMENT));
         }
         Ok(self.schedule(passed, next))
     }
@@ -226,7 +225,7 @@ impl Link {
 
     pub(super) fn give_up(&mut self, timeout: Timeout, code: CloseCode) {
         self.owe(code);
-        self.end(End::Timeout(timeout));
+        self.end(EndReason::Timeout(timeout));
     }
 
     /// Returns which deadline a poll at `now` would enforce, including that of a message that may have grown by then.
@@ -243,8 +242,8 @@ impl Link {
     /// Extends the deadline for the peer's Close and for the end of its stream.
     pub(super) fn extend(&mut self, now: Instant, times: &Timeouts) {
         if let Phase::Closing | Phase::Ending { .. } = self.phase {
-            let late = self.since.plus(times.close).until(now);
-            self.since = self.since.after(late.saturating_add(EXTENSION));
+            let late = self.since.plus(times.close).saturating_duration_until(now);
+            self.since = self.since.saturating_add(late.saturating_add(EXTENSION));
         }
     }
 }

@@ -3,13 +3,14 @@
 #![forbid(unsafe_code)]
 
 use crate::buffer::copy;
-use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::{Config, Control};
-use crate::error::{SendError, Violation};
+use crate::config::ControlFrames;
+use crate::config::base::Config;
+use crate::ending::Ending;
+use crate::error::{EndReason, Violation};
 use crate::event::{Event, Payload};
-use crate::frame::MAX_CONTROL;
-use crate::send::{FrameWriter, Wire};
+use crate::frame::MAX_CONTROL_PAYLOAD;
+use crate::send::{FrameWriter, SendError, Wire};
 use crate::time::Instant;
 
 /// The state of a connection that depends neither on role, extension nor configuration. An [`Outbox`](crate::Outbox) borrows
@@ -47,11 +48,11 @@ pub(super) enum Phase {
     Closing,
     /// Nothing more is received; the pending bytes are written, then the transport is closed.
     Ending {
-        end: End,
+        end: EndReason,
         /// [`Step::Shutdown`](crate::Step::Shutdown) was returned.
         shut: bool,
     },
-    Closed(End),
+    Closed(EndReason),
 }
 
 /// Whether an open connection waits for any byte of the peer.
@@ -76,7 +77,7 @@ pub(super) enum OurClose {
 /// Memory for the payload of one control frame.
 #[derive(Debug)]
 pub(super) struct Slot {
-    bytes: [u8; MAX_CONTROL],
+    bytes: [u8; MAX_CONTROL_PAYLOAD],
     len: u8,
     pub(super) holds: Holds,
 }
@@ -99,7 +100,7 @@ impl Link {
             since: now,
             wrote: Instant::NEVER,
             next: Instant::START,
-            slot: Slot { bytes: [0; MAX_CONTROL], len: 0, holds: Holds::Nothing },
+            slot: Slot { bytes: [0; MAX_CONTROL_PAYLOAD], len: 0, holds: Holds::Nothing },
             phase: Phase::Open(Probe::None),
             ours: OurClose::None,
             pings: 0,
@@ -165,21 +166,23 @@ impl Link {
         let Config { control, limits, .. } = config;
         match *event {
             Event::Data(_) => return true,
-            Event::Ping(_) if !self.allows_ping(now, limits.pings) => {
+            Event::Ping(_) if !self.allows_ping(now, limits.pings_per_second) => {
                 self.fail(Violation::TooManyPings);
                 return false;
             }
             // "an endpoint MUST send a Pong frame in response, unless it already received a Close frame"
-            Event::Ping(payload) if *control != Control::Manual && self.is_open() => {
+            Event::Ping(payload) if *control != ControlFrames::Manual && self.is_open() => {
                 // "the endpoint MAY elect to send a Pong frame for only the most recently processed Ping frame"
                 if self.slot.holds == Holds::Pong || self.frames.pong(wire, &payload).is_err() {
                     self.store(Holds::Pong, &payload);
                 }
             }
             Event::Ping(_) | Event::Pong(_) => {}
-            Event::Close(code, reason) => self.close_received(code, &reason, *control != Control::Manual),
+            Event::Close(code, reason) => {
+                self.close_received(code, &reason, *control != ControlFrames::Manual)
+            }
         }
-        *control != Control::Automatic
+        *control != ControlFrames::Automatic
     }
 
     pub(super) fn store(&mut self, holds: Holds, payload: &[u8]) {
@@ -188,10 +191,10 @@ impl Link {
         self.next = Instant::START;
     }
 
-    pub(super) const fn cause(&self, end: End) -> Cause {
+    pub(super) const fn cause(&self, end: EndReason) -> Ending {
         let received = if let Holds::Close(code) = self.slot.holds { code } else { None };
         let sent = if let OurClose::Sent(code) = self.ours { code } else { None };
-        Cause { end, received, sent }
+        Ending { reason: end, received, sent }
     }
 
     /// Returns whether the parts of the state agree. Builds with debug assertions check it at each poll.
@@ -213,9 +216,12 @@ impl Link {
             | (Phase::Closing, Ours::Sent(_), Holds::Nothing)
             | (Phase::Closing, Ours::None, Holds::Close(_)) => true,
             (Phase::Ending { end, .. } | Phase::Closed(end), ours, holds) => match end {
-                End::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
-                End::Abandoned => ours == Ours::None && self.frames.left() > 0,
-                End::Violation(_) | End::Timeout(_) | End::Extension | End::Vanished => true,
+                EndReason::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
+                EndReason::UnfinishedFrame => ours == Ours::None && self.frames.left() > 0,
+                EndReason::Violation(_)
+                | EndReason::Timeout(_)
+                | EndReason::Extension
+                | EndReason::Disconnected => true,
             },
             _ => false,
         };

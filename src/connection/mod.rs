@@ -10,13 +10,14 @@ pub(crate) use link::Link;
 
 use self::link::{Holds, Phase};
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
-use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef};
-use crate::error::{ExtensionFailed, ReceiveError};
-use crate::event::{Data, Event, Payload, Span};
-use crate::extension::{Extension, NoExtension};
-use crate::receive::Receiver;
+use crate::config::ConfigRef;
+use crate::config::base::Config;
+use crate::ending::Ending;
+use crate::error::EndReason;
+use crate::event::{Chunk, Event, Payload, Span};
+use crate::extension::{Extension, ExtensionFailed, NoExtension};
+use crate::receive::{Decoder, ReceiveError};
 use crate::role::Role;
 use crate::send::Wire;
 use crate::time::{Due, Instant, Timed};
@@ -37,12 +38,12 @@ pub enum Step<P = Span> {
     /// most once.
     Shutdown,
     /// Drop the transport: the connection has ended. Every later poll returns this step again.
-    Closed(Cause),
+    Closed(Ending),
 }
 
 /// The state of a connection (RFC 6455 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ConnectionState {
     /// Both sides can send.
     Open,
     /// A Close was sent, was received or is pending, or the connection has failed; the transport is not yet closed.
@@ -93,8 +94,8 @@ pub enum State {
 /// let mut events = 0;
 /// while let Step::Event(event) = connection.receive(now, &mut rx, &mut tx) {
 ///     if let Event::Data(data) = event {
-///         assert_eq!(data.payload.text(), Some("Hello"));
-///         connection.outbox(now, &mut tx).relay(&data).expect("there is room");
+///         assert_eq!(data.payload.to_str(), Some("Hello"));
+///         connection.outbox(now, &mut tx).forward(&data).expect("there is room");
 ///     }
 ///     events += 1;
 /// }
@@ -105,7 +106,7 @@ pub enum State {
 /// ```
 #[derive(Debug)]
 pub struct Connection<R, X = NoExtension, C = &'static Config> {
-    pub(crate) receiver: Receiver<R, C>,
+    pub(crate) receiver: Decoder<R, C>,
     pub(crate) link: Link,
     pub(crate) role: R,
     pub(crate) extension: X,
@@ -119,7 +120,7 @@ impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
     /// Creates a connection whose opening handshake has just ended.
     #[must_use]
     pub fn new(role: R, config: C, now: Instant) -> Self {
-        Self { receiver: Receiver::new(config), link: Link::new(now), role, extension: NoExtension }
+        Self { receiver: Decoder::new(config), link: Link::new(now), role, extension: NoExtension }
     }
 }
 
@@ -128,7 +129,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_extension(role: R, extension: X, config: C, now: Instant) -> Self {
-        Self { receiver: Receiver::new(config), link: Link::new(now), role, extension }
+        Self { receiver: Decoder::new(config), link: Link::new(now), role, extension }
     }
 
     /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block.
@@ -148,7 +149,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// Polls as [`poll`](Self::poll) does, but returns events that borrow the receive buffer. [`Payload::text`] need not check
+    /// Polls as [`poll`](Self::poll) does, but returns events that borrow the receive buffer. [`Payload::to_str`] need not check
     /// a text again that arrived as a whole message.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn receive<'r>(
@@ -177,7 +178,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 
     /// Processes pending replies, deadlines and the closing handshake, but receives nothing. Call it instead of
     /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`].
-    pub fn tend(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
+    pub fn poll_without_receiving(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
         let times = &self.receiver.config().timeouts;
         self.link.excuse_silence(now, times);
         let mut wire = Wire::new(tx, self.role.masker());
@@ -193,27 +194,27 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     }
 
     /// Reports that the transport failed, which ends the connection.
-    pub fn reset(&mut self) {
+    pub fn transport_failed(&mut self) {
         self.link.reset();
     }
 
     /// Returns how many bytes the transport can read directly into other memory, for [`absorb`](Self::absorb): the rest of a
     /// data frame's payload, if the receive buffer is empty; otherwise 0.
     #[must_use]
-    pub fn absorbable(&self, rx: &ReceiveBuffer<'_>) -> u64 {
-        if !self.link.is_over() && rx.is_empty() { self.receiver.absorbable() } else { 0 }
+    pub fn external_read_limit(&self, rx: &ReceiveBuffer<'_>) -> u64 {
+        if !self.link.is_over() && rx.is_empty() { self.receiver.external_read_limit() } else { 0 }
     }
 
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
     /// [`absorbable`](Self::absorbable) bytes. A chunk of text may end inside a code point with every
-    /// [`Delivery`](crate::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
+    /// [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
     /// poll processes that.
-    pub fn absorb<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Data<Payload<'m>>> {
+    pub fn receive_external<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Chunk<Payload<'m>>> {
         if self.link.is_over() {
             return None;
         }
         self.link.hear(now);
-        self.receiver.absorb(memory).unwrap_or_else(|violation| {
+        self.receiver.receive_external(memory).unwrap_or_else(|violation| {
             self.link.fail(violation);
             None
         })
@@ -221,17 +222,17 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 
     /// Returns the state of the connection.
     #[must_use]
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> ConnectionState {
         match self.link.phase {
-            Phase::Open(_) => State::Open,
-            Phase::Closing | Phase::Ending { .. } => State::Closing,
-            Phase::Closed(_) => State::Closed,
+            Phase::Open(_) => ConnectionState::Open,
+            Phase::Closing | Phase::Ending { .. } => ConnectionState::Closing,
+            Phase::Closed(_) => ConnectionState::Closed,
         }
     }
 
     /// Returns how the connection ended, as [`Step::Closed`] does; `None` while it has not.
     #[must_use]
-    pub const fn cause(&self) -> Option<Cause> {
+    pub const fn ending(&self) -> Option<Ending> {
         match self.link.phase {
             Phase::Closed(end) => Some(self.link.cause(end)),
             _ => None,
@@ -240,7 +241,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 
     /// Returns the reason text of the peer's Close; empty if there is none.
     #[must_use]
-    pub fn reason(&self) -> &str {
+    pub fn close_reason(&self) -> &str {
         match self.link.slot.holds {
             Holds::Close(_) => core::str::from_utf8(self.link.slot.bytes()).unwrap_or_default(),
             Holds::Nothing | Holds::Pong => "",
@@ -317,7 +318,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                     }
                 }
                 // With a pending Close the peer may have ended its stream after its own Close: that is no disconnect.
-                Ok(None) if view.place.ended && !link.owes_close() => link.end(End::Vanished),
+                Ok(None) if view.place.ended && !link.owes_close() => link.end(EndReason::Disconnected),
                 Ok(None) => {
                     let progress = receiver.progress(view.input);
                     match link.rest(now, progress, &receiver.config().timeouts) {
@@ -345,7 +346,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
 /// Takes the next event from the receive buffer.
 #[inline]
 fn take<'r, R: Role, X: Extension, C: ConfigRef>(
-    receiver: &mut Receiver<R, C>,
+    receiver: &mut Decoder<R, C>,
     extension: &mut X,
     view: &mut Opened<'r>,
 ) -> Result<Option<Event<Payload<'r>>>, ReceiveError> {

@@ -9,17 +9,17 @@ use super::head::{cut, is_same, split_scheme};
 /// A parsed `ws:` or `wss:` URL. `Debug` hides user and password.
 ///
 /// ```
-/// use sansocket::handshake::{Address, BadUrl};
+/// use sansocket::handshake::{WsUrl, UrlError};
 ///
-/// let address = Address::parse("wss://example.com/chat?room=1")?;
+/// let address = WsUrl::parse("wss://example.com/chat?room=1")?;
 /// assert!(address.is_secure());
 /// assert_eq!((address.host(), address.port()), ("example.com", 443));
 /// assert_eq!(address.target(), "/chat?room=1");
-/// assert_eq!(Address::parse("https://example.com"), Err(BadUrl::Scheme));
-/// # Ok::<_, BadUrl>(())
+/// assert_eq!(WsUrl::parse("https://example.com"), Err(UrlError::Scheme));
+/// # Ok::<_, UrlError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Address<'u> {
+pub struct WsUrl<'u> {
     secure: bool,
     userinfo: &'u str,
     authority: &'u str,
@@ -31,7 +31,7 @@ pub struct Address<'u> {
 /// Caller: the URL is not a WebSocket URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadUrl {
+pub enum UrlError {
     /// The scheme is neither `ws://` nor `wss://`.
     #[error("a WebSocket URL begins with ws:// or wss://")]
     Scheme,
@@ -52,19 +52,19 @@ pub enum BadUrl {
     Character(char),
 }
 
-impl<'u> Address<'u> {
+impl<'u> WsUrl<'u> {
     /// Parses a `ws:` or `wss:` URL.
     ///
     /// # Errors
-    /// [`BadUrl`]: what is wrong with the URL.
-    pub fn parse(url: &'u str) -> Result<Self, BadUrl> {
-        let (scheme, rest) = split_scheme(url).ok_or(BadUrl::Scheme)?;
+    /// [`UrlError`]: what is wrong with the URL.
+    pub fn parse(url: &'u str) -> Result<Self, UrlError> {
+        let (scheme, rest) = split_scheme(url).ok_or(UrlError::Scheme)?;
         let secure = is_same(scheme.as_bytes(), "wss");
         if !secure && !is_same(scheme.as_bytes(), "ws") {
-            return Err(BadUrl::Scheme);
+            return Err(UrlError::Scheme);
         }
         if rest.bytes().any(|c| c == b'#') {
-            return Err(BadUrl::Fragment);
+            return Err(UrlError::Fragment);
         }
         let end = rest.bytes().position(|c| matches!(c, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
@@ -77,8 +77,8 @@ impl<'u> Address<'u> {
         check(target)?;
         let (host, rest) = match authority.strip_prefix('[') {
             Some(rest) => {
-                let (host, rest) = cut(rest, b']').ok_or(BadUrl::Ipv6)?;
-                host.parse::<Ipv6Addr>().map_err(|_| BadUrl::Ipv6)?;
+                let (host, rest) = cut(rest, b']').ok_or(UrlError::Ipv6)?;
+                host.parse::<Ipv6Addr>().map_err(|_| UrlError::Ipv6)?;
                 (host, rest)
             }
             None => {
@@ -88,7 +88,7 @@ impl<'u> Address<'u> {
         };
         let good = |c: u8| c.is_ascii_alphanumeric() || b"-._~:%".contains(&c);
         if host.is_empty() || !host.bytes().all(good) {
-            return Err(BadUrl::Host);
+            return Err(UrlError::Host);
         }
         let default = if secure { 443 } else { 80 };
         let (authority, port) = match rest.strip_prefix(':') {
@@ -96,9 +96,9 @@ impl<'u> Address<'u> {
             // RFC 3986 §3.2.3: "port = *DIGIT".
             Some("") => (authority.strip_suffix(':').unwrap_or(authority), default),
             // `parse` takes a plus sign, a URL does not.
-            Some(digits) if digits.starts_with('+') => return Err(BadUrl::Port),
-            Some(digits) => (authority, digits.parse().ok().filter(|port| *port != 0).ok_or(BadUrl::Port)?),
-            None => return Err(BadUrl::Host),
+            Some(digits) if digits.starts_with('+') => return Err(UrlError::Port),
+            Some(digits) => (authority, digits.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)?),
+            None => return Err(UrlError::Host),
         };
         Ok(Self { secure, userinfo, authority, host, port, target })
     }
@@ -145,7 +145,7 @@ impl<'u> Address<'u> {
 }
 
 /// Hides user and password.
-impl core::fmt::Debug for Address<'_> {
+impl core::fmt::Debug for WsUrl<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { secure, userinfo, authority, target, .. } = self;
         let scheme = if *secure { "wss" } else { "ws" };
@@ -155,7 +155,7 @@ impl core::fmt::Debug for Address<'_> {
 }
 
 /// RFC 3986 §2: a character that is neither reserved nor unreserved has to be percent-encoded.
-fn check(part: &str) -> Result<(), BadUrl> {
+fn check(part: &str) -> Result<(), UrlError> {
     let bad = |c: &char| !matches!(c, '!'..='~') || "\"<>\\^`{|}".contains(*c);
-    part.chars().find(bad).map_or(Ok(()), |c| Err(BadUrl::Character(c)))
+    part.chars().find(bad).map_or(Ok(()), |c| Err(UrlError::Character(c)))
 }

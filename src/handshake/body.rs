@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{Fields, is_same};
+use super::head::{Headers, is_same};
 
 /// Decodes a body in place, and moves its data to the front.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ pub(crate) struct BadLength;
 
 impl BodyDecoder {
     /// Makes a decoder for an answer to a GET.
-    pub(crate) fn of(status: u16, fields: Fields<'_>) -> Result<Self, BadLength> {
+    pub(crate) fn of(status: u16, fields: Headers<'_>) -> Result<Self, BadLength> {
         // "any response with a 1xx (Informational), 204 (No Content), or 304 (Not Modified) status code is always
         // terminated by the first empty line after the header fields"
         if matches!(status, 100..=199 | 204 | 304) {

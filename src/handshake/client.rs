@@ -2,20 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use super::address::Address;
+use super::address::WsUrl;
 use super::body::BodyDecoder;
-use super::head::{BadHead, Fields, Scanner, Writer, is_same, is_token, unfold};
+use super::head::{HeadError, Headers, Scanner, Writer, is_same, is_token, unfold};
 use super::key::{AcceptKey, accept_key, encode_nonce};
-use super::reply::Reply;
+use super::reply::RefusedResponse;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::config::{Config, ConfigRef};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// A client's request for a WebSocket.
 #[derive(Clone, Copy, Debug)]
-pub struct Connect<'u> {
+pub struct ClientRequest<'u> {
     /// The URL to connect to.
-    pub address: Address<'u>,
+    pub address: WsUrl<'u>,
     /// The subprotocols on offer, in order of preference.
     pub protocols: &'u [&'u str],
     /// Further header fields: authorization, cookies, an origin. Not those of the handshake itself.
@@ -35,7 +36,7 @@ pub enum ClientStep<'u> {
     /// The connection is open, with this subprotocol. What was received after the answer is in the receive buffer.
     Open(Option<&'u str>),
     /// The server answered with another status than 101. Read the answer from the head's buffer with
-    /// [`Reply::parse`], then drop the transport. This step comes as soon as the body is complete (RFC 9112 §6.3), no
+    /// [`RefusedResponse::parse`], then drop the transport. This step comes as soon as the body is complete (RFC 9112 §6.3), no
     /// more of it fits, or the deadline has passed.
     Refused,
     /// The handshake failed. Drop the transport.
@@ -49,10 +50,10 @@ pub enum HandshakeError {
     /// The answer is not HTTP/1.1.
     #[error("the answer is not HTTP/1.1")]
     NotHttp,
-    /// The head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
+    /// The head is larger than [`Limits::head`](crate::config::Limits::head), or than the memory that holds it.
     #[error("the head of the answer is too large (Limits::head, and the memory for it)")]
     TooLarge,
-    /// The head has more fields than [`Limits::headers`](crate::Limits::headers).
+    /// The head has more fields than [`Limits::headers`](crate::config::Limits::headers).
     #[error("the answer has too many fields (Limits::headers)")]
     TooManyFields,
     /// `Upgrade` is missing or wrong: "If the response lacks an |Upgrade| header field or the |Upgrade| header field
@@ -63,7 +64,7 @@ pub enum HandshakeError {
     /// |Connection| header field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
-    /// `Sec-WebSocket-Accept` is missing, wrong, or present twice.
+    /// `Sec-WebSocket-AcceptOptions` is missing, wrong, or present twice.
     #[error("Sec-WebSocket-Accept does not match the key")]
     Accept,
     /// The answer names "a subprotocol that was not present in the client's handshake".
@@ -83,7 +84,7 @@ pub enum HandshakeError {
     Timeout,
     /// The transport ended before the whole answer had arrived.
     #[error("the server closed the connection before it answered")]
-    Vanished,
+    Disconnected,
 }
 
 /// Drives the client's side of the opening handshake: sends the request, and checks the whole answer.
@@ -93,7 +94,7 @@ pub enum HandshakeError {
 #[derive(Debug)]
 pub struct ClientHandshake<'u, C = &'static Config> {
     config: C,
-    connect: Connect<'u>,
+    connect: ClientRequest<'u>,
     accept: AcceptKey,
     scanner: Scanner,
     deadline: Instant,
@@ -119,14 +120,14 @@ enum Phase<'u> {
     Done(ClientStep<'u>),
 }
 
-impl<'u> Connect<'u> {
+impl<'u> ClientRequest<'u> {
     /// Makes a request without subprotocols and further fields.
     #[must_use]
-    pub const fn new(address: Address<'u>) -> Self {
+    pub const fn new(address: WsUrl<'u>) -> Self {
         Self { address, protocols: &[], headers: &[] }
     }
 
-    fn write(&self, memory: &mut [u8], key: &[u8; 24]) -> Result<usize, BadHead> {
+    fn write(&self, memory: &mut [u8], key: &[u8; 24]) -> Result<usize, HeadError> {
         let target = self.address.target();
         let mut head = Writer::new(memory);
         head.text("GET ")
@@ -140,8 +141,8 @@ impl<'u> Connect<'u> {
         let mut offered = self.protocols;
         while let Some((last, others)) = offered.split_last() {
             // They are few: comparing all pairs is cheap.
-            head.fail_unless(is_token(last), BadHead::Malformed)
-                .fail_unless(!others.contains(last), BadHead::ProtocolTwice);
+            head.fail_unless(is_token(last), HeadError::Malformed)
+                .fail_unless(!others.contains(last), HeadError::ProtocolTwice);
             offered = others;
         }
         if let Some((first, others)) = self.protocols.split_first() {
@@ -169,14 +170,14 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     /// > The nonce MUST be selected randomly for each connection.
     ///
     /// # Errors
-    /// [`BadHead`]: the request does not fit `head`, or a subprotocol or a field cannot be sent.
+    /// [`HeadError`]: the request does not fit `head`, or a subprotocol or a field cannot be sent.
     pub fn new(
         config: C,
         now: Instant,
         nonce: [u8; 16],
-        connect: &Connect<'u>,
+        connect: &ClientRequest<'u>,
         head: &mut ReceiveBuffer<'_>,
-    ) -> Result<Self, BadHead> {
+    ) -> Result<Self, HeadError> {
         let key = encode_nonce(nonce);
         head.rewrite(|memory| match connect.write(memory, &key) {
             Ok(len) => (len, Ok(())),
@@ -212,7 +213,9 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         match self.phase {
             Phase::Done(step) => return step,
             _ if late => self.phase = Phase::Done(ClientStep::Failed(HandshakeError::Timeout)),
-            _ if head.is_ended() => self.phase = Phase::Done(ClientStep::Failed(HandshakeError::Vanished)),
+            _ if head.is_ended() => {
+                self.phase = Phase::Done(ClientStep::Failed(HandshakeError::Disconnected))
+            }
             _ => return ClientStep::Wait { deadline: self.deadline.as_deadline() },
         }
         self.poll(now, head, rx, tx)
@@ -250,12 +253,12 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // Parses exactly the scanner's head: a parser might find another end.
         let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
-        let reply = match Reply::of(answer, &self.config) {
+        let reply = match RefusedResponse::of(answer, &self.config) {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientStep::Failed(error)),
         };
         match reply.status {
-            101 if answer.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.fields) {
+            101 if answer.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.headers) {
                 Ok(protocol) => {
                     rx.feed(behind);
                     if head.is_ended() {
@@ -279,7 +282,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             },
             // "If the status code received from the server is not 101, the client handles the response per
             // HTTP [RFC2616] procedures." (§4.1)
-            status => match BodyDecoder::of(status, reply.fields) {
+            status => match BodyDecoder::of(status, reply.headers) {
                 Ok(body) => {
                     self.phase = Phase::Body { body, len };
                     false
@@ -295,7 +298,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         false
     }
 
-    fn check(&self, fields: &Fields<'_>) -> Result<Option<&'u str>, HandshakeError> {
+    fn check(&self, fields: &Headers<'_>) -> Result<Option<&'u str>, HandshakeError> {
         // `Upgrade` is not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
         let mut upgrades = fields.all("Upgrade");
         if !upgrades.next().is_some_and(|value| is_same(value, "websocket")) || upgrades.next().is_some() {
@@ -331,12 +334,12 @@ impl<C: ConfigRef> Timed for ClientHandshake<'_, C> {
     }
 
     fn extend(&mut self, now: Instant) {
-        self.deadline = now.after(EXTENSION);
+        self.deadline = now.saturating_add(EXTENSION);
     }
 }
 
 /// Decodes what has arrived of a refusal's body; the bytes before it in the buffer are `len`. At the end the buffer
-/// records an ended stream only if the body is complete, for [`Reply::parse`].
+/// records an ended stream only if the body is complete, for [`RefusedResponse::parse`].
 fn receive<'u>(mut body: BodyDecoder, mut len: usize, head: &mut ReceiveBuffer<'_>, late: bool) -> Phase<'u> {
     let fresh = head.open().input.get_mut(len..).unwrap_or_default();
     len = len.saturating_add(body.receive(fresh));

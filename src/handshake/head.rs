@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::response::{Fault, Rejection};
+use super::response::{BadRequest, Rejection};
 use crate::buffer::copy;
 
 /// Finds the end of a head that arrives in pieces. It reads each byte once.
@@ -44,11 +44,11 @@ impl Scanner {
 
 /// The checked header fields of a head. Iterates over names and values in order.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'h> {
+pub struct Headers<'h> {
     lines: &'h [u8],
 }
 
-impl<'h> Fields<'h> {
+impl<'h> Headers<'h> {
     /// Checks what follows the first line of a head. Returns the fields, and the bytes after the empty line.
     ///
     /// Checks line by line, because httparse lists the fields of a whole head in an array on the stack. Its verdict
@@ -67,8 +67,8 @@ impl<'h> Fields<'h> {
                 // RFC 9112 §5.2: "A server that receives an obs-fold in a request message [...] MUST either reject the
                 // message by sending a 400 (Bad Request), preferably with a representation explaining that obsolete
                 // line folding is unacceptable, or replace".
-                _ if matches!(line.first(), Some(b' ' | b'\t')) => return Err(Fault::Folded.into()),
-                _ => return Err(Fault::NotHttp.into()),
+                _ if matches!(line.first(), Some(b' ' | b'\t')) => return Err(BadRequest::Folded.into()),
+                _ => return Err(BadRequest::NotHttp.into()),
             }
             if count >= most {
                 return Err(Rejection::TooManyFields);
@@ -130,7 +130,7 @@ impl<'h> Fields<'h> {
     }
 }
 
-impl<'h> Iterator for Fields<'h> {
+impl<'h> Iterator for Headers<'h> {
     type Item = (&'h str, &'h [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -144,13 +144,13 @@ impl<'h> Iterator for Fields<'h> {
 pub(crate) struct Writer<'m> {
     memory: &'m mut [u8],
     len: usize,
-    failed: Option<BadHead>,
+    failed: Option<HeadError>,
 }
 
 /// The reason why a head was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadHead {
+pub enum HeadError {
     /// Capacity: the memory for the head is too small.
     #[error("the memory for the head is too small")]
     TooLarge,
@@ -174,21 +174,21 @@ impl<'m> Writer<'m> {
         let free = self.memory.get_mut(self.len..).unwrap_or_default();
         let n = copy(free, text.as_bytes());
         self.len = self.len.saturating_add(n);
-        self.fail_unless(n == text.len(), BadHead::TooLarge)
+        self.fail_unless(n == text.len(), HeadError::TooLarge)
     }
 
     /// Writes a field. Its name must be a token, and its value free of control characters.
     #[inline(never)]
     pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
         let good = is_token(name) && is_value(value.as_bytes());
-        self.fail_unless(good, BadHead::Malformed).text(name).text(": ").text(value).text("\r\n")
+        self.fail_unless(good, HeadError::Malformed).text(name).text(": ").text(value).text("\r\n")
     }
 
     /// Writes the caller's fields. None may be one of `ours`: a peer might read the second in place of the first.
     pub(crate) fn fields(&mut self, fields: &[(&str, &str)], ours: &[&str]) -> &mut Self {
         fields.iter().fold(self, |writer, (name, value)| {
             let free = !ours.iter().any(|known| is_same(known.as_bytes(), name));
-            writer.fail_unless(free, BadHead::Malformed).field(name, value)
+            writer.fail_unless(free, HeadError::Malformed).field(name, value)
         })
     }
 
@@ -208,7 +208,7 @@ impl<'m> Writer<'m> {
         )
     }
 
-    pub(crate) fn fail_unless(&mut self, good: bool, otherwise: BadHead) -> &mut Self {
+    pub(crate) fn fail_unless(&mut self, good: bool, otherwise: HeadError) -> &mut Self {
         if !good && self.failed.is_none() {
             self.failed = Some(otherwise);
         }
@@ -216,7 +216,7 @@ impl<'m> Writer<'m> {
     }
 
     /// Returns how many bytes were written.
-    pub(crate) fn finish(&self) -> Result<usize, BadHead> {
+    pub(crate) fn finish(&self) -> Result<usize, HeadError> {
         match self.failed {
             Some(bad) => Err(bad),
             None => Ok(self.len),

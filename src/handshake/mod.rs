@@ -13,14 +13,14 @@ mod request;
 mod response;
 mod server;
 
-pub use address::{Address, BadUrl};
-pub use client::{ClientHandshake, ClientStep, Connect, HandshakeError};
-pub use head::{BadHead, Fields};
+pub use address::{UrlError, WsUrl};
+pub use client::{ClientHandshake, ClientRequest, ClientStep, HandshakeError};
+pub use head::{HeadError, Headers};
 pub use key::{AcceptKey, accept_key};
-pub use origin::Origin;
-pub use reply::Reply;
+pub use origin::OriginPolicy;
+pub use reply::RefusedResponse;
 pub use request::Request;
 #[cfg(feature = "hub")]
 pub(crate) use response::is_bodiless;
-pub use response::{Body, Fault, Refusal, Rejection, Response};
-pub use server::{Accept, Answer, Decide, HandshakeStep, ServerHandshake};
+pub use response::{BadRequest, Body, Refusal, Rejection, Response};
+pub use server::{AcceptOptions, Decide, Decision, HandshakeStep, ServerHandshake};

@@ -5,23 +5,23 @@
 use super::head::{is_same, split_scheme};
 use super::request::Request;
 
-/// Selects the pages that may open a connection, by their `Origin`. A request without an `Origin` does not come from
+/// Selects the pages that may open a connection, by their `OriginPolicy`. A request without an `OriginPolicy` does not come from
 /// a browser, and is allowed: such a client could claim any origin.
 ///
 /// Compare origins that are known only at run time where the request is answered:
 ///
 /// ```
-/// use sansocket::handshake::{Accept, Answer, Origin, Rejection, Request};
+/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Rejection, Request};
 ///
-/// fn answer(known: &[String], request: &Request<'_>) -> Answer<'static> {
+/// fn answer(known: &[String], request: &Request<'_>) -> Decision<'static> {
 ///     match request.origin() {
-///         Some(origin) if !known.iter().any(|known| known == origin) => Answer::Reject(Rejection::Forbidden),
-///         _ => Answer::Accept(Accept { origin: Origin::Any, ..Accept::default() }),
+///         Some(origin) if !known.iter().any(|known| known == origin) => Decision::Reject(Rejection::Forbidden),
+///         _ => Decision::Accept(AcceptOptions { origin: OriginPolicy::Any, ..AcceptOptions::default() }),
 ///     }
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Origin<'s> {
+pub enum OriginPolicy<'s> {
     /// Allows pages from the server's host and port: the origin's authority must be the request's `Host`. The
     /// default, as anything wider lets any page that the user visits talk to the server in the user's name.
     ///
@@ -38,11 +38,11 @@ pub enum Origin<'s> {
     Any,
 }
 
-impl Origin<'_> {
+impl OriginPolicy<'_> {
     /// Returns whether the page that sends this request is allowed.
     #[must_use]
     pub fn allows(&self, request: &Request<'_>) -> bool {
-        let Some(value) = request.fields().get("Origin") else { return true };
+        let Some(value) = request.headers().get("Origin") else { return true };
         let Ok(origin) = core::str::from_utf8(value) else { return matches!(self, Self::Any) };
         match self {
             Self::Any => true,

@@ -3,26 +3,26 @@
 #![forbid(unsafe_code)]
 
 use super::client::HandshakeError;
-use super::head::{Fields, first_line, is_value, status_of};
+use super::head::{Headers, first_line, is_value, status_of};
 use super::response::Rejection;
 use crate::buffer::ReceiveBuffer;
-use crate::config::Config;
+use crate::config::base::Config;
 
 /// A server's answer that is no upgrade, in the buffer of the head.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Reply<'h> {
+pub struct RefusedResponse<'h> {
     /// The status code.
     pub status: u16,
     /// The header fields.
-    pub fields: Fields<'h>,
+    pub headers: Headers<'h>,
     /// The body, as much of it as the buffer holds. Chunks are decoded, a content coding is not.
     pub body: &'h [u8],
     /// Whether the body is complete (RFC 9112 §8).
     pub complete: bool,
 }
 
-impl<'h> Reply<'h> {
+impl<'h> RefusedResponse<'h> {
     /// Parses the answer in the buffer of the head after [`ClientStep::Refused`](super::ClientStep::Refused). Not for
     /// a buffer that was filled otherwise: this one's chunks are decoded already.
     ///
@@ -35,11 +35,11 @@ impl<'h> Reply<'h> {
     pub(super) fn of(answer: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
         let (line, lines) = first_line(answer);
         let status = status_code(line).ok_or(HandshakeError::NotHttp)?;
-        let (fields, body) = Fields::check(lines, config.limits.headers).map_err(|bad| match bad {
+        let (fields, body) = Headers::check(lines, config.limits.headers).map_err(|bad| match bad {
             Rejection::TooManyFields => HandshakeError::TooManyFields,
             _ => HandshakeError::NotHttp,
         })?;
-        Ok(Self { status, fields, body, complete: false })
+        Ok(Self { status, headers: fields, body, complete: false })
     }
 }
 

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{Fields, cut, first_line, is_token, split_scheme};
+use super::head::{Headers, cut, first_line, is_token, split_scheme};
 use super::key::is_well_formed;
-use super::response::{Fault, Rejection};
-use crate::config::Config;
+use super::response::{BadRequest, Rejection};
+use crate::config::base::Config;
 
 /// An HTTP request with a checked head, whether it is an upgrade or not.
 ///
@@ -26,7 +26,7 @@ pub struct Request<'h> {
     target: &'h str,
     /// The minor version: 1 in HTTP/1.1.
     minor: u8,
-    fields: Fields<'h>,
+    fields: Headers<'h>,
 }
 
 impl<'h> Request<'h> {
@@ -34,16 +34,16 @@ impl<'h> Request<'h> {
     ///
     /// # Errors
     /// The [`Rejection`] to answer with: the head is not an HTTP request, or has more fields than
-    /// [`Limits::headers`](crate::Limits::headers).
+    /// [`Limits::headers`](crate::config::Limits::headers).
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
         let (line, lines) = first_line(head);
-        let (method, target, minor) = request_line(line).ok_or(Fault::NotHttp)?;
-        let (fields, _) = Fields::check(lines, config.limits.headers)?;
+        let (method, target, minor) = request_line(line).ok_or(BadRequest::NotHttp)?;
+        let (fields, _) = Headers::check(lines, config.limits.headers)?;
         // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         // message that lacks a Host header field and to any request message that contains more than one Host
         // header field line".
-        if single(fields, "Host", Fault::HostTwice)?.is_none() && minor == 1 {
-            return Err(Fault::Host.into());
+        if single(fields, "Host", BadRequest::HostTwice)?.is_none() && minor == 1 {
+            return Err(BadRequest::Host.into());
         }
         Ok(Self { method, target, minor, fields })
     }
@@ -79,7 +79,7 @@ impl<'h> Request<'h> {
 
     /// Returns all header fields, in order.
     #[must_use]
-    pub const fn fields(&self) -> Fields<'h> {
+    pub const fn headers(&self) -> Headers<'h> {
         self.fields
     }
 
@@ -123,32 +123,32 @@ impl<'h> Request<'h> {
         }
         // "and the HTTP version MUST be at least 1.1"
         if !self.is_http_1_1() {
-            return Err(Fault::HttpVersion.into());
+            return Err(BadRequest::HttpVersion.into());
         }
         // "A |Host| header field containing the server's authority."
-        if !single(fields, "Host", Fault::HostTwice)?.is_some_and(is_authority) {
-            return Err(Fault::Host.into());
+        if !single(fields, "Host", BadRequest::HostTwice)?.is_some_and(is_authority) {
+            return Err(BadRequest::Host.into());
         }
         // "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // case-insensitive value."
         if !fields.has_token("Connection", "Upgrade") {
-            return Err(Fault::Connection.into());
+            return Err(BadRequest::Connection.into());
         }
         // A body would be read as frames, which allows request smuggling.
         let lengths = fields.all("Content-Length").any(|len| len != b"0");
         if lengths || fields.get("Transfer-Encoding").is_some() {
-            return Err(Fault::Body.into());
+            return Err(BadRequest::Body.into());
         }
-        single(fields, "Origin", Fault::OriginTwice)?;
+        single(fields, "Origin", BadRequest::OriginTwice)?;
         // "A |Sec-WebSocket-Version| header field, with a value of 13."
-        match single(fields, "Sec-WebSocket-Version", Fault::VersionTwice)? {
+        match single(fields, "Sec-WebSocket-Version", BadRequest::VersionTwice)? {
             Some(b"13") => {}
             Some(_) => return Err(Rejection::UpgradeRequired),
-            None => return Err(Fault::Version.into()),
+            None => return Err(BadRequest::Version.into()),
         }
-        let key = single(fields, "Sec-WebSocket-Key", Fault::KeyTwice)?.ok_or(Fault::Key)?;
+        let key = single(fields, "Sec-WebSocket-Key", BadRequest::KeyTwice)?.ok_or(BadRequest::Key)?;
         if !config.allow_malformed_key && !is_well_formed(key) {
-            return Err(Fault::Key.into());
+            return Err(BadRequest::Key.into());
         }
         Ok(key)
     }
@@ -189,7 +189,7 @@ fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
 }
 
 /// Returns the value of a field that may be present once.
-fn single<'h>(fields: Fields<'h>, name: &str, twice: Fault) -> Result<Option<&'h [u8]>, Rejection> {
+fn single<'h>(fields: Headers<'h>, name: &str, twice: BadRequest) -> Result<Option<&'h [u8]>, Rejection> {
     let mut values = fields.all(name);
     let first = values.next();
     if values.next().is_some() { Err(twice.into()) } else { Ok(first) }

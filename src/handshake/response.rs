@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{BadHead, Writer, cut, is_same, status_of};
+use super::head::{HeadError, Writer, cut, is_same, status_of};
 use super::key::AcceptKey;
 use crate::buffer::copy;
 
@@ -11,7 +11,7 @@ use crate::buffer::copy;
 #[non_exhaustive]
 pub enum Rejection {
     /// 400: the request is malformed.
-    BadRequest(Fault),
+    BadRequest(BadRequest),
     /// 403: the origin of the page is not allowed (RFC 6455 §4.2.2, §10.2).
     Forbidden,
     /// 405, with `Allow: GET`.
@@ -27,9 +27,9 @@ pub enum Rejection {
     /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): the request is no upgrade, or not to version
     /// 13.
     UpgradeRequired,
-    /// 431: the head is larger than [`Limits::head`](crate::Limits::head), or than the memory that holds it.
+    /// 431: the head is larger than [`Limits::head`](crate::config::Limits::head), or than the memory that holds it.
     TooLarge,
-    /// 431: the head has more fields than [`Limits::headers`](crate::Limits::headers).
+    /// 431: the head has more fields than [`Limits::headers`](crate::config::Limits::headers).
     TooManyFields,
     /// 503: no memory for the body.
     #[cfg(feature = "hub")]
@@ -43,7 +43,7 @@ pub enum Rejection {
 /// The fault of a malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum BadRequest {
     /// The request is not HTTP.
     NotHttp,
     /// A header line continues the one before, which older HTTP allowed.
@@ -67,7 +67,7 @@ pub enum Fault {
     Protocol,
     /// `Host` is present twice.
     HostTwice,
-    /// `Origin` is present twice.
+    /// `OriginPolicy` is present twice.
     OriginTwice,
     /// `Sec-WebSocket-Version` is present twice.
     VersionTwice,
@@ -143,21 +143,21 @@ impl Rejection {
     pub const fn text(self) -> &'static str {
         match self {
             Self::BadRequest(fault) => match fault {
-                Fault::NotHttp => "not an HTTP/1.1 request",
-                Fault::Folded => "a folded field line",
-                Fault::HttpVersion => "an upgrade needs HTTP/1.1",
-                Fault::Host => "Host is missing or malformed",
-                Fault::Connection => "Connection does not have the token Upgrade",
-                Fault::Body => "an upgrade has no body",
+                BadRequest::NotHttp => "not an HTTP/1.1 request",
+                BadRequest::Folded => "a folded field line",
+                BadRequest::HttpVersion => "an upgrade needs HTTP/1.1",
+                BadRequest::Host => "Host is missing or malformed",
+                BadRequest::Connection => "Connection does not have the token Upgrade",
+                BadRequest::Body => "an upgrade has no body",
                 #[cfg(feature = "hub")]
-                Fault::Length => "Content-Length is malformed",
-                Fault::Version => "Sec-WebSocket-Version is missing",
-                Fault::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
-                Fault::Protocol => "no offered subprotocol is supported",
-                Fault::HostTwice => "Host came twice",
-                Fault::OriginTwice => "Origin came twice",
-                Fault::VersionTwice => "Sec-WebSocket-Version came twice",
-                Fault::KeyTwice => "Sec-WebSocket-Key came twice",
+                BadRequest::Length => "Content-Length is malformed",
+                BadRequest::Version => "Sec-WebSocket-Version is missing",
+                BadRequest::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
+                BadRequest::Protocol => "no offered subprotocol is supported",
+                BadRequest::HostTwice => "Host came twice",
+                BadRequest::OriginTwice => "Origin came twice",
+                BadRequest::VersionTwice => "Sec-WebSocket-Version came twice",
+                BadRequest::KeyTwice => "Sec-WebSocket-Key came twice",
             },
             Self::Forbidden => "the origin is not allowed",
             Self::MethodNotAllowed => "the method is not GET",
@@ -201,8 +201,8 @@ impl core::fmt::Display for Rejection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.text())?;
         f.write_str(match self {
-            Self::BadRequest(Fault::Key) => " (Config::allow_malformed_key)",
-            Self::BadRequest(Fault::Protocol) => " (Accept::protocols)",
+            Self::BadRequest(BadRequest::Key) => " (Config::allow_malformed_key)",
+            Self::BadRequest(BadRequest::Protocol) => " (Accept::protocols)",
             #[cfg(feature = "hub")]
             Self::BodyTooLarge => " (Choice::Body)",
             #[cfg(feature = "hub")]
@@ -245,8 +245,8 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Rejection {
-    fn from(fault: Fault) -> Self {
+impl From<BadRequest> for Rejection {
+    fn from(fault: BadRequest) -> Self {
         Self::BadRequest(fault)
     }
 }
@@ -254,7 +254,11 @@ impl From<Fault> for Rejection {
 impl Response<'_> {
     /// Writes the head, and the body if it is to be copied. Returns their length, and the body if it is not copied.
     /// An answer to HEAD has no body.
-    pub(crate) fn write(&self, memory: &mut [u8], to_head: bool) -> Result<(usize, &'static [u8]), BadHead> {
+    pub(crate) fn write(
+        &self,
+        memory: &mut [u8],
+        to_head: bool,
+    ) -> Result<(usize, &'static [u8]), HeadError> {
         let (copied, rest): (&[u8], &'static [u8]) = match self.body {
             Body::Static(body) => (&[], body),
             Body::Copied(body) => (body, &[]),
@@ -267,7 +271,7 @@ impl Response<'_> {
             .text(" ")
             .text(reason(self.status))
             .text("\r\n")
-            .fail_unless((200..600).contains(&self.status), BadHead::Malformed)
+            .fail_unless((200..600).contains(&self.status), HeadError::Malformed)
             .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
         let bodiless = is_bodiless(self.status);
         if !bodiless {
@@ -281,7 +285,7 @@ impl Response<'_> {
             return Ok((head, &[]));
         }
         let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
-        if n < copied.len() { Err(BadHead::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
+        if n < copied.len() { Err(HeadError::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
     }
 }
 
@@ -296,7 +300,7 @@ pub(crate) fn write_switch(
     key: &AcceptKey,
     protocol: Option<&str>,
     headers: &[(&str, &str)],
-) -> Result<usize, BadHead> {
+) -> Result<usize, HeadError> {
     let mut head = Writer::new(memory);
     head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
         .field("Sec-WebSocket-Accept", core::str::from_utf8(key).unwrap_or_default());

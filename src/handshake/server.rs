@@ -4,21 +4,22 @@
 
 use core::marker::PhantomData;
 
-use super::head::{BadHead, Scanner};
+use super::head::{HeadError, Scanner};
 use super::key::{AcceptKey, accept_key};
-use super::origin::Origin;
+use super::origin::OriginPolicy;
 use super::request::Request;
-use super::response::{Fault, Refusal, Rejection, Response, write_switch};
+use super::response::{BadRequest, Refusal, Rejection, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::config::{Config, ConfigRef};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// A server's decision about a request.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'s, C = &'static Config> {
+pub enum Decision<'s, C = &'static Config> {
     /// Accepts the upgrade. If the request is not a correct upgrade, the server sends the matching [`Rejection`]
     /// instead.
-    Accept(Accept<'s, C>),
+    Accept(AcceptOptions<'s, C>),
     /// Refuses the request for this reason, with the server's own answer.
     Reject(Rejection),
     /// Sends another answer, which closes the connection: a page, a 401, a 404.
@@ -30,11 +31,11 @@ pub enum Answer<'s, C = &'static Config> {
 /// Decides about a request, and is notified of a refusal.
 pub trait Decide<C = &'static Config> {
     /// Decides about the request, when its whole head has arrived. Called at most once.
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C>;
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C>;
 
     /// Called when the server refuses the request, with the reason in [`Refusal::reason`]: the request cannot be
-    /// read, came too late, or fails a check after [`decide`](Self::decide); also for [`Answer::Reject`]. Not called
-    /// for [`Answer::Respond`]. Called at most once. `request` is `None` if none can be read, and for
+    /// read, came too late, or fails a check after [`decide`](Self::decide); also for [`Decision::Reject`]. Not called
+    /// for [`Decision::Respond`]. Called at most once. `request` is `None` if none can be read, and for
     /// [`Rejection::Internal`].
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (request, refusal);
@@ -43,13 +44,13 @@ pub trait Decide<C = &'static Config> {
 
 /// The options with which a server accepts an upgrade.
 #[derive(Clone, Copy, Debug)]
-pub struct Accept<'s, C = &'static Config> {
+pub struct AcceptOptions<'s, C = &'static Config> {
     /// The supported subprotocols, in order of preference: the first that the client offers too is agreed upon.
     pub protocols: &'static [&'static str],
     /// Whether to refuse with 400 if no subprotocol is agreed upon; otherwise the connection opens without one.
     pub protocol_required: bool,
     /// The pages that may open a connection.
-    pub origin: Origin<'s>,
+    pub origin: OriginPolicy<'s>,
     /// Further header fields of the 101.
     pub headers: &'s [(&'s str, &'s str)],
     /// The configuration of the connection; `None`: that of the handshake. Gives a route its own limits, deadlines
@@ -57,29 +58,29 @@ pub struct Accept<'s, C = &'static Config> {
     pub config: Option<C>,
 }
 
-impl<C> Default for Accept<'_, C> {
+impl<C> Default for AcceptOptions<'_, C> {
     fn default() -> Self {
         Self {
             protocols: &[],
             protocol_required: false,
-            origin: Origin::default(),
+            origin: OriginPolicy::default(),
             headers: &[],
             config: None,
         }
     }
 }
 
-impl<'s> Answer<'s> {
+impl<'s> Decision<'s> {
     /// Converts the answer for a connection that holds its configuration in another way.
-    pub(crate) fn with_config<C: ConfigRef>(self) -> Answer<'s, C> {
+    pub(crate) fn with_config<C: ConfigRef>(self) -> Decision<'s, C> {
         match self {
-            Self::Accept(Accept { protocols, protocol_required, origin, headers, config }) => {
+            Self::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config }) => {
                 let config = config.map(C::from_static);
-                Answer::Accept(Accept { protocols, protocol_required, origin, headers, config })
+                Decision::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config })
             }
-            Self::Reject(rejection) => Answer::Reject(rejection),
-            Self::Respond(response) => Answer::Respond(response),
-            Self::HandOver => Answer::HandOver,
+            Self::Reject(rejection) => Decision::Reject(rejection),
+            Self::Respond(response) => Decision::Respond(response),
+            Self::HandOver => Decision::HandOver,
         }
     }
 }
@@ -96,17 +97,17 @@ pub enum HandshakeStep {
     },
     /// Shut the writing side of the transport down, then poll again.
     Shutdown,
-    /// The connection is open, with the subprotocol that was agreed upon, one of [`Accept::protocols`]. The 101 is in
+    /// The connection is open, with the subprotocol that was agreed upon, one of [`AcceptOptions::protocols`]. The 101 is in
     /// the transmit buffer, and what was received after the request in the receive buffer.
     Open(Option<&'static str>),
-    /// [`Answer::HandOver`]: the caller takes over. The request, and what was received after it, are
+    /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
     /// [`ReceiveBuffer::filled`] of the head.
     HandOver,
     /// The handshake is over without a connection: this answer is written. Drop the transport.
     Refused(Refusal),
     /// The handshake is over without an answer: the peer disconnected, did not read it, or sent no request in time.
     /// Drop the transport.
-    Vanished,
+    Disconnected,
 }
 
 /// Drives the server's side of the opening handshake: reads a request, lets the application decide, and sends the
@@ -170,7 +171,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s, C>,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
     ) -> HandshakeStep {
         self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
     }
@@ -218,7 +219,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         match self.phase {
             Phase::Shut(refusal) if late => self.phase = Phase::Done(HandshakeStep::Refused(refusal)),
             // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Vanished),
+            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Disconnected),
             _ => {}
         }
         match self.phase {
@@ -250,17 +251,17 @@ impl<C: ConfigRef> ServerHandshake<C> {
     }
 
     /// Returns the configuration of the connection, once it is [open](HandshakeStep::Open): that of
-    /// [`Accept::config`], otherwise the handshake's.
+    /// [`AcceptOptions::config`], otherwise the handshake's.
     #[must_use]
     pub const fn config(&self) -> &C {
         &self.config
     }
 
     /// Reports that the transport failed.
-    pub fn reset(&mut self) {
+    pub fn transport_failed(&mut self) {
         self.phase = Phase::Done(match self.phase {
             Phase::Shut(refusal) => HandshakeStep::Refused(refusal),
-            _ => HandshakeStep::Vanished,
+            _ => HandshakeStep::Disconnected,
         });
     }
 
@@ -284,20 +285,20 @@ impl<C: ConfigRef> ServerHandshake<C> {
             }
             Ok(None) if !head.is_ended() && now < self.deadline => return,
             Ok(None) if head.is_ended() || filled.is_empty() => {
-                self.phase = Phase::Done(HandshakeStep::Vanished);
+                self.phase = Phase::Done(HandshakeStep::Disconnected);
                 return;
             }
             Ok(None) => Err(self.late),
-            Err(_) => Err(Fault::NotHttp.into()),
+            Err(_) => Err(BadRequest::NotHttp.into()),
         };
         let decision = match &request {
             Ok(request) => {
                 to_head = request.method() == "HEAD";
                 match decide.decide(request) {
-                    Answer::Accept(accept) => accept.check(request, &self.config),
-                    Answer::Reject(rejection) => Err(rejection),
-                    Answer::Respond(response) => Ok(Decision::Respond(response, None)),
-                    Answer::HandOver => {
+                    Decision::Accept(accept) => accept.check(request, &self.config),
+                    Decision::Reject(rejection) => Err(rejection),
+                    Decision::Respond(response) => Ok(Checked::Respond(response, None)),
+                    Decision::HandOver => {
                         self.phase = Phase::Done(HandshakeStep::HandOver);
                         return;
                     }
@@ -310,10 +311,10 @@ impl<C: ConfigRef> ServerHandshake<C> {
             Ok(decision) => decision,
             Err(rejection) => {
                 decide.refused(request.as_ref().ok(), &rejection.into());
-                Decision::Respond(rejection.response(), Some(rejection))
+                Checked::Respond(rejection.response(), Some(rejection))
             }
         };
-        if let Decision::Switch { config, .. } = &decision {
+        if let Checked::Switch { config, .. } = &decision {
             if let Some(config) = config {
                 self.config = config.clone();
             }
@@ -348,21 +349,21 @@ impl<C: ConfigRef> Timed for ServerHandshake<C> {
     }
 
     fn extend(&mut self, now: Instant) {
-        self.deadline = now.after(EXTENSION);
+        self.deadline = now.saturating_add(EXTENSION);
     }
 }
 
 /// A closure that decides; its answer borrows for `'a`.
-struct Once<'a, F, C>(Option<F>, PhantomData<Answer<'a, C>>);
+struct Once<'a, F, C>(Option<F>, PhantomData<Decision<'a, C>>);
 
-impl<'a, F: FnOnce(&Request<'_>) -> Answer<'a, C>, C> Decide<C> for Once<'a, F, C> {
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C> {
-        self.0.take().map_or(Answer::HandOver, |decide| decide(request))
+impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F, C> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C> {
+        self.0.take().map_or(Decision::HandOver, |decide| decide(request))
     }
 }
 
 /// The answer to a request; it does not borrow the request.
-enum Decision<'s, C> {
+enum Checked<'s, C> {
     Switch {
         key: AcceptKey,
         protocol: Option<&'static str>,
@@ -372,8 +373,8 @@ enum Decision<'s, C> {
     Respond(Response<'s>, Option<Rejection>),
 }
 
-impl<'s, C> Accept<'s, C> {
-    fn check(self, request: &Request<'_>, config: &Config) -> Result<Decision<'s, C>, Rejection> {
+impl<'s, C> AcceptOptions<'s, C> {
+    fn check(self, request: &Request<'_>, config: &Config) -> Result<Checked<'s, C>, Rejection> {
         let key = request.check_upgrade(config)?;
         if !self.origin.allows(request) {
             return Err(Rejection::Forbidden);
@@ -381,20 +382,20 @@ impl<'s, C> Accept<'s, C> {
         let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
         let protocol = self.protocols.iter().copied().find(|name| offered(name));
         if protocol.is_none() && self.protocol_required {
-            return Err(Fault::Protocol.into());
+            return Err(BadRequest::Protocol.into());
         }
         let (headers, config) = (self.headers, self.config);
-        Ok(Decision::Switch { key: accept_key(key), protocol, headers, config })
+        Ok(Checked::Switch { key: accept_key(key), protocol, headers, config })
     }
 }
 
-impl<C> Decision<'_, C> {
+impl<C> Checked<'_, C> {
     /// Writes the head of the answer. Returns its length, the final step, and the rest of its body.
     fn write(
         &self,
         memory: &mut [u8],
         to_head: bool,
-    ) -> (usize, Result<(HandshakeStep, &'static [u8]), BadHead>) {
+    ) -> (usize, Result<(HandshakeStep, &'static [u8]), HeadError>) {
         let (end, written) = match self {
             Self::Switch { key, protocol, headers, .. } => (
                 HandshakeStep::Open(*protocol),

@@ -7,26 +7,26 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::handle::Client;
-use crate::config::Config;
+use super::handle::SessionInfo;
+use crate::config::base::Config;
 use crate::handler::Handler;
-use crate::handshake::{Accept, Answer, Body, Refusal, Request, Response, is_bodiless};
+use crate::handshake::{AcceptOptions, Body, Decision, Refusal, Request, Response, is_bodiless};
 use crate::session::Outcome;
 
 /// Gives each connection of a hub its [`Handler`], and answers other requests. Its data are shared by all sessions.
 /// [`Routes`](super::Routes) is an application that decides by path and method.
 ///
 /// ```
+/// use sansocket::{Event, HandlerError, Handler, Outbox, Payload};
 /// use sansocket::handshake::Request;
-/// use sansocket::hub::{Application, Choice, Client, Page};
-/// use sansocket::{Event, Halt, Handler, Outbox, Payload};
+/// use sansocket::hub::{Application, RequestAction, SessionInfo, Page};
 ///
 /// struct Echo;
 ///
 /// impl Handler for Echo {
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
-///             Event::Data(data) => out.relay(&data),
+///             Event::Data(data) => out.forward(&data),
 ///             _ => Ok(()),
 ///         }
 ///     }
@@ -37,32 +37,33 @@ use crate::session::Outcome;
 /// impl<S> Application<S> for App {
 ///     type Handler = Echo;
 ///
-///     fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
+///     fn request<'s>(&'s mut self, _: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
 ///         match request.path() {
-///             "/echo" => Choice::Handler(Echo),
-///             "/" => Choice::Page(Page::text(200, "hello\n")),
-///             _ => Choice::Page(Page::text(404, "not found\n")),
+///             "/echo" => RequestAction::Handler(Echo),
+///             "/" => RequestAction::Page(Page::text(200, "hello\n")),
+///             _ => RequestAction::Page(Page::text(404, "not found\n")),
 ///         }
 ///     }
 /// }
 ///
 /// # use std::sync::{Arc, Mutex};
 /// # use sansocket::Instant;
-/// # use sansocket::hub::{Failed, Hub, Monitor, Settings, Shared, Socket};
+/// # use sansocket::hub::HubSettings;
+/// # use sansocket::hub::driver::{Hub, HubSocket, Monitor, Shared, SocketFailed};
 /// # struct Tcp(&'static [u8], Arc<Mutex<Vec<u8>>>);
-/// # impl Socket for Tcp {
-/// #     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+/// # impl HubSocket for Tcp {
+/// #     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
 /// #         let (now, later) = self.0.split_at(into.len().min(self.0.len()));
 /// #         into[..now.len()].copy_from_slice(now);
 /// #         self.0 = later;
 /// #         Ok(Some(now.len()).filter(|n| *n > 0))
 /// #     }
-/// #     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+/// #     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
 /// #         let bytes = if bytes.is_empty() { more } else { bytes };
 /// #         self.1.lock().unwrap().extend(bytes);
 /// #         Ok(Some(bytes.len()))
 /// #     }
-/// #     fn shutdown(&mut self) -> Result<(), Failed> { Ok(()) }
+/// #     fn shutdown(&mut self) -> Result<(), SocketFailed> { Ok(()) }
 /// # }
 /// # struct Driver(Mutex<Shared>);
 /// # impl Monitor for Driver {
@@ -71,7 +72,7 @@ use crate::session::Outcome;
 /// # }
 /// # fn get(path: &'static [u8]) -> Vec<u8> {
 /// #     let driver = Arc::new(Driver(Mutex::default()));
-/// #     let mut hub = Hub::new(Settings::default(), driver, |_| App).unwrap();
+/// #     let mut hub = Hub::new(HubSettings::default(), driver, |_| App).unwrap();
 /// #     let answer = Arc::new(Mutex::default());
 /// #     let peer = ([127, 0, 0, 1], 1).into();
 /// #     assert!(hub.accept(Instant::START, Tcp(path, Arc::clone(&answer)), peer).is_ok());
@@ -88,59 +89,63 @@ pub trait Application<S>: 'static {
     type Handler: Handler;
 
     /// Decides whether to serve a transport that was accepted, before its request has arrived. It may set
-    /// [`Client::group`]. `false` drops the transport without an answer. The default accepts all.
-    fn accept(&mut self, client: &mut Client) -> bool {
+    /// [`SessionInfo::tag`]. `false` drops the transport without an answer. The default accepts all.
+    fn accept(&mut self, client: &mut SessionInfo) -> bool {
         let _ = client;
         true
     }
 
     /// Answers a request whose head has arrived.
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler>;
+    fn request<'s>(
+        &'s mut self,
+        client: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Self::Handler>;
 
-    /// Answers a request whose body has arrived, after [`Choice::Body`]. The default answers 404.
-    fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {
+    /// Answers a request whose body has arrived, after [`RequestAction::Body`]. The default answers 404.
+    fn exchange(&mut self, client: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Page {
         let _ = (client, request, body);
         Page::text(404, "not found\n")
     }
 
-    /// Takes over a request with its transport and all bytes that were received, after [`Answer::HandOver`]. The hub
+    /// Takes over a request with its transport and all bytes that were received, after [`Decision::HandOver`]. The hub
     /// has no session for it any more. The default drops the transport.
-    fn hand_over(&mut self, client: &Client, socket: S, received: Vec<u8>) {
+    fn handed_over(&mut self, client: &SessionInfo, socket: S, received: Vec<u8>) {
         let _ = (client, socket, received);
     }
 
     /// Called when the hub refuses a request, with the reason in [`Refusal::reason`]: the request cannot be read,
     /// came too late, found no place, or fails a check after what [`request`](Self::request) or the handler answered;
-    /// also for [`Answer::Reject`]. Not called for a [`Page`] or an [`Answer::Respond`]. Called at most once for each
+    /// also for [`Decision::Reject`]. Not called for a [`Page`] or an [`Decision::Respond`]. Called at most once for each
     /// request; the place to log it. `request` is `None` if none can be read, and for
     /// [`Rejection::Internal`](crate::handshake::Rejection::Internal).
-    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let _ = (client, request, refusal);
     }
 
     /// Called when a session has ended, after [`Handler::closed`], also when the hub is dropped. `outcome` is `None`
     /// if the handler has panicked.
-    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
         let _ = (client, outcome);
     }
 }
 
 /// The application's decision about a request.
 #[derive(Debug)]
-pub enum Choice<'s, H> {
+pub enum RequestAction<'s, H> {
     /// Serves a connection with this handler. The handler decides next ([`Handler::request`]), and may still refuse.
     Handler(H),
     /// Accepts a connection with this handler. [`Handler::request`] is not called.
-    Accept(H, Accept<'s, Arc<Config>>),
-    /// Answers at once, or hands over: [`Answer::Reject`], [`Answer::Respond`] and [`Answer::HandOver`]. An
-    /// [`Answer::Accept`] has no handler, and becomes 500.
-    Answer(Answer<'s>),
+    Accept(H, AcceptOptions<'s, Arc<Config>>),
+    /// Answers at once, or hands over: [`Decision::Reject`], [`Decision::Respond`] and [`Decision::HandOver`]. An
+    /// [`Decision::Accept`] has no handler, and becomes 500.
+    Answer(Decision<'s>),
     /// Answers with a page at once.
     Page(Page),
     /// Receives the request's body first, at most this many bytes; the answer to a longer one is 413. Then the hub
     /// calls [`Application::exchange`], also for a request without a body.
     ///
-    /// The hub does not check the [`Origin`](crate::handshake::Origin) of the page that sends the request, unlike
+    /// The hub does not check the [`OriginPolicy`](crate::handshake::OriginPolicy) of the page that sends the request, unlike
     /// that of a WebSocket: check it for a request that changes something.
     ///
     /// The hub reserves memory for the whole body as soon as its length is known, so that no byte is moved; if there

@@ -1,4 +1,4 @@
-//! The hub's own [`Control`], and what happens when a hub is dropped.
+//! The hub's own [`HubContext`], and what happens when a hub is dropped.
 
 #![forbid(unsafe_code)]
 
@@ -7,33 +7,35 @@ use core::any::Any;
 use core::fmt;
 
 use super::application::Application;
+use super::completion::{Done, NotDelivered};
 use super::counters::{Counters, count};
-use super::handle::{Client, ClientState, Command, Control, HandleError, check_reason};
-use super::message::{Done, Lost, Message};
+use super::handle::{Command, HandleError, HubContext, SessionInfo, SessionState, check_reason};
+use super::id::SessionId;
+use super::machine::Hub;
 use super::note::note;
 use super::round::Task;
-use super::socket::Socket;
-use super::{Hub, Id};
+use super::socket::HubSocket;
 use crate::close::CloseCode;
+use crate::message::Prepared;
 
-impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
-    fn send(&mut self, id: Id, message: Message) -> Result<(), Lost> {
+impl<S: HubSocket + 'static, A: Application<S>> HubContext for Hub<S, A> {
+    fn send(&mut self, id: SessionId, message: Prepared) -> Result<(), NotDelivered> {
         self.submit(id, message, Done::NOBODY).map_err(|(lost, _)| lost)
     }
 
-    fn send_then(
+    fn send_with(
         &mut self,
-        id: Id,
-        message: Message,
-        done: Box<dyn FnOnce(Result<(), Lost>) + Send>,
-    ) -> Result<(), Lost> {
+        id: SessionId,
+        message: Prepared,
+        done: Box<dyn FnOnce(Result<(), NotDelivered>) + Send>,
+    ) -> Result<(), NotDelivered> {
         self.submit(id, message, Done::new(done)).map_err(|(lost, done)| {
             done.forget();
             lost
         })
     }
 
-    fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize {
+    fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize {
         let mut reached = 0usize;
         self.for_each(|hub, key| {
             reached = reached.saturating_add(usize::from(hub.send_if(key, message, to)));
@@ -41,7 +43,7 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
         reached
     }
 
-    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> Result<bool, HandleError> {
+    fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> Result<bool, HandleError> {
         check_reason(reason)?;
         let there = self.find(id).is_some();
         if there {
@@ -50,7 +52,7 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
         Ok(there)
     }
 
-    fn clients(&self, see: &mut dyn FnMut(&Client)) {
+    fn sessions(&self, see: &mut dyn FnMut(&SessionInfo)) {
         self.places.iter().for_each(|(_, slot)| see(&slot.client));
     }
 
@@ -63,7 +65,7 @@ impl<S: Socket + 'static, A: Application<S>> Control for Hub<S, A> {
     }
 }
 
-impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     /// Executes a command of a handle.
     pub(super) fn obey(&mut self, command: Command) {
         match command {
@@ -85,15 +87,19 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     }
 
     /// Queues a message for a session. An error says why the message is lost, and gives its completion back.
-    fn submit(&mut self, id: Id, message: Message, done: Done) -> Result<(), (Lost, Done)> {
+    fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)> {
         let sent = match self.places.get(id.key()).filter(|slot| slot.client.id == id) {
-            Some(slot) => slot.send(message, done, &self.settings.backlog, &mut self.counters),
-            None => Err((Lost::Ended, done)),
+            Some(slot) => slot.send(message, done, &self.settings.queue, &mut self.counters),
+            None => Err((NotDelivered::Ended, done)),
         };
         self.note_sent(id.key(), sent)
     }
 
-    fn note_sent(&mut self, key: usize, sent: Result<(), (Lost, Done)>) -> Result<(), (Lost, Done)> {
+    fn note_sent(
+        &mut self,
+        key: usize,
+        sent: Result<(), (NotDelivered, Done)>,
+    ) -> Result<(), (NotDelivered, Done)> {
         if let Err((lost, _)) = &sent {
             note!("a message for place {:?} is lost: {:?}", key, lost);
             count(&mut self.counters.lost);
@@ -108,14 +114,14 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
     pub(super) fn send_if(
         &mut self,
         key: usize,
-        message: &Message,
-        to: &mut dyn FnMut(&Client) -> bool,
+        message: &Prepared,
+        to: &mut dyn FnMut(&SessionInfo) -> bool,
     ) -> bool {
         let Some(slot) = self.places.get(key) else { return false };
-        if slot.client.state != ClientState::Open || !to(&slot.client) {
+        if slot.client.state != SessionState::Open || !to(&slot.client) {
             return false;
         }
-        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.backlog, &mut self.counters);
+        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.queue, &mut self.counters);
         self.note_sent(key, sent).is_ok()
     }
 
@@ -141,7 +147,7 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
         while let Some(command) = self.commands.pop_front() {
             if let Command::Send(_, _, done) = command {
                 count(&mut self.counters.lost);
-                done.tell(Err(Lost::Ended));
+                done.tell(Err(NotDelivered::Ended));
             }
         }
         let counters = self.counters;
@@ -150,10 +156,10 @@ impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
 }
 
 /// Ends every session, and notifies its handler and the senders of its pending messages.
-impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application<S>> Drop for Hub<S, A> {
     fn drop(&mut self) {
-        struct Rest<'a, S: Socket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
-        impl<S: Socket + 'static, A: Application<S>> Drop for Rest<'_, S, A> {
+        struct Rest<'a, S: HubSocket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
+        impl<S: HubSocket + 'static, A: Application<S>> Drop for Rest<'_, S, A> {
             fn drop(&mut self) {
                 self.0.abandon_all();
             }
@@ -163,7 +169,7 @@ impl<S: Socket + 'static, A: Application<S>> Drop for Hub<S, A> {
     }
 }
 
-impl<S: Socket + 'static, A: Application<S>> fmt::Debug for Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application<S>> fmt::Debug for Hub<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("sessions", &self.places.len()).finish_non_exhaustive()
     }

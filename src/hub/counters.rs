@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::cause::{Cause, End, Timeout};
-use crate::handshake::{Fault, Refusal, Rejection};
+use crate::ending::Ending;
+use crate::error::{EndReason, Timeout};
+use crate::handshake::{BadRequest, Refusal, Rejection};
 use crate::session::Outcome;
 
 /// Counts what a hub has done since it was made. [`Handle::counters`](super::Handle::counters) returns a copy.
@@ -44,15 +45,15 @@ pub struct Counters {
     /// Handlers that panicked.
     pub panicked: u64,
     /// Requests that were not upgraded, by reason.
-    pub refused: Refused,
+    pub refused: RefusedCounters,
     /// Connections that are closed, by cause.
-    pub closed: Closed,
+    pub closed: ClosedCounters,
 }
 
 /// Requests that were not upgraded, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Refused {
+pub struct RefusedCounters {
     /// The application answered with a status below 400: a page, a redirect.
     pub answered: u64,
     /// The application answered with 401 or 403.
@@ -87,7 +88,7 @@ pub struct Refused {
     /// All places are taken, or there is no memory for the body: 503.
     pub unavailable: u64,
     /// The peer disconnected, sent no request in time, or was closed before there was an answer.
-    pub vanished: u64,
+    pub disconnected: u64,
     /// Requests that were handed over.
     pub handed_over: u64,
 }
@@ -95,25 +96,25 @@ pub struct Refused {
 /// Connections that are closed, by cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Closed {
+pub struct ClosedCounters {
     /// Both sides sent a Close.
     pub clean: u64,
     /// The peer broke a rule.
     pub violation: u64,
     /// Nothing was received, or a Ping was not answered.
-    pub silent: u64,
+    pub silent_peer: u64,
     /// A message had begun, and made no progress.
-    pub slow: u64,
+    pub stalled_message: u64,
     /// The peer did not answer a Close.
-    pub unanswered: u64,
+    pub unanswered_close: u64,
     /// The peer did not read in time.
-    pub unread: u64,
+    pub unread_output: u64,
     /// The extension failed.
     pub extension: u64,
     /// The handler left a frame unfinished.
-    pub abandoned: u64,
+    pub unfinished_frame: u64,
     /// The transport ended without a Close.
-    pub vanished: u64,
+    pub disconnected: u64,
 }
 
 impl Counters {
@@ -121,13 +122,13 @@ impl Counters {
         count(match outcome {
             Outcome::Closed(cause) => self.closed.by(cause),
             Outcome::HandOver => &mut self.refused.handed_over,
-            Outcome::Vanished => &mut self.refused.vanished,
+            Outcome::Disconnected => &mut self.refused.disconnected,
             Outcome::Refused(refusal) => self.refused.by(refusal),
         });
     }
 }
 
-impl Refused {
+impl RefusedCounters {
     const fn by(&mut self, refusal: Refusal) -> &mut u64 {
         let Some(reason) = refusal.reason else {
             return match refusal.status {
@@ -139,8 +140,8 @@ impl Refused {
             };
         };
         match reason {
-            Rejection::BadRequest(Fault::NotHttp) => &mut self.not_http,
-            Rejection::BadRequest(Fault::Protocol) => &mut self.protocol,
+            Rejection::BadRequest(BadRequest::NotHttp) => &mut self.not_http,
+            Rejection::BadRequest(BadRequest::Protocol) => &mut self.protocol,
             Rejection::BadRequest(_) | Rejection::LengthRequired => &mut self.bad_request,
             Rejection::Forbidden => &mut self.origin,
             Rejection::MethodNotAllowed => &mut self.method,
@@ -155,18 +156,18 @@ impl Refused {
     }
 }
 
-impl Closed {
-    const fn by(&mut self, cause: Cause) -> &mut u64 {
-        match cause.end {
-            End::Clean => &mut self.clean,
-            End::Violation(_) => &mut self.violation,
-            End::Timeout(Timeout::Idle | Timeout::Pong) => &mut self.silent,
-            End::Timeout(Timeout::Message) => &mut self.slow,
-            End::Timeout(Timeout::Close) => &mut self.unanswered,
-            End::Timeout(Timeout::Write) => &mut self.unread,
-            End::Extension => &mut self.extension,
-            End::Abandoned => &mut self.abandoned,
-            End::Vanished => &mut self.vanished,
+impl ClosedCounters {
+    const fn by(&mut self, cause: Ending) -> &mut u64 {
+        match cause.reason {
+            EndReason::Clean => &mut self.clean,
+            EndReason::Violation(_) => &mut self.violation,
+            EndReason::Timeout(Timeout::Idle | Timeout::Pong) => &mut self.silent_peer,
+            EndReason::Timeout(Timeout::Message) => &mut self.stalled_message,
+            EndReason::Timeout(Timeout::Close) => &mut self.unanswered_close,
+            EndReason::Timeout(Timeout::Write) => &mut self.unread_output,
+            EndReason::Extension => &mut self.extension,
+            EndReason::UnfinishedFrame => &mut self.unfinished_frame,
+            EndReason::Disconnected => &mut self.disconnected,
         }
     }
 }

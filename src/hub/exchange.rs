@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 
 use super::application::{Application, Page};
 use super::counters::Counters;
-use super::handle::Client;
+use super::handle::SessionInfo;
 use super::note::note_refusal;
-use super::socket::{Failed, Io, Socket};
+use super::socket::{HubSocket, Io, SocketFailed};
 use super::turn::{BYTES, STEPS, Turn};
-use crate::config::Config;
-use crate::handshake::{Fault, Refusal, Rejection, Request};
+use crate::config::base::Config;
+use crate::handshake::{BadRequest, Refusal, Rejection, Request};
 use crate::session::Outcome;
 use crate::time::Instant;
 
@@ -116,17 +116,17 @@ impl Exchange {
         self.written < self.heads.len().saturating_add(self.body.len())
     }
 
-    pub(super) fn run<S: Socket, A: Application<S>>(
+    pub(super) fn run<S: HubSocket, A: Application<S>>(
         &mut self,
         now: Instant,
         application: &mut A,
-        client: &Client,
+        client: &SessionInfo,
         io: &mut Io<S>,
         counters: &mut Counters,
     ) -> Turn {
         match self.go_on(now, application, client, io, counters) {
             Ok(turn) => turn,
-            Err(Failed) => Turn::Ended(self.failed()),
+            Err(SocketFailed) => Turn::Ended(self.failed()),
         }
     }
 
@@ -134,19 +134,19 @@ impl Exchange {
     pub(super) fn failed(&self) -> Outcome {
         match self.stage {
             Stage::Shut(status) => Outcome::Refused(status),
-            Stage::Receive | Stage::Answer(_) => Outcome::Vanished,
+            Stage::Receive | Stage::Answer(_) => Outcome::Disconnected,
         }
     }
 
     /// Does what can be done now.
-    fn go_on<S: Socket, A: Application<S>>(
+    fn go_on<S: HubSocket, A: Application<S>>(
         &mut self,
         now: Instant,
         application: &mut A,
-        client: &Client,
+        client: &SessionInfo,
         io: &mut Io<S>,
         counters: &mut Counters,
-    ) -> Result<Turn, Failed> {
+    ) -> Result<Turn, SocketFailed> {
         let end = |outcome| Ok(Turn::Ended(outcome));
         let mut budget = BYTES;
         for _ in 0..STEPS {
@@ -188,7 +188,7 @@ impl Exchange {
                     self.deadline = now.plus(self.config.timeouts.close);
                     continue;
                 }
-                Stage::Answer(_) if now >= self.deadline => return end(Outcome::Vanished),
+                Stage::Answer(_) if now >= self.deadline => return end(Outcome::Disconnected),
                 Stage::Shut(refusal) if now >= self.deadline => return end(Outcome::Refused(refusal)),
                 _ => {}
             }
@@ -204,7 +204,7 @@ impl Exchange {
             };
             match (io.recv(chunk, &mut budget, counters)?, self.stage) {
                 (Some(0), Stage::Shut(refusal)) => return end(Outcome::Refused(refusal)),
-                (Some(0), _) => return end(Outcome::Vanished),
+                (Some(0), _) => return end(Outcome::Disconnected),
                 (Some(n), Stage::Receive) => {
                     self.request.extend_from_slice(chunk.get(..n).unwrap_or_default());
                 }
@@ -218,7 +218,7 @@ impl Exchange {
         Ok(Turn::Again)
     }
 
-    fn rest<S: Socket>(&self, io: &mut Io<S>) -> Result<Turn, Failed> {
+    fn rest<S: HubSocket>(&self, io: &mut Io<S>) -> Result<Turn, SocketFailed> {
         io.flush()?;
         Ok(Turn::Wait(self.deadline.as_deadline()))
     }
@@ -260,14 +260,14 @@ impl Exchange {
 
 /// Returns the length of a request's body, or why it is not received (RFC 9112 §6.3).
 fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
-    if request.fields().get("Transfer-Encoding").is_some() {
+    if request.headers().get("Transfer-Encoding").is_some() {
         return Err(Rejection::LengthRequired);
     }
-    let mut lengths = request.fields().all("Content-Length");
+    let mut lengths = request.headers().all("Content-Length");
     let Some(len) = lengths.next() else { return Ok(0) };
     let digits = !len.is_empty() && len.iter().all(u8::is_ascii_digit);
     if lengths.next().is_some() || !digits {
-        return Err(Fault::Length.into());
+        return Err(BadRequest::Length.into());
     }
     match core::str::from_utf8(len).ok().and_then(|len| len.parse().ok()) {
         Some(len) if len <= limit => Ok(len),

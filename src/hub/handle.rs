@@ -11,10 +11,11 @@ use core::any::Any;
 use core::fmt;
 use core::net::SocketAddr;
 
+use super::completion::{Completion, Done, NotDelivered};
 use super::counters::Counters;
-use super::id::Id;
-use super::message::{Done, Lost, Message, Told};
-use crate::close::{CloseCode, MAX_REASON};
+use super::id::SessionId;
+use crate::close::{CloseCode, MAX_CLOSE_REASON};
+use crate::message::Prepared;
 
 /// Sends commands to a hub from other threads and from its own handlers. Clones are cheap and refer to the same hub.
 ///
@@ -22,17 +23,19 @@ use crate::close::{CloseCode, MAX_REASON};
 /// deadlock, not even in a handler or in a completion. The hub executes commands in the order of the calls.
 ///
 /// If the hub is dropped, it drops the pending commands: it does not call functions and filters, and calls
-/// completions with [`Lost::Ended`].
+/// completions with [`NotDelivered::Ended`].
 ///
 /// ```
 /// # use std::sync::{Arc, Mutex};
-/// # use sansocket::hub::{Failed, HandleError, Hub, Message, Monitor, Routes, Settings, Shared, Socket};
+/// # use sansocket::hub::driver::{Hub, HubSocket, Monitor, Shared, SocketFailed};
+/// # use sansocket::hub::{HandleError, HubSettings, Routes};
+/// # use sansocket::message::Prepared;
 /// # use sansocket::{CloseCode, Instant};
 /// # struct Tcp;
-/// # impl Socket for Tcp {
-/// #     fn recv(&mut self, _: &mut [u8]) -> Result<Option<usize>, Failed> { Ok(None) }
-/// #     fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, Failed> { Ok(None) }
-/// #     fn shutdown(&mut self) -> Result<(), Failed> { Ok(()) }
+/// # impl HubSocket for Tcp {
+/// #     fn recv(&mut self, _: &mut [u8]) -> Result<Option<usize>, SocketFailed> { Ok(None) }
+/// #     fn send(&mut self, _: &[u8], _: &[u8]) -> Result<Option<usize>, SocketFailed> { Ok(None) }
+/// #     fn shutdown(&mut self) -> Result<(), SocketFailed> { Ok(()) }
 /// # }
 /// # struct Driver(Mutex<Shared>);
 /// # impl Monitor for Driver {
@@ -40,10 +43,10 @@ use crate::close::{CloseCode, MAX_REASON};
 /// #     fn wake(&self) {}
 /// # }
 /// # let driver = Arc::new(Driver(Mutex::default()));
-/// # let mut hub = Hub::new(Settings::default(), driver, |_| Routes::<Tcp>::new())?;
+/// # let mut hub = Hub::new(HubSettings::default(), driver, |_| Routes::<Tcp>::new())?;
 /// let handle = hub.handle(); // of an adapter: `server.handle()`
 /// let worker = std::thread::spawn(move || {
-///     handle.broadcast(Message::text("the server stops"))?;
+///     handle.broadcast(Prepared::text("the server stops"))?;
 ///     handle.stop(CloseCode::GOING_AWAY)?;
 ///     Ok::<_, HandleError>(handle)
 /// });
@@ -52,11 +55,11 @@ use crate::close::{CloseCode, MAX_REASON};
 /// # assert!(hub.is_over());
 /// # drop(hub);
 /// // After the hub has stopped:
-/// assert_eq!(handle.broadcast(Message::text("hello")), Err(HandleError::Stopped));
+/// assert_eq!(handle.broadcast(Prepared::text("hello")), Err(HandleError::Stopped));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Handle(Arc<dyn Monitor>);
+pub struct HubHandle(Arc<dyn Monitor>);
 
 /// Guards the state that a hub and its handles share, and wakes the hub. A driver implements it once.
 pub trait Monitor: Send + Sync {
@@ -81,22 +84,22 @@ pub struct Shared {
     woken: bool,
     /// How often the hub has taken the commands.
     taken: u32,
-    pub(super) clients: BTreeMap<usize, Client>,
+    pub(super) clients: BTreeMap<usize, SessionInfo>,
     pub(super) counters: Counters,
     /// The hub is dropped: no command is accepted.
     pub(super) ended: bool,
 }
 
 pub(super) enum Command {
-    Send(Id, Message, Done),
-    Broadcast(Message, Filter),
-    Close(Id, CloseCode, String),
+    Send(SessionId, Prepared, Done),
+    Broadcast(Prepared, Filter),
+    Close(SessionId, CloseCode, String),
     Run(Function),
     Stop(CloseCode),
 }
 
-pub(super) type Function = Box<dyn FnOnce(&mut dyn Control) + Send>;
-pub(super) type Filter = Box<dyn FnMut(&Client) -> bool + Send>;
+pub(super) type Function = Box<dyn FnOnce(&mut dyn HubContext) + Send>;
+pub(super) type Filter = Box<dyn FnMut(&SessionInfo) -> bool + Send>;
 
 /// The reason why a call did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,68 +111,68 @@ pub enum HandleError {
     /// The hub has stopped.
     #[error("the hub has stopped")]
     Stopped,
-    /// The reason is longer than [`MAX_REASON`] bytes.
-    #[error("the reason has more than {MAX_REASON} bytes")]
+    /// The reason is longer than [`MAX_CLOSE_REASON`] bytes.
+    #[error("the reason has more than {MAX_CLOSE_REASON} bytes")]
     ReasonTooLong,
 }
 
 /// Describes a session, in lists, to filters and to the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Client {
+pub struct SessionInfo {
     /// Identifies the session.
-    pub id: Id,
+    pub id: SessionId,
     /// The address of the peer, as the driver has it from the accept.
     pub peer: SocketAddr,
     /// The phase of the session.
-    pub state: ClientState,
+    pub state: SessionState,
     /// A number that the application may set when it accepts the transport or sees the request, for a route or a
     /// room. Default: 0. [`Routes`](super::Routes) sets the number of the route.
-    pub group: u32,
+    pub tag: u32,
 }
 
 /// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientState {
+pub enum SessionState {
     /// The hub receives the request or sends the answer.
     Handshake,
     /// Both sides may send.
     Open,
     /// The closing handshake has begun, or a close was requested. Messages that were sent before may still be
-    /// written; later ones are lost with [`Lost::Closing`].
+    /// written; later ones are lost with [`NotDelivered::Closing`].
     Closing,
 }
 
-/// Gives access to a hub from inside, to a function that [`Handle::run`] runs there. Its calls take effect at once.
-pub trait Control {
-    /// Sends a message to a session, as [`Handle::send`].
+/// Gives access to a hub from inside, to a function that [`HubHandle::call`] runs there. Its calls take effect at once.
+pub trait HubContext {
+    /// Sends a message to a session, as [`HubHandle::send`].
     ///
     /// # Errors
-    /// [`Lost`]: nothing was sent.
-    fn send(&mut self, id: Id, message: Message) -> Result<(), Lost>;
+    /// [`NotDelivered`]: nothing was sent.
+    fn send(&mut self, id: SessionId, message: Prepared) -> Result<(), NotDelivered>;
 
-    /// Sends a message to a session and calls `done`, as [`Handle::send_then`].
+    /// Sends a message to a session and calls `done`, as [`HubHandle::send_with`].
     ///
     /// # Errors
-    /// [`Lost`]: nothing was sent, and `done` is dropped and not called.
-    fn send_then(
+    /// [`NotDelivered`]: nothing was sent, and `done` is dropped and not called.
+    fn send_with(
         &mut self,
-        id: Id,
-        message: Message,
-        done: Box<dyn FnOnce(Result<(), Lost>) + Send>,
-    ) -> Result<(), Lost>;
+        id: SessionId,
+        message: Prepared,
+        done: Box<dyn FnOnce(Result<(), NotDelivered>) + Send>,
+    ) -> Result<(), NotDelivered>;
 
     /// Sends a message to all open sessions that `to` selects. Returns how many sessions have queued it.
-    fn broadcast(&mut self, message: &Message, to: &mut dyn FnMut(&Client) -> bool) -> usize;
+    fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize;
 
-    /// Closes a session, as [`Handle::close`]. Returns whether there was one.
+    /// Closes a session, as [`HubHandle::close`]. Returns whether there was one.
     ///
     /// # Errors
     /// [`HandleError::ReasonTooLong`]: nothing was done.
-    fn close(&mut self, id: Id, code: CloseCode, reason: &str) -> Result<bool, HandleError>;
+    fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> Result<bool, HandleError>;
 
     /// Calls `see` for each session.
-    fn clients(&self, see: &mut dyn FnMut(&Client));
+    fn sessions(&self, see: &mut dyn FnMut(&SessionInfo));
 
     /// Returns what the hub has done up to now.
     fn counters(&self) -> Counters;
@@ -178,7 +181,7 @@ pub trait Control {
     fn hub(&mut self) -> &mut dyn Any;
 }
 
-impl Handle {
+impl HubHandle {
     /// Makes a handle over the driver's monitor, whose queue holds this many commands.
     pub(super) fn new(monitor: Arc<dyn Monitor>, commands: usize) -> Self {
         let handle = Self(monitor);
@@ -193,7 +196,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
-    pub fn send(&self, id: Id, message: Message) -> Result<(), HandleError> {
+    pub fn send(&self, id: SessionId, message: Prepared) -> Result<(), HandleError> {
         self.post(Command::Send(id, message, Done::NOBODY))
     }
 
@@ -205,13 +208,13 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
-    pub fn send_then(
+    pub fn send_with(
         &self,
-        id: Id,
-        message: Message,
-        done: impl FnOnce(Result<(), Lost>) + Send + 'static,
+        id: SessionId,
+        message: Prepared,
+        done: impl FnOnce(Result<(), NotDelivered>) + Send + 'static,
     ) -> Result<(), HandleError> {
-        let done: Told = Box::new(done);
+        let done: Completion = Box::new(done);
         self.post(Command::Send(id, message, Done::new(done)))
     }
 
@@ -220,7 +223,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
-    pub fn broadcast(&self, message: Message) -> Result<(), HandleError> {
+    pub fn broadcast(&self, message: Prepared) -> Result<(), HandleError> {
         self.broadcast_to(message, |_| true)
     }
 
@@ -231,24 +234,24 @@ impl Handle {
     /// [`HandleError::Full`], [`HandleError::Stopped`].
     pub fn broadcast_to(
         &self,
-        message: Message,
-        to: impl FnMut(&Client) -> bool + Send + 'static,
+        message: Prepared,
+        to: impl FnMut(&SessionInfo) -> bool + Send + 'static,
     ) -> Result<(), HandleError> {
         self.post(Command::Broadcast(message, Box::new(to)))
     }
 
     /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost
-    /// with [`Lost::Closing`]. The first of several calls counts: its code and reason are sent.
+    /// with [`NotDelivered::Closing`]. The first of several calls counts: its code and reason are sent.
     ///
-    /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::Timeouts), and nine
-    /// times as long in all. Then the hub drops those that have not begun, with [`Lost::Closing`], and sends the
+    /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::config::Timeouts), and nine
+    /// times as long in all. Then the hub drops those that have not begun, with [`NotDelivered::Closing`], and sends the
     /// Close, without the reason if the transmit buffer is full or the handler has a frame open. After ten times
     /// `Timeouts::close` it drops the transport. A session whose opening handshake is not complete is dropped at
     /// once.
     ///
     /// # Errors
     /// Any [`HandleError`]: nothing is done.
-    pub fn close(&self, id: Id, code: CloseCode, reason: &str) -> Result<(), HandleError> {
+    pub fn close(&self, id: SessionId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
         check_reason(reason)?;
         self.post(Command::Close(id, code, reason.into()))
     }
@@ -257,13 +260,16 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Full`], [`HandleError::Stopped`].
-    pub fn run(&self, function: impl FnOnce(&mut dyn Control) + Send + 'static) -> Result<(), HandleError> {
+    pub fn call(
+        &self,
+        function: impl FnOnce(&mut dyn HubContext) + Send + 'static,
+    ) -> Result<(), HandleError> {
         self.post(Command::Run(Box::new(function)))
     }
 
     /// Stops gracefully, after all earlier commands: accepts no further connection, [closes](Self::close) every
     /// session with `code`, and lets the driver return when the last session has ended. That is after ten times
-    /// [`Timeouts::close`](crate::Timeouts) at the latest, unless that is off.
+    /// [`Timeouts::close`](crate::config::Timeouts) at the latest, unless that is off.
     ///
     /// The first of several calls counts: its code is sent. A stop takes no room in the queue.
     ///
@@ -277,7 +283,7 @@ impl Handle {
     /// hub nor another thread waits for the whole copy: a session that begins or ends meanwhile may be missing, or
     /// still in the list.
     #[must_use]
-    pub fn clients(&self) -> Vec<Client> {
+    pub fn sessions(&self) -> Vec<SessionInfo> {
         let mut clients = Vec::new();
         let mut from = Some(0);
         while let Some(key) = from.take() {
@@ -291,7 +297,7 @@ impl Handle {
         clients
     }
 
-    /// Returns the counters at the end of the hub's last turn. [`Control::counters`] returns the current ones.
+    /// Returns the counters at the end of the hub's last turn. [`HubContext::counters`] returns the current ones.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
@@ -340,7 +346,7 @@ const COPIED: usize = 32;
 
 impl Shared {
     /// Publishes the session with this key, or removes it.
-    pub(super) fn show(&mut self, key: usize, client: Option<&Client>) {
+    pub(super) fn show(&mut self, key: usize, client: Option<&SessionInfo>) {
         match client {
             Some(client) => self.clients.insert(key, client.clone()),
             None => self.clients.remove(&key),
@@ -370,18 +376,18 @@ impl Shared {
 }
 
 /// The hub's own handle. When it is dropped, the handles of others fail, and pending messages are lost.
-pub(super) struct Owner(Handle);
+pub(super) struct Owner(HubHandle);
 
 impl Owner {
-    pub(super) const fn new(handle: Handle) -> Self {
+    pub(super) const fn new(handle: HubHandle) -> Self {
         Self(handle)
     }
 }
 
 impl core::ops::Deref for Owner {
-    type Target = Handle;
+    type Target = HubHandle;
 
-    fn deref(&self) -> &Handle {
+    fn deref(&self) -> &HubHandle {
         &self.0
     }
 }
@@ -401,13 +407,13 @@ impl Drop for Owner {
     }
 }
 
-/// Checks that the reason fits a Close: at most [`MAX_REASON`] bytes.
+/// Checks that the reason fits a Close: at most [`MAX_CLOSE_REASON`] bytes.
 pub(super) const fn check_reason(reason: &str) -> Result<(), HandleError> {
-    if reason.len() > MAX_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
+    if reason.len() > MAX_CLOSE_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for HubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Handle")
+        f.write_str("HubHandle")
     }
 }

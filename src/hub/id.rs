@@ -10,9 +10,9 @@ use core::fmt;
 /// Ids are numbers that a hub gives in the order in which it accepts transports. An id is displayed as the number
 /// that [`get`](Self::get) returns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(u64);
+pub struct SessionId(u64);
 
-impl Id {
+impl SessionId {
     pub(super) const FIRST: Self = Self(0);
 
     /// Returns the id as a number: for logs and for other languages.
@@ -39,14 +39,14 @@ impl Id {
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl fmt::Debug for Id {
+impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({})", self.0)
+        write!(f, "SessionId({})", self.0)
     }
 }

@@ -2,17 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::application::{Application, Choice};
+use super::application::{Application, RequestAction};
 use super::counters::count;
 use super::exchange::Reply;
-use super::handle::{Client, ClientState};
+use super::handle::{SessionInfo, SessionState};
 use super::note::note_refusal;
-use crate::cause::Cause;
-use crate::config::Config;
+use crate::config::base::Config;
+use crate::ending::Ending;
 use crate::event::{Event, Payload};
-use crate::halt::Halt;
-use crate::handler::Handler;
-use crate::handshake::{Answer, Decide, Refusal, Rejection, Request};
+use crate::handler::{Handler, HandlerError};
+use crate::handshake::{Decide, Decision, Refusal, Rejection, Request};
 use crate::outbox::Outbox;
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -21,7 +20,7 @@ use alloc::sync::Arc;
 pub(super) struct Link<'a, S, A: Application<S>> {
     pub(super) application: &'a mut A,
     pub(super) handler: &'a mut Option<A::Handler>,
-    pub(super) client: &'a mut Client,
+    pub(super) client: &'a mut SessionInfo,
     pub(super) messages: &'a mut u64,
     pub(super) refuse: bool,
     /// Set if the answer is not 101.
@@ -31,33 +30,33 @@ pub(super) struct Link<'a, S, A: Application<S>> {
 }
 
 impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, Arc<Config>> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, Arc<Config>> {
         if self.refuse {
-            return Answer::Reject(Rejection::Unavailable);
+            return Decision::Reject(Rejection::Unavailable);
         }
         let id = self.client.id;
         let choice = self.application.request(self.client, request);
-        (self.client.id, self.client.state) = (id, ClientState::Handshake);
+        (self.client.id, self.client.state) = (id, SessionState::Handshake);
         let answer = match choice {
-            Choice::Handler(handler) => self.handler.insert(handler).request(request).with_config(),
-            Choice::Answer(Answer::Accept(_)) => Answer::Reject(Rejection::Internal),
-            Choice::Accept(handler, accept) => {
+            RequestAction::Handler(handler) => self.handler.insert(handler).request(request).with_config(),
+            RequestAction::Answer(Decision::Accept(_)) => Decision::Reject(Rejection::Internal),
+            RequestAction::Accept(handler, accept) => {
                 *self.handler = Some(handler);
-                Answer::Accept(accept)
+                Decision::Accept(accept)
             }
-            Choice::Answer(answer) => answer.with_config(),
-            Choice::Page(page) => {
+            RequestAction::Answer(answer) => answer.with_config(),
+            RequestAction::Page(page) => {
                 note_refusal(self.client, Some(request), &Refusal::answered(page.status));
                 *self.reply = Some(Reply::Page(page));
-                Answer::HandOver
+                Decision::HandOver
             }
-            Choice::Body(limit) => {
+            RequestAction::Body(limit) => {
                 *self.reply = Some(Reply::Body(limit));
-                Answer::HandOver
+                Decision::HandOver
             }
         };
-        *self.ordinary = !matches!(answer, Answer::Accept(_));
-        if let Answer::Respond(response) = &answer {
+        *self.ordinary = !matches!(answer, Decision::Accept(_));
+        if let Decision::Respond(response) = &answer {
             note_refusal(self.client, Some(request), &Refusal::answered(response.status));
         }
         answer
@@ -74,21 +73,21 @@ impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
 }
 
 impl<S, A: Application<S>> Handler for Link<'_, S, A> {
-    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let last = matches!(&event, Event::Data(data) if data.end);
         let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(event, out));
         // A blocked event is delivered again.
-        if last && !matches!(done, Err(Halt::Blocked { .. })) {
+        if last && !matches!(done, Err(HandlerError::Blocked { .. })) {
             count(self.messages);
         }
         done
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(out))
     }
 
@@ -96,11 +95,11 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         self.handler.as_ref().and_then(Handler::deadline)
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(out))
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
+    fn closed(&mut self, cause: &Ending, reason: &str) {
         if let Some(handler) = self.handler {
             handler.closed(cause, reason);
         }

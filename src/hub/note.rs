@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use super::handle::Client;
+use super::handle::SessionInfo;
 use crate::handshake::{Refusal, Request};
 
 /// Logs a text with values that are `Debug`, at level debug.
@@ -23,24 +23,24 @@ macro_rules! note {
 pub(super) use note;
 
 /// Logs that a request was refused. Pages and redirects (status below 400) are no refusals.
-pub(super) fn note_refusal(client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+pub(super) fn note_refusal(client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
     if refusal.status >= 400 {
-        note!("{:?} from {:?} is refused: {:?}", client.id, client.peer, Told { request, refusal });
+        note!("{:?} from {:?} is refused: {:?}", client.id, client.peer, Reported { request, refusal });
     }
 }
 
 /// Formats a refusal in one line: status and reason, and path and origin of the request.
-struct Told<'r, 'h> {
+struct Reported<'r, 'h> {
     request: Option<&'r Request<'h>>,
     refusal: &'r Refusal,
 }
 
-impl fmt::Debug for Told<'_, '_> {
+impl fmt::Debug for Reported<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.refusal, f)?;
         let Some(request) = self.request else { return Ok(()) };
         write!(f, ", path {}", Quoted(request.path().as_bytes()))?;
-        match request.fields().get("Origin") {
+        match request.headers().get("Origin") {
             Some(origin) => write!(f, ", Origin {}", Quoted(origin)),
             None => f.write_str(", no Origin"),
         }

@@ -8,15 +8,15 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
-use super::id::Id;
+use super::id::SessionId;
 use super::slot::Slot;
-use super::socket::Socket;
+use super::socket::HubSocket;
 use crate::handler::Handler;
 use crate::time::Instant;
 
 pub(super) struct Places<S, H> {
     places: BTreeMap<usize, Box<Place<S, H>>>,
-    next: Id,
+    next: SessionId,
     /// The two orders. Only a hub that evicts has them.
     orders: Option<[Order; 2]>,
 }
@@ -44,19 +44,19 @@ impl<S, H> Places<S, H> {
     }
 }
 
-impl<S: Socket, H: Handler> Places<S, H> {
+impl<S: HubSocket, H: Handler> Places<S, H> {
     /// Makes an empty collection. `ordered` is whether [`oldest`](Self::oldest) will be called.
     pub(super) fn new(ordered: bool) -> Self {
-        Self { places: BTreeMap::new(), next: Id::FIRST, orders: ordered.then(Default::default) }
+        Self { places: BTreeMap::new(), next: SessionId::FIRST, orders: ordered.then(Default::default) }
     }
 
     /// A lower bound of the next session's id.
-    pub(super) const fn next_id(&self) -> Id {
+    pub(super) const fn next_id(&self) -> SessionId {
         self.next
     }
 
     /// Returns an id that no session has had, whose key no session has.
-    pub(super) fn new_id(&mut self) -> Id {
+    pub(super) fn new_id(&mut self) -> SessionId {
         loop {
             let id = self.next;
             self.next = id.next();

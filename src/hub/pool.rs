@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use super::settings::Settings;
+use super::settings::HubSettings;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 
 /// The buffers of a session. A buffer that it does not need has no memory.
@@ -24,9 +24,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let sizes = [settings.head, settings.rx, settings.tx];
-        Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare: settings.spare }
+    pub(super) fn new(settings: &HubSettings) -> Self {
+        let sizes = [settings.head_buffer, settings.receive_buffer, settings.transmit_buffer];
+        Self { heads: Vec::new(), pairs: Vec::new(), sizes, spare: settings.pooled_buffers }
     }
 
     /// Gives a session the buffers that it lacks; the one for heads only if `head`.

@@ -4,14 +4,15 @@
 
 use alloc::collections::VecDeque;
 
+use super::completion::{Done, NotDelivered};
 use super::counters::{Counters, count};
-use super::message::{Done, Lost, Message};
-use super::settings::{Backlog, Overflow};
+use crate::config::{Overflow, QueueLimits};
+use crate::message::Prepared;
 
 /// Messages in their order. The first may have been written in part.
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<(Message, Done)>,
+    waiting: VecDeque<(Prepared, Done)>,
     /// Bytes of all pending messages.
     bytes: usize,
     /// Bytes of the first message that the transport has taken, if it is written directly, past the transmit buffer.
@@ -27,9 +28,9 @@ impl Queue {
     /// Queues a message. An error means that the backlog has no room; it gives the completion back.
     pub(super) fn push(
         &mut self,
-        message: Message,
+        message: Prepared,
         done: Done,
-        backlog: &Backlog,
+        backlog: &QueueLimits,
         counters: &mut Counters,
     ) -> Result<(), Done> {
         let len = message.len();
@@ -37,7 +38,10 @@ impl Queue {
             let first = self.waiting.front().map_or(0, |(message, _)| message.len());
             // No message is dropped for one that does not fit after the message that has begun.
             let helps = self.direct.is_none() || self.has_room(1, first, len, backlog);
-            if backlog.overflow != Overflow::DropOldest || !helps || !self.lose(Lost::Overflow, counters) {
+            if backlog.overflow != Overflow::DropOldest
+                || !helps
+                || !self.lose(NotDelivered::Overflow, counters)
+            {
                 return Err(done);
             }
         }
@@ -48,7 +52,7 @@ impl Queue {
     }
 
     /// Whether a message of `len` bytes may wait after the first `messages`, which have `bytes`.
-    fn has_room(&self, messages: usize, bytes: usize, len: usize, backlog: &Backlog) -> bool {
+    fn has_room(&self, messages: usize, bytes: usize, len: usize, backlog: &QueueLimits) -> bool {
         let Some((first, _)) = self.waiting.front() else { return true };
         // A message that an empty queue took although it is larger than the backlog is not counted.
         let large = Some(first.len()).filter(|len| *len > backlog.bytes).unwrap_or(0);
@@ -56,7 +60,7 @@ impl Queue {
     }
 
     /// The next message, unless it has begun.
-    pub(super) fn next(&self) -> Option<&Message> {
+    pub(super) fn next(&self) -> Option<&Prepared> {
         if self.direct.is_some() { None } else { self.waiting.front().map(|(message, _)| message) }
     }
 
@@ -118,7 +122,7 @@ impl Queue {
     }
 
     /// Drops the oldest message that has not begun, and notifies its sender. Returns whether there was one.
-    pub(super) fn lose(&mut self, why: Lost, counters: &mut Counters) -> bool {
+    pub(super) fn lose(&mut self, why: NotDelivered, counters: &mut Counters) -> bool {
         let done = self.take(self.begun());
         done.map(|done| settle(done, Err(why), counters)).is_some()
     }
@@ -127,8 +131,8 @@ impl Queue {
     pub(super) fn lose_anyhow(&mut self, counters: &mut Counters) -> bool {
         self.direct = None;
         match self.copied.pop_front() {
-            Some((_, done)) => settle(done, Err(Lost::Ended), counters),
-            None => return self.lose(Lost::Ended, counters),
+            Some((_, done)) => settle(done, Err(NotDelivered::Ended), counters),
+            None => return self.lose(NotDelivered::Ended, counters),
         }
         true
     }
@@ -146,7 +150,7 @@ impl Queue {
 }
 
 /// Counts a message that is no longer pending, then notifies its sender, who may read the counters, or panic.
-fn settle(done: Done, result: Result<(), Lost>, counters: &mut Counters) {
+fn settle(done: Done, result: Result<(), NotDelivered>, counters: &mut Counters) {
     counters.waiting = counters.waiting.saturating_sub(1);
     count(if result.is_ok() { &mut counters.delivered } else { &mut counters.lost });
     done.tell(result);

@@ -5,13 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::Hub;
 use super::application::Application;
 use super::handle::Filter;
-use super::id::Id;
-use super::message::Message;
-use super::socket::Socket;
+use super::id::SessionId;
+use super::machine::Hub;
+use super::socket::HubSocket;
 use crate::close::CloseCode;
+use crate::message::Prepared;
 
 /// A command in progress.
 pub(super) struct Round {
@@ -19,16 +19,16 @@ pub(super) struct Round {
     /// The smallest key that it has not visited.
     from: usize,
     /// Sessions from this id on were accepted after the command had begun, and are skipped.
-    end: Id,
+    end: SessionId,
 }
 
 /// What the command does to each session.
 pub(super) enum Task {
-    Broadcast(Message, Filter),
+    Broadcast(Prepared, Filter),
     Close(CloseCode),
 }
 
-impl<S: Socket + 'static, A: Application<S>> Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     pub(super) fn begin_round(&mut self, task: Task) {
         self.round = Some(Round { task, from: 0, end: self.places.next_id() });
     }

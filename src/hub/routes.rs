@@ -9,13 +9,13 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use super::Hub;
-use super::application::{Application, Choice, Page};
-use super::handle::{Client, Control};
-use super::socket::Socket;
-use crate::config::Config;
+use super::application::{Application, Page, RequestAction};
+use super::handle::{HubContext, SessionInfo};
+use super::machine::Hub;
+use super::socket::HubSocket;
+use crate::config::base::Config;
 use crate::handler::Handler;
-use crate::handshake::{Accept, Answer, Origin, Refusal, Rejection, Request};
+use crate::handshake::{AcceptOptions, Decision, OriginPolicy, Refusal, Rejection, Request};
 use crate::session::Outcome;
 
 /// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and requests that are handed over,
@@ -37,12 +37,12 @@ use crate::session::Outcome;
 ///   otherwise is answered with 404.
 ///
 /// By default a page of another origin must not change anything: a request with a method that is not safe (RFC 9110
-/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an
-/// upgrade is ([`Origin::SameHost`]). A request without an `Origin` does not come from a browser, and is accepted.
-/// [`set_origin`](Self::set_origin) changes that for a route. Applications of other types check [`Origin::allows`]
+/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `OriginPolicy` is of the server's own host, as an
+/// upgrade is ([`OriginPolicy::SameHost`]). A request without an `OriginPolicy` does not come from a browser, and is accepted.
+/// [`set_origin`](Self::set_origin) changes that for a route. Applications of other types check [`OriginPolicy::allows`]
 /// themselves.
 ///
-/// Each method that adds a route returns its number, from 1 on and never given twice. It is set as [`Client::group`],
+/// Each method that adds a route returns its number, from 1 on and never given twice. It is set as [`SessionInfo::tag`],
 /// so that a broadcast can select the clients of one route; the hook of a WebSocket may set another group, for a
 /// room.
 ///
@@ -51,15 +51,15 @@ use crate::session::Outcome;
 /// and query.
 ///
 /// ```
-/// use sansocket::handshake::{Accept, Origin};
+/// use sansocket::{Event, HandlerError, Handler, Instant, Outbox, Payload};
+/// use sansocket::handshake::{AcceptOptions, OriginPolicy};
 /// use sansocket::hub::{Page, Routes};
-/// use sansocket::{Event, Halt, Handler, Instant, Outbox, Payload};
 ///
 /// /// Answers with the room that it was asked for in.
 /// struct Room(String);
 ///
 /// impl Handler for Room {
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
 ///             Event::Data(data) if data.end => Ok(out.send(&*self.0)?),
 ///             _ => Ok(()),
@@ -69,7 +69,7 @@ use crate::session::Outcome;
 ///
 /// # fn routes<S: 'static>() -> Routes<S> {
 /// let mut routes = Routes::new();
-/// let accept = Accept { protocols: &["chat"], origin: Origin::Any, ..Accept::default() };
+/// let accept = AcceptOptions { protocols: &["chat"], origin: OriginPolicy::Any, ..AcceptOptions::default() };
 /// routes.websocket_with("/rooms/*", accept, |_, request| match request.query_value("token") {
 ///     Some("valid") => Ok(Room(request.path().into())),
 ///     _ => Err(Page::text(401, "the token is missing or wrong\n")),
@@ -86,29 +86,29 @@ pub struct Routes<S> {
     last: u32,
     welcome: Option<Welcome>,
     farewell: Option<Farewell>,
-    refused: Option<Refused>,
+    refused: Option<RefusedCounters>,
 }
 
 struct Route<S> {
     number: u32,
     pattern: Pattern,
     /// The pages that may use the route.
-    origin: Origin<'static>,
+    origin: OriginPolicy<'static>,
     action: Action<S>,
 }
 
 enum Action<S> {
-    WebSocket(Option<Accept<'static, Arc<Config>>>, Hook),
+    WebSocket(Option<AcceptOptions<'static, Arc<Config>>>, Hook),
     Exchange(&'static str, usize, Reply),
     HandOver(Taker<S>),
 }
 
-type Hook = Box<dyn FnMut(&mut Client, &Request<'_>) -> Result<Box<dyn Handler + Send>, Page> + Send>;
-type Reply = Box<dyn FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send>;
-type Taker<S> = Box<dyn FnMut(&Client, S, Vec<u8>) + Send>;
-type Welcome = Box<dyn FnMut(&mut Client) -> bool + Send>;
-type Refused = Box<dyn FnMut(&Client, Option<&Request<'_>>, &Refusal) + Send>;
-type Farewell = Box<dyn FnMut(&Client, Option<Outcome>) + Send>;
+type Hook = Box<dyn FnMut(&mut SessionInfo, &Request<'_>) -> Result<Box<dyn Handler + Send>, Page> + Send>;
+type Reply = Box<dyn FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send>;
+type Taker<S> = Box<dyn FnMut(&SessionInfo, S, Vec<u8>) + Send>;
+type Welcome = Box<dyn FnMut(&mut SessionInfo) -> bool + Send>;
+type RefusedCounters = Box<dyn FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send>;
+type Farewell = Box<dyn FnMut(&SessionInfo, Option<Outcome>) + Send>;
 
 impl<S> fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +132,9 @@ impl<S> Routes<S> {
     pub fn websocket<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
-        hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+        hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Origin::Any, Action::WebSocket(None, erase(hook)))
+        self.add(pattern, OriginPolicy::Any, Action::WebSocket(None, erase(hook)))
     }
 
     /// Adds a WebSocket that accepts with the route's own subprotocols, origins, fields of the 101, limits, deadlines
@@ -143,11 +143,11 @@ impl<S> Routes<S> {
     pub fn websocket_with<H: Handler + Send + 'static>(
         &mut self,
         pattern: &str,
-        accept: Accept<'static, Arc<Config>>,
-        hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+        accept: AcceptOptions<'static, Arc<Config>>,
+        hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
         // The origin is checked before the hook, and not again.
-        let (origin, accept) = (accept.origin, Accept { origin: Origin::Any, ..accept });
+        let (origin, accept) = (accept.origin, AcceptOptions { origin: OriginPolicy::Any, ..accept });
         self.add(pattern, origin, Action::WebSocket(Some(accept), erase(hook)))
     }
 
@@ -155,7 +155,7 @@ impl<S> Routes<S> {
     pub fn get(
         &mut self,
         pattern: &str,
-        mut page: impl FnMut(&Client, &Request<'_>) -> Page + Send + 'static,
+        mut page: impl FnMut(&SessionInfo, &Request<'_>) -> Page + Send + 'static,
     ) -> u32 {
         self.http("GET", pattern, 0, move |client, request, _| page(client, request))
     }
@@ -166,7 +166,7 @@ impl<S> Routes<S> {
         &mut self,
         pattern: &str,
         limit: usize,
-        reply: impl FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send + 'static,
+        reply: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send + 'static,
     ) -> u32 {
         self.http("POST", pattern, limit, reply)
     }
@@ -178,11 +178,11 @@ impl<S> Routes<S> {
         method: &'static str,
         pattern: &str,
         limit: usize,
-        reply: impl FnMut(&Client, &Request<'_>, &[u8]) -> Page + Send + 'static,
+        reply: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send + 'static,
     ) -> u32 {
         // "the GET, HEAD, OPTIONS, and TRACE methods are defined to be safe." (RFC 9110 §9.2.1)
         let safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&method);
-        let origin = if safe { Origin::Any } else { Origin::SameHost };
+        let origin = if safe { OriginPolicy::Any } else { OriginPolicy::SameHost };
         self.add(pattern, origin, Action::Exchange(method, limit, Box::new(reply)))
     }
 
@@ -190,32 +190,32 @@ impl<S> Routes<S> {
     pub fn hand_over(
         &mut self,
         pattern: &str,
-        taker: impl FnMut(&Client, S, Vec<u8>) + Send + 'static,
+        taker: impl FnMut(&SessionInfo, S, Vec<u8>) + Send + 'static,
     ) -> u32 {
-        self.add(pattern, Origin::Any, Action::HandOver(Box::new(taker)))
+        self.add(pattern, OriginPolicy::Any, Action::HandOver(Box::new(taker)))
     }
 
     /// Sets the pages that may use a route. Returns whether there is a route with this number. A request from another
-    /// page is answered with 403 before a closure of the route sees it. Replaces the [`Accept::origin`] that
+    /// page is answered with 403 before a closure of the route sees it. Replaces the [`AcceptOptions::origin`] that
     /// [`websocket_with`](Self::websocket_with) was given; with [`websocket`](Self::websocket) the handler's own
     /// answer is checked as well.
     ///
     /// ```
-    /// # use sansocket::handshake::Origin;
+    /// # use sansocket::handshake::OriginPolicy;
     /// # use sansocket::hub::{Page, Routes};
     /// # fn routes<S: 'static>() -> Routes<S> {
     /// let mut routes = Routes::new();
     /// let upload = routes.post("/upload", 4096, |_, _, _| Page::text(200, "thanks\n"));
-    /// routes.set_origin(upload, Origin::List(&["https://app.example.com"]));
+    /// routes.set_origin(upload, OriginPolicy::List(&["https://app.example.com"]));
     /// # routes
     /// # }
     /// ```
-    pub fn set_origin(&mut self, number: u32, origin: Origin<'static>) -> bool {
+    pub fn set_origin(&mut self, number: u32, origin: OriginPolicy<'static>) -> bool {
         self.numbered(number).map(|route| route.origin = origin).is_some()
     }
 
     /// Sets a function that decides whether to serve a transport that was accepted; see [`Application::accept`].
-    pub fn on_accept(&mut self, welcome: impl FnMut(&mut Client) -> bool + Send + 'static) {
+    pub fn on_accept(&mut self, welcome: impl FnMut(&mut SessionInfo) -> bool + Send + 'static) {
         self.welcome = Some(Box::new(welcome));
     }
 
@@ -223,13 +223,13 @@ impl<S> Routes<S> {
     /// route's own closures return; see [`Application::refused`].
     pub fn on_refuse(
         &mut self,
-        refused: impl FnMut(&Client, Option<&Request<'_>>, &Refusal) + Send + 'static,
+        refused: impl FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send + 'static,
     ) {
         self.refused = Some(Box::new(refused));
     }
 
     /// Sets a function that is called when a session has ended; see [`Application::ended`].
-    pub fn on_end(&mut self, farewell: impl FnMut(&Client, Option<Outcome>) + Send + 'static) {
+    pub fn on_end(&mut self, farewell: impl FnMut(&SessionInfo, Option<Outcome>) + Send + 'static) {
         self.farewell = Some(Box::new(farewell));
     }
 
@@ -241,7 +241,7 @@ impl<S> Routes<S> {
         self.routes.len() < before
     }
 
-    fn add(&mut self, pattern: &str, origin: Origin<'static>, action: Action<S>) -> u32 {
+    fn add(&mut self, pattern: &str, origin: OriginPolicy<'static>, action: Action<S>) -> u32 {
         self.last = self.last.saturating_add(1);
         let route = Route { number: self.last, pattern: Pattern::new(pattern), origin, action };
         let at = self.routes.partition_point(|other| other.order() <= route.order());
@@ -260,10 +260,10 @@ impl<S> Default for Routes<S> {
     }
 }
 
-impl<S: Socket + 'static> Routes<S> {
+impl<S: HubSocket + 'static> Routes<S> {
     /// Changes the routes of a hub that runs: call it in [`Handle::run`](super::Handle::run). Returns `None` if the
     /// hub has another application or another transport.
-    pub fn with<T>(control: &mut dyn Control, change: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub fn update<T>(control: &mut dyn HubContext, change: impl FnOnce(&mut Self) -> T) -> Option<T> {
         control.hub().downcast_mut::<Hub<S, Self>>().map(|hub| change(hub.application()))
     }
 }
@@ -271,11 +271,15 @@ impl<S: Socket + 'static> Routes<S> {
 impl<S: 'static> Application<S> for Routes<S> {
     type Handler = Box<dyn Handler + Send>;
 
-    fn accept(&mut self, client: &mut Client) -> bool {
+    fn accept(&mut self, client: &mut SessionInfo) -> bool {
         self.welcome.as_mut().is_none_or(|welcome| welcome(client))
     }
 
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Self::Handler> {
+    fn request<'s>(
+        &'s mut self,
+        client: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Self::Handler> {
         let path = request.path();
         let mut rank = None;
         let mut websocket = false;
@@ -285,25 +289,25 @@ impl<S: 'static> Application<S> for Routes<S> {
                 break;
             }
             if route.action.takes(request) {
-                client.group = route.number;
+                client.tag = route.number;
                 if !route.origin.allows(request) {
-                    return Choice::Answer(Answer::Reject(Rejection::Forbidden));
+                    return RequestAction::Answer(Decision::Reject(Rejection::Forbidden));
                 }
                 return match &mut route.action {
                     Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
-                        (Ok(handler), Some(accept)) => Choice::Accept(handler, accept.clone()),
-                        (Ok(handler), None) => Choice::Handler(handler),
-                        (Err(page), _) => Choice::Page(page),
+                        (Ok(handler), Some(accept)) => RequestAction::Accept(handler, accept.clone()),
+                        (Ok(handler), None) => RequestAction::Handler(handler),
+                        (Err(page), _) => RequestAction::Page(page),
                     },
-                    Action::Exchange(_, limit, _) => Choice::Body(*limit),
-                    Action::HandOver(_) => Choice::Answer(Answer::HandOver),
+                    Action::Exchange(_, limit, _) => RequestAction::Body(*limit),
+                    Action::HandOver(_) => RequestAction::Answer(Decision::HandOver),
                 };
             }
             websocket |= matches!(route.action, Action::WebSocket(..));
             allow.extend(route.action.methods());
         }
         if websocket && request.method() == "GET" {
-            return Choice::Answer(Answer::Reject(Rejection::UpgradeRequired));
+            return RequestAction::Answer(Decision::Reject(Rejection::UpgradeRequired));
         }
         let page = if rank.is_none() {
             Page::text(404, "not found\n")
@@ -315,29 +319,29 @@ impl<S: 'static> Application<S> for Routes<S> {
             page
         };
         Application::<S>::refused(self, client, Some(request), &Refusal::answered(page.status));
-        Choice::Page(page)
+        RequestAction::Page(page)
     }
 
-    fn refused(&mut self, client: &Client, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         if let Some(refused) = &mut self.refused {
             refused(client, request, refusal);
         }
     }
 
-    fn exchange(&mut self, client: &Client, request: &Request<'_>, body: &[u8]) -> Page {
-        match self.numbered(client.group).map(|route| &mut route.action) {
+    fn exchange(&mut self, client: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Page {
+        match self.numbered(client.tag).map(|route| &mut route.action) {
             Some(Action::Exchange(_, _, reply)) => reply(client, request, body),
             _ => Page::text(404, "not found\n"),
         }
     }
 
-    fn hand_over(&mut self, client: &Client, socket: S, received: Vec<u8>) {
-        if let Some(Action::HandOver(taker)) = self.numbered(client.group).map(|route| &mut route.action) {
+    fn handed_over(&mut self, client: &SessionInfo, socket: S, received: Vec<u8>) {
+        if let Some(Action::HandOver(taker)) = self.numbered(client.tag).map(|route| &mut route.action) {
             taker(client, socket, received);
         }
     }
 
-    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
         if let Some(farewell) = &mut self.farewell {
             farewell(client, outcome);
         }
@@ -372,7 +376,7 @@ impl<S> Action<S> {
 
 /// Boxes the handlers that a hook returns.
 fn erase<H: Handler + Send + 'static>(
-    mut hook: impl FnMut(&mut Client, &Request<'_>) -> Result<H, Page> + Send + 'static,
+    mut hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
 ) -> Hook {
     Box::new(move |client, request| {
         hook(client, request).map(|handler| Box::new(handler) as Box<dyn Handler + Send>)

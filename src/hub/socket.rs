@@ -5,7 +5,7 @@
 use super::counters::Counters;
 
 /// A transport that never blocks.
-pub trait Socket {
+pub trait HubSocket {
     /// Whether a read that fills less than the given memory has taken everything there was, unless the peer has
     /// closed its side. True of TCP (except urgent data, which WebSocket does not use), not of TLS. Saves one read
     /// that returns nothing.
@@ -16,7 +16,7 @@ pub trait Socket {
     ///
     /// # Errors
     /// The transport cannot be watched.
-    fn attach(&mut self, key: usize) -> Result<(), Failed> {
+    fn attach(&mut self, key: usize) -> Result<(), SocketFailed> {
         let _ = key;
         Ok(())
     }
@@ -25,20 +25,20 @@ pub trait Socket {
     ///
     /// # Errors
     /// The transport has failed.
-    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed>;
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed>;
 
     /// Writes part of `bytes` and, after all of them, may write part of `more`. If `bytes` is empty, it writes part of
     /// `more`. Returns how many bytes it took; `None`: it takes nothing yet; `Some(0)`: it never will.
     ///
     /// # Errors
     /// The transport has failed.
-    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed>;
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed>;
 
     /// Writes what the transport has buffered itself. Returns whether nothing is left of that.
     ///
     /// # Errors
     /// The transport has failed.
-    fn flush(&mut self) -> Result<bool, Failed> {
+    fn flush(&mut self) -> Result<bool, SocketFailed> {
         Ok(true)
     }
 
@@ -46,13 +46,13 @@ pub trait Socket {
     ///
     /// # Errors
     /// The transport has failed.
-    fn shutdown(&mut self) -> Result<(), Failed>;
+    fn shutdown(&mut self) -> Result<(), SocketFailed>;
 }
 
 /// The error of a transport that is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the transport failed")]
-pub struct Failed;
+pub struct SocketFailed;
 
 /// The readiness of a transport, or the readiness to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -76,7 +76,7 @@ pub(super) struct Io<S> {
     unflushed: bool,
 }
 
-impl<S: Socket> Io<S> {
+impl<S: HubSocket> Io<S> {
     pub(super) const fn new(socket: S) -> Self {
         Self { socket, readable: true, writable: true, hang_up: false, unflushed: false }
     }
@@ -92,13 +92,13 @@ impl<S: Socket> Io<S> {
         Ready { read: !self.readable, write: (output || self.unflushed) && !self.writable, hang_up: false }
     }
 
-    /// Reads as [`Socket::recv`], at most `budget` bytes, and subtracts what it read.
+    /// Reads as [`HubSocket::recv`], at most `budget` bytes, and subtracts what it read.
     pub(super) fn recv(
         &mut self,
         into: &mut [u8],
         budget: &mut usize,
         counters: &mut Counters,
-    ) -> Result<Option<usize>, Failed> {
+    ) -> Result<Option<usize>, SocketFailed> {
         let most = into.len().min(*budget);
         let into = into.get_mut(..most).unwrap_or_default();
         if !self.readable || into.is_empty() {
@@ -118,13 +118,13 @@ impl<S: Socket> Io<S> {
         Ok(received)
     }
 
-    /// Writes as [`Socket::send`], at most `budget` bytes, and subtracts what it wrote.
+    /// Writes as [`HubSocket::send`], at most `budget` bytes, and subtracts what it wrote.
     pub(super) fn send(
         &mut self,
         [bytes, more]: [&[u8]; 2],
         budget: &mut usize,
         counters: &mut Counters,
-    ) -> Result<Option<usize>, Failed> {
+    ) -> Result<Option<usize>, SocketFailed> {
         let bytes = bytes.get(..*budget).unwrap_or(bytes);
         let more = more.get(..budget.saturating_sub(bytes.len())).unwrap_or(more);
         if !self.writable || bytes.is_empty() && more.is_empty() {
@@ -133,7 +133,7 @@ impl<S: Socket> Io<S> {
         let sent = self.socket.send(bytes, more)?;
         match sent {
             // The hub would retry for ever.
-            Some(0) => return Err(Failed),
+            Some(0) => return Err(SocketFailed),
             None => self.writable = false,
             Some(n) => {
                 *budget = budget.saturating_sub(n);
@@ -144,7 +144,7 @@ impl<S: Socket> Io<S> {
     }
 
     /// Flushes the socket, before a wait. Returns whether it has no buffered output.
-    pub(super) fn flush(&mut self) -> Result<bool, Failed> {
+    pub(super) fn flush(&mut self) -> Result<bool, SocketFailed> {
         self.unflushed = !self.socket.flush()?;
         if self.unflushed {
             self.writable = false;

@@ -4,16 +4,16 @@
 
 use alloc::collections::BTreeSet;
 
-use super::id::Id;
+use super::id::SessionId;
 use crate::time::Instant;
 
 /// Timers of sessions, at most one each.
 #[derive(Default)]
-pub(super) struct Timers(BTreeSet<(Instant, Id)>);
+pub(super) struct Timers(BTreeSet<(Instant, SessionId)>);
 
 impl Timers {
     /// Moves the timer of a session from `timer` to `moment`; [`Instant::NEVER`] is none.
-    pub(super) fn set(&mut self, id: Id, timer: &mut Instant, moment: Instant) {
+    pub(super) fn set(&mut self, id: SessionId, timer: &mut Instant, moment: Instant) {
         if *timer != moment {
             self.0.remove(&(*timer, id));
             if moment != Instant::NEVER {
@@ -24,7 +24,7 @@ impl Timers {
     }
 
     /// Removes the first timer that has passed.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Id> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<SessionId> {
         let (moment, _) = self.0.first()?;
         if *moment > now { None } else { self.0.pop_first().map(|(_, id)| id) }
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::MessageRef;
+use super::message_ref::MessageRef;
 use crate::frame::Kind;
 
 /// An owned whole message: text or binary (RFC 6455 §5.6). A clone shares the bytes.

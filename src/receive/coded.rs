@@ -2,22 +2,23 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Receiver, State, take};
+use super::{ConnectionState, Decoder, take};
 use crate::config::ConfigRef;
-use crate::error::{ExtensionFailed, ReceiveError, Violation};
-use crate::event::{Data, Payload};
-use crate::extension::{Extension, Progress};
+use crate::error::Violation;
+use crate::event::{Chunk, Payload};
+use crate::extension::{Extension, ExtensionFailed, Progress};
 use crate::frame::Kind;
+use crate::receive::ReceiveError;
 use crate::role::Role;
 
-impl<R: Role, C: ConfigRef> Receiver<R, C> {
+impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// Decodes the part of a payload that has arrived with the extension.
     pub(super) fn decoded<'i, X: Extension>(
         &mut self,
         extension: &mut X,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Data<Payload<'i>>>, ReceiveError> {
+    ) -> Result<Option<Chunk<Payload<'i>>>, ReceiveError> {
         let arrived = self.arrived(input.len());
         if let Some(fresh) = input.get_mut(self.ready..arrived) {
             self.unmask(fresh);
@@ -39,7 +40,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             self.left = self.left.saturating_sub(consumed as u64);
             self.ready = self.ready.saturating_sub(consumed);
             if self.left == 0 {
-                self.state = State::Header;
+                self.state = ConnectionState::Header;
             }
             return Ok(None);
         }
@@ -51,6 +52,6 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             }
         }
         let data = self.deliver(Payload::from(payload), consumed);
-        Ok(Some(Data { fin: data.end, offset: 0, left: 0, ..data }))
+        Ok(Some(Chunk { fin: data.end, offset: 0, remaining: 0, ..data }))
     }
 }

@@ -3,25 +3,29 @@
 #![forbid(unsafe_code)]
 
 mod coded;
+mod error;
 mod quick;
+
+pub use error::ReceiveError;
 
 use core::marker::PhantomData;
 
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef, Delivery};
-use crate::error::{ExtensionFailed, ReceiveError, Violation};
-use crate::event::{Data, Event, Payload};
-use crate::extension::{Extension, NoExtension};
-use crate::frame::{Header, Kind, OpCode, Rules};
+use crate::config::base::Config;
+use crate::config::{ConfigRef, Delivery};
+use crate::error::Violation;
+use crate::event::{Chunk, Event, Payload};
+use crate::extension::{Extension, ExtensionFailed, NoExtension};
+use crate::frame::{Header, HeaderRules, Kind, OpCode};
 use crate::mask::mask;
 use crate::role::Role;
-use crate::utf8::Utf8;
+use crate::utf8::Utf8Validator;
 
 /// The receiving half of a connection: it decodes frames and sends no replies. [`Connection`](crate::Connection) does both.
 ///
 /// It stores no payload: bytes that are not yet processed stay in the caller's input.
 #[derive(Debug)]
-pub struct Receiver<R, C = &'static Config> {
+pub struct Decoder<R, C = &'static Config> {
     config: C,
     /// Bytes of the frame's payload, and how many of them are not yet delivered.
     len: u64,
@@ -32,10 +36,10 @@ pub struct Receiver<R, C = &'static Config> {
     fragments: u32,
     /// The masking key for the next byte that is still masked.
     key: [u8; 4],
-    utf8: Utf8,
+    utf8: Utf8Validator,
     /// Bytes at the front of the input that are unmasked and checked, but not yet delivered.
     ready: usize,
-    state: State,
+    state: ConnectionState,
     opcode: OpCode,
     fin: bool,
     /// The message that is being received.
@@ -52,7 +56,7 @@ pub struct Receiver<R, C = &'static Config> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ConnectionState {
     /// A header is expected.
     Header,
     /// The payload of the frame is being received.
@@ -63,7 +67,7 @@ enum State {
     Failed(ReceiveError),
 }
 
-impl<R: Role, C: ConfigRef> Receiver<R, C> {
+impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// Creates a receiver for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(config: C) -> Self {
@@ -74,9 +78,9 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             message: 0,
             fragments: 0,
             key: [0; 4],
-            utf8: Utf8::NEW,
+            utf8: Utf8Validator::NEW,
             ready: 0,
-            state: State::Header,
+            state: ConnectionState::Header,
             opcode: OpCode::Continuation,
             fin: true,
             kind: None,
@@ -91,7 +95,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     /// Takes the next event off the front of `input`; `None` if more bytes have to arrive.
     ///
     /// Pass the rest of `input` again, unchanged and followed by the bytes that have arrived since. `capacity` is the most
-    /// bytes that `input` can ever hold, at least [`MIN_BUFFER`](crate::MIN_BUFFER): with [`Delivery::Frames`] a frame that
+    /// bytes that `input` can ever hold, at least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN): with [`Delivery::Frames`] a frame that
     /// fits into it is delivered whole. After the peer's Close all input is discarded: "a peer discards any further data
     /// received" (§1.4).
     ///
@@ -133,8 +137,8 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     /// Returns how many bytes of the current payload can be read from the transport directly into other memory, for
     /// [`absorb`](Self::absorb); 0 if that is not possible. The input must be empty.
     #[must_use]
-    pub const fn absorbable(&self) -> u64 {
-        let data = matches!(self.state, State::Payload) && !self.opcode.is_control();
+    pub const fn external_read_limit(&self) -> u64 {
+        let data = matches!(self.state, ConnectionState::Payload) && !self.opcode.is_control();
         if data && !self.coded && self.ready == 0 { self.left } else { 0 }
     }
 
@@ -143,8 +147,11 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     ///
     /// # Errors
     /// The [`Violation`] of the peer; every later call of [`receive`](Self::receive) returns it again.
-    pub fn absorb<'m>(&mut self, memory: &'m mut [u8]) -> Result<Option<Data<Payload<'m>>>, Violation> {
-        if self.absorbable() == 0 || memory.is_empty() {
+    pub fn receive_external<'m>(
+        &mut self,
+        memory: &'m mut [u8],
+    ) -> Result<Option<Chunk<Payload<'m>>>, Violation> {
+        if self.external_read_limit() == 0 || memory.is_empty() {
             return Ok(None);
         }
         let mut input = memory;
@@ -163,13 +170,13 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     /// Returns whether the peer's Close was received. All input after it is discarded.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, ConnectionState::Closed)
     }
 
     /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call. `rest`
     /// is the rest of the input.
     pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {
-        let busy = !rest.is_empty() || self.state == State::Payload || self.kind.is_some();
+        let busy = !rest.is_empty() || self.state == ConnectionState::Payload || self.kind.is_some();
         (busy, core::mem::take(&mut self.grew))
     }
 
@@ -179,7 +186,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     }
 
     fn fail(&mut self, error: ReceiveError) {
-        self.state = State::Failed(error);
+        self.state = ConnectionState::Failed(error);
     }
 
     #[inline(never)]
@@ -202,8 +209,8 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
         loop {
             match self.state {
-                State::Header => {
-                    let rules = Rules {
+                ConnectionState::Header => {
+                    let rules = HeaderRules {
                         masked: R::SERVER,
                         rsv: extension.rsv(),
                         allow_long_length_form: self.config.allow_long_length_form,
@@ -213,12 +220,12 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
                     take(input, len);
                     self.begin(extension, &header)?;
                 }
-                State::Payload => {}
-                State::Closed => {
+                ConnectionState::Payload => {}
+                ConnectionState::Closed => {
                     *input = &mut [];
                     return Ok(None);
                 }
-                State::Failed(error) => return Err(error),
+                ConnectionState::Failed(error) => return Err(error),
             }
             if self.opcode.is_control() {
                 return Ok(self.control(input)?);
@@ -227,7 +234,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
                 if let Some(data) = self.decoded(extension, input, output)? {
                     return Ok(Some(Event::Data(data)));
                 }
-                if self.state == State::Payload {
+                if self.state == ConnectionState::Payload {
                     return Ok(None);
                 }
                 continue;
@@ -247,7 +254,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
 
     /// Begins a frame, and checks the limits before any of its payload is received.
     fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), ReceiveError> {
-        self.state = State::Payload;
+        self.state = ConnectionState::Payload;
         self.opcode = header.opcode;
         self.fin = header.fin;
         self.len = header.len;
@@ -265,7 +272,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             self.message = 0;
             self.fragments = 0;
             self.begun = false;
-            self.utf8 = Utf8::NEW;
+            self.utf8 = Utf8Validator::NEW;
         }
         let limits = &self.config.limits;
         if header.len > limits.frame {
@@ -299,7 +306,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         }
         let payload = take(input, len);
         self.unmask(payload);
-        self.state = State::Header;
+        self.state = ConnectionState::Header;
         self.grew |= self.kind.is_none();
         let payload = &*payload;
         Ok(Some(match self.opcode {
@@ -307,7 +314,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             OpCode::Pong => Event::Pong(Payload::from(payload)),
             _ => {
                 let (code, reason) = parse_close(payload)?;
-                self.state = State::Closed;
+                self.state = ConnectionState::Closed;
                 Event::Close(code, Payload::from(reason))
             }
         }))
@@ -318,7 +325,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         &mut self,
         capacity: usize,
         input: &mut &'i mut [u8],
-    ) -> Result<Option<Data<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Chunk<Payload<'i>>>, Violation> {
         self.check(input)?;
         let complete = self.ready as u64 == self.left;
         let n = match self.config.delivery {
@@ -353,13 +360,13 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
     }
 
     /// Delivers the first `n` bytes of the input, which are ready.
-    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Data<Payload<'i>>, Violation> {
+    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Chunk<Payload<'i>>, Violation> {
         let payload = Payload::from(take(input, n));
         Ok(self.deliver(payload, n))
     }
 
     /// Accounts for `wire` bytes of the frame that are delivered as `payload`.
-    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Data<Payload<'i>> {
+    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Chunk<Payload<'i>> {
         let offset = self.len.saturating_sub(self.left);
         self.left = self.left.saturating_sub(wire as u64);
         self.ready = self.ready.saturating_sub(wire);
@@ -368,13 +375,13 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
         let done = self.left == 0 && !self.more;
         let end = done && self.fin;
         if done {
-            self.state = State::Header;
+            self.state = ConnectionState::Header;
         }
         if end {
             self.kind = None;
             self.grew = true;
         }
-        Data { kind, payload, start, end, fin: self.fin, offset, left: self.left }
+        Chunk { kind, payload, start, end, fin: self.fin, offset, remaining: self.left }
     }
 
     /// Returns how many bytes of the frame's payload are in an input of `len` bytes.

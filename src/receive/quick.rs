@@ -2,21 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Receiver, State, take};
+use super::{ConnectionState, Decoder, take};
 use crate::config::ConfigRef;
 use crate::error::Violation;
-use crate::event::{Data, Payload};
+use crate::event::{Chunk, Payload};
 use crate::frame::Kind;
 use crate::mask::mask;
 use crate::role::Role;
 use crate::utf8;
 
-impl<R: Role, C: ConfigRef> Receiver<R, C> {
+impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// Receives a whole unfragmented data frame with a length of up to 16 bits. It returns `None` for any other input, which it
     /// leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for it.
     #[inline(always)]
-    pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Data<Payload<'i>>> {
-        if !QUICK || self.state != State::Header || self.kind.is_some() {
+    pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Chunk<Payload<'i>>> {
+        if !QUICK || self.state != ConnectionState::Header || self.kind.is_some() {
             return None;
         }
         // One load for the whole header. Input that is shorter than the load takes the slow path.
@@ -60,7 +60,7 @@ impl<R: Role, C: ConfigRef> Receiver<R, C> {
             },
         };
         self.grew = true;
-        Some(Data { kind, payload, start: true, end: true, fin: true, offset: 0, left: 0 })
+        Some(Chunk { kind, payload, start: true, end: true, fin: true, offset: 0, remaining: 0 })
     }
 }
 

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::frames::{Form, FrameWriter, Wire, first};
-use crate::error::{ExtensionFailed, SendError};
-use crate::extension::{Extension, Progress};
-use crate::frame::{Kind, OpCode, Rsv, header_len};
+use crate::extension::{Extension, ExtensionFailed, Progress};
+use crate::frame::{Kind, OpCode, ReservedBits, header_len};
+use crate::send::SendError;
 
 /// The sending side of an [`Extension`] as a dyn-compatible trait, as an outbox has no type parameter. A program without an
 /// extension links none of the code behind it.
@@ -118,7 +118,7 @@ fn encode<X: Extension>(
     let slot = place.reserve(memory, size).ok_or(SendError::Blocked)?;
     let (_, body) = slot.split_at_mut_checked(longest).ok_or(SendError::Blocked)?;
     let last = part != Part::Inner;
-    let (mut opcode, mut rsv) = (OpCode::Continuation, Rsv::NONE);
+    let (mut opcode, mut rsv) = (OpCode::Continuation, ReservedBits::NONE);
     let encoded = extension.encode(payload, body, last).and_then(|done| {
         if frames.kind.is_none() {
             (opcode, rsv) = (kind.into(), extension.send());

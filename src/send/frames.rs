@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::buffer::{TransmitBuffer, TransmitPlace, copy};
-use crate::close::{CloseCode, MAX_REASON};
-use crate::error::SendError;
-use crate::frame::{Header, Kind, MAX_CONTROL, OpCode, Rsv, header_len};
+use crate::close::{CloseCode, MAX_CLOSE_REASON};
+use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, OpCode, ReservedBits, header_len};
 use crate::role::Masker;
+use crate::send::SendError;
 
 /// The state of the frames that are sent. It is independent of role and extension, and writes to a [`Wire`].
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl FrameWriter {
         if len >> 63 != 0 {
             return Err(SendError::Overrun);
         }
-        self.put(wire, first(fin, Rsv::NONE, opcode), len, &[])?;
+        self.put(wire, first(fin, ReservedBits::NONE, opcode), len, &[])?;
         self.left = len;
         self.kind = (!fin).then_some(kind);
         Ok(())
@@ -156,13 +156,13 @@ impl FrameWriter {
         code: Option<CloseCode>,
         reason: &str,
     ) -> Result<(), SendError> {
-        if reason.len() > MAX_REASON {
+        if reason.len() > MAX_CLOSE_REASON {
             return Err(SendError::ControlTooLong);
         }
         if code.is_none() && !reason.is_empty() {
             return Err(SendError::ReasonWithoutCode);
         }
-        let mut body = [0; MAX_CONTROL];
+        let mut body = [0; MAX_CONTROL_PAYLOAD];
         let len = match code {
             Some(code) => {
                 let [a, b, rest @ ..] = &mut body;
@@ -225,7 +225,7 @@ impl FrameWriter {
 
     fn control(&mut self, wire: &mut Wire<'_>, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {
         self.ready()?;
-        if payload.len() > MAX_CONTROL {
+        if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(SendError::ControlTooLong);
         }
         self.whole(wire, opcode, true, payload)
@@ -240,7 +240,7 @@ impl FrameWriter {
         fin: bool,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        self.put(wire, first(fin, Rsv::NONE, opcode), payload.len() as u64, payload)
+        self.put(wire, first(fin, ReservedBits::NONE, opcode), payload.len() as u64, payload)
     }
 
     /// Appends the header of a frame of `len` bytes and the beginning of its payload to the pending bytes, or nothing.
@@ -264,7 +264,7 @@ impl FrameWriter {
 }
 
 /// Returns the first byte of a frame (§5.2).
-pub(super) fn first(fin: bool, rsv: Rsv, opcode: OpCode) -> u8 {
+pub(super) fn first(fin: bool, rsv: ReservedBits, opcode: OpCode) -> u8 {
     Header { fin, rsv, opcode, key: None, len: 0 }.first()
 }
 

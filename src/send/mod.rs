@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod coded;
+mod error;
 mod frames;
+
+pub use error::SendError;
 
 #[cfg(feature = "extension")]
 pub(crate) use coded::Encode;
@@ -13,7 +16,6 @@ pub(crate) use frames::{FrameWriter, Wire};
 
 use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
-use crate::error::SendError;
 use crate::extension::{Extension, NoExtension};
 use crate::frame::Kind;
 use crate::mask::mask;
@@ -27,12 +29,12 @@ use crate::role::{Client, MaskingKey, Role, Server};
 ///
 /// A header, and a whole control frame, are written into the transmit buffer completely or not at all.
 #[derive(Debug)]
-pub struct Sender<R> {
+pub struct Encoder<R> {
     role: R,
     frames: FrameWriter,
 }
 
-impl<R: Role> Sender<R> {
+impl<R: Role> Encoder<R> {
     /// Creates a sender for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(role: R) -> Self {
@@ -199,7 +201,7 @@ impl<R: Role> Sender<R> {
     }
 }
 
-impl Sender<Server> {
+impl Encoder<Server> {
     /// Counts `payload` as sent in the open frame. Write it to the transport yourself, directly after the pending bytes (in a
     /// vectored write) and before anything that is sent later.
     ///
@@ -211,7 +213,7 @@ impl Sender<Server> {
     }
 }
 
-impl<K: MaskingKey> Sender<Client<K>> {
+impl<K: MaskingKey> Encoder<Client<K>> {
     /// Masks `payload` in place, and counts it as sent in the open frame. Write it to the transport yourself, directly after the
     /// pending bytes (in a vectored write) and before anything that is sent later.
     ///

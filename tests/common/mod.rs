@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 
 pub use sansocket::Instant;
+use sansocket::proto::{Extension, NoExtension, Role};
 use sansocket::{
-    Cause, Client, CloseCode, Config, Connection, Data, Event, Extension, Kind, NoExtension, Outbox, Payload,
-    ReceiveBuffer, Role, Server, Step, TransmitBuffer,
+    Chunk, Client, CloseCode, Config, Connection, Ending, Event, Kind, Outbox, Payload, ReceiveBuffer,
+    Server, Step, TransmitBuffer,
 };
 
 /// First bytes of frames: FIN and an opcode.
@@ -130,7 +131,7 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Sent> {
 /// An event that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
-    Data(Data<Vec<u8>>),
+    Data(Chunk<Vec<u8>>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -138,7 +139,7 @@ pub enum Got {
 
 impl Got {
     pub fn new(event: Event<Payload<'_>>) -> Self {
-        match event.map(|payload| payload.bytes().to_vec()) {
+        match event.map(|payload| payload.as_bytes().to_vec()) {
             Event::Data(data) => Self::Data(data),
             Event::Ping(payload) => Self::Ping(payload),
             Event::Pong(payload) => Self::Pong(payload),
@@ -155,7 +156,7 @@ impl Got {
 
     /// A frame of a message.
     pub fn frame(kind: Kind, payload: &[u8], start: bool, fin: bool) -> Self {
-        Self::Data(Data { kind, payload: payload.to_vec(), start, end: fin, fin, offset: 0, left: 0 })
+        Self::Data(Chunk { kind, payload: payload.to_vec(), start, end: fin, fin, offset: 0, remaining: 0 })
     }
 }
 
@@ -165,21 +166,25 @@ pub fn join(events: Vec<Got>) -> Vec<Got> {
     let mut out: Vec<Got> = Vec::new();
     for event in events {
         match (out.last_mut(), event) {
-            (Some(Got::Data(frame)), Got::Data(chunk)) if frame.left > 0 => {
+            (Some(Got::Data(frame)), Got::Data(chunk)) if frame.remaining > 0 => {
                 assert_eq!(chunk.offset, frame.offset + frame.payload.len() as u64, "no hole in a frame");
-                assert_eq!(frame.left, chunk.left + chunk.payload.len() as u64, "no byte more or less");
+                assert_eq!(
+                    frame.remaining,
+                    chunk.remaining + chunk.payload.len() as u64,
+                    "no byte more or less"
+                );
                 assert_eq!((frame.kind, frame.fin, false), (chunk.kind, chunk.fin, chunk.start));
                 frame.payload.extend(chunk.payload);
                 frame.end = chunk.end;
-                frame.left = chunk.left;
+                frame.remaining = chunk.remaining;
             }
-            (Some(Got::Data(frame)), other) if frame.left > 0 => {
+            (Some(Got::Data(frame)), other) if frame.remaining > 0 => {
                 panic!("{other:?} inside a frame, of which {frame:?} was delivered")
             }
             (_, event) => out.push(event),
         }
     }
-    if matches!(out.last(), Some(Got::Data(frame)) if frame.left > 0) {
+    if matches!(out.last(), Some(Got::Data(frame)) if frame.remaining > 0) {
         out.pop();
     }
     out
@@ -232,7 +237,7 @@ pub struct Endpoint<'m, R, X = NoExtension> {
     pub events: Vec<Got>,
     pub deadline: Option<Instant>,
     pub shutdown: bool,
-    pub closed: Option<Cause>,
+    pub closed: Option<Ending>,
 }
 
 impl<'m, R: TestRole> Endpoint<'m, R> {
@@ -280,7 +285,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
 
     /// The same without receiving.
     pub fn tend(&mut self) -> &'static str {
-        let step = self.connection.tend(self.now, &mut self.tx);
+        let step = self.connection.poll_without_receiving(self.now, &mut self.tx);
         self.note(step)
     }
 
@@ -380,7 +385,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
     }
 
     /// Goes on to the end, with a peer that closes its side: what was sent, and the cause.
-    pub fn finish(&mut self) -> (Vec<Sent>, Cause) {
+    pub fn finish(&mut self) -> (Vec<Sent>, Ending) {
         let mut sent = Vec::new();
         for _ in 0..10 {
             self.run();

@@ -1,14 +1,16 @@
-//! Drives a `Session` on a virtual clock, as an adapter would: bytes go in and come out, and time passes when
+//! Drives a `ServerSession` on a virtual clock, as an adapter would: bytes go in and come out, and time passes when
 //! a test says so. What an adapter relies on is checked at every step.
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::time::Duration;
 
-use sansocket::handshake::{Accept, Answer, Request};
+use sansocket::error::EndReason;
+use sansocket::handshake::{AcceptOptions, Decision, Request};
+use sansocket::session::{Next, Outcome, ServerSession};
 use sansocket::{
-    Cause, CloseCode, Config, End, Event, Halt, Handler, Instant, Next, Outbox, Outcome, Payload,
-    ReceiveBuffer, SendError, Session, TransmitBuffer,
+    CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload, ReceiveBuffer,
+    SendError, TransmitBuffer,
 };
 
 /// RFC 6455 §1.3.
@@ -34,7 +36,7 @@ impl Memory {
 }
 
 pub(crate) struct Drive<'m, 'c, H> {
-    pub(crate) session: Session<&'c Config>,
+    pub(crate) session: ServerSession<&'c Config>,
     pub(crate) handler: H,
     pub(crate) head: ReceiveBuffer<'m>,
     pub(crate) rx: ReceiveBuffer<'m>,
@@ -55,7 +57,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         let (head, rx, tx) = memory.buffers();
         let now = Instant::from_millis(1_000);
         Self {
-            session: Session::new(config, now),
+            session: ServerSession::new(config, now),
             handler,
             head,
             rx,
@@ -145,7 +147,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
     }
 
     pub(crate) fn pass(&mut self, duration: Duration) {
-        self.now = self.now.after(duration);
+        self.now = self.now.saturating_add(duration);
         self.pump();
     }
 
@@ -188,7 +190,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         self.send(&masked(0x88, &1000_u16.to_be_bytes()));
         self.end();
         let normal = Some(CloseCode::NORMAL);
-        let clean = Cause { end: End::Clean, received: normal, sent: normal };
+        let clean = Ending { reason: EndReason::Clean, received: normal, sent: normal };
         assert_eq!((self.outcome, self.shutdowns), (Some(Outcome::Closed(clean)), 1));
     }
 }
@@ -356,22 +358,22 @@ pub(crate) struct App<F> {
     pub(crate) requests: usize,
     pub(crate) opened: Vec<Option<String>>,
     pub(crate) data: Vec<u8>,
-    pub(crate) closed: Vec<(Cause, String)>,
+    pub(crate) closed: Vec<(Ending, String)>,
 }
 
-impl<F: FnMut(&Request<'_>) -> Answer<'static>> App<F> {
+impl<F: FnMut(&Request<'_>) -> Decision<'static>> App<F> {
     pub(crate) fn new(decide: F) -> Self {
         Self { decide, hello: None, requests: 0, opened: vec![], data: vec![], closed: vec![] }
     }
 }
 
-impl<F: FnMut(&Request<'_>) -> Answer<'static>> Handler for App<F> {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+impl<F: FnMut(&Request<'_>) -> Decision<'static>> Handler for App<F> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         self.requests += 1;
         (self.decide)(request)
     }
 
-    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Some(hello) = self.hello {
             out.send(hello)?;
         }
@@ -379,33 +381,33 @@ impl<F: FnMut(&Request<'_>) -> Answer<'static>> Handler for App<F> {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        let bytes = data.payload.bytes();
+        let bytes = data.payload.as_bytes();
         let mut rest = bytes;
-        let outcome = out.stream(data.kind, &mut rest, data.end);
+        let outcome = out.send_fragmented(data.kind, &mut rest, data.end);
         let taken = bytes.len() - rest.len();
         self.data.extend_from_slice(&bytes[..taken]);
         outcome.map_err(|error| match error {
-            SendError::Blocked => Halt::Blocked { taken },
+            SendError::Blocked => HandlerError::Blocked { consumed: taken },
             other => other.into(),
         })
     }
 
-    fn closed(&mut self, cause: &Cause, reason: &str) {
+    fn closed(&mut self, cause: &Ending, reason: &str) {
         self.closed.push((*cause, reason.to_owned()));
     }
 }
 
 /// What an application that accepts everything answers.
-pub(crate) fn accept(_: &Request<'_>) -> Answer<'static> {
-    Answer::Accept(Accept::default())
+pub(crate) fn accept(_: &Request<'_>) -> Decision<'static> {
+    Decision::Accept(AcceptOptions::default())
 }
 
 /// The answer to a request that is refused, from an application that accepts `accepted`.
-pub(crate) fn ask(config: &Config, accepted: Accept<'static>, request: &[u8]) -> Http {
+pub(crate) fn ask(config: &Config, accepted: AcceptOptions<'static>, request: &[u8]) -> Http {
     let mut memory = Memory::new(16 * 1024, 256, 256);
-    let mut drive = Drive::new(&mut memory, config, App::new(|_| Answer::Accept(accepted)));
+    let mut drive = Drive::new(&mut memory, config, App::new(|_| Decision::Accept(accepted)));
     drive.feed(request);
     drive.end();
     Http::parse(&drive.out)

@@ -2,7 +2,7 @@
 
 use sansocket::{CloseCode, Message, blocking};
 
-pub(crate) fn ask(url: &str, question: &str) -> Result<Option<Message>, blocking::Error> {
+pub(crate) fn ask(url: &str, question: &str) -> Result<Option<Message>, sansocket::Error> {
     let mut socket = blocking::connect(url)?;
     socket.send(question)?;
     let answer = socket.recv()?;

@@ -2,20 +2,20 @@
 
 use std::io;
 
-use sansocket::adapter::mio::{Server, TcpSocket};
-use sansocket::hub::{Routes, Settings};
-use sansocket::{Event, Halt, Handler, Outbox, Payload};
+use sansocket::hub::driver::MioTcpSocket;
+use sansocket::hub::{HubSettings, MioServer, Routes};
+use sansocket::{Event, Handler, HandlerError, Outbox, Payload};
 
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
-        if let Event::Data(data) = event { out.relay(&data) } else { Ok(()) }
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }
 
-pub(crate) fn server(address: &str) -> io::Result<Server<Routes<TcpSocket>>> {
+pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes<MioTcpSocket>>> {
     let mut routes = Routes::new();
     routes.websocket("/", |_, _| Ok(Echo));
-    Server::bind(address, Settings::default(), |_| routes)
+    MioServer::bind(address, HubSettings::default(), |_| routes)
 }

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use sansocket::handshake::Request;
-use sansocket::hub::{
-    Application, Choice, Client, Counters, Failed, Handle, Hub, Id, Message, Monitor, Ready, Settings,
-    Shared, Socket,
-};
-use sansocket::{Cause, Event, Halt, Handler, Instant, Outbox, Outcome, Payload};
+use sansocket::hub::driver::{Hub, HubSocket, Monitor, Ready, Shared, SocketFailed};
+use sansocket::hub::{Application, Counters, HubHandle, HubSettings, RequestAction, SessionId, SessionInfo};
+use sansocket::message::Prepared;
+use sansocket::session::Outcome;
+use sansocket::{Ending, Event, Handler, HandlerError, Instant, Outbox, Payload};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -50,7 +50,7 @@ pub struct Pipe(Arc<Mutex<Wire>>);
 #[derive(Clone)]
 pub struct Peer {
     wire: Arc<Mutex<Wire>>,
-    pub id: Id,
+    pub id: SessionId,
     decoder: Arc<Mutex<Decoder>>,
 }
 
@@ -73,7 +73,7 @@ struct Decoder {
 /// A hub, its peers and its time.
 pub struct World<A: Application<Pipe>> {
     pub hub: Hub<Pipe, A>,
-    pub handle: Handle,
+    pub handle: HubHandle,
     pub shelf: Arc<Shelf>,
     pub now: Instant,
     peers: Vec<Peer>,
@@ -101,20 +101,20 @@ impl Monitor for Shelf {
     }
 }
 
-impl Socket for Pipe {
+impl HubSocket for Pipe {
     const DRAINED_BY_SHORT_READ: bool = true;
 
-    fn attach(&mut self, key: usize) -> Result<(), Failed> {
+    fn attach(&mut self, key: usize) -> Result<(), SocketFailed> {
         self.0.lock().unwrap().key = key;
         Ok(())
     }
 
-    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
         let mut wire = self.0.lock().unwrap();
         assert!(!into.is_empty(), "a read of nothing");
         wire.reads += 1;
         if wire.cut {
-            return Err(Failed);
+            return Err(SocketFailed);
         }
         let n = into.len().min(wire.to_hub.len());
         if n == 0 {
@@ -127,13 +127,13 @@ impl Socket for Pipe {
         Ok(Some(n))
     }
 
-    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
         let mut wire = self.0.lock().unwrap();
         assert!(!wire.shut, "written behind the end");
         assert!(!bytes.is_empty() || !more.is_empty(), "a write of nothing");
         wire.writes += 1;
         if wire.cut {
-            return Err(Failed);
+            return Err(SocketFailed);
         }
         let n = (bytes.len() + more.len()).min(wire.room).min(wire.most);
         if n == 0 {
@@ -145,16 +145,16 @@ impl Socket for Pipe {
         Ok(Some(n))
     }
 
-    fn flush(&mut self) -> Result<bool, Failed> {
+    fn flush(&mut self) -> Result<bool, SocketFailed> {
         let wire = self.0.lock().unwrap();
-        if wire.cut { Err(Failed) } else { Ok(!wire.keeps) }
+        if wire.cut { Err(SocketFailed) } else { Ok(!wire.keeps) }
     }
 
-    fn shutdown(&mut self) -> Result<(), Failed> {
+    fn shutdown(&mut self) -> Result<(), SocketFailed> {
         let mut wire = self.0.lock().unwrap();
         assert!(!wire.shut, "shut twice");
         wire.shut = true;
-        if wire.cut { Err(Failed) } else { Ok(()) }
+        if wire.cut { Err(SocketFailed) } else { Ok(()) }
     }
 }
 
@@ -344,7 +344,7 @@ pub fn address() -> SocketAddr {
 }
 
 impl<A: Application<Pipe>> World<A> {
-    pub fn new(settings: Settings, application: impl FnOnce(Handle) -> A) -> Self {
+    pub fn new(settings: HubSettings, application: impl FnOnce(HubHandle) -> A) -> Self {
         let shelf = Arc::new(Shelf::default());
         let hub = Hub::new(settings, shelf.clone(), application).unwrap();
         let handle = hub.handle();
@@ -369,7 +369,7 @@ impl<A: Application<Pipe>> World<A> {
             told: Ready::default(),
             key: 0,
         }));
-        let peer = Peer { wire: wire.clone(), id: Id::new(0), decoder: Arc::default() };
+        let peer = Peer { wire: wire.clone(), id: SessionId::new(0), decoder: Arc::default() };
         (Pipe(wire), peer)
     }
 
@@ -452,7 +452,7 @@ impl<A: Application<Pipe>> World<A> {
     /// Lets time pass, with a turn at every deadline; how many those were.
     pub fn pass(&mut self, time: Duration) -> usize {
         self.settle();
-        let end = self.now.after(time);
+        let end = self.now.saturating_add(time);
         let mut turns = 0;
         while let Some(deadline) = self.hub.deadline(self.now).filter(|deadline| *deadline <= end) {
             assert!(deadline > self.now, "it spins");
@@ -471,7 +471,7 @@ impl<A: Application<Pipe>> World<A> {
             peer.cut();
         }
         self.settle();
-        assert!(self.handle.clients().is_empty());
+        assert!(self.handle.sessions().is_empty());
         check(&self.handle.counters());
         self.handle.counters()
     }
@@ -483,13 +483,13 @@ pub fn check(counters: &Counters) {
     let closed = [
         closed.clean,
         closed.violation,
-        closed.silent,
-        closed.slow,
-        closed.unanswered,
-        closed.unread,
-        closed.abandoned,
+        closed.silent_peer,
+        closed.stalled_message,
+        closed.unanswered_close,
+        closed.unread_output,
+        closed.unfinished_frame,
         closed.extension,
-        closed.vanished,
+        closed.disconnected,
     ];
     let refused = [
         refused.answered,
@@ -508,7 +508,7 @@ pub fn check(counters: &Counters) {
         refused.head,
         refused.fields,
         refused.unavailable,
-        refused.vanished,
+        refused.disconnected,
         refused.handed_over,
     ];
     let (closed, refused) = (closed.iter().sum::<u64>(), refused.iter().sum::<u64>());
@@ -528,25 +528,26 @@ pub enum Call<'p> {
 }
 
 /// What a test has a handler do.
-pub type Act =
-    Box<dyn FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Halt> + Send>;
+pub type Act = Box<
+    dyn FnMut(Instant, Call<'_>, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), HandlerError> + Send,
+>;
 
 /// A handler that does what a test says.
 pub struct Script {
     act: Act,
     deadline: Option<Instant>,
-    closed: Arc<Mutex<Vec<Cause>>>,
+    closed: Arc<Mutex<Vec<Ending>>>,
 }
 
 /// Decides about a request.
-pub type Make = Box<dyn FnMut(&mut Client, &Request<'_>) -> Act>;
+pub type Make = Box<dyn FnMut(&mut SessionInfo, &Request<'_>) -> Act>;
 
 /// An application whose handlers do what a test says, and which keeps what it is told.
 pub struct App {
     pub make: Make,
     pub welcome: bool,
-    pub ended: Vec<(Id, Option<Outcome>)>,
-    pub closed: Arc<Mutex<Vec<Cause>>>,
+    pub ended: Vec<(SessionId, Option<Outcome>)>,
+    pub closed: Arc<Mutex<Vec<Ending>>>,
 }
 
 impl App {
@@ -554,7 +555,7 @@ impl App {
         Self::choose(move |_, _| make())
     }
 
-    pub fn choose(make: impl FnMut(&mut Client, &Request<'_>) -> Act + 'static) -> Self {
+    pub fn choose(make: impl FnMut(&mut SessionInfo, &Request<'_>) -> Act + 'static) -> Self {
         Self { make: Box::new(make), welcome: true, ended: vec![], closed: Arc::default() }
     }
 
@@ -566,35 +567,39 @@ impl App {
 impl Application<Pipe> for App {
     type Handler = Script;
 
-    fn accept(&mut self, _: &mut Client) -> bool {
+    fn accept(&mut self, _: &mut SessionInfo) -> bool {
         self.welcome
     }
 
-    fn request<'s>(&'s mut self, client: &mut Client, request: &Request<'_>) -> Choice<'s, Script> {
+    fn request<'s>(
+        &'s mut self,
+        client: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Script> {
         if request.path() == "/body" {
-            return Choice::Body(100_000);
+            return RequestAction::Body(100_000);
         }
         let act = (self.make)(client, request);
-        Choice::Handler(self.script(act))
+        RequestAction::Handler(self.script(act))
     }
 
-    fn ended(&mut self, client: &Client, outcome: Option<Outcome>) {
+    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
         self.ended.push((client.id, outcome));
     }
 }
 
 impl Handler for Script {
-    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         (self.act)(now, Call::Opened, &mut self.deadline, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         (self.act)(now, Call::Event(event), &mut self.deadline, out)
     }
 
-    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn writable(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         (self.act)(now, Call::Writable, &mut self.deadline, out)
     }
@@ -603,12 +608,12 @@ impl Handler for Script {
         self.deadline
     }
 
-    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         (self.act)(now, Call::Timer, &mut self.deadline, out)
     }
 
-    fn closed(&mut self, cause: &Cause, _: &str) {
+    fn closed(&mut self, cause: &Ending, _: &str) {
         self.closed.lock().unwrap().push(*cause);
     }
 }
@@ -616,36 +621,39 @@ impl Handler for Script {
 /// Every message goes back.
 pub fn echo() -> Act {
     Box::new(|_, call, _, out| match call {
-        Call::Event(Event::Data(data)) => out.relay(&data),
+        Call::Event(Event::Data(data)) => out.forward(&data),
         _ => Ok(()),
     })
 }
 
-pub fn echoes(settings: Settings) -> World<App> {
+pub fn echoes(settings: HubSettings) -> World<App> {
     World::new(settings, |_| App::new(echo))
 }
 
 /// What was told of messages, by number.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<Fate>>>);
+pub struct Reported(Arc<Mutex<Vec<Fate>>>);
 
 /// What became of which message.
-type Fate = (usize, Result<(), sansocket::hub::Lost>);
+type Fate = (usize, Result<(), sansocket::hub::NotDelivered>);
 
-impl Told {
-    pub fn done(&self, number: usize) -> impl FnOnce(Result<(), sansocket::hub::Lost>) + Send + use<> {
+impl Reported {
+    pub fn done(
+        &self,
+        number: usize,
+    ) -> impl FnOnce(Result<(), sansocket::hub::NotDelivered>) + Send + use<> {
         let told = self.0.clone();
         move |result| told.lock().unwrap().push((number, result))
     }
 
-    pub fn take(&self) -> Vec<(usize, Result<(), sansocket::hub::Lost>)> {
+    pub fn take(&self) -> Vec<(usize, Result<(), sansocket::hub::NotDelivered>)> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
 /// A message of so many bytes, whose first ones say which it is.
-pub fn numbered(number: usize, len: usize) -> (Vec<u8>, Message) {
+pub fn numbered(number: usize, len: usize) -> (Vec<u8>, Prepared) {
     let mut payload = vec![number as u8; len.max(4)];
     payload[..4].copy_from_slice(&(number as u32).to_be_bytes());
-    (payload.clone(), Message::binary(payload))
+    (payload.clone(), Prepared::binary(payload))
 }

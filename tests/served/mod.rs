@@ -9,8 +9,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sansocket::adapter::mio::{Server, TcpSocket};
-use sansocket::hub::{Control, Handle, Routes, Settings};
+use sansocket::hub::driver::MioTcpSocket;
+use sansocket::hub::{HubContext, HubHandle, HubSettings, MioServer, Routes};
 use sansocket::{CloseCode, Config};
 
 use crate::drive::{Frame, Http, frames, masked, upgrade};
@@ -20,21 +20,24 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
-    pub(crate) handle: Handle,
+    pub(crate) handle: HubHandle,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Served {
-    pub(crate) fn new(settings: Settings, add: impl FnOnce(&Handle, &mut Routes<TcpSocket>)) -> Self {
+    pub(crate) fn new(
+        settings: HubSettings,
+        add: impl FnOnce(&HubHandle, &mut Routes<MioTcpSocket>),
+    ) -> Self {
         Self::at("127.0.0.1:0".parse().unwrap(), settings, add)
     }
 
     pub(crate) fn at(
         address: SocketAddr,
-        settings: Settings,
-        add: impl FnOnce(&Handle, &mut Routes<TcpSocket>),
+        settings: HubSettings,
+        add: impl FnOnce(&HubHandle, &mut Routes<MioTcpSocket>),
     ) -> Self {
-        let server = Server::bind(address, settings, |handle| {
+        let server = MioServer::bind(address, settings, |handle| {
             let mut routes = Routes::new();
             add(&handle, &mut routes);
             routes
@@ -71,19 +74,19 @@ impl Served {
     /// Runs a function in the hub's loop.
     pub(crate) fn inside<T: Send + 'static>(
         &self,
-        function: impl FnOnce(&mut dyn Control) -> T + Send + 'static,
+        function: impl FnOnce(&mut dyn HubContext) -> T + Send + 'static,
     ) -> T {
         let (tx, rx) = mpsc::channel();
-        self.handle.run(move |control| tx.send(function(control)).unwrap()).unwrap();
+        self.handle.call(move |control| tx.send(function(control)).unwrap()).unwrap();
         rx.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Changes the routes.
     pub(crate) fn routes<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Routes<TcpSocket>) -> T + Send + 'static,
+        change: impl FnOnce(&mut Routes<MioTcpSocket>) -> T + Send + 'static,
     ) -> T {
-        self.inside(|control| Routes::with(control, change).unwrap())
+        self.inside(|control| Routes::update(control, change).unwrap())
     }
 
     /// Waits for something that has to come.
@@ -102,7 +105,7 @@ impl Served {
         self.until("the last session's end", |served| {
             served.inside(|control| {
                 let mut sessions = 0;
-                control.clients(&mut |_| sessions += 1);
+                control.sessions(&mut |_| sessions += 1);
                 let counters = control.counters();
                 (sessions, counters.ended) == (0, counters.accepted)
             })

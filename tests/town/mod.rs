@@ -7,10 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sansocket::adapter::mio::Server;
 use sansocket::handshake::Request;
-use sansocket::hub::{Application, Choice, Client, Handle, Settings};
-use sansocket::{Event, Halt, Handler, Outbox, Payload};
+use sansocket::hub::{Application, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo};
+use sansocket::{Event, Handler, HandlerError, Outbox, Payload};
 
 pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -19,10 +18,10 @@ pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r
 pub struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        assert_ne!(data.payload.bytes(), b"panic", "on purpose");
-        out.relay(&data)
+        assert_ne!(data.payload.as_bytes(), b"panic", "on purpose");
+        out.forward(&data)
     }
 }
 
@@ -31,30 +30,30 @@ pub struct Echoes;
 impl<S: 'static> Application<S> for Echoes {
     type Handler = Echo;
 
-    fn request<'s>(&'s mut self, _: &mut Client, request: &Request<'_>) -> Choice<'s, Echo> {
-        if request.path() == "/body" { Choice::Body(100_000) } else { Choice::Handler(Echo) }
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
+        if request.path() == "/body" { RequestAction::Body(100_000) } else { RequestAction::Handler(Echo) }
     }
 }
 
 /// A hub in a thread of its own.
 pub struct Town {
-    pub handle: Handle,
+    pub handle: HubHandle,
     pub address: SocketAddr,
     pub thread: JoinHandle<()>,
 }
 
 impl Town {
-    pub fn new(settings: Settings) -> Self {
-        Self::of(Server::bind("127.0.0.1:0", settings, |_| Echoes).unwrap())
+    pub fn new(settings: HubSettings) -> Self {
+        Self::of(MioServer::bind("127.0.0.1:0", settings, |_| Echoes).unwrap())
     }
 
-    pub fn of(server: Server<Echoes>) -> Self {
+    pub fn of(server: MioServer<Echoes>) -> Self {
         let (handle, address) = (server.handle(), server.address());
         let thread = thread::Builder::new().name(format!("hub {}", address.port()));
         Self { handle, address, thread: thread.spawn(move || server.run().unwrap()).unwrap() }
     }
 
-    pub fn stop(self) -> Handle {
+    pub fn stop(self) -> HubHandle {
         self.handle.stop(sansocket::CloseCode::GOING_AWAY).unwrap();
         self.thread.join().unwrap();
         self.handle

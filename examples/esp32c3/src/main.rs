@@ -24,8 +24,10 @@ use esp_println::println;
 use esp_radio::wifi::sta::StationConfig;
 use esp_radio::wifi::{AuthenticationMethodConfig, ConnectionError, Interface, WifiController};
 use handler::Echo;
-use sansocket::adapter::{Buffers, embassy_net::serve};
-use sansocket::{Config, MIN_BUFFER};
+use sansocket::Config;
+use sansocket::embedded::serve_tcp;
+use sansocket::proto::MIN_BUFFER_LEN;
+use sansocket::session::Buffers;
 use static_cell::ConstStaticCell;
 
 /// The network, from the environment of the build; without a password it is an open one.
@@ -49,7 +51,7 @@ const TCP_BUFFER: usize = setting(option_env!("TCP_BUFFER"), 2048);
 const HEAD: usize = 1024;
 /// Once for each direction of each connection. A message may be much longer: it streams through.
 const BUFFER: usize = setting(option_env!("BUFFER"), 512);
-const _: () = assert!(BUFFER >= MIN_BUFFER, "BUFFER is 140 bytes or more");
+const _: () = assert!(BUFFER >= MIN_BUFFER_LEN, "BUFFER is 140 bytes or more");
 
 /// There are few places, so nobody holds one for long without a sign of life.
 static CONFIG: Config = {
@@ -142,7 +144,7 @@ async fn connection(stack: Stack<'static>) -> ! {
     let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
     loop {
         // How it ended is in the log, and the socket is ready for the next one in any case.
-        let _ = serve(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
+        let _ = serve_tcp(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
     }
 }
 

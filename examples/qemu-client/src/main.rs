@@ -30,10 +30,9 @@ use embassy_net::{DhcpConfig, Runner, StackResources};
 use embassy_time::{Timer, with_timeout};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use sansocket::adapter::Buffers;
-use sansocket::adapter::embassy_net::{EmbassyClock, Tcp, hang_up};
-use sansocket::adapter::embedded_io_async::Clock;
-use sansocket::{Backoff, Cause, Instant};
+use sansocket::{Ending, Instant};
+use sansocket::embedded::{EmbassyClock, TcpTransport, hang_up, Clock};
+use sansocket::session::{Buffers, Backoff};
 use settings::Settings;
 use static_cell::ConstStaticCell;
 
@@ -77,18 +76,18 @@ async fn main(spawner: Spawner) {
         println!("connecting to {}", settings.url);
         let mut opened = None;
         let ended = attempt(&mut socket, &settings, &mut random, &mut opened).await;
-        let lasted = opened.map(|opened: Instant| opened.until(EmbassyClock.now()));
+        let lasted = opened.map(|opened: Instant| opened.saturating_duration_until(EmbassyClock.now()));
         hang_up(&mut socket, Some(LINGER)).await;
         stack::report();
         match ended {
-            Some(cause) if cause.is_clean() => return println!("done: {}, code {}", cause.end, cause.code()),
-            Some(cause) => println!("ended: {}", cause.end),
+            Some(cause) if cause.is_clean() => return println!("done: {}, code {}", cause.reason, cause.code()),
+            Some(cause) => println!("ended: {}", cause.reason),
             None => {} // it is in the log
         }
         if lasted.is_some_and(|lasted| lasted >= STABLE) {
             backoff.reset();
         }
-        let wait = backoff.wait(random.next_u32()).as_millis() as u64;
+        let wait = backoff.next_delay(random.next_u32()).as_millis() as u64;
         println!("again in {wait} ms");
         Timer::after_millis(wait).await;
     }
@@ -105,7 +104,7 @@ async fn attempt(
     settings: &Settings,
     random: &mut ChaCha20Rng,
     opened: &mut Option<Instant>,
-) -> Option<Cause> {
+) -> Option<Ending> {
     log(log(with_timeout(CONNECT, socket.connect((settings.address, settings.target.port()))).await)?)?;
 
     let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
@@ -113,7 +112,7 @@ async fn attempt(
     let mut keys = fork(random);
     let keys = || keys.next_u32().to_ne_bytes();
     if !settings.target.is_secure() {
-        return log(talk::talk(Tcp::new(socket), settings, keys, buffers, opened).await);
+        return log(talk::talk(TcpTransport::new(socket), settings, keys, buffers, opened).await);
     }
     #[cfg(not(feature = "tls"))]
     return log(Err("built without TLS"));
@@ -124,7 +123,7 @@ async fn attempt(
         let pipes = tls::Pipes::new(&mut memory);
         let trust = tls::Trust::new(fork(random), settings.authority);
         let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host(), trust));
-        let transport = tls::Tls::open(Tcp::new(socket), &pipes, pump, TLS_HANDSHAKE).await;
+        let transport = tls::Tls::open(TcpTransport::new(socket), &pipes, pump, TLS_HANDSHAKE).await;
         let transport = log(transport)?;
         println!("TLS: {} is who it says", settings.target.host());
         log(talk::talk(transport, settings, keys, buffers, opened).await)

@@ -3,11 +3,11 @@
 
 use core::net::Ipv4Addr;
 
-use sansocket::handshake::Address;
+use sansocket::handshake::WsUrl;
 
 pub struct Settings {
     pub url: &'static str,
-    pub target: Address<'static>,
+    pub target: WsUrl<'static>,
     /// Where the host of the URL is; without this line the host has to be an address itself. A product asks DNS
     /// (embassy-net's feature `dns`).
     pub address: Ipv4Addr,
@@ -43,7 +43,7 @@ impl Settings {
         }
 
         let url = value("url").ok_or("no url")?;
-        let target = Address::parse(url).map_err(|_| "the url is not one of a WebSocket")?;
+        let target = WsUrl::parse(url).map_err(|_| "the url is not one of a WebSocket")?;
         let address = value("address").unwrap_or(target.host());
         Ok(Self {
             url,

@@ -3,18 +3,19 @@
 use core::fmt;
 use core::time::Duration;
 
-use sansocket::adapter::{Buffers, Connected, Error, Transport, WebSocket};
-use sansocket::handshake::{Connect, Reply};
-use sansocket::{
-    Cause, Client, CloseCode, Config, Control, Event, Instant, Kind, MaskingKey, Payload, SendError,
-};
+use sansocket::{Ending, Client, CloseCode, Config, Event, Instant, Kind, Payload, SendError};
+use sansocket::config::ControlFrames;
+use sansocket::embedded::{Connected, Error, Transport, WebSocket};
+use sansocket::handshake::{ClientRequest, RefusedResponse};
+use sansocket::proto::MaskingKey;
+use sansocket::session::Buffers;
 
 use crate::settings::Settings;
 
 /// The deadlines of a connection; the library keeps them.
 static CONFIG: Config = {
     let mut config = Config::new();
-    config.control = Control::Told; // a Pong is what the ping below waits for
+    config.control = ControlFrames::Reported; // a Pong is what the ping below waits for
     config.timeouts.handshake = Some(Duration::from_secs(5));
     config.timeouts.ping = Some(Duration::from_secs(4));
     config.timeouts.pong = Some(Duration::from_secs(4));
@@ -45,11 +46,11 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
     keys: K,
     buffers: Buffers<'_>,
     opened: &mut Option<Instant>,
-) -> Result<Cause, Failure<T::Error>> {
-    let request = Connect {
+) -> Result<Ending, Failure<T::Error>> {
+    let request = ClientRequest {
         protocols: settings.protocol.as_slice(),
         headers: settings.header.as_slice(),
-        ..Connect::new(settings.target)
+        ..ClientRequest::new(settings.target)
     };
     let connected = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await;
     let mut socket = match connected.map_err(Failure::WebSocket)? {
@@ -58,7 +59,7 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
             socket
         }
         Connected::Refused(head) => {
-            let reply = Reply::parse(&head, &CONFIG).map_err(Error::from)?;
+            let reply = RefusedResponse::parse(&head, &CONFIG).map_err(Error::from)?;
             return Err(Failure::Refused(reply.status));
         }
     };
@@ -78,7 +79,7 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
     let mut next = *opened;
     while settings.messages == 0 || beats < settings.messages {
         if settings.every > 0 {
-            next = next.map(|next| next.after(Duration::from_millis(settings.every)));
+            next = next.map(|next| next.saturating_add(Duration::from_millis(settings.every)));
         } else {
             next = None;
         }
@@ -101,7 +102,7 @@ async fn echo<T: Transport, K: MaskingKey>(
     // Whole characters.
     let len = if kind == Kind::Text { len - len % SAMPLE.len() as u32 } else { len };
     socket.sending().flush().await?;
-    socket.sending().outbox().begin(kind, len.into(), true)?;
+    socket.sending().outbox().begin_frame(kind, len.into(), true)?;
     let (mut sent, mut echoed) = (0, 0);
     loop {
         while sent < len {
@@ -113,9 +114,9 @@ async fn echo<T: Transport, K: MaskingKey>(
             }
         }
         let event = if sent < len {
-            socket.read_or_written().await?
+            socket.read_or_flushed().await?
         } else {
-            let limit = socket.sending().now().after(ANSWER);
+            let limit = socket.sending().now().saturating_add(ANSWER);
             socket.read_until(limit).await?
         };
         match event {
@@ -137,7 +138,7 @@ async fn echo<T: Transport, K: MaskingKey>(
 
 async fn ping<T: Transport, K: MaskingKey>(socket: &mut Socket<'_, T, K>) -> Result<(), Failure<T::Error>> {
     socket.sending().ping(b"are you there?").await?;
-    let limit = socket.sending().now().after(ANSWER);
+    let limit = socket.sending().now().saturating_add(ANSWER);
     loop {
         match socket.read_until(limit).await? {
             Some((Event::Pong(payload), _)) if *payload == *b"are you there?" => return Ok(()),

@@ -21,8 +21,8 @@ use embedded_tls::{
     Aes128GcmSha256, Certificate, CertificateRef, CertificateVerifyRef, CryptoProvider, CryptoRngCore,
     FlushPolicy, TlsClock, TlsConfig, TlsConnection, TlsContext, TlsError, TlsVerifier,
 };
-use sansocket::adapter::{Transport, Turn};
 use sansocket::{Instant, ReceiveBuffer, TransmitBuffer};
+use sansocket::embedded::{Transport, Transferred};
 
 use crate::virt::time;
 
@@ -54,7 +54,7 @@ pub struct Pipes<'b> {
 }
 
 impl<'b> Pipes<'b> {
-    /// Over four buffers of at least [`sansocket::MIN_BUFFER`] bytes.
+    /// Over four buffers of at least [`sansocket::proto::MIN_BUFFER_LEN`] bytes.
     pub fn new(memory: &'b mut [[u8; 512]; 4]) -> RefCell<Self> {
         const FITS: &str = "larger than MIN_BUFFER";
         let [arrived, leaving, received, sending] = memory;
@@ -252,7 +252,7 @@ impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b,
         timeout: Duration,
     ) -> Result<Self, Error<T::Error>> {
         let mut tls = Self { transport, pipes, pump, ended: false, shut: false };
-        let mut deadline = tls.now().after(timeout);
+        let mut deadline = tls.now().saturating_add(timeout);
         let mut late = false;
         loop {
             tls.run()?;
@@ -265,7 +265,7 @@ impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b,
                     return Err(Error::Timeout);
                 }
                 late = true;
-                deadline = now.after(Duration::from_secs(1));
+                deadline = now.saturating_add(Duration::from_secs(1));
             }
             tls.carry(Some(deadline)).await?;
         }
@@ -293,7 +293,7 @@ impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b,
         if self.ended {
             arrived.consume(usize::MAX); // nobody is left to decipher it
         }
-        let turn = self.transport.turn(arrived.spare(), leaving.pending(), deadline).await;
+        let turn = self.transport.read_write(arrived.spare(), leaving.pending(), deadline).await;
         let turn = turn.map_err(Error::Transport)?;
         leaving.consume(turn.written);
         if let Some(n) = turn.read {
@@ -315,16 +315,16 @@ impl<T: Transport, P: Future<Output = Result<(), TlsError>>> Transport for Tls<'
         self.transport.now()
     }
 
-    async fn turn(
+    async fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<Turn, Self::Error> {
+    ) -> Result<Transferred, Self::Error> {
         let mut late = false;
         loop {
             self.run()?;
-            let mut turn = Turn::default();
+            let mut turn = Transferred::default();
             {
                 let Pipes { arrived, received, sending, closing, .. } = &mut *self.pipes.borrow_mut();
                 if !*closing && !self.ended {
@@ -337,7 +337,7 @@ impl<T: Transport, P: Future<Output = Result<(), TlsError>>> Transport for Tls<'
                     turn.read = Some(n);
                 }
             }
-            if turn != Turn::default() {
+            if turn != Transferred::default() {
                 // Nothing is waited for any more: a turn that is dropped must not have read or written.
                 self.run()?;
                 self.hurry();

@@ -20,7 +20,8 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
 use handler::Echo;
 use sansocket::Config;
-use sansocket::adapter::{Buffers, embassy_net::serve};
+use sansocket::embedded::serve_tcp;
+use sansocket::session::Buffers;
 use static_cell::ConstStaticCell;
 
 /// embassy-net has no backlog: each connection needs a socket that listens already, and a client
@@ -88,7 +89,7 @@ async fn connection(stack: Stack<'static>) -> ! {
     let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
     loop {
         // How it ended is in the log, and the socket is ready for the next one in any case.
-        let _ = serve(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
+        let _ = serve_tcp(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
     }
 }
 

@@ -7,11 +7,11 @@ use core::time::Duration;
 
 use super::Slot;
 use crate::close::CloseCode;
-use crate::error::SendError;
 use crate::handler::Handler;
+use crate::hub::completion::NotDelivered;
 use crate::hub::counters::Counters;
-use crate::hub::message::Lost;
-use crate::hub::socket::Socket;
+use crate::hub::socket::HubSocket;
+use crate::send::SendError;
 use crate::time::Instant;
 
 /// The code and the reason of the Close, and how long it waits.
@@ -56,14 +56,14 @@ impl Closing {
     }
 }
 
-impl<S: Socket, H: Handler> Slot<S, H> {
+impl<S: HubSocket, H: Handler> Slot<S, H> {
     /// Sends the requested Close, once the messages that were sent before it are written or dropped.
     pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
         if self.session.connection().is_none() {
             // No Close can be sent before the 101.
-            self.session.reset();
+            self.session.transport_failed();
             self.closing = None;
             return;
         }
@@ -71,7 +71,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         let late = now >= closing.patience();
         self.end_by(limit);
         self.feed(now);
-        while late && self.queue.lose(Lost::Closing, counters) {}
+        while late && self.queue.lose(NotDelivered::Closing, counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
         if self.session.connection().is_some_and(|connection| connection.link.owes_close()) {

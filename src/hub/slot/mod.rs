@@ -12,30 +12,30 @@ use core::time::Duration;
 use closing::Closing;
 
 use super::application::Application;
+use super::completion::{Done, NotDelivered};
 use super::counters::{Counters, count};
 use super::exchange::{Exchange, Reply};
-use super::handle::{Client, ClientState};
+use super::handle::{SessionInfo, SessionState};
 use super::link::Link;
-use super::message::{Done, Lost, Message};
 use super::pool::{Buffers, Pool};
 use super::queue::Queue;
-use super::settings::{Backlog, Overflow};
-use super::socket::{Failed, Io, Ready, Socket};
+use super::socket::{HubSocket, Io, Ready, SocketFailed};
 use super::turn::{BYTES, STEPS, Turn};
-use crate::cause::End;
 use crate::close::CloseCode;
-use crate::config::{Config, Timeouts};
-use crate::connection::State;
-use crate::driver::Next;
+use crate::config::base::Config;
+use crate::config::{Overflow, QueueLimits, Timeouts};
+use crate::connection::ConnectionState;
+use crate::error::EndReason;
 use crate::handler::Handler;
-use crate::session::{Outcome, Session};
+use crate::message::Prepared;
+use crate::session::{Next, Outcome, ServerSession};
 use crate::time::{Due, Instant, Timed};
 
 /// A transport, its session, and what the hub keeps for them.
 pub(super) struct Slot<S, H> {
     pub(super) io: Io<S>,
-    pub(super) client: Client,
-    session: Session<Arc<Config>>,
+    pub(super) client: SessionInfo,
+    session: ServerSession<Arc<Config>>,
     handler: Option<H>,
     buffers: Buffers,
     queue: Queue,
@@ -64,11 +64,11 @@ pub(super) struct Slot<S, H> {
     pub(super) timer: Instant,
 }
 
-impl<S: Socket, H: Handler> Slot<S, H> {
+impl<S: HubSocket, H: Handler> Slot<S, H> {
     pub(super) fn new(
         socket: S,
-        client: Client,
-        session: Session<Arc<Config>>,
+        client: SessionInfo,
+        session: ServerSession<Arc<Config>>,
         handler: Option<H>,
         now: Instant,
     ) -> Self {
@@ -103,34 +103,34 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     /// Queues a message. An error says why the message is lost, and gives its completion back.
     pub(super) fn send(
         &mut self,
-        message: Message,
+        message: Prepared,
         done: Done,
-        backlog: &Backlog,
+        backlog: &QueueLimits,
         counters: &mut Counters,
-    ) -> Result<(), (Lost, Done)> {
+    ) -> Result<(), (NotDelivered, Done)> {
         if self.is_closing() {
-            return Err((Lost::Closing, done));
+            return Err((NotDelivered::Closing, done));
         }
         if self.ordinary || self.refuse {
-            return Err((Lost::Ended, done));
+            return Err((NotDelivered::Ended, done));
         }
         self.queue.push(message, done, backlog, counters).map_err(|done| {
             if let Overflow::Close(code) = backlog.overflow {
                 self.close(code, "");
             }
-            (Lost::Overflow, done)
+            (NotDelivered::Overflow, done)
         })
     }
 
     /// Begins to close the session: refuses further messages, and sends the Close after those that wait.
     pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
-        self.client.state = ClientState::Closing;
+        self.client.state = SessionState::Closing;
         self.closing.get_or_insert_with(|| Closing::new(code, reason));
     }
 
     /// Whether the session is closing, or a close is requested.
     pub(super) fn is_closing(&self) -> bool {
-        self.client.state == ClientState::Closing
+        self.client.state == SessionState::Closing
     }
 
     /// Ends the session in its next turn.
@@ -152,7 +152,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
     ) -> Turn {
         if self.is_due(now) {
             self.due = self.due.min(now);
-            let end = self.due.after(grace);
+            let end = self.due.saturating_add(grace);
             if now < end {
                 return Turn::Wait(Some(end));
             }
@@ -206,7 +206,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             }
             pool.lend(&mut self.buffers, self.session.connection().is_none());
             if step == 0 && self.transfer(now, &mut budget, counters).is_err() || now >= self.limit {
-                self.session.reset();
+                self.session.transport_failed();
             }
             if self.heard == now && !self.extended && self.session.due(now) == Due::All {
                 self.extended = true;
@@ -228,12 +228,12 @@ impl<S: Socket, H: Handler> Slot<S, H> {
                         let limit = self.limit.min(patience).as_deadline();
                         return Turn::Wait(deadline.into_iter().chain(limit).min());
                     }
-                    Err(Failed) => self.session.reset(),
+                    Err(SocketFailed) => self.session.transport_failed(),
                 },
                 Next::Shutdown => {
                     self.end_by(now.plus(self.timeouts().close));
                     if self.io.socket.shutdown().is_err() {
-                        self.session.reset();
+                        self.session.transport_failed();
                     }
                     // The discarded input may have been all there is to wait for.
                     self.io.ready(Ready { read: true, ..Ready::default() });
@@ -265,11 +265,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         if let Some(exchange) = &self.exchange {
             return exchange.failed();
         }
-        self.session.reset();
+        self.session.transport_failed();
         // A reset session does not use the time.
         match self.poll(Instant::START, application, counters) {
             (Next::Done(outcome), _) => outcome,
-            (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Vanished,
+            (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Disconnected,
         }
     }
 
@@ -320,7 +320,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         };
         let next = self.session.poll_with(now, &mut link, head, rx, tx);
         // The session will never be a WebSocket connection.
-        while self.ordinary && self.queue.lose(Lost::Ended, counters) {}
+        while self.ordinary && self.queue.lose(NotDelivered::Ended, counters) {}
         (next, reply)
     }
 
@@ -331,11 +331,11 @@ impl<S: Socket, H: Handler> Slot<S, H> {
             pool.take_head(&mut self.buffers);
             count(&mut counters.opened);
         }
-        let open = state == State::Open && self.closing.is_none();
-        self.client.state = if open { ClientState::Open } else { ClientState::Closing };
-        if state == State::Closing {
+        let open = state == ConnectionState::Open && self.closing.is_none();
+        self.client.state = if open { SessionState::Open } else { SessionState::Closing };
+        if state == ConnectionState::Closing {
             // "The application MUST NOT send any more data frames after sending a Close frame." (RFC 6455 §5.5.1)
-            while self.queue.lose(Lost::Closing, counters) {}
+            while self.queue.lose(NotDelivered::Closing, counters) {}
         }
     }
 }
@@ -343,8 +343,8 @@ impl<S: Socket, H: Handler> Slot<S, H> {
 /// Whether the session ended because the peer does not react.
 const fn is_given_up(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Closed(cause) => matches!(cause.end, End::Timeout(_) | End::Vanished),
-        Outcome::Vanished => true,
+        Outcome::Closed(cause) => matches!(cause.reason, EndReason::Timeout(_) | EndReason::Disconnected),
+        Outcome::Disconnected => true,
         Outcome::Refused(_) | Outcome::HandOver => false,
     }
 }

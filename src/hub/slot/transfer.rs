@@ -3,24 +3,24 @@
 #![forbid(unsafe_code)]
 
 use super::Slot;
-use crate::connection::State;
+use crate::connection::ConnectionState;
 use crate::handler::Handler;
 use crate::hub::counters::Counters;
 use crate::hub::pool::Buffers;
-use crate::hub::socket::{Failed, Socket};
+use crate::hub::socket::{HubSocket, SocketFailed};
 use crate::time::Instant;
 
 /// The shortest frame, in bytes, that is written from where it lies and not copied.
 const DIRECT: usize = 1024;
 
-impl<S: Socket, H: Handler> Slot<S, H> {
+impl<S: HubSocket, H: Handler> Slot<S, H> {
     /// Writes and reads once. Returns whether anything moved.
     pub(super) fn turn(
         &mut self,
         now: Instant,
         budget: &mut usize,
         counters: &mut Counters,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, SocketFailed> {
         let fed = self.feed(now);
         let moved = self.transfer(now, budget, counters)? || fed;
         if !moved {
@@ -34,7 +34,7 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         now: Instant,
         budget: &mut usize,
         counters: &mut Counters,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, SocketFailed> {
         let mut moved = false;
         if let Some(frame) = self.queue.direct() {
             if let Some(n) = self.io.send(frame, budget, counters)? {
@@ -78,7 +78,10 @@ impl<S: Socket, H: Handler> Slot<S, H> {
         }
         while let Some(message) = self.queue.next() {
             let (len, room) = (message.len(), self.buffers.tx.capacity());
-            let open = self.session.connection().is_some_and(|connection| connection.state() == State::Open);
+            let open = self
+                .session
+                .connection()
+                .is_some_and(|connection| connection.state() == ConnectionState::Open);
             let Some(mut out) = self.session.outbox(now, &mut self.buffers.tx) else { break };
             // The handler's own message goes first.
             if !out.is_free() || !open {

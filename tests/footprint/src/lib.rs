@@ -4,10 +4,10 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use sansocket::{
-    Assembler, Client, Config, Connection, Driver, Event, Fixed, Payload, ReceiveBuffer, Receiver, Sender,
-    Server, Session, Span, Step, TransmitBuffer,
-};
+use sansocket::{Client, Config, Connection, Event, Payload, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::message::{Assembler, SliceStorage};
+use sansocket::proto::{Decoder, Encoder, Span};
+use sansocket::session::{HandlerDriver, ServerSession};
 
 /// A register that gives what nobody can foresee, and takes everything.
 static mut REGISTER: u32 = 0;
@@ -102,15 +102,15 @@ const fn pad(name: &str) -> [u8; 60] {
 pub static FOOTPRINT_SIZES: [Size; 13] = sizes! {
     "Connection<Server>" Connection<Server>,
     "Connection<Client<fn>>" Connection<Client<fn() -> [u8; 4]>>,
-    "Receiver<Server>" Receiver<Server>,
-    "Sender<Server>" Sender<Server>,
-    "Driver<Server>" Driver<Server>,
-    "Session" Session,
+    "Receiver<Server>" Decoder<Server>,
+    "Sender<Server>" Encoder<Server>,
+    "Driver<Server>" HandlerDriver<Server>,
+    "Session" ServerSession,
     "ServerHandshake" sansocket::handshake::ServerHandshake,
     "ClientHandshake" sansocket::handshake::ClientHandshake<'static>,
     "ReceiveBuffer" ReceiveBuffer<'static>,
     "TransmitBuffer" TransmitBuffer<'static>,
-    "Assembler<Fixed>" Assembler<Fixed<'static>>,
+    "Assembler<Fixed>" Assembler<SliceStorage<'static>>,
     "Event<Payload>" Event<Payload<'static>>,
     "Step" Step<Span>,
 };

@@ -1,9 +1,8 @@
 //! A connection without a handler: what a caller of `poll` has to write.
 
 use footprint::{config, memory, micros, read, tell, word, write};
-use sansocket::{
-    CloseCode, Connection, Event, Instant, Kind, ReceiveBuffer, Role, SendError, Step, TransmitBuffer,
-};
+use sansocket::{CloseCode, Connection, Event, Instant, Kind, ReceiveBuffer, SendError, Step, TransmitBuffer};
+use sansocket::proto::Role;
 
 /// Echoes in every way that there is of sending, for ever.
 pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
@@ -17,11 +16,11 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                 let payload = rx.payload(data.payload);
                 let mut out = connection.outbox(now(), &mut tx);
                 match word() {
-                    0 => out.send(payload.bytes())?,
+                    0 => out.send(payload.as_bytes())?,
                     1 => out.fragment(data.kind, &payload, data.fin)?,
                     _ => {
-                        if out.left() == 0 {
-                            out.begin(data.kind, payload.len() as u64 + data.left, data.fin)?;
+                        if out.frame_remaining() == 0 {
+                            out.begin_frame(data.kind, payload.len() as u64 + data.remaining, data.fin)?;
                         }
                         tell(out.write(&payload)? as u32);
                     }
@@ -47,7 +46,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
             Step::Shutdown => last = "shut",
             Step::Closed(cause) => {
                 tell(cause.received.map_or(0, CloseCode::get).into());
-                write(connection.reason().as_bytes());
+                write(connection.close_reason().as_bytes());
                 return Ok(());
             }
         }

@@ -15,7 +15,8 @@ use embedded_websocket::{
 };
 use figures::{CONFIG, println};
 use riscv::register::minstret;
-use sansocket::{Connection, Event, Instant, ReceiveBuffer, Server, Session, Step, TransmitBuffer};
+use sansocket::{Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::session::ServerSession;
 use static_cell::ConstStaticCell;
 
 const SIZES: [usize; 4] = [64, 128, 1024, LARGEST];
@@ -74,7 +75,7 @@ fn main() -> ! {
     assert_eq!(known, 2001, "not a count of instructions: QEMU wants -icount shift=0");
 
     println!("size sansocket-connection {}", size_of::<Connection<Server>>());
-    println!("size sansocket-session {}", size_of::<Session>());
+    println!("size sansocket-session {}", size_of::<ServerSession>());
     println!("size embedded-websocket {}", size_of::<WebSocketServer>());
     println!("size edge-ws {}", size_of::<FrameHeader>());
     for (text, kind) in [(Text::Binary, "binary"), (Text::Ascii, "ascii"), (Text::Mixed, "mixed")] {
@@ -127,9 +128,9 @@ fn sansocket(memory: &mut Memory, len: usize, work: Work) -> (usize, usize) {
         loop {
             match connection.receive(now, &mut rx, &mut tx) {
                 Step::Event(Event::Data(data)) => {
-                    black_box(data.payload.bytes());
+                    black_box(data.payload.as_bytes());
                     if work == Work::Echo {
-                        connection.outbox(now, &mut tx).relay(&data).expect("there is room");
+                        connection.outbox(now, &mut tx).forward(&data).expect("there is room");
                     }
                 }
                 Step::Wait { .. } => break,

@@ -11,7 +11,8 @@ mod handler;
 use board::{BUFFER, HEAD, PORT};
 use embassy_net::tcp::TcpSocket;
 use figures::{CONFIG, println};
-use sansocket::adapter::{self, Buffers};
+use sansocket::embedded;
+use sansocket::session::Buffers;
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
@@ -19,5 +20,5 @@ async fn serve(socket: &mut TcpSocket<'_>) {
     let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
     let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
     let mut echo = handler::Echo::new(|line| println!("ws_echo_server: {line}"));
-    let _ = adapter::embassy_net::serve(socket, PORT, &mut echo, &CONFIG, &mut buffers).await;
+    let _ = embedded::serve_tcp(socket, PORT, &mut echo, &CONFIG, &mut buffers).await;
 }

@@ -6,7 +6,8 @@
 use edge_ws::FrameHeader;
 use embedded_websocket::{WebSocketServer, WebSocketState};
 use figures::{CONFIG, println};
-use sansocket::{MIN_BUFFER, Receiver, Server};
+use sansocket::Server;
+use sansocket::proto::{MIN_BUFFER_LEN, Decoder};
 
 /// Frames that RFC 6455 forbids a client, with a key of zeros; and zeros to go behind them.
 const WRONG: [(&[u8], usize); 9] = [
@@ -29,7 +30,7 @@ const JUDGES: [(&str, Judge); 3] =
 
 #[riscv_rt::entry]
 fn main() -> ! {
-    let memory = &mut [0; MIN_BUFFER];
+    let memory = &mut [0; MIN_BUFFER_LEN];
     for (name, notices) in JUDGES {
         let noticed = WRONG.iter().filter(|(frames, zeros)| {
             let len = frames.len() + zeros;
@@ -47,9 +48,9 @@ fn main() -> ! {
 }
 
 fn sansocket(mut input: &mut [u8]) -> bool {
-    let mut receiver = Receiver::<Server>::new(&CONFIG);
+    let mut receiver = Decoder::<Server>::new(&CONFIG);
     loop {
-        match receiver.receive(MIN_BUFFER, &mut input) {
+        match receiver.receive(MIN_BUFFER_LEN, &mut input) {
             Ok(Some(_)) => {}
             Ok(None) => return false,
             Err(_) => return true,

@@ -9,25 +9,25 @@ mod board;
 use board::{BUFFER, HEAD, PORT};
 use embassy_net::tcp::TcpSocket;
 use figures::CONFIG;
-use sansocket::adapter::{self, Buffers};
-use sansocket::handshake::{Accept, Answer, Request, Response};
-use sansocket::{Event, Halt, Handler, Outbox, Payload};
+use sansocket::{embedded, Event, HandlerError, Handler, Outbox, Payload};
+use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
+use sansocket::session::Buffers;
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
 struct Echo;
 
 impl Handler for Echo {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match request.path() {
-            "/ws" => Answer::Accept(Accept::default()),
-            _ => Answer::Respond(Response::text(404, "")),
+            "/ws" => Decision::Accept(AcceptOptions::default()),
+            _ => Decision::Respond(Response::text(404, "")),
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
-            Event::Data(data) => out.relay(&data),
+            Event::Data(data) => out.forward(&data),
             _ => Ok(()),
         }
     }
@@ -36,5 +36,5 @@ impl Handler for Echo {
 async fn serve(socket: &mut TcpSocket<'_>) {
     let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
     let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
-    let _ = adapter::embassy_net::serve(socket, PORT, &mut Echo, &CONFIG, &mut buffers).await;
+    let _ = embedded::serve_tcp(socket, PORT, &mut Echo, &CONFIG, &mut buffers).await;
 }

@@ -12,14 +12,14 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::adapter::Buffers;
-use sansocket::{Handler, Instant, Next, Outcome, Session};
+use sansocket::{Handler, Instant};
+use sansocket::session::{Buffers, Next, Outcome, ServerSession};
 
 static LED: AtomicBool = AtomicBool::new(false);
 static PWM: AtomicU8 = AtomicU8::new(50);
 static BOOT: AtomicU32 = AtomicU32::new(1);
 
-/// One place of the server: what `adapter::embassy_net::serve` is given for a connection, anew for each.
+/// One place of the server: what `embedded::serve_tcp` is given for a connection, anew for each.
 pub struct Place(Dashboard<Board>);
 
 impl Place {
@@ -38,7 +38,7 @@ impl Place {
     pub fn poll(
         &mut self,
         now: Instant,
-        session: &mut Session,
+        session: &mut ServerSession,
         buffers: &mut Buffers<'_>,
     ) -> Next<Outcome> {
         let Buffers { head, rx, tx } = buffers;
@@ -63,7 +63,7 @@ impl Device for Board {
     fn measure(&mut self, now: Instant) -> Sample {
         let mut values = [0; CHANNELS];
         values[0] = (now.as_micros() / 10_000 % 1000) as i32;
-        Sample { uptime: Instant::START.until(now), values }
+        Sample { uptime: Instant::START.saturating_duration_until(now), values }
     }
 
     fn state(&self) -> State {

@@ -4,28 +4,26 @@
 #![no_main]
 
 use footprint::{config, memory, micros, read, tell, write};
-use sansocket::handshake::{Accept, Answer, Request, Response};
-use sansocket::{
-    Event, Halt, Handler, Instant, Outbox, Outcome, Payload, ReceiveBuffer, Session, Next,
-    TransmitBuffer,
-};
+use sansocket::{Event, HandlerError, Handler, Instant, Outbox, Payload, ReceiveBuffer, TransmitBuffer};
+use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
+use sansocket::session::{Outcome, ServerSession, Next};
 
 /// Echoes on `/ws`.
 struct Echo;
 
 impl Handler for Echo {
-    fn request<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s> {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match request.path() {
-            "/ws" => Answer::Accept(Accept::default()),
-            _ => Answer::Respond(Response::text(404, "not here\n")),
+            "/ws" => Decision::Accept(AcceptOptions::default()),
+            _ => Decision::Respond(Response::text(404, "not here\n")),
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), Halt> {
+    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
-        let mut rest = data.payload.bytes();
-        out.stream(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
-            Halt::Blocked { .. } => Halt::Blocked { taken: data.payload.len().saturating_sub(rest.len()) },
+        let mut rest = data.payload.as_bytes();
+        out.send_fragmented(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
+            HandlerError::Blocked { .. } => HandlerError::Blocked { consumed: data.payload.len().saturating_sub(rest.len()) },
             halt => halt,
         })
     }
@@ -43,7 +41,7 @@ fn serve() -> u32 {
     let Ok(mut head) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
     let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
     let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return 1 };
-    let mut session = Session::new(config(), now());
+    let mut session = ServerSession::new(config(), now());
     loop {
         match session.poll(now(), &mut Echo, &mut head, &mut rx, &mut tx) {
             Next::Wait { deadline } => {

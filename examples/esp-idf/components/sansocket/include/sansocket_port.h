@@ -1,6 +1,6 @@
 /* What sansocket asks of the system: sockets, a wake-up, a lock and a clock.
  *
- * The library (adapter::esp_idf) calls these functions and no others; sansocket_port.c implements them with the
+ * The library (hub::EspIdfServer) calls these functions and no others; sansocket_port.c implements them with the
  * headers of the IDF version at hand. Integers of fixed width only: no struct, constant or errno of lwIP
  * crosses this line. */
 #pragma once

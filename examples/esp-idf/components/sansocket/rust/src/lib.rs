@@ -21,12 +21,11 @@ use core::slice;
 use core::time::Duration;
 
 use handler::Echo;
-use sansocket::adapter::esp_idf::{self, Descriptor, Server, Socket};
-use sansocket::handshake::Request;
-use sansocket::hub::{
-    Application, Capacity, Choice, Client, Control, Handle, HandleError, Hub, Id, Message, Settings,
-};
 use sansocket::{CloseCode, Config};
+use sansocket::handshake::Request;
+use sansocket::hub::{driver, EspIdfServer, Application, Capacity, RequestAction, SessionInfo, HubContext, HubHandle, HandleError, SessionId, HubSettings};
+use sansocket::hub::driver::{Descriptor, EspIdfSocket, Hub};
+use sansocket::message::Prepared;
 
 const OK: i32 = 0;
 const FULL: i32 = -1;
@@ -35,8 +34,8 @@ const INVALID: i32 = -3;
 
 /// `struct sansocket`.
 pub struct Sansocket {
-    server: UnsafeCell<Option<Server<Echoes>>>,
-    handle: Handle,
+    server: UnsafeCell<Option<EspIdfServer<Echoes>>>,
+    handle: HubHandle,
     config: *mut Config,
 }
 
@@ -64,11 +63,11 @@ struct Echoes;
 
 type Log = fn(fmt::Arguments<'_>);
 
-impl Application<Socket> for Echoes {
+impl Application<EspIdfSocket> for Echoes {
     type Handler = Echo<Log>;
 
-    fn request<'s>(&'s mut self, _: &mut Client, _: &Request<'_>) -> Choice<'s, Self::Handler> {
-        Choice::Handler(Echo::new(system::log))
+    fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
+        RequestAction::Handler(Echo::new(system::log))
     }
 }
 
@@ -88,17 +87,17 @@ pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *m
     config.timeouts.write = seconds(settings.write);
     let config = Box::into_raw(Box::new(config));
     // SAFETY: it is dropped behind the server that uses it.
-    let mut hub = Settings::new(unsafe { &*config });
-    hub.sessions = settings.connections as usize;
+    let mut hub = HubSettings::new(unsafe { &*config });
+    hub.max_sessions = settings.connections as usize;
     hub.capacity = Capacity::Refuse(settings.waiting as usize);
-    hub.head = settings.head as usize;
-    hub.rx = settings.rx as usize;
-    hub.tx = settings.tx as usize;
-    hub.spare = 1;
-    hub.commands = settings.commands as usize;
-    hub.backlog.messages = settings.queue as usize;
-    hub.backlog.bytes = settings.queue_bytes as usize;
-    match Server::new(settings.port, hub, |_| Echoes) {
+    hub.head_buffer = settings.head as usize;
+    hub.receive_buffer = settings.rx as usize;
+    hub.transmit_buffer = settings.tx as usize;
+    hub.pooled_buffers = 1;
+    hub.max_commands = settings.commands as usize;
+    hub.queue.messages = settings.queue as usize;
+    hub.queue.bytes = settings.queue_bytes as usize;
+    match EspIdfServer::new(settings.port, hub, |_| Echoes) {
         Ok(server) => {
             let handle = server.handle();
             Box::into_raw(Box::new(Sansocket { server: UnsafeCell::new(Some(server)), handle, config }))
@@ -169,15 +168,15 @@ pub unsafe extern "C" fn sansocket_adopt(
     let lease = Lease(release, context);
     // SAFETY: the caller's.
     let descriptor = unsafe { Descriptor::new(descriptor) };
-    let Ok((socket, peer)) = Socket::adopt(descriptor, move |_| lease.end()) else { return INVALID };
-    let adopt = move |control: &mut dyn Control| {
-        if let Some(hub) = control.hub().downcast_mut::<Hub<Socket, Echoes>>() {
+    let Ok((socket, peer)) = EspIdfSocket::adopt(descriptor, move |_| lease.end()) else { return INVALID };
+    let adopt = move |control: &mut dyn HubContext| {
+        if let Some(hub) = control.hub().downcast_mut::<Hub<EspIdfSocket, Echoes>>() {
             // One for which there is no room is given back by that.
-            let _ = hub.adopt(esp_idf::now(), socket, peer, Echo::new(system::log), None);
+            let _ = hub.adopt(driver::esp_idf_now(), socket, peer, Echo::new(system::log), None);
         }
     };
     // SAFETY: the caller's.
-    result(unsafe { &(*server).handle }.run(adopt))
+    result(unsafe { &(*server).handle }.call(adopt))
 }
 
 /// # Safety
@@ -201,7 +200,7 @@ pub unsafe extern "C" fn sansocket_broadcast(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sansocket_clients(server: *const Sansocket, ids: *mut u64, room: u32) -> u32 {
     // SAFETY: the caller's.
-    let clients = unsafe { &(*server).handle }.clients();
+    let clients = unsafe { &(*server).handle }.sessions();
     for (i, client) in clients.iter().take(room as usize).enumerate() {
         // SAFETY: the caller's.
         unsafe { ids.add(i).write(client.id.get()) };
@@ -221,7 +220,7 @@ pub unsafe extern "C" fn sansocket_send(
     // SAFETY: the caller's.
     match unsafe { message(text, len) } {
         // SAFETY: the caller's.
-        Some(message) => result(unsafe { &(*server).handle }.send(Id::new(id), message)),
+        Some(message) => result(unsafe { &(*server).handle }.send(SessionId::new(id), message)),
         None => INVALID,
     }
 }
@@ -232,17 +231,17 @@ pub unsafe extern "C" fn sansocket_send(
 pub unsafe extern "C" fn sansocket_close(server: *const Sansocket, id: u64, code: u16) -> i32 {
     match CloseCode::new(code) {
         // SAFETY: the caller's.
-        Some(code) => result(unsafe { &(*server).handle }.close(Id::new(id), code, "")),
+        Some(code) => result(unsafe { &(*server).handle }.close(SessionId::new(id), code, "")),
         None => INVALID,
     }
 }
 
 /// # Safety
 /// At `text` there are `len` bytes; where there are none, it may be null.
-unsafe fn message(text: *const c_char, len: usize) -> Option<Message> {
+unsafe fn message(text: *const c_char, len: usize) -> Option<Prepared> {
     // SAFETY: the caller's.
     let bytes = if len == 0 { &[] } else { unsafe { slice::from_raw_parts(text.cast(), len) } };
-    core::str::from_utf8(bytes).ok().map(|text| Message::text(String::from(text)))
+    core::str::from_utf8(bytes).ok().map(|text| Prepared::text(String::from(text)))
 }
 
 fn result(result: Result<(), HandleError>) -> i32 {

@@ -5,7 +5,7 @@
 use core::cell::UnsafeCell;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::hub::Failed;
+use crate::hub::driver::SocketFailed;
 use crate::time::Instant;
 
 const AGAIN: i32 = -1;
@@ -30,8 +30,8 @@ impl Descriptor {
     ///
     /// # Safety
     /// The descriptor is an open lwIP socket, and nothing else reads, writes or closes it until it is given back: to the
-    /// `release` function of [`Socket::adopt`](crate::adapter::esp_idf::Socket::adopt), or by
-    /// [`Socket::into_descriptor`](crate::adapter::esp_idf::Socket::into_descriptor).
+    /// `release` function of [`EspIdfSocket::adopt`](crate::hub::driver::EspIdfSocket::adopt), or by
+    /// [`EspIdfSocket::into_descriptor`](crate::hub::driver::EspIdfSocket::into_descriptor).
     #[must_use]
     pub const unsafe fn new(descriptor: i32) -> Self {
         Self(descriptor)
@@ -58,40 +58,40 @@ unsafe extern "C" {
     safe fn sansocket_port_now() -> u64;
 }
 
-pub(crate) fn start() -> Result<(), Failed> {
+pub(crate) fn start() -> Result<(), SocketFailed> {
     done(sansocket_port_start())
 }
 
-pub(crate) fn listen(port: u16, backlog: u32) -> Result<i32, Failed> {
+pub(crate) fn listen(port: u16, backlog: u32) -> Result<i32, SocketFailed> {
     let socket = sansocket_port_listen(port, backlog);
-    if socket < 0 { Err(Failed) } else { Ok(socket) }
+    if socket < 0 { Err(SocketFailed) } else { Ok(socket) }
 }
 
 /// The next connection, and where it comes from.
-pub(crate) fn accept(listener: i32) -> Result<Option<(i32, SocketAddr)>, Failed> {
+pub(crate) fn accept(listener: i32) -> Result<Option<(i32, SocketAddr)>, SocketFailed> {
     let (mut address, mut port) = ([0; 16], 0);
     let socket = sansocket_port_accept(listener, &mut address, &mut port);
     Ok(some(socket)?.map(|_| (socket, peer(address, port))))
 }
 
 /// Prepares a socket that was accepted elsewhere; where it comes from.
-pub(crate) fn adopt(socket: i32) -> Result<SocketAddr, Failed> {
+pub(crate) fn adopt(socket: i32) -> Result<SocketAddr, SocketFailed> {
     let (mut address, mut port) = ([0; 16], 0);
     done(sansocket_port_adopt(socket, &mut address, &mut port))?;
     Ok(peer(address, port))
 }
 
-pub(crate) fn recv(socket: i32, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+pub(crate) fn recv(socket: i32, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
     // SAFETY: the function writes at most so many bytes there, and keeps nothing.
     some(unsafe { sansocket_port_recv(socket, into.as_mut_ptr(), len(into)) })
 }
 
-pub(crate) fn send(socket: i32, from: &[u8]) -> Result<Option<usize>, Failed> {
+pub(crate) fn send(socket: i32, from: &[u8]) -> Result<Option<usize>, SocketFailed> {
     // SAFETY: the function reads at most so many bytes there, and keeps nothing.
     some(unsafe { sansocket_port_send(socket, from.as_ptr(), len(from)) })
 }
 
-pub(crate) fn shutdown(socket: i32) -> Result<(), Failed> {
+pub(crate) fn shutdown(socket: i32) -> Result<(), SocketFailed> {
     done(sansocket_port_shutdown(socket))
 }
 
@@ -100,9 +100,14 @@ pub(crate) fn close(socket: i32) {
 }
 
 /// Until one of the sockets is ready, the wake-up comes, or the deadline.
-pub(crate) fn wait(sockets: &mut [Interest], now: Instant, deadline: Option<Instant>) -> Result<(), Failed> {
-    let timeout =
-        deadline.map_or(-1, |deadline| i64::try_from(now.until(deadline).as_micros()).unwrap_or(-1));
+pub(crate) fn wait(
+    sockets: &mut [Interest],
+    now: Instant,
+    deadline: Option<Instant>,
+) -> Result<(), SocketFailed> {
+    let timeout = deadline.map_or(-1, |deadline| {
+        i64::try_from(now.saturating_duration_until(deadline).as_micros()).unwrap_or(-1)
+    });
     // SAFETY: so many lie there, and the function keeps nothing.
     done(unsafe { sansocket_port_wait(sockets.as_mut_ptr(), sockets.len() as u32, timeout) })
 }
@@ -149,14 +154,14 @@ fn len(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-fn done(result: i32) -> Result<(), Failed> {
-    if result < 0 { Err(Failed) } else { Ok(()) }
+fn done(result: i32) -> Result<(), SocketFailed> {
+    if result < 0 { Err(SocketFailed) } else { Ok(()) }
 }
 
-fn some(result: i32) -> Result<Option<usize>, Failed> {
+fn some(result: i32) -> Result<Option<usize>, SocketFailed> {
     match usize::try_from(result) {
         Ok(n) => Ok(Some(n)),
         Err(_) if result == AGAIN => Ok(None),
-        Err(_) => Err(Failed),
+        Err(_) => Err(SocketFailed),
     }
 }

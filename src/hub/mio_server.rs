@@ -13,17 +13,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::Vec;
 
-use ::mio::net::{TcpListener, TcpStream};
-use ::mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::hub::{Application, Failed, Handle, Hub, Monitor, Ready, Settings, Shared, Socket};
+use crate::hub::driver::{Hub, HubSocket, Monitor, Ready, Shared, SocketFailed};
+use crate::hub::{Application, HubHandle, HubSettings};
 use crate::time::Instant;
 
 /// Makes the sockets of a hub from accepted TCP streams: plain TCP, or TLS over it.
-pub trait Acceptor {
+pub trait MioAcceptor {
     /// The stream that it makes.
-    type Stream: Stream + 'static;
+    type Stream: MioStream + 'static;
 
     /// Makes a stream from a TCP stream that was accepted.
     ///
@@ -34,30 +35,30 @@ pub trait Acceptor {
 
 /// Moves bytes between a hub and a `TcpStream`. It never blocks: it returns [`ErrorKind::WouldBlock`] if it cannot
 /// proceed.
-pub trait Stream {
-    /// Whether a short read has taken everything, as [`Socket::DRAINED_BY_SHORT_READ`].
+pub trait MioStream {
+    /// Whether a short read has taken everything, as [`HubSocket::DRAINED_BY_SHORT_READ`].
     const DRAINED_BY_SHORT_READ: bool = false;
 
-    /// Reads, as [`Socket::recv`]; 0 is the end of the stream. Returns [`ErrorKind::Interrupted`] if there is more to
+    /// Reads, as [`HubSocket::recv`]; 0 is the end of the stream. Returns [`ErrorKind::Interrupted`] if there is more to
     /// do before it can return bytes: the hub calls it again after the other sessions' turns.
     ///
     /// # Errors
     /// Returns the stream's error.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes, as [`Socket::send`].
+    /// Writes, as [`HubSocket::send`].
     ///
     /// # Errors
     /// Returns the stream's error.
     fn send(&mut self, bytes: &[u8], more: &[u8]) -> io::Result<usize>;
 
-    /// Flushes, as [`Socket::flush`]. Returns [`ErrorKind::WouldBlock`] if something is left.
+    /// Flushes, as [`HubSocket::flush`]. Returns [`ErrorKind::WouldBlock`] if something is left.
     ///
     /// # Errors
     /// Returns the stream's error.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Shuts the writing side down, as [`Socket::shutdown`].
+    /// Shuts the writing side down, as [`HubSocket::shutdown`].
     ///
     /// # Errors
     /// Returns the stream's error.
@@ -69,21 +70,21 @@ pub trait Stream {
 
 /// Accepts plain TCP.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
+pub struct PlainAcceptor;
 
 /// A stream that a hub watches.
-pub struct Watched<T: Stream> {
+pub struct MioSocket<T: MioStream> {
     stream: T,
     registry: Arc<Registry>,
     key: usize,
 }
 
 /// A plain TCP connection that a hub watches.
-pub type TcpSocket = Watched<TcpStream>;
+pub type MioTcpSocket = MioSocket<TcpStream>;
 
 /// A server that listens, and drives a hub.
-pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
-    hub: Hub<Watched<C::Stream>, A>,
+pub struct MioServer<A: Application<MioSocket<C::Stream>>, C: MioAcceptor = PlainAcceptor> {
+    hub: Hub<MioSocket<C::Stream>, A>,
     acceptor: C,
     poll: Poll,
     registry: Arc<Registry>,
@@ -99,10 +100,10 @@ pub struct Server<A: Application<Watched<C::Stream>>, C: Acceptor = Plain> {
     start: std::time::Instant,
 }
 
-/// Prepares streams to be [adopted](Hub::adopt) by a server's hub. Adopt them in the hub's loop, by [`Handle::run`]
-/// and [`Control::hub`](crate::hub::Control::hub).
+/// Prepares streams to be [adopted](Hub::adopt) by a server's hub. Adopt them in the hub's loop, by [`HubHandle::call`]
+/// and [`HubContext::hub`](crate::hub::HubContext::hub).
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct MioRegistrar {
     registry: Arc<Registry>,
     keep_alive: Option<Duration>,
     start: std::time::Instant,
@@ -126,7 +127,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long to wait if the system has no free descriptor.
 const RETRY: Duration = Duration::from_millis(100);
 
-impl<A: Application<Watched<TcpStream>>> Server<A> {
+impl<A: Application<MioSocket<TcpStream>>> MioServer<A> {
     /// Listens for plain TCP, on the first of these addresses that can be bound. `application` makes the application
     /// with the hub's handle.
     ///
@@ -134,26 +135,26 @@ impl<A: Application<Watched<TcpStream>>> Server<A> {
     /// Fails as [`new`](Self::new) does, and if no address can be bound.
     pub fn bind(
         address: impl ToSocketAddrs,
-        settings: Settings,
-        application: impl FnOnce(Handle) -> A,
+        settings: HubSettings,
+        application: impl FnOnce(HubHandle) -> A,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
-        Self::new(listener, Plain, settings, application)
+        Self::with_acceptor(listener, PlainAcceptor, settings, application)
     }
 }
 
-impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
+impl<A: Application<MioSocket<C::Stream>>, C: MioAcceptor> MioServer<A, C> {
     /// Makes a server over a listener. Clones of the listener may serve other servers, one a thread. `application`
     /// makes the application with the hub's handle.
     ///
     /// # Errors
     /// Returns the operating system's error; [`ErrorKind::InvalidInput`] with [`InvalidSettings`](crate::hub::InvalidSettings) if a setting
     /// is invalid.
-    pub fn new(
+    pub fn with_acceptor(
         listener: std::net::TcpListener,
         acceptor: C,
-        settings: Settings,
-        application: impl FnOnce(Handle) -> A,
+        settings: HubSettings,
+        application: impl FnOnce(HubHandle) -> A,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
@@ -192,7 +193,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
         Ok(())
     }
 
-    /// Sets TCP's keep-alive, for connections that are accepted later and for those of a [`Watch`] that is made
+    /// Sets TCP's keep-alive, for connections that are accepted later and for those of a [`MioRegistrar`] that is made
     /// later: after this silence the system probes the peer; `None` does not set it. The time is clamped to 1 to
     /// 32,767 seconds. Default: 60 s. `TCP_NODELAY` is always set.
     #[must_use]
@@ -205,14 +206,14 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
 
     /// Returns a handle, for other threads.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> HubHandle {
         self.hub.handle()
     }
 
-    /// Returns what prepares a stream that was accepted elsewhere for this hub: see [`Watch`].
+    /// Returns what prepares a stream that was accepted elsewhere for this hub: see [`MioRegistrar`].
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch { registry: Arc::clone(&self.registry), keep_alive: self.keep_alive, start: self.start }
+    pub fn watch(&self) -> MioRegistrar {
+        MioRegistrar { registry: Arc::clone(&self.registry), keep_alive: self.keep_alive, start: self.start }
     }
 
     /// Returns the address of the listener that the server was made with.
@@ -273,7 +274,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
                     let _ = caught(|| {
                         prepare(SockRef::from(&stream), self.keep_alive)?;
                         let stream = self.acceptor.accept(stream)?;
-                        let socket = Watched { stream, registry: self.registry.clone(), key: 0 };
+                        let socket = MioSocket { stream, registry: self.registry.clone(), key: 0 };
                         io::Result::Ok(self.hub.accept(now, socket, peer))
                     });
                 }
@@ -282,7 +283,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
                     // The peer has closed the connection already.
                     ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
                     _ => {
-                        self.retry = now.after(RETRY);
+                        self.retry = now.saturating_add(RETRY);
                         return false;
                     }
                 },
@@ -299,7 +300,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
             deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
         }
         // mio rounds the timeout up, so that the hub wakes once, and not too early.
-        let timeout = deadline.map(|deadline| now.until(deadline));
+        let timeout = deadline.map(|deadline| now.saturating_duration_until(deadline));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             done => done?,
@@ -322,7 +323,7 @@ impl<A: Application<Watched<C::Stream>>, C: Acceptor> Server<A, C> {
     }
 }
 
-impl Acceptor for Plain {
+impl MioAcceptor for PlainAcceptor {
     type Stream = TcpStream;
 
     fn accept(&mut self, stream: TcpStream) -> io::Result<TcpStream> {
@@ -330,7 +331,7 @@ impl Acceptor for Plain {
     }
 }
 
-impl Stream for TcpStream {
+impl MioStream for TcpStream {
     // Where mio emulates readiness with poll, only a read that returns `WouldBlock` watches again.
     const DRAINED_BY_SHORT_READ: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
@@ -359,13 +360,13 @@ impl Stream for TcpStream {
     }
 }
 
-impl Watch {
+impl MioRegistrar {
     /// Prepares a TCP connection for that server, with `TCP_NODELAY` and the server's
     /// [`keep_alive`](Server::keep_alive). Makes it non-blocking.
     ///
     /// # Errors
     /// Returns the operating system's error.
-    pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<TcpSocket> {
+    pub fn tcp(&self, stream: std::net::TcpStream) -> io::Result<MioTcpSocket> {
         self.stream(TcpStream::from_std(stream))
     }
 
@@ -374,12 +375,12 @@ impl Watch {
     ///
     /// # Errors
     /// Returns the operating system's error.
-    pub fn stream<T: Stream>(&self, mut stream: T) -> io::Result<Watched<T>> {
+    pub fn stream<T: MioStream>(&self, mut stream: T) -> io::Result<MioSocket<T>> {
         let tcp = SockRef::from(&*stream.tcp());
         // One that blocks would hold up all sessions.
         tcp.set_nonblocking(true)?;
         prepare(tcp, self.keep_alive)?;
-        Ok(Watched { stream, registry: Arc::clone(&self.registry), key: 0 })
+        Ok(MioSocket { stream, registry: Arc::clone(&self.registry), key: 0 })
     }
 
     /// Returns the time of that server's clock.
@@ -398,16 +399,16 @@ fn prepare(stream: SockRef<'_>, keep_alive: Option<Duration>) -> io::Result<()> 
 }
 
 fn now(start: std::time::Instant) -> Instant {
-    Instant::START.after(start.elapsed())
+    Instant::START.saturating_add(start.elapsed())
 }
 
-impl<T: Stream> Watched<T> {
+impl<T: MioStream> MioSocket<T> {
     /// Returns the stream.
     pub const fn get_mut(&mut self) -> &mut T {
         &mut self.stream
     }
 
-    /// Stops watching the stream and returns it: after [`Application::hand_over`].
+    /// Stops watching the stream and returns it: after [`Application::handed_over`].
     ///
     /// # Errors
     /// Returns the operating system's error.
@@ -417,54 +418,54 @@ impl<T: Stream> Watched<T> {
     }
 }
 
-impl<T: Stream> Socket for Watched<T> {
+impl<T: MioStream> HubSocket for MioSocket<T> {
     const DRAINED_BY_SHORT_READ: bool = T::DRAINED_BY_SHORT_READ;
 
-    fn attach(&mut self, key: usize) -> Result<(), Failed> {
+    fn attach(&mut self, key: usize) -> Result<(), SocketFailed> {
         self.key = key;
-        self.registry.register(self.stream.tcp(), Token(key), BOTH).map_err(|_| Failed)
+        self.registry.register(self.stream.tcp(), Token(key), BOTH).map_err(|_| SocketFailed)
     }
 
-    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
         match self.stream.recv(into) {
             // Makes mio report the readiness once more.
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 let again = self.registry.reregister(self.stream.tcp(), Token(self.key), BOTH);
-                again.map(|()| None).map_err(|_| Failed)
+                again.map(|()| None).map_err(|_| SocketFailed)
             }
             received => settle(received),
         }
     }
 
-    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
         match settle(retry(|| self.stream.send(bytes, more))) {
-            Ok(Some(0)) => Err(Failed),
+            Ok(Some(0)) => Err(SocketFailed),
             sent => sent,
         }
     }
 
-    fn flush(&mut self) -> Result<bool, Failed> {
+    fn flush(&mut self) -> Result<bool, SocketFailed> {
         settle(retry(|| self.stream.flush())).map(|done| done.is_some())
     }
 
-    fn shutdown(&mut self) -> Result<(), Failed> {
+    fn shutdown(&mut self) -> Result<(), SocketFailed> {
         match self.stream.shutdown() {
             // The peer has closed first.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
-            done => done.map_err(|_| Failed),
+            done => done.map_err(|_| SocketFailed),
         }
     }
 }
 
-impl<T: Stream> fmt::Debug for Watched<T> {
+impl<T: MioStream> fmt::Debug for MioSocket<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("MioSocket").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
-impl<A: Application<Watched<C::Stream>>, C: Acceptor> fmt::Debug for Server<A, C> {
+impl<A: Application<MioSocket<C::Stream>>, C: MioAcceptor> fmt::Debug for MioServer<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
+        f.debug_struct("MioServer")
             .field("address", &self.address)
             .field("hub", &self.hub)
             .finish_non_exhaustive()
@@ -488,11 +489,11 @@ fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Turns `WouldBlock` into `None`.
-fn settle<T>(done: io::Result<T>) -> Result<Option<T>, Failed> {
+fn settle<T>(done: io::Result<T>) -> Result<Option<T>, SocketFailed> {
     match done {
         Ok(done) => Ok(Some(done)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        Err(_) => Err(Failed),
+        Err(_) => Err(SocketFailed),
     }
 }
 

@@ -3,25 +3,26 @@
 #![forbid(unsafe_code)]
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef};
-use crate::connection::{Connection, State};
-use crate::driver::{Driver, Next};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
+use crate::connection::{Connection, ConnectionState};
+use crate::ending::Ending;
+use crate::error::EndReason;
 use crate::event::{Event, Payload};
 use crate::extension::NoExtension;
-use crate::halt::Halt;
-use crate::handler::{Handler, forward};
-use crate::handshake::{Answer, Decide, HandshakeStep, Refusal, Request, ServerHandshake};
+use crate::handler::{Handler, HandlerError, forward};
+use crate::handshake::{Decide, Decision, HandshakeStep, Refusal, Request, ServerHandshake};
 use crate::outbox::Outbox;
 use crate::role::Server;
+use crate::session::{HandlerDriver, Next};
 use crate::time::{Due, Instant, Timed};
 
 /// The whole life of a server's connection: opening handshake, handler and closing handshake.
 ///
 /// An adapter needs to drive only this, with three buffers.
 #[derive(Debug)]
-pub struct Session<C = &'static Config> {
+pub struct ServerSession<C = &'static Config> {
     phase: Phase<C>,
 }
 
@@ -29,19 +30,19 @@ pub struct Session<C = &'static Config> {
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 enum Phase<C> {
     Handshake(ServerHandshake<C>),
-    Open(Driver<Server, NoExtension, C>),
+    Open(HandlerDriver<Server, NoExtension, C>),
 }
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The connection was open, and has ended.
-    Closed(Cause),
+    Closed(Ending),
     /// The response to the request was not an upgrade.
     Refused(Refusal),
     /// The opening handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time.
-    Vanished,
-    /// [`Answer::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
+    Disconnected,
+    /// [`Decision::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
     HandOver,
 }
 
@@ -53,7 +54,7 @@ impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
 }
 
 impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Answer<'s, C> {
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C> {
         self.0.request(request).with_config()
     }
 
@@ -67,14 +68,14 @@ impl Outcome {
     #[must_use]
     pub fn is_vanished(&self) -> bool {
         match self {
-            Self::Closed(cause) => cause.end == End::Vanished,
-            Self::Vanished => true,
+            Self::Closed(cause) => cause.reason == EndReason::Disconnected,
+            Self::Disconnected => true,
             Self::Refused(_) | Self::HandOver => false,
         }
     }
 }
 
-impl<C: ConfigRef> Session<C> {
+impl<C: ConfigRef> ServerSession<C> {
     /// Creates a session for a transport that was just accepted.
     #[must_use]
     pub fn new(config: C, now: Instant) -> Self {
@@ -91,7 +92,7 @@ impl<C: ConfigRef> Session<C> {
 
     /// Creates a session for a connection whose opening handshake was done elsewhere.
     #[must_use]
-    pub const fn open(driver: Driver<Server, NoExtension, C>) -> Self {
+    pub const fn open(driver: HandlerDriver<Server, NoExtension, C>) -> Self {
         Self { phase: Phase::Open(driver) }
     }
 
@@ -122,10 +123,10 @@ impl<C: ConfigRef> Session<C> {
                 HandshakeStep::Shutdown => return Next::Shutdown,
                 HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
                 HandshakeStep::Refused(refusal) => return Next::Done(Outcome::Refused(refusal)),
-                HandshakeStep::Vanished => return Next::Done(Outcome::Vanished),
+                HandshakeStep::Disconnected => return Next::Done(Outcome::Disconnected),
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, handshake.config().clone(), now);
-                    self.phase = Phase::Open(Driver::new(connection, protocol));
+                    self.phase = Phase::Open(HandlerDriver::new(connection, protocol));
                 }
             }
         }
@@ -156,7 +157,7 @@ impl<C: ConfigRef> Session<C> {
         }
     }
 
-    /// Returns the configuration in force: that of [`Accept::config`](crate::handshake::Accept::config), if any, after the
+    /// Returns the configuration in force: that of [`AcceptOptions::config`](crate::handshake::AcceptOptions::config), if any, after the
     /// request is accepted.
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
@@ -180,7 +181,9 @@ impl<C: ConfigRef> Session<C> {
     pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
         let open = match &self.phase {
             Phase::Handshake(_) => false,
-            Phase::Open(driver) => driver.held.is_none() && driver.connection.state() == State::Open,
+            Phase::Open(driver) => {
+                driver.held.is_none() && driver.connection.state() == ConnectionState::Open
+            }
         };
         open && rx.is_empty() && !rx.is_ended() && tx.is_empty()
     }
@@ -203,15 +206,15 @@ impl<C: ConfigRef> Session<C> {
     }
 
     /// Reports that the transport failed. The next poll calls [`Handler::closed`] if the connection was open.
-    pub fn reset(&mut self) {
+    pub fn transport_failed(&mut self) {
         match &mut self.phase {
-            Phase::Handshake(handshake) => handshake.reset(),
-            Phase::Open(driver) => driver.reset(),
+            Phase::Handshake(handshake) => handshake.transport_failed(),
+            Phase::Open(driver) => driver.transport_failed(),
         }
     }
 }
 
-impl<C: ConfigRef> Timed for Session<C> {
+impl<C: ConfigRef> Timed for ServerSession<C> {
     fn due(&self, now: Instant) -> Due {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.due(now),

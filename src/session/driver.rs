@@ -3,18 +3,18 @@
 #![forbid(unsafe_code)]
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::cause::Cause;
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef};
-use crate::connection::{Connection, State, Step};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
+use crate::connection::{Connection, ConnectionState, Step};
+use crate::ending::Ending;
 use crate::event::{Event, Payload, Span};
 use crate::extension::{Extension, NoExtension};
-use crate::halt::Halt;
-use crate::handler::Handler;
+use crate::handler::{Handler, HandlerError};
 use crate::role::Role;
 use crate::time::{Due, Instant, Timed};
 
-/// What the caller of [`Session::poll`](crate::Session::poll) or [`Driver::poll`] has to do next.
+/// What the caller of [`ServerSession::poll`](crate::session::ServerSession::poll) or [`HandlerDriver::poll`] has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Next<D> {
@@ -31,7 +31,7 @@ pub enum Next<D> {
 
 /// A connection with its handler, after the opening handshake.
 #[derive(Debug)]
-pub struct Driver<R, X = NoExtension, C = &'static Config> {
+pub struct HandlerDriver<R, X = NoExtension, C = &'static Config> {
     pub(crate) connection: Connection<R, X, C>,
     /// The event of which the handler has not taken everything.
     pub(crate) held: Option<Event<Span>>,
@@ -63,7 +63,7 @@ impl Ticks {
     const NEW: Self = Self { left: 16, stood: None };
 }
 
-impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
+impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
     /// Creates a driver for a connection that has just been opened, with its subprotocol.
     #[must_use]
     pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
@@ -77,8 +77,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
     }
 
     /// Reports that the transport failed. The next poll calls [`Handler::closed`], and no other method.
-    pub fn reset(&mut self) {
-        self.connection.reset();
+    pub fn transport_failed(&mut self) {
+        self.connection.transport_failed();
     }
 
     /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
@@ -88,7 +88,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         handler: &mut (impl Handler + ?Sized),
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Next<Cause> {
+    ) -> Next<Ending> {
         let mut ticks = Ticks::NEW;
         let step = self.run(now, handler, &mut ticks, rx, tx);
         self.sent |= !tx.is_empty();
@@ -102,7 +102,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
             Step::Closed(cause) => {
                 let told = core::mem::replace(&mut self.stage, Stage::Closed);
                 if matches!(told, Stage::Opening | Stage::Open) {
-                    handler.closed(&cause, self.connection.reason());
+                    handler.closed(&cause, self.connection.close_reason());
                 }
                 Next::Done(cause)
             }
@@ -119,8 +119,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step {
-        if self.connection.state() == State::Closed {
-            return self.connection.tend(now, tx);
+        if self.connection.state() == ConnectionState::Closed {
+            return self.connection.poll_without_receiving(now, tx);
         }
         // Replies go first, before the handler uses up the room.
         let (link, mut wire) = self.connection.parts(tx);
@@ -129,7 +129,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
             self.stage = Stage::Opening;
             let outcome = handler.opened(self.protocol, &mut self.connection.outbox(now, tx));
             if self.settle(outcome, tx).is_some() {
-                return self.connection.tend(now, tx);
+                return self.connection.poll_without_receiving(now, tx);
             }
             self.stage = Stage::Open;
         }
@@ -172,7 +172,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
         }
         // The handler is blocked inside an event; its timer still runs.
         while self.tick(now, handler, ticks, tx) {}
-        self.connection.tend(now, tx)
+        self.connection.poll_without_receiving(now, tx)
     }
 
     /// Calls the handler's timer if it is due, and returns whether it was.
@@ -218,26 +218,26 @@ impl<R: Role, X: Extension, C: ConfigRef> Driver<R, X, C> {
     }
 
     /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it took.
-    fn settle(&mut self, outcome: Result<(), Halt>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+    fn settle(&mut self, outcome: Result<(), HandlerError>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
         let empty = tx.is_empty();
         let (link, mut wire) = self.connection.parts(tx);
         match outcome {
             // No byte is pending, so that there will never be more room.
-            Err(Halt::Blocked { .. }) if empty => {
+            Err(HandlerError::Blocked { .. }) if empty => {
                 link.close_anyhow(&mut wire, CloseCode::INTERNAL_ERROR, "");
                 None
             }
-            Err(Halt::Blocked { taken }) => Some(taken),
-            Err(Halt::Close(code, reason)) => {
+            Err(HandlerError::Blocked { consumed }) => Some(consumed),
+            Err(HandlerError::Close(code, reason)) => {
                 link.close_anyhow(&mut wire, code, reason);
                 None
             }
-            Err(Halt::Closing) | Ok(()) => None,
+            Err(HandlerError::Closing) | Ok(()) => None,
         }
     }
 }
 
-impl<R: Role, X: Extension, C: ConfigRef> Timed for Driver<R, X, C> {
+impl<R: Role, X: Extension, C: ConfigRef> Timed for HandlerDriver<R, X, C> {
     fn due(&self, now: Instant) -> Due {
         self.connection.due(now)
     }

@@ -10,14 +10,14 @@ use embassy_net::tcp::{AcceptError, Error, State, TcpSocket};
 use embassy_time::Timer;
 
 use super::embedded_io_async::{Clock, passed, race};
-use super::{Buffers, Transport, Turn};
+use super::{Transferred, Transport};
 use crate::config::ConfigRef;
 use crate::handler::Handler;
-use crate::session::Outcome;
+use crate::session::{Buffers, Outcome};
 use crate::time::Instant;
 
 /// A connected socket as a [`Transport`].
-pub struct Tcp<'a, 's>(&'a mut TcpSocket<'s>);
+pub struct TcpTransport<'a, 's>(&'a mut TcpSocket<'s>);
 
 /// The clock of embassy-time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct EmbassyClock;
 
 /// Why a connection could not be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServeError {
+pub enum TcpServeError {
     /// The socket could not listen.
     Accept(AcceptError),
     /// The connection was reset.
@@ -36,28 +36,28 @@ pub enum ServeError {
 /// [`Outcome::HandOver`] the socket is still connected, and the request is in [`Buffers::head`].
 ///
 /// # Errors
-/// [`ServeError`]; the socket is ready for the next call also then.
+/// [`TcpServeError`]; the socket is ready for the next call also then.
 ///
 /// Cancel safety: dropping the future leaves the socket in its current state; `abort` it before you use it again.
-pub async fn serve<C: ConfigRef>(
+pub async fn serve_tcp<C: ConfigRef>(
     socket: &mut TcpSocket<'_>,
     port: u16,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
-) -> Result<Outcome, ServeError> {
-    socket.accept(port).await.map_err(ServeError::Accept)?;
-    let outcome = super::serve(&mut Tcp::new(socket), handler, config.clone(), buffers).await;
+) -> Result<Outcome, TcpServeError> {
+    socket.accept(port).await.map_err(TcpServeError::Accept)?;
+    let outcome = super::serve(&mut TcpTransport::new(socket), handler, config.clone(), buffers).await;
     if outcome != Ok(Outcome::HandOver) {
         hang_up(socket, config.timeouts.close).await;
     }
-    outcome.map_err(ServeError::Socket)
+    outcome.map_err(TcpServeError::Socket)
 }
 
 /// Ends a connection in any state, so that the socket can listen again. If both sides have closed, it waits up to `limit`
 /// for the peer to acknowledge what was sent before.
 ///
-/// [`serve`] calls it; call it yourself at the end of a [`WebSocket`](super::WebSocket) over [`Tcp`].
+/// [`serve`] calls it; call it yourself at the end of a [`WebSocket`](super::WebSocket) over [`TcpTransport`].
 ///
 /// Cancel safety: call again.
 pub async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
@@ -82,7 +82,7 @@ async fn within(limit: Option<Duration>, future: impl Future) {
     select(future, passed(&mut clock, end)).await;
 }
 
-impl<'a, 's> Tcp<'a, 's> {
+impl<'a, 's> TcpTransport<'a, 's> {
     /// The transport over this socket. Nagle's algorithm is switched off, so that a small message does not wait for the
     /// acknowledgement of the one before it.
     #[must_use]
@@ -92,19 +92,19 @@ impl<'a, 's> Tcp<'a, 's> {
     }
 }
 
-impl Transport for Tcp<'_, '_> {
+impl Transport for TcpTransport<'_, '_> {
     type Error = Error;
 
     fn now(&mut self) -> Instant {
         EmbassyClock.now()
     }
 
-    async fn turn(
+    async fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<Turn, Error> {
+    ) -> Result<Transferred, Error> {
         let (mut reader, mut writer) = self.0.split();
         // Never flushed: that would wait for the peer's acknowledgement.
         let write = async { if output.is_empty() { pending().await } else { writer.write(output).await } };

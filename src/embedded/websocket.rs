@@ -3,34 +3,39 @@
 #![forbid(unsafe_code)]
 
 use super::error::Error;
-use super::{Buffers, Time, Transport, take_turn};
+use super::{Time, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::cause::{Cause, End};
 use crate::close::CloseCode;
-use crate::config::{Config, ConfigRef};
+use crate::config::ConfigRef;
+use crate::config::base::Config;
 use crate::connection::{Connection, Step};
-use crate::error::SendError;
+use crate::ending::Ending;
+use crate::error::EndReason;
 use crate::event::{Event, Payload};
 use crate::extension::NoExtension;
 use crate::frame::Kind;
 use crate::handshake::{
-    Answer, ClientHandshake, ClientStep, Connect, HandshakeError, HandshakeStep, Request, ServerHandshake,
+    ClientHandshake, ClientRequest, ClientStep, Decision, HandshakeError, HandshakeStep, Request,
+    ServerHandshake,
 };
-use crate::message::{Assembler, MessageRef, Storage};
+use crate::message::message_ref::MessageRef;
+use crate::message::{Assembler, MessageStorage};
 use crate::outbox::Outbox;
 use crate::role::{Client, MaskingKey, Role, Server};
+use crate::send::SendError;
+use crate::session::Buffers;
 use crate::time::{Due, Instant, Timed};
 
 /// An open connection over a transport.
 #[derive(Debug)]
 pub struct WebSocket<'b, T, R, C = &'static Config> {
     rx: ReceiveBuffer<'b>,
-    link: Sending<'b, T, R, C>,
+    link: Writer<'b, T, R, C>,
 }
 
 /// The sending side of a [`WebSocket`]. Each event comes with it, so that an answer can borrow from the event.
 #[derive(Debug)]
-pub struct Sending<'b, T, R, C = &'static Config> {
+pub struct Writer<'b, T, R, C = &'static Config> {
     transport: T,
     connection: Connection<R, NoExtension, C>,
     tx: TransmitBuffer<'b>,
@@ -44,9 +49,9 @@ pub struct Sending<'b, T, R, C = &'static Config> {
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
 pub enum Accepted<'b, T, C = &'static Config> {
     /// An open connection with its negotiated subprotocol, one of
-    /// [`Accept::protocols`](crate::handshake::Accept::protocols).
+    /// [`AcceptOptions::protocols`](crate::handshake::AcceptOptions::protocols).
     WebSocket(WebSocket<'b, T, Server, C>, Option<&'static str>),
-    /// [`Answer::HandOver`]: the transport, and the request with the bytes after it.
+    /// [`Decision::HandOver`]: the transport, and the request with the bytes after it.
     HandOver(T, ReceiveBuffer<'b>),
 }
 
@@ -56,7 +61,7 @@ pub enum Accepted<'b, T, C = &'static Config> {
 pub enum Connected<'b, 'u, T, K: MaskingKey, C = &'static Config> {
     /// An open connection with its negotiated subprotocol.
     WebSocket(WebSocket<'b, T, Client<K>, C>, Option<&'u str>),
-    /// An answer other than an upgrade, which [`Reply::parse`](crate::handshake::Reply::parse) parses.
+    /// An answer other than an upgrade, which [`RefusedResponse::parse`](crate::handshake::RefusedResponse::parse) parses.
     Refused(ReceiveBuffer<'b>),
 }
 
@@ -65,14 +70,14 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Refused`] after an answer other than an upgrade was sent;
-    /// [`HandshakeError::Vanished`] if the handshake ended without an answer.
+    /// [`HandshakeError::Disconnected`] if the handshake ended without an answer.
     ///
     /// Cancel safety: dropping the future drops the transport.
     pub async fn accept<'s>(
         mut transport: T,
         config: C,
         buffers: Buffers<'b>,
-        decide: impl FnOnce(&Request<'_>) -> Answer<'s, C>,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
     ) -> Result<Accepted<'b, T, C>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut time = Time::new(&mut transport);
@@ -81,7 +86,7 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
         loop {
             let step = handshake.poll(time.now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
                 Some(decide) => decide(request),
-                None => Answer::HandOver,
+                None => Decision::HandOver,
             });
             let turned = match step {
                 HandshakeStep::Wait { deadline } => {
@@ -91,20 +96,20 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
                 HandshakeStep::Shutdown => transport.shutdown().await.map(|()| None),
                 HandshakeStep::Open(protocol) => {
                     let connection = Connection::new(Server, handshake.config().clone(), time.now);
-                    let link = Sending { transport, connection, tx, time, shutting: false };
+                    let link = Writer { transport, connection, tx, time, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
                 HandshakeStep::Refused(refusal) => return Err(Error::Refused(refusal)),
-                HandshakeStep::Vanished => {
-                    return Err(failed.map_or(HandshakeError::Vanished.into(), Error::Transport));
+                HandshakeStep::Disconnected => {
+                    return Err(failed.map_or(HandshakeError::Disconnected.into(), Error::Transport));
                 }
             };
             match turned {
                 Ok(None) => {}
                 Ok(Some(n)) => handshake.fill(&mut head, &mut rx, n),
                 Err(error) => {
-                    handshake.reset();
+                    handshake.transport_failed();
                     failed = Some(error);
                 }
             }
@@ -125,7 +130,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
         config: C,
         buffers: Buffers<'b>,
         mut keys: K,
-        connect: &Connect<'u>,
+        connect: &ClientRequest<'u>,
     ) -> Result<Connected<'b, 'u, T, K, C>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut nonce = [0; 16];
@@ -146,7 +151,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
                 }
                 ClientStep::Open(protocol) => {
                     let connection = Connection::new(Client(keys), config, time.now);
-                    let link = Sending { transport, connection, tx, time, shutting: false };
+                    let link = Writer { transport, connection, tx, time, shutting: false };
                     return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
                 }
                 ClientStep::Refused => return Ok(Connected::Refused(head)),
@@ -167,13 +172,13 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         tx: TransmitBuffer<'b>,
     ) -> Self {
         let time = Time::new(&mut transport);
-        Self { rx, link: Sending { transport, connection, tx, time, shutting: false } }
+        Self { rx, link: Writer { transport, connection, tx, time, shutting: false } }
     }
 
     /// Returns the transport, the connection and its buffers, for [`drive`](super::drive) or your own loop.
     #[must_use]
     pub fn into_parts(self) -> (T, Connection<R, NoExtension, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
-        let Sending { transport, connection, tx, .. } = self.link;
+        let Writer { transport, connection, tx, .. } = self.link;
         (transport, connection, self.rx, tx)
     }
 
@@ -184,7 +189,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// [`Error::Transport`]; [`Error::Closed`] after the end of the connection, from every call.
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>), Error<T::Error>> {
+    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>), Error<T::Error>> {
         loop {
             if let Some(event) = self.next(Until::Event).await? {
                 return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
@@ -202,7 +207,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     pub async fn read_until(
         &mut self,
         limit: Instant,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
         let event = self.next(Until::Time(limit)).await?;
         Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
     }
@@ -215,9 +220,9 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// Those of [`read`](Self::read).
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read_or_written(
+    pub async fn read_or_flushed(
         &mut self,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Sending<'b, T, R, C>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
         if self.link.tx.is_empty() {
             return Ok(None);
         }
@@ -233,7 +238,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// skips the rest of it.
     ///
     /// Cancel safety: the part of the message that has arrived stays in `message`; call again with the same assembler.
-    pub async fn read_message<S: Storage>(
+    pub async fn read_message<S: MessageStorage>(
         &mut self,
         message: &mut Assembler<S>,
     ) -> Result<Kind, Error<T::Error>> {
@@ -252,7 +257,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// [`Error::Transport`]; [`Error::Send`] if a frame is open, or the reason is too long.
     ///
     /// Cancel safety: call again.
-    pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Cause, Error<T::Error>> {
+    pub async fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Ending, Error<T::Error>> {
         match self.link.close(code, reason).await {
             // The peer has closed before.
             Ok(()) | Err(Error::Send(SendError::Closed)) => {}
@@ -278,7 +283,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
                 }
             } else {
                 self.link.time.now = now;
-                let step = self.link.connection.tend(now, &mut self.link.tx);
+                let step = self.link.connection.poll_without_receiving(now, &mut self.link.tx);
                 if !matches!(step, Step::Wait { .. }) {
                     self.link.turn(step, &mut []).await?;
                 }
@@ -288,7 +293,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         // One turn is taken in any case, so that what is ready is read and written even after the limit.
         let mut over = false;
         loop {
-            let Sending { connection, tx, time, .. } = &mut self.link;
+            let Writer { connection, tx, time, .. } = &mut self.link;
             let step = match connection.poll(time.now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
                 Step::Wait { .. } if over => return Ok(None),
@@ -304,20 +309,20 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     }
 
     /// Returns the sending side.
-    pub fn sending(&mut self) -> &mut Sending<'b, T, R, C> {
+    pub fn sending(&mut self) -> &mut Writer<'b, T, R, C> {
         &mut self.link
     }
 
     /// Returns how the connection ended; `None` while it has not.
     #[must_use]
-    pub const fn cause(&self) -> Option<Cause> {
-        self.link.connection.cause()
+    pub const fn ending(&self) -> Option<Ending> {
+        self.link.connection.ending()
     }
 
     /// Returns the reason text of the peer's Close; empty if there is none.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        self.link.connection.reason()
+    pub fn close_reason(&self) -> &str {
+        self.link.connection.close_reason()
     }
 }
 
@@ -329,23 +334,23 @@ enum Until {
     Written,
 }
 
-impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
+impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
     /// Sends a whole message of any size in one frame, and writes it to the transport: a `&str` as text, bytes as binary. It
     /// receives nothing meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides are full,
     /// the call waits until the write deadline ends the connection. Send large messages to such a peer with
-    /// [`outbox`](Self::outbox) and [`read_or_written`](WebSocket::read_or_written).
+    /// [`outbox`](Self::outbox) and [`read_or_written`](WebSocket::read_or_flushed).
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
     ///
     /// Cancel safety: a message that fits into the transmit buffer is sent completely or not at all. The frame of a larger one
-    /// may be open: send the rest of it before anything else. [`Outbox::left`] returns how many bytes it lacks.
+    /// may be open: send the rest of it before anything else. [`Outbox::frame_remaining`] returns how many bytes it lacks.
     pub async fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error<T::Error>> {
         let message = message.into();
         let (kind, payload) = (message.kind(), message.as_bytes());
         match self.when_there_is_room(|out| out.send(message)).await {
             Err(Error::Send(SendError::TooLarge)) => {
-                self.when_there_is_room(|out| out.begin(kind, payload.len() as u64, true)).await?;
+                self.when_there_is_room(|out| out.begin_frame(kind, payload.len() as u64, true)).await?;
                 let mut rest = payload;
                 while !rest.is_empty() {
                     let n = self.outbox().write(rest)?;
@@ -378,9 +383,14 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
     /// Those of [`send`](Self::send).
     ///
     /// Cancel safety: part of the payload may have been sent.
-    pub async fn stream(&mut self, kind: Kind, payload: &[u8], fin: bool) -> Result<(), Error<T::Error>> {
+    pub async fn send_fragmented(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<(), Error<T::Error>> {
         let mut rest = payload;
-        self.when_there_is_room(|out| out.stream(kind, &mut rest, fin)).await?;
+        self.when_there_is_room(|out| out.send_fragmented(kind, &mut rest, fin)).await?;
         self.flush().await
     }
 
@@ -468,7 +478,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         } else {
             self.time.now = now;
         }
-        match self.connection.tend(self.time.now, &mut self.tx) {
+        match self.connection.poll_without_receiving(self.time.now, &mut self.tx) {
             Step::Wait { .. } if self.tx.is_empty() => Ok(()),
             step => self.turn(step, &mut []).await.map(|_| ()),
         }
@@ -494,10 +504,12 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Sending<'b, T, R, C> {
         match done {
             Ok(read) => Ok(read),
             Err(error) => {
-                self.connection.reset();
-                match self.connection.tend(self.time.now, &mut self.tx) {
+                self.connection.transport_failed();
+                match self.connection.poll_without_receiving(self.time.now, &mut self.tx) {
                     // The connection has ended before the transport failed.
-                    Step::Closed(cause) if cause.end != End::Vanished => Err(Error::Closed(cause)),
+                    Step::Closed(cause) if cause.reason != EndReason::Disconnected => {
+                        Err(Error::Closed(cause))
+                    }
                     _ => Err(Error::Transport(error)),
                 }
             }

@@ -1,13 +1,13 @@
 //! TLS for the hub's server: rustls over mio's streams.
 //!
 //! ```no_run
-//! # use sansocket::adapter::mio::Watched;
+//! # use sansocket::hub::driver::MioSocket;
 //! # fn serve<A>(config: std::sync::Arc<rustls::ServerConfig>, application: A) -> std::io::Result<()>
-//! # where A: sansocket::hub::Application<Watched<sansocket::adapter::rustls::TlsStream>> {
-//! use sansocket::adapter::{mio::Server, rustls::Tls};
+//! # where A: sansocket::hub::Application<MioSocket<sansocket::hub::driver::TlsStream>> {
+//! use sansocket::hub::{MioServer, TlsAcceptor};
 //!
 //! let listener = std::net::TcpListener::bind("127.0.0.1:8443")?;
-//! Server::new(listener, Tls(config), Default::default(), |_| application)?.run()
+//! MioServer::with_acceptor(listener, TlsAcceptor(config), Default::default(), |_| application)?.run()
 //! # }
 //! ```
 
@@ -18,15 +18,15 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use ::mio::net::TcpStream;
-use ::rustls::{ServerConfig, ServerConnection};
+use mio::net::TcpStream;
+use rustls::{ServerConfig, ServerConnection};
 
-use super::mio::{Acceptor, Stream};
+use super::mio_server::{MioAcceptor, MioStream};
 
 /// Accepts TLS with this configuration, which has the certificate and the application's choice of cryptography. The
 /// server sets `TCP_NODELAY`.
 #[derive(Clone, Debug)]
-pub struct Tls(pub Arc<ServerConfig>);
+pub struct TlsAcceptor(pub Arc<ServerConfig>);
 
 /// A TLS stream, which also performs the TLS handshake.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ const CHUNK: usize = 16 * 1024;
 /// The most reads from TCP in one call, as records can be empty.
 const READS: usize = 8;
 
-impl Acceptor for Tls {
+impl MioAcceptor for TlsAcceptor {
     type Stream = TlsStream;
 
     fn accept(&mut self, tcp: TcpStream) -> io::Result<TlsStream> {
@@ -95,7 +95,7 @@ impl TlsStream {
     }
 }
 
-impl Stream for TlsStream {
+impl MioStream for TlsStream {
     /// 0 is the peer's `close_notify`. An end of TCP without one is an error, as an attacker on the path can cause
     /// it.
     fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {

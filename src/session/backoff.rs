@@ -15,15 +15,15 @@ use core::time::Duration;
 ///
 /// ```
 /// use core::time::Duration;
-/// use sansocket::Backoff;
+/// use sansocket::session::Backoff;
 ///
 /// let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// let random = || 0x8000_0000; // from a generator, which need not be a cryptographic one
-/// assert_eq!(backoff.wait(random()), Duration::from_millis(500));
-/// assert_eq!(backoff.wait(random()), Duration::from_millis(1000));
+/// assert_eq!(backoff.next_delay(random()), Duration::from_millis(500));
+/// assert_eq!(backoff.next_delay(random()), Duration::from_millis(1000));
 /// // The connection has lasted for a while:
 /// backoff.reset();
-/// assert_eq!(backoff.wait(random()), Duration::from_millis(500));
+/// assert_eq!(backoff.next_delay(random()), Duration::from_millis(500));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -50,7 +50,7 @@ impl Backoff {
     /// Take `random` from the source of the masking keys, as `u32::from_ne_bytes(keys.masking_key())` with
     /// `blocking::SystemKeys`, or from the chip's generator. Clients that use equal numbers reconnect at the same time.
     #[must_use]
-    pub fn wait(&mut self, random: u32) -> Duration {
+    pub fn next_delay(&mut self, random: u32) -> Duration {
         let share = u64::from(self.ceiling).wrapping_mul(u64::from(random)) >> 32;
         self.ceiling = self.ceiling.saturating_mul(2).min(self.longest);
         Duration::from_millis(share)
@@ -79,25 +79,25 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
         // The largest random number is one step below the ceiling.
         for ceiling in [1000, 2000, 4000, 5000, 5000] {
-            assert_eq!(backoff.wait(TOP), Duration::from_millis(ceiling - 1));
+            assert_eq!(backoff.next_delay(TOP), Duration::from_millis(ceiling - 1));
         }
         backoff.reset();
-        assert_eq!(backoff.wait(TOP), Duration::from_millis(999));
+        assert_eq!(backoff.next_delay(TOP), Duration::from_millis(999));
     }
 
     #[test]
     fn a_first_wait_of_nothing_grows() {
         let mut backoff = Backoff::new(Duration::ZERO, Duration::from_secs(5));
-        let waits: u128 = (0..20).map(|_| backoff.wait(TOP).as_millis()).sum();
+        let waits: u128 = (0..20).map(|_| backoff.next_delay(TOP).as_millis()).sum();
         assert!(waits > 5_000, "{waits}");
-        assert_eq!(Backoff::new(Duration::ZERO, Duration::ZERO).wait(TOP), Duration::ZERO);
+        assert_eq!(Backoff::new(Duration::ZERO, Duration::ZERO).next_delay(TOP), Duration::ZERO);
     }
 
     #[test]
     fn the_share_is_linear() {
         for (random, millis) in [(0, 0), (1, 0), (1 << 30, 250), (1 << 31, 500), (3 << 30, 750)] {
             let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-            assert_eq!(backoff.wait(random), Duration::from_millis(millis), "{random}");
+            assert_eq!(backoff.next_delay(random), Duration::from_millis(millis), "{random}");
         }
     }
 
@@ -105,11 +105,11 @@ mod tests {
     fn no_duration_is_too_long_and_none_too_short() {
         let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
         let longest = Duration::from_millis(u64::from(TOP) - 1);
-        assert_eq!((backoff.wait(TOP), backoff.wait(TOP)), (longest, longest));
+        assert_eq!((backoff.next_delay(TOP), backoff.next_delay(TOP)), (longest, longest));
         // A first wait longer than the longest is as long as that.
         let mut backoff = Backoff::new(Duration::from_secs(9), Duration::from_secs(3));
-        assert_eq!(backoff.wait(TOP), Duration::from_millis(2999));
+        assert_eq!(backoff.next_delay(TOP), Duration::from_millis(2999));
         let mut none = Backoff::new(Duration::ZERO, Duration::ZERO);
-        assert_eq!((none.wait(TOP), none.wait(TOP)), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((none.next_delay(TOP), none.next_delay(TOP)), (Duration::ZERO, Duration::ZERO));
     }
 }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-pub use crate::port::Descriptor;
+pub use crate::esp_idf_port::Descriptor;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,44 +15,45 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hub::{Application, Failed, Handle, Hub, InvalidSettings, Monitor, Ready, Settings, Shared};
-use crate::port::{self, Interest, Locked};
+use crate::esp_idf_port::{self as port, Interest, Locked};
+use crate::hub::driver::{Hub, Monitor, Ready, Shared, SocketFailed};
+use crate::hub::{Application, HubHandle, HubSettings, InvalidSettings};
 use crate::time::{GRACE, Instant};
 
 /// A connected socket of lwIP.
-pub struct Socket {
+pub struct EspIdfSocket {
     descriptor: i32,
     /// Gives back a socket that was adopted.
     release: Option<Box<dyn FnOnce(i32) + Send>>,
 }
 
 /// Makes the sockets of a hub from accepted ones: plain TCP, or the application's TLS over it.
-pub trait Acceptor {
+pub trait EspIdfAcceptor {
     /// The stream that it makes.
-    type Stream: Stream + 'static;
+    type Stream: EspIdfStream + 'static;
 
     /// Makes a stream from a connection that was accepted.
     ///
     /// # Errors
     /// The connection is closed.
-    fn accept(&mut self, socket: Socket) -> Result<Self::Stream, Failed>;
+    fn accept(&mut self, socket: EspIdfSocket) -> Result<Self::Stream, SocketFailed>;
 }
 
-/// Moves bytes between a hub and a [`Socket`].
-pub trait Stream: crate::hub::Socket {
+/// Moves bytes between a hub and a [`EspIdfSocket`].
+pub trait EspIdfStream: crate::hub::driver::HubSocket {
     /// Returns the socket to wait for.
-    fn socket(&self) -> &Socket;
+    fn socket(&self) -> &EspIdfSocket;
 }
 
 /// Accepts plain TCP.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
+pub struct EspIdfPlain;
 
 /// A server that listens, and drives a hub. A system has one at a time, as there is one wake-up.
-pub struct Server<A: Application<C::Stream>, C: Acceptor = Plain> {
+pub struct EspIdfServer<A: Application<C::Stream>, C: EspIdfAcceptor = EspIdfPlain> {
     hub: Hub<C::Stream, A>,
     acceptor: C,
-    listener: Option<Socket>,
+    listener: Option<EspIdfSocket>,
     /// No connection is accepted before this moment: the system had no free socket.
     retry: Instant,
     /// The sockets to wait for and their keys; kept for their memory.
@@ -70,7 +71,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The reason why a [`Server`] cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum EspIdfStartError {
     /// There is a server already.
     #[error("there is a server already")]
     Taken,
@@ -79,7 +80,7 @@ pub enum StartError {
     Settings(#[from] InvalidSettings),
     /// The port cannot listen: the address is in use, or there is no free socket.
     #[error("the port cannot listen: the address is in use, or no socket is free")]
-    Port(#[from] Failed),
+    Port(#[from] SocketFailed),
 }
 
 /// The state that the server and its handles share.
@@ -87,7 +88,7 @@ struct Port(Locked<Shared>);
 
 /// Returns the time of the port's clock, which the hub uses.
 #[must_use]
-pub fn now() -> Instant {
+pub fn esp_idf_now() -> Instant {
     port::now()
 }
 
@@ -96,7 +97,7 @@ const ACCEPTS: usize = 16;
 /// How long to wait if the system has no free socket or no memory.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
 
-impl Socket {
+impl EspIdfSocket {
     /// Makes a socket to be [adopted](Hub::adopt) from a connected one that was accepted elsewhere and whose opening
     /// handshake is done. Returns it with the address of its peer. Makes it non-blocking. When the socket is dropped,
     /// it is not closed, but passed to `release`.
@@ -106,13 +107,13 @@ impl Socket {
     pub fn adopt(
         descriptor: Descriptor,
         release: impl FnOnce(i32) + Send + 'static,
-    ) -> Result<(Self, SocketAddr), Failed> {
+    ) -> Result<(Self, SocketAddr), SocketFailed> {
         let socket = Self { descriptor: descriptor.get(), release: Some(Box::new(release)) };
         let peer = port::adopt(socket.descriptor)?;
         Ok((socket, peer))
     }
 
-    /// Returns the descriptor, which the caller must close: after [`Application::hand_over`].
+    /// Returns the descriptor, which the caller must close: after [`Application::handed_over`].
     #[must_use]
     pub fn into_descriptor(mut self) -> i32 {
         self.release = Some(Box::new(|_| {}));
@@ -124,7 +125,7 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for EspIdfSocket {
     fn drop(&mut self) {
         match self.release.take() {
             Some(release) => release(self.descriptor),
@@ -133,7 +134,7 @@ impl Drop for Socket {
     }
 }
 
-impl<A: Application<Socket>> Server<A> {
+impl<A: Application<EspIdfSocket>> EspIdfServer<A> {
     /// Listens on `port` for plain TCP. With port 0 it does not listen, and serves adopted connections only.
     /// `application` makes the application with the hub's handle.
     ///
@@ -141,30 +142,30 @@ impl<A: Application<Socket>> Server<A> {
     /// Fails as [`with`](Self::with) does.
     pub fn new(
         port: u16,
-        settings: Settings,
-        application: impl FnOnce(Handle) -> A,
-    ) -> Result<Self, StartError> {
-        Self::with(Plain, port, settings, application)
+        settings: HubSettings,
+        application: impl FnOnce(HubHandle) -> A,
+    ) -> Result<Self, EspIdfStartError> {
+        Self::with_acceptor(EspIdfPlain, port, settings, application)
     }
 }
 
-impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
+impl<A: Application<C::Stream>, C: EspIdfAcceptor> EspIdfServer<A, C> {
     /// Listens on `port`, as [`new`](Server::new), for the streams that `acceptor` makes.
     ///
     /// # Errors
-    /// [`StartError`] says what failed.
-    pub fn with(
+    /// [`EspIdfStartError`] says what failed.
+    pub fn with_acceptor(
         acceptor: C,
         port: u16,
-        mut settings: Settings,
-        application: impl FnOnce(Handle) -> A,
-    ) -> Result<Self, StartError> {
+        mut settings: HubSettings,
+        application: impl FnOnce(HubHandle) -> A,
+    ) -> Result<Self, EspIdfStartError> {
         let only = Only::take()?;
         port::start()?;
         // lwIP runs in another task.
-        settings.grace = settings.grace.max(GRACE);
-        let backlog = u32::try_from(settings.sessions).unwrap_or(u32::MAX);
-        let listener = if port == 0 { None } else { Some(Socket::own(port::listen(port, backlog)?)) };
+        settings.read_grace = settings.read_grace.max(GRACE);
+        let backlog = u32::try_from(settings.max_sessions).unwrap_or(u32::MAX);
+        let listener = if port == 0 { None } else { Some(EspIdfSocket::own(port::listen(port, backlog)?)) };
         let shared = Port(Locked::new(Shared::default()));
         Ok(Self {
             hub: Hub::new(settings, Arc::new(shared), application)?,
@@ -179,7 +180,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
 
     /// Returns a handle, for other tasks.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> HubHandle {
         self.hub.handle()
     }
 
@@ -192,7 +193,7 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
     ///
     /// # Errors
     /// The port cannot wait.
-    pub fn run(mut self) -> Result<(), Failed> {
+    pub fn run(mut self) -> Result<(), SocketFailed> {
         loop {
             let now = port::now();
             self.accept(now);
@@ -216,17 +217,17 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
             match port::accept(listener.descriptor) {
                 Ok(Some((socket, peer))) => {
                     // A connection that is declined is closed.
-                    if let Ok(stream) = self.acceptor.accept(Socket::own(socket)) {
+                    if let Ok(stream) = self.acceptor.accept(EspIdfSocket::own(socket)) {
                         let _ = self.hub.accept(now, stream, peer);
                     }
                 }
                 Ok(None) => return,
-                Err(Failed) => self.retry = now.after(RETRY),
+                Err(SocketFailed) => self.retry = now.saturating_add(RETRY),
             }
         }
     }
 
-    fn wait(&mut self, now: Instant) -> Result<(), Failed> {
+    fn wait(&mut self, now: Instant) -> Result<(), SocketFailed> {
         self.interests.clear();
         self.keys.clear();
         for (key, socket, wants) in self.hub.wants() {
@@ -257,23 +258,23 @@ impl<A: Application<C::Stream>, C: Acceptor> Server<A, C> {
     }
 }
 
-impl Acceptor for Plain {
-    type Stream = Socket;
+impl EspIdfAcceptor for EspIdfPlain {
+    type Stream = EspIdfSocket;
 
-    fn accept(&mut self, socket: Socket) -> Result<Socket, Failed> {
+    fn accept(&mut self, socket: EspIdfSocket) -> Result<EspIdfSocket, SocketFailed> {
         Ok(socket)
     }
 }
 
-impl Stream for Socket {
-    fn socket(&self) -> &Socket {
+impl EspIdfStream for EspIdfSocket {
+    fn socket(&self) -> &EspIdfSocket {
         self
     }
 }
 
 impl Only {
-    fn take() -> Result<Self, StartError> {
-        if TAKEN.swap(true, Ordering::AcqRel) { Err(StartError::Taken) } else { Ok(Self) }
+    fn take() -> Result<Self, EspIdfStartError> {
+        if TAKEN.swap(true, Ordering::AcqRel) { Err(EspIdfStartError::Taken) } else { Ok(Self) }
     }
 }
 
@@ -283,32 +284,32 @@ impl Drop for Only {
     }
 }
 
-impl crate::hub::Socket for Socket {
+impl crate::hub::driver::HubSocket for EspIdfSocket {
     // Readiness is queried before each wait.
     const DRAINED_BY_SHORT_READ: bool = true;
 
-    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, Failed> {
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
         port::recv(self.descriptor, into)
     }
 
-    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, Failed> {
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
         port::send(self.descriptor, if bytes.is_empty() { more } else { bytes })
     }
 
-    fn shutdown(&mut self) -> Result<(), Failed> {
+    fn shutdown(&mut self) -> Result<(), SocketFailed> {
         port::shutdown(self.descriptor)
     }
 }
 
-impl fmt::Debug for Socket {
+impl fmt::Debug for EspIdfSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Socket").field(&self.descriptor).finish()
     }
 }
 
-impl<A: Application<C::Stream>, C: Acceptor> fmt::Debug for Server<A, C> {
+impl<A: Application<C::Stream>, C: EspIdfAcceptor> fmt::Debug for EspIdfServer<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("hub", &self.hub).finish_non_exhaustive()
+        f.debug_struct("EspIdfServer").field("hub", &self.hub).finish_non_exhaustive()
     }
 }
 

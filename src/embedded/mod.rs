@@ -9,34 +9,32 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "embassy-net")]
-pub mod embassy_net;
+mod embassy_net;
 #[cfg(feature = "embedded-io-async")]
-pub mod embedded_io_async;
+mod embedded_io_async;
 mod error;
-#[cfg(feature = "esp-idf")]
-pub mod esp_idf;
-#[cfg(feature = "mio")]
-pub mod mio;
-#[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
-pub mod rustls;
 mod websocket;
 
+#[cfg(feature = "embassy-net")]
+pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp};
+#[cfg(feature = "embedded-io-async")]
+pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
+
 pub use error::Error;
-pub use websocket::{Accepted, Connected, Sending, WebSocket};
+pub use websocket::{Accepted, Connected, WebSocket, Writer};
 
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
-use crate::cause::{Cause, End};
 use crate::config::ConfigRef;
-use crate::driver::{Driver, Next};
-use crate::error::BufferTooSmall;
+use crate::ending::Ending;
+use crate::error::EndReason;
 use crate::extension::Extension;
 use crate::handler::Handler;
 use crate::role::Role;
-use crate::session::{Outcome, Session};
+use crate::session::{Buffers, HandlerDriver, Next, Outcome, ServerSession};
 use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.
@@ -55,12 +53,12 @@ pub trait Transport {
     /// that task run first. A turn may end early without any effect; callers check the clock.
     ///
     /// Cancel safety: a future that is dropped has neither read nor written.
-    fn turn(
+    fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> impl Future<Output = Result<Turn, Self::Error>>;
+    ) -> impl Future<Output = Result<Transferred, Self::Error>>;
 
     /// Shuts down the writing side (TCP's FIN); reading stays possible. It has to end within bounded time whatever the peer
     /// does, as no deadline applies to it.
@@ -71,51 +69,11 @@ pub trait Transport {
 
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Turn {
+pub struct Transferred {
     /// Bytes that were read; `None` if the turn read nothing, `Some(0)` at the end of the stream.
     pub read: Option<usize>,
     /// Bytes that were written.
     pub written: usize,
-}
-
-/// The three buffers of a connection.
-#[derive(Debug)]
-pub struct Buffers<'b> {
-    /// The head of the request or the answer; unused after the opening handshake.
-    pub head: ReceiveBuffer<'b>,
-    /// Received bytes.
-    pub rx: ReceiveBuffer<'b>,
-    /// Bytes to be written.
-    pub tx: TransmitBuffer<'b>,
-}
-
-impl<'b> Buffers<'b> {
-    /// Creates empty buffers in borrowed memory.
-    ///
-    /// # Errors
-    /// [`BufferTooSmall`] if one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
-    pub fn new(head: &'b mut [u8], rx: &'b mut [u8], tx: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
-        let head = ReceiveBuffer::new(head)?;
-        Ok(Self { head, rx: ReceiveBuffer::new(rx)?, tx: TransmitBuffer::new(tx)? })
-    }
-
-    /// Creates empty buffers with memory of their own, of these sizes in bytes.
-    ///
-    /// # Errors
-    /// [`BufferTooSmall`] if one is smaller than [`MIN_BUFFER`](crate::MIN_BUFFER).
-    #[cfg(feature = "alloc")]
-    pub fn with_capacity(head: usize, rx: usize, tx: usize) -> Result<Buffers<'static>, BufferTooSmall> {
-        let head = ReceiveBuffer::with_capacity(head)?;
-        let (rx, tx) = (ReceiveBuffer::with_capacity(rx)?, TransmitBuffer::with_capacity(tx)?);
-        Ok(Buffers { head, rx, tx })
-    }
-
-    /// Empties the buffers for another connection.
-    pub fn clear(&mut self) {
-        self.head.clear();
-        self.rx.clear();
-        self.tx.clear();
-    }
 }
 
 /// Serves one connection with `handler`: opening handshake, events, closing handshake. It clears the buffers first, so that
@@ -135,7 +93,7 @@ pub async fn serve<T: Transport, C: ConfigRef>(
     buffers.clear();
     let Buffers { head, rx, tx } = buffers;
     let mut time = Time::new(transport);
-    let mut session = Session::new(config, time.now);
+    let mut session = ServerSession::new(config, time.now);
     loop {
         let turned = match session.poll(time.now, handler, head, rx, tx) {
             Next::Wait { deadline } => {
@@ -149,7 +107,7 @@ pub async fn serve<T: Transport, C: ConfigRef>(
             Ok(None) => {}
             Ok(Some(n)) => session.fill(head, rx, n),
             Err(error) => {
-                session.reset();
+                session.transport_failed();
                 return match session.poll(time.now, handler, head, rx, tx) {
                     Next::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
                     _ => Err(error),
@@ -168,11 +126,11 @@ pub async fn serve<T: Transport, C: ConfigRef>(
 /// Cancel safety: a shutdown of the transport that was under way is lost with the future. Drop the transport, too.
 pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     transport: &mut T,
-    driver: &mut Driver<R, X, C>,
+    driver: &mut HandlerDriver<R, X, C>,
     handler: &mut (impl Handler + ?Sized),
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
-) -> Result<Cause, T::Error> {
+) -> Result<Ending, T::Error> {
     let mut time = Time::new(transport);
     // A deadline may have passed before this call: then the transport is read first.
     let mut late = driver.due(time.now) != Due::No;
@@ -193,9 +151,9 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
             Ok(None) => {}
             Ok(Some(n)) => rx.fill(n),
             Err(error) => {
-                driver.reset();
+                driver.transport_failed();
                 return match driver.poll(time.now, handler, rx, tx) {
-                    Next::Done(cause) if cause.end != End::Vanished => Ok(cause),
+                    Next::Done(cause) if cause.reason != EndReason::Disconnected => Ok(cause),
                     _ => Err(error),
                 };
             }
@@ -236,12 +194,12 @@ async fn take_turn<T: Transport>(
             Attempt::Write => (&mut [], tx.pending()),
             Attempt::Read => (&mut *input, &[]),
         };
-        let turn = transport.turn(into, from, end).await;
+        let turn = transport.read_write(into, from, end).await;
         let now = transport.now();
         if attempt == Attempt::Both {
             time.now = now;
         }
-        let Turn { read, written } = turn?;
+        let Transferred { read, written } = turn?;
         tx.consume(written);
         let due = peer.due(time.now);
         if due == Due::No {
@@ -267,7 +225,7 @@ async fn take_turn<T: Transport>(
             Attempt::Both | Attempt::Write if !input.is_empty() => Attempt::Read,
             _ => return Ok(None),
         };
-        end = Some(now.after(GRACE));
+        end = Some(now.saturating_add(GRACE));
     }
 }
 
@@ -282,7 +240,7 @@ enum Attempt {
 /// Writes what the transport takes at once. Polled once, not awaited: a future that is dropped would lose the bytes that were
 /// read before.
 fn write_now<T: Transport>(transport: &mut T, output: &[u8], now: Instant) -> usize {
-    let turn = pin!(transport.turn(&mut [], output, Some(now)));
+    let turn = pin!(transport.read_write(&mut [], output, Some(now)));
     match turn.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(turn)) => turn.written,
         Poll::Ready(Err(_)) | Poll::Pending => 0,

@@ -8,9 +8,10 @@
 //!
 //! ```
 //! use embedded_io_async::{ErrorType, Read, Write};
-//! use sansocket::adapter::embedded_io_async::{Clock, Close, Split};
-//! use sansocket::adapter::{Buffers, serve};
-//! use sansocket::{Config, Handler, Instant, Outcome};
+//! use sansocket::{Config, Handler, Instant};
+//! use sansocket::embedded::{Clock, CloseWrite, SplitTransport, serve};
+//! use sansocket::session::Buffers;
+//! use sansocket::session::Outcome;
 //!
 //! struct Time;
 //!
@@ -26,7 +27,7 @@
 //!
 //! struct Writer<W>(W);
 //!
-//! impl<W: Write> Close for Writer<W> {
+//! impl<W: Write> CloseWrite for Writer<W> {
 //!     async fn close(&mut self) -> Result<(), W::Error> {
 //!         self.0.flush().await // a serial line cannot be closed; shut down a socket here
 //!     }
@@ -51,7 +52,7 @@
 //!     handler: &mut (impl Handler + ?Sized),
 //!     buffers: &mut Buffers<'_>,
 //! ) -> Result<Outcome, R::Error> {
-//!     serve(&mut Split::new(reader, Writer(writer), Time), handler, &Config::DEFAULT, buffers).await
+//!     serve(&mut SplitTransport::new(reader, Writer(writer), Time), handler, &Config::DEFAULT, buffers).await
 //! }
 //! ```
 
@@ -63,7 +64,7 @@ use embassy_futures::select::{Either3, select3};
 use embassy_futures::yield_now;
 use embedded_io_async::{Read, Write};
 
-use super::{Transport, Turn};
+use super::{Transferred, Transport};
 use crate::time::Instant;
 
 /// A monotonic clock with a timer.
@@ -79,14 +80,14 @@ pub trait Clock {
 }
 
 /// A writing half that can be closed.
-pub trait Close: Write {
+pub trait CloseWrite: Write {
     /// Shuts down the writing side: TCP's FIN, and in TLS a `close_notify` before it. Reading stays possible.
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
 /// A reading half, a writing half and a clock, as a [`Transport`].
 #[derive(Debug)]
-pub struct Split<R, W, C> {
+pub struct SplitTransport<R, W, C> {
     reader: R,
     writer: W,
     clock: C,
@@ -94,26 +95,26 @@ pub struct Split<R, W, C> {
     dirty: bool,
 }
 
-impl<R, W, C> Split<R, W, C> {
+impl<R, W, C> SplitTransport<R, W, C> {
     /// Creates a transport from its parts.
     pub const fn new(reader: R, writer: W, clock: C) -> Self {
         Self { reader, writer, clock, dirty: false }
     }
 }
 
-impl<R: Read, W: Close<Error = R::Error>, C: Clock> Transport for Split<R, W, C> {
+impl<R: Read, W: CloseWrite<Error = R::Error>, C: Clock> Transport for SplitTransport<R, W, C> {
     type Error = R::Error;
 
     fn now(&mut self) -> Instant {
         self.clock.now()
     }
 
-    async fn turn(
+    async fn read_write(
         &mut self,
         input: &mut [u8],
         output: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<Turn, R::Error> {
+    ) -> Result<Transferred, R::Error> {
         let Self { reader, writer, clock, dirty } = self;
         let write = async {
             if !output.is_empty() {
@@ -150,7 +151,7 @@ pub(super) async fn race<R: Read>(
     clock: &mut impl Clock,
     input: &mut [u8],
     deadline: Option<Instant>,
-) -> Result<Turn, R::Error> {
+) -> Result<Transferred, R::Error> {
     let read = async { if input.is_empty() { pending().await } else { reader.read(input).await } };
     let time = async {
         match deadline {
@@ -159,8 +160,8 @@ pub(super) async fn race<R: Read>(
         }
     };
     Ok(match select3(write, read, time).await {
-        Either3::First(written) => Turn { read: None, written: written? },
-        Either3::Second(read) => Turn { read: Some(read?), written: 0 },
-        Either3::Third(()) => Turn::default(),
+        Either3::First(written) => Transferred { read: None, written: written? },
+        Either3::Second(read) => Transferred { read: Some(read?), written: 0 },
+        Either3::Third(()) => Transferred::default(),
     })
 }

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::cause::Cause;
-use crate::error::SendError;
-use crate::handshake::{BadHead, HandshakeError, Refusal};
+use crate::ending::Ending;
+use crate::handshake::{HandshakeError, HeadError, Refusal};
+use crate::send::SendError;
 
 /// Why an operation on a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,14 +13,14 @@ pub enum Error<E> {
     #[error("the transport failed")]
     Transport(#[source] E),
     /// The connection has ended.
-    #[error("the connection is closed: {}", .0.end)]
-    Closed(Cause),
+    #[error("the connection is closed: {}", .0.reason)]
+    Closed(Ending),
     /// The caller tried to send an invalid frame, or a frame in the wrong state.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The caller's request is invalid.
     #[error(transparent)]
-    Head(#[from] BadHead),
+    Head(#[from] HeadError),
     /// The opening handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),

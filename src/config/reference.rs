@@ -1,0 +1,51 @@
+//! How a connection holds its configuration.
+
+#![forbid(unsafe_code)]
+
+use core::ops::Deref;
+
+use super::base::Config;
+
+/// A pointer by which a connection holds its [`Config`]: a reference, or with `alloc` an `Arc`. Both take one machine word.
+///
+/// - `&'static Config` points to a `static`, as in firmware. It is the default of every type parameter `C`.
+/// - `&'c Config` points to a configuration that outlives its connections. Code that takes any connection is generic over
+///   `C: ConfigRef`; `Connection<Server>` without that parameter means `'static`.
+/// - `Arc<Config>` holds settings that are known only at run time. `blocking` and `hub` use it.
+///
+/// ```
+/// use sansocket::{Config, Connection, Instant, Server};
+///
+/// let config = Config::new().max_message_len(4096);
+/// let borrowed = Connection::new(Server, &config, Instant::START);
+/// # #[cfg(feature = "alloc")] {
+/// let counted = Connection::new(Server, std::sync::Arc::new(config.clone()), Instant::START);
+/// # }
+/// ```
+pub trait ConfigRef: Deref<Target = Config> + Clone {
+    /// Converts a `'static` configuration, such as the one that a handler returns in
+    /// [`AcceptOptions::config`](crate::handshake::AcceptOptions::config). An `Arc` holds a copy.
+    fn from_static(config: &'static Config) -> Self;
+}
+
+impl ConfigRef for &Config {
+    #[inline]
+    fn from_static(config: &'static Config) -> Self {
+        config
+    }
+}
+
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl ConfigRef for alloc::sync::Arc<Config> {
+    fn from_static(config: &'static Config) -> Self {
+        config.into()
+    }
+}
+
+/// Copies the configuration, about 150 bytes, so that `&CONFIG` of a `static` converts where an `Arc` is expected.
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl From<&Config> for alloc::sync::Arc<Config> {
+    fn from(config: &Config) -> Self {
+        Self::new(config.clone())
+    }
+}
