@@ -90,8 +90,8 @@
 //! # Features
 //!
 //! No feature is on by default, and features only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: owned messages.
-//! `std`: `blocking`, masking keys from the system. `rustls`: TLS for `blocking`, and with `mio` for the hub; without
-//! ring, `rustls-no-provider`. `simd`: faster UTF-8 on hosts. `embedded-io-async`, `embassy-net`: the asynchronous
+//! `std`: `blocking`, masking keys from the system, vector instructions for masking and UTF-8. `rustls`: TLS for `blocking`, and with `mio` for the hub; without
+//! ring, `rustls-no-provider`. `embedded-io-async`, `embassy-net`: the asynchronous
 //! adapters for firmware. `hub`: many connections on one thread; `mio`, `esp-idf`: drivers of the hub. `log`, `tracing`,
 //! `defmt`: log records of the hub.
 
@@ -137,6 +137,8 @@ mod receive;
 mod role;
 mod send;
 pub mod session;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod simd;
 mod time;
 mod utf8;
 

@@ -15,10 +15,20 @@ pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {
     apply(u32::from_le_bytes(key), payload).to_le_bytes()
 }
 
-/// Masks in words, of which the last may overlap the one before it. Only payloads of 1 to 3 bytes are masked bytewise.
 #[cfg(target_pointer_width = "64")]
 #[inline]
-fn apply(narrow: u32, payload: &mut [u8]) -> u32 {
+fn apply(key: u32, payload: &mut [u8]) -> u32 {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if let Some(next) = crate::simd::mask(key, payload) {
+        return next;
+    }
+    words(key, payload)
+}
+
+/// Masks in words, of which the last may overlap the one before it. Only payloads of 1 to 3 bytes are masked bytewise.
+#[cfg(target_pointer_width = "64")]
+#[inline(always)]
+pub(crate) fn words(narrow: u32, payload: &mut [u8]) -> u32 {
     let wide = u64::from(narrow) << 32 | u64::from(narrow);
     // Rotates the key for the last word, which begins a multiple of four bytes before the end.
     let turn = (payload.len() as u32 & 3) << 3;

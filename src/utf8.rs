@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(not(feature = "simd"))]
+#[cfg(not(feature = "std"))]
 use core::str::from_utf8;
-#[cfg(feature = "simd")]
+#[cfg(feature = "std")]
 use simdutf8::compat::from_utf8;
 
 /// Checks text that arrives in pieces, which may be split anywhere, and fails at the first byte that makes it invalid.
