@@ -55,7 +55,7 @@ use crate::time::Instant;
 /// ```
 pub trait Handler {
     /// Decides about the request of a client. The answer may borrow from the handler but not from the request, so copy what
-    /// you need of the request later. The default accepts every upgrade whose `OriginPolicy`, if any, is the same host.
+    /// you need of the request later. The default accepts every upgrade whose `Origin`, if any, is the same host.
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         let _ = request;
         Decision::Accept(AcceptOptions::default())

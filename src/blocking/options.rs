@@ -90,7 +90,7 @@ impl ClientOptions {
         self
     }
 
-    /// The `OriginPolicy`, as a browser would send it. Default: none.
+    /// The `Origin`, as a browser would send it. Default: none.
     #[must_use]
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());

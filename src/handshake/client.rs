@@ -64,7 +64,7 @@ pub enum HandshakeError {
     /// |Connection| header field doesn't contain a token [...] "Upgrade"".
     #[error("the answer's Connection does not have the token Upgrade")]
     Connection,
-    /// `Sec-WebSocket-AcceptOptions` is missing, wrong, or present twice.
+    /// `Sec-WebSocket-Accept` is missing, wrong, or present twice.
     #[error("Sec-WebSocket-Accept does not match the key")]
     Accept,
     /// The answer names "a subprotocol that was not present in the client's handshake".

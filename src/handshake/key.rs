@@ -5,12 +5,12 @@
 use crate::buffer::copy;
 use sha1::{Digest, Sha1};
 
-/// The value of `Sec-WebSocket-AcceptOptions`: a SHA-1 in base64.
+/// The value of `Sec-WebSocket-Accept`: a SHA-1 in base64.
 pub type AcceptKey = [u8; 28];
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Returns the value of `Sec-WebSocket-AcceptOptions` for a key.
+/// Returns the value of `Sec-WebSocket-Accept` for a key.
 ///
 /// > The value of this header field is constructed by concatenating /key/, [...] with the string
 /// > "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value [...] and

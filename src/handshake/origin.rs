@@ -5,7 +5,7 @@
 use super::head::{is_same, split_scheme};
 use super::request::Request;
 
-/// Selects the pages that may open a connection, by their `OriginPolicy`. A request without an `OriginPolicy` does not come from
+/// Selects the pages that may open a connection, by their `Origin`. A request without an `Origin` does not come from
 /// a browser, and is allowed: such a client could claim any origin.
 ///
 /// Compare origins that are known only at run time where the request is answered:

@@ -67,7 +67,7 @@ pub enum BadRequest {
     Protocol,
     /// `Host` is present twice.
     HostTwice,
-    /// `OriginPolicy` is present twice.
+    /// `Origin` is present twice.
     OriginTwice,
     /// `Sec-WebSocket-Version` is present twice.
     VersionTwice,

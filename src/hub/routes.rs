@@ -37,8 +37,8 @@ use crate::session::Outcome;
 ///   otherwise is answered with 404.
 ///
 /// By default a page of another origin must not change anything: a request with a method that is not safe (RFC 9110
-/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `OriginPolicy` is of the server's own host, as an
-/// upgrade is ([`OriginPolicy::SameHost`]). A request without an `OriginPolicy` does not come from a browser, and is accepted.
+/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an
+/// upgrade is ([`OriginPolicy::SameHost`]). A request without an `Origin` does not come from a browser, and is accepted.
 /// [`set_origin`](Self::set_origin) changes that for a route. Applications of other types check [`OriginPolicy::allows`]
 /// themselves.
 ///
