@@ -169,7 +169,7 @@ fn reading_can_give_up_and_go_on() {
 }
 
 #[test]
-fn what_is_in_the_outbox_leaves_in_one_write() {
+fn frames_sent_in_a_row_leave_in_one_write() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);
@@ -208,7 +208,7 @@ fn a_refusal_shows_status_headers_and_body() {
 }
 
 #[test]
-fn a_peer_may_reset_what_is_refused() {
+fn a_peer_may_reset_the_transport_after_a_refusal() {
     for by_handler in [false, true] {
         let (mut client, server) = pair();
         let server = in_thread(move || {
@@ -290,7 +290,7 @@ impl Handler for Flood {
 }
 
 #[test]
-fn a_peer_that_does_not_read_meets_the_write_deadline() {
+fn a_peer_that_does_not_read_is_disconnected_at_the_write_deadline() {
     let (mut client, server) = pair();
     let server = in_thread(move || {
         let mut config = Config::new();
@@ -312,7 +312,7 @@ fn a_peer_that_does_not_read_meets_the_write_deadline() {
 }
 
 #[test]
-fn a_vanished_peer_is_told_once() {
+fn a_peer_that_disconnects_is_reported() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let client = connect(client, &Config::DEFAULT);
@@ -321,7 +321,7 @@ fn a_vanished_peer_is_told_once() {
 }
 
 #[test]
-fn what_came_before_a_half_close_is_answered() {
+fn input_before_a_half_close_is_answered() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let raw = client.try_clone().unwrap();
@@ -333,7 +333,7 @@ fn what_came_before_a_half_close_is_answered() {
 }
 
 #[test]
-fn silence_is_met_with_a_ping_and_an_end() {
+fn a_silent_peer_gets_a_ping_and_is_then_disconnected() {
     let (client, server) = pair();
     let mut told = Config::new();
     told.control = ControlFrames::Reported;
@@ -356,7 +356,7 @@ fn silence_is_met_with_a_ping_and_an_end() {
 }
 
 #[test]
-fn keys_differ() {
+fn two_clients_draw_different_keys() {
     let key = |keys: &mut SystemKeys| sansocket::proto::MaskingKey::masking_key(keys);
     let (mut a, mut b) = (SystemKeys::new().unwrap(), SystemKeys::new().unwrap());
     let first: Vec<_> = (0..4).map(|_| key(&mut a)).collect();
@@ -410,7 +410,7 @@ fn a_stream_with_a_buffer_of_its_own_is_flushed() {
 }
 
 #[test]
-fn a_server_that_always_sends_still_hears_its_peer() {
+fn a_server_that_always_sends_still_reads() {
     let (client, server) = pair();
     let server = in_thread(move || {
         let mut config = Config::new();
@@ -435,7 +435,7 @@ fn a_server_that_always_sends_still_hears_its_peer() {
 
 /// Both sides' memory is far too small for the message, and the peer answers as it reads.
 #[test]
-fn sending_without_going_deaf() {
+fn a_long_send_still_reads() {
     let (client, server) = pair();
     let server = in_thread(move || {
         let mut server = accept(server, &Config::DEFAULT);
@@ -476,7 +476,7 @@ fn sending_without_going_deaf() {
 }
 
 #[test]
-fn reading_with_no_patience_still_writes_and_reads() {
+fn a_read_with_a_timeout_of_zero_writes_and_reads() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);

@@ -99,7 +99,7 @@ fn hello(url: &str) -> Result<Option<Message>, Error> {
 }
 
 #[test]
-fn five_lines_say_hello() {
+fn connect_sends_and_receives_in_five_lines() {
     let (listener, address) = listen();
     let server = echo(listener);
     assert_eq!(hello(&format!("ws://{address}/")).unwrap(), Some(Message::from("hello")));
@@ -123,7 +123,7 @@ fn whole_messages_go_both_ways() {
 }
 
 #[test]
-fn a_clean_close_is_no_error_however_often_one_asks() {
+fn a_clean_close_is_no_error_at_every_call() {
     let (listener, address) = listen();
     let server = thread::spawn(move || {
         let mut socket = accept(listener.accept().unwrap().0).unwrap();
@@ -143,7 +143,7 @@ fn a_clean_close_is_no_error_however_often_one_asks() {
 }
 
 #[test]
-fn an_end_without_a_close_is_an_error_however_often_one_asks() {
+fn an_end_without_a_close_is_an_error_at_every_call() {
     let (listener, address) = listen();
     let server = answer(listener, vec![switch()]);
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
@@ -156,7 +156,7 @@ fn an_end_without_a_close_is_an_error_however_often_one_asks() {
 }
 
 #[test]
-fn recv_passes_over_a_message_that_read_has_begun() {
+fn recv_skips_a_message_that_read_has_begun() {
     let (listener, address) = listen();
     let server = thread::spawn(move || {
         let mut socket = accept(listener.accept().unwrap().0).unwrap();
@@ -186,7 +186,7 @@ fn every_address_of_a_name_is_tried() {
 }
 
 #[test]
-fn who_cannot_be_connected_to_is_named() {
+fn an_address_that_refuses_is_named() {
     let (listener, address) = listen();
     drop(listener);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
@@ -217,7 +217,7 @@ fn a_host_that_cannot_be_resolved_is_named() {
 }
 
 #[test]
-fn a_url_that_is_none_is_the_caller_s_fault() {
+fn an_invalid_url_is_an_error_of_the_caller() {
     for (url, bad) in
         [("http://a/", UrlError::Scheme), ("ws://a/#f", UrlError::Fragment), ("ws://a:0/", UrlError::Port)]
     {
@@ -226,7 +226,7 @@ fn a_url_that_is_none_is_the_caller_s_fault() {
 }
 
 #[test]
-fn a_field_that_cannot_be_sent_is_the_caller_s_fault() {
+fn an_invalid_field_is_an_error_of_the_caller() {
     for (name, value) in [("Host", "evil"), ("X", "a\r\nY: b"), ("a b", "c"), ("Sec-WebSocket-Key", "mine")] {
         let (listener, address) = listen();
         let options = ClientOptions::new().header(name, value);
@@ -241,7 +241,7 @@ fn a_field_that_cannot_be_sent_is_the_caller_s_fault() {
 
 #[cfg(not(feature = "rustls-no-provider"))]
 #[test]
-fn without_the_feature_there_is_no_tls() {
+fn without_feature_rustls_a_wss_url_is_an_error() {
     let (_listener, address) = listen();
     let error = connect(&format!("wss://{address}/")).unwrap_err();
     assert_eq!(connect_error(&error).phase(), Phase::Tls);
@@ -249,7 +249,7 @@ fn without_the_feature_there_is_no_tls() {
 }
 
 #[test]
-fn the_request_bears_what_the_options_say() {
+fn the_request_has_what_the_options_say() {
     let (listener, address) = listen();
     let server = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
@@ -340,7 +340,7 @@ fn a_refusal_has_status_fields_and_body() {
 
 /// A redirect to a page is one answer like another where nobody has asked to follow it.
 #[test]
-fn no_redirect_is_followed_unasked() {
+fn a_redirect_is_followed_only_by_option() {
     let (listener, address) = listen();
     let server = answer(listener, vec![redirect(302, "/elsewhere")]);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
@@ -367,7 +367,7 @@ fn says_secrets(request: &str) -> bool {
 }
 
 #[test]
-fn redirects_within_an_origin_take_all_along() {
+fn a_redirect_within_an_origin_keeps_all_fields() {
     for status in [301, 302, 303, 307, 308] {
         let (listener, address) = listen();
         let third = format!("http://{address}/c?d");
@@ -406,7 +406,7 @@ fn no_secret_goes_to_another_port_and_back() {
 }
 
 #[test]
-fn redirects_are_counted() {
+fn redirects_have_a_limit() {
     let (listener, address) = listen();
     let server = answer(listener, vec![redirect(302, "/"); 3]);
     let error =
@@ -419,7 +419,7 @@ fn redirects_are_counted() {
 }
 
 #[test]
-fn a_redirect_to_no_websocket_is_not_followed() {
+fn a_redirect_to_another_scheme_is_not_followed() {
     let (listener, address) = listen();
     let server = answer(listener, vec![redirect(302, "ftp://127.0.0.1/")]);
     let error =
@@ -466,7 +466,7 @@ fn the_opening_handshake_has_a_deadline() {
 }
 
 #[test]
-fn a_server_that_speaks_no_http_is_named() {
+fn a_server_that_does_not_speak_http_is_named() {
     let (listener, address) = listen();
     let server = answer(listener, vec!["SSH-2.0-OpenSSH_9.2\r\n\r\n".into()]);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
@@ -476,7 +476,7 @@ fn a_server_that_speaks_no_http_is_named() {
 }
 
 #[test]
-fn accept_refuses_what_is_no_upgrade_and_other_pages() {
+fn accept_refuses_plain_requests_and_other_origins() {
     for (fields, status) in [("", "426"), ("Origin: http://other.test\r\n", "403")] {
         let (listener, address) = listen();
         let server = thread::spawn(move || accept(listener.accept().unwrap().0).map(drop));

@@ -65,7 +65,7 @@ fn certificate_error(error: &Error) -> &CertificateError {
 }
 
 #[test]
-fn a_server_of_a_trusted_authority_is_talked_to() {
+fn a_server_of_a_trusted_authority_is_accepted() {
     let pki = Pki::new();
     for options in
         [ClientOptions::new().tls_roots(pki.roots()), ClientOptions::new().tls_config(pki.client())]
@@ -86,7 +86,7 @@ fn a_server_of_a_trusted_authority_is_talked_to() {
 }
 
 #[test]
-fn without_other_roots_the_system_s_vouch() {
+fn the_authorities_of_the_system_are_trusted_by_default() {
     const URL: &str = "SANSOCKET_TEST_URL";
     if let Ok(url) = std::env::var(URL) {
         let mut socket = connect(&url).unwrap();
@@ -97,7 +97,7 @@ fn without_other_roots_the_system_s_vouch() {
     // The system's authorities are read from where the environment says: of a process of its own.
     let child = |url: &str, authorities: &str| {
         let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args(["--exact", "without_other_roots_the_system_s_vouch"]);
+        test.args(["--exact", "the_authorities_of_the_system_are_trusted_by_default"]);
         test.env(URL, url).env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR").output().unwrap()
     };
     let (pki, stranger) = (Pki::new(), Pki::new());
@@ -117,7 +117,7 @@ fn without_other_roots_the_system_s_vouch() {
 }
 
 #[test]
-fn a_server_of_a_strange_authority_is_not() {
+fn a_server_of_an_unknown_authority_is_refused() {
     let (pki, stranger) = (Pki::new(), Pki::new());
     let (address, server) = echo(&pki);
     let options = ClientOptions::new().tls_roots(stranger.roots());
@@ -130,7 +130,7 @@ fn a_server_of_a_strange_authority_is_not() {
 }
 
 #[test]
-fn a_server_with_another_s_name_is_not() {
+fn a_certificate_for_another_name_is_refused() {
     let pki = Pki::new();
     let (address, server) = echo(&pki);
     let options = ClientOptions::new().tls_roots(pki.roots());
@@ -142,7 +142,7 @@ fn a_server_with_another_s_name_is_not() {
 }
 
 #[test]
-fn a_certificate_out_of_date_is_not() {
+fn an_expired_certificate_is_refused() {
     let pki = Pki::expired();
     let (address, server) = echo(&pki);
     let options = ClientOptions::new().tls_roots(pki.roots());
@@ -153,7 +153,7 @@ fn a_certificate_out_of_date_is_not() {
 }
 
 #[test]
-fn a_server_without_tls_is_not() {
+fn a_server_without_tls_is_refused() {
     let (address, server) = raw(|tcp| {
         let _ = tcp.read(&mut [0; 4096]);
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
@@ -164,7 +164,7 @@ fn a_server_without_tls_is_not() {
 }
 
 #[test]
-fn a_server_that_ends_within_the_tls_handshake_is_not() {
+fn a_server_that_disconnects_in_the_tls_handshake_is_an_error() {
     let (address, server) = raw(|tcp| {
         let _ = tcp.read(&mut [0; 4096]);
         tcp.shutdown(std::net::Shutdown::Write).unwrap();

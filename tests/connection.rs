@@ -123,12 +123,12 @@ fn transitions<R: TestRole>() -> String {
 }
 
 #[test]
-fn transitions_of_a_server() {
+fn a_server_goes_through_its_states() {
     assert_eq!(transitions::<Server>(), SERVER_TRANSITIONS);
 }
 
 #[test]
-fn transitions_of_a_client() {
+fn a_client_goes_through_its_states() {
     assert_eq!(transitions::<TestClient>(), CLIENT_TRANSITIONS);
 }
 
@@ -232,7 +232,7 @@ ended     deadline     Closed                   -            Clean 1001 1000
 
 /// Who is told of control frames, and who answers them.
 #[test]
-fn control_modes() {
+fn control_frames_are_answered_as_configured() {
     let ping = Got::Ping(b"x".to_vec());
     let pong = Got::Pong(b"x".to_vec());
     let close = Got::Close(Some(1001), "bye".into());
@@ -258,7 +258,7 @@ fn control_modes() {
 
 /// By hand: the application answers, in its own time and with its own code.
 #[test]
-fn manual_control() {
+fn control_frames_may_be_answered_by_the_caller() {
     let config = config(|config| config.control = ControlFrames::Manual);
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -293,7 +293,7 @@ fn a_close_waits_for_the_end_of_a_frame() {
 
 /// The same where the application never ends it: no Close can be sent, and that is the end.
 #[test]
-fn a_frame_that_is_never_ended() {
+fn a_frame_that_is_never_ended_ends_the_connection() {
     let config = Config::new();
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -418,7 +418,7 @@ fn the_end_is_final() {
 
 /// Payload that was read elsewhere for a connection that has ended meanwhile is not delivered.
 #[test]
-fn absorbing_after_the_end() {
+fn external_reads_end_with_the_connection() {
     let config = Config::new();
     for failed in [true, false] {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
@@ -445,7 +445,7 @@ fn absorbing_after_the_end() {
 
 /// A Pong that nobody asked for, and a second Close of ours.
 #[test]
-fn sending_while_closing() {
+fn nothing_is_sent_while_closing() {
     let config = Config::new();
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
@@ -473,7 +473,7 @@ fn sending_while_closing() {
 
 /// A second event does not depend on the first one's payload being looked at.
 #[test]
-fn events_one_after_the_other() {
+fn events_come_in_order() {
     let config = config(|config| config.control = ControlFrames::Reported);
     let mut memory = Memory::new(500, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -509,7 +509,7 @@ fn until<R: Role>(endpoint: &mut Endpoint<R>, millis: u64) -> Vec<&'static str> 
 }
 
 #[test]
-fn idle() {
+fn a_silent_peer_is_disconnected_at_the_idle_deadline() {
     let config = config(|config| config.timeouts.idle = seconds(60));
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -536,7 +536,7 @@ fn idle() {
 }
 
 #[test]
-fn ping_and_pong() {
+fn a_ping_is_sent_and_a_missing_pong_disconnects() {
     let config = config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
@@ -631,7 +631,7 @@ fn a_ping_without_room_is_tried_again() {
 
 /// A flood of Pings within a second, be it in one read or in many, ends with 1008; the same number in two seconds does not.
 #[test]
-fn pings_have_a_limit() {
+fn pings_a_second_have_a_limit() {
     let config = config(|config| config.limits.pings_per_second = Some(3));
     for at_once in [true, false] {
         let mut memory = Memory::new(500, 500);
@@ -658,7 +658,7 @@ fn pings_have_a_limit() {
 
 /// The Pong lies in the buffer, or data that came after the Ping does, when the time is up.
 #[test]
-fn no_false_pong_timeout() {
+fn a_pong_in_the_buffer_is_not_missing() {
     for first in [PONG, PING, TEXT] {
         let config =
             config(|config| (config.timeouts.ping, config.timeouts.pong) = (seconds(30), seconds(20)));
@@ -681,7 +681,7 @@ fn no_false_pong_timeout() {
 
 /// An application that takes no events for a while is not told that the peer was silent.
 #[test]
-fn no_false_timeout_while_nothing_is_received() {
+fn no_deadline_of_the_peer_passes_while_nothing_is_received() {
     let config = config(|config| {
         (config.timeouts.ping, config.timeouts.pong, config.timeouts.idle) =
             (seconds(30), seconds(20), seconds(60));
@@ -723,7 +723,7 @@ fn a_ping_waits_for_the_end_of_a_frame() {
 }
 
 #[test]
-fn blocked_write() {
+fn a_blocked_write_has_a_deadline() {
     let config = config(|config| config.timeouts.write = seconds(30));
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -779,7 +779,7 @@ fn a_blocked_reply_has_a_deadline() {
 
 /// All deadlines off: none is given.
 #[test]
-fn no_deadlines() {
+fn without_a_close_timeout_closing_has_no_deadline() {
     let config = config(|config| config.timeouts.close = None);
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut client = Endpoint::<TestClient>::new(&config, &mut memory);
@@ -845,7 +845,7 @@ impl Handler for Failing {
 }
 
 #[test]
-fn a_handler_that_fails() {
+fn a_handler_that_fails_closes_the_connection() {
     fn run(open: bool, full: bool, halt: HandlerError) -> (String, Ending) {
         let config = Config::new();
         let (mut rx, mut tx) = ([0; MIN_BUFFER_LEN], [0; MIN_BUFFER_LEN]);
@@ -924,7 +924,7 @@ fn echo<R: Role, X: Extension>(
 }
 
 #[test]
-fn a_looping_read_and_an_echo_without_a_copy() {
+fn a_loop_reads_and_echoes_without_a_copy() {
     let config = config(|config| config.delivery = Delivery::Chunks);
     let (mut memory, mut more) = ([0; MIN_BUFFER_LEN], [0; MIN_BUFFER_LEN]);
     let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");

@@ -130,7 +130,7 @@ impl Page {
 const HELLO: &str = r#"{"device":"board","channels":[["Time","ms",1],["Nothing","",10]]}"#;
 
 #[test]
-fn it_says_who_it_is_and_measures_on_a_grid() {
+fn the_board_names_itself_and_measures_in_step() {
     let mut page = Page::new(&board());
     page.run(5, 5);
     assert_eq!(page.take(), [HELLO, r#"{"led":0,"pwm":50,"boot":1}"#, r#"{"interval":100}"#]);
@@ -162,7 +162,7 @@ fn a_slow_client_gets_the_newest_and_no_queue() {
 }
 
 #[test]
-fn commands_and_what_is_none() {
+fn valid_commands_are_obeyed_and_others_ignored() {
     let board = board();
     let mut page = Page::slow(&board);
     for nonsense in [
@@ -197,7 +197,7 @@ fn commands_and_what_is_none() {
 }
 
 #[test]
-fn what_one_changes_the_other_is_told() {
+fn a_change_by_one_client_is_sent_to_the_others() {
     let board = board();
     let (mut one, mut other) = (Page::slow(&board), Page::slow(&board));
     one.say("led 1");

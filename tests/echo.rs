@@ -1,5 +1,5 @@
-//! The echo server of the examples, driven through `Session` in buffers of several sizes and with its input
-//! cut in every way (`x05_` is line X5 of the parity list).
+//! The echo server of the examples, driven through `ServerSession` in buffers of several sizes and with its input cut in
+//! every way.
 
 mod drive;
 #[path = "../examples/echo/handler.rs"]
@@ -63,7 +63,7 @@ fn every_way(path: &str, input: &[u8], mut check: impl FnMut(&[u8], bool)) {
 }
 
 #[test]
-fn x02_x03_x04_frames_come_back_as_they_were() {
+fn frames_come_back_as_they_were() {
     let long = pattern(130);
     let sent: &[(u8, &[u8])] = &[
         (0x81, b"Hello"),
@@ -109,7 +109,7 @@ fn x02_x03_x04_frames_come_back_as_they_were() {
 }
 
 #[test]
-fn x02_messages_larger_than_the_buffers() {
+fn messages_larger_than_the_buffers_come_back() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
@@ -145,7 +145,7 @@ fn x02_messages_larger_than_the_buffers() {
 }
 
 #[test]
-fn x02_long_messages_in_long_fragments_with_pings_between() {
+fn long_fragments_with_pings_between_come_back() {
     let payload = pattern(3_000);
     for opcode in [TEXT, BINARY] {
         let parts = fragments(opcode, &[&payload[..1_000], b"", &payload[1_000..1_100], &payload[1_100..]]);
@@ -170,7 +170,7 @@ fn x02_long_messages_in_long_fragments_with_pings_between() {
 }
 
 #[test]
-fn x02_bad_text_is_answered_with_1007_behind_what_was_echoed() {
+fn invalid_text_is_echoed_up_to_its_first_wrong_byte_and_answered_with_1007() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
@@ -195,7 +195,7 @@ fn x02_bad_text_is_answered_with_1007_behind_what_was_echoed() {
 }
 
 #[test]
-fn x05_x06_triggers_however_they_are_cut() {
+fn a_trigger_is_recognised_however_it_is_cut() {
     let trigger = (Vec::new(), &b"\x81\x0AAsync data"[..], &b""[..]);
     let ping = (Vec::new(), &b""[..], &b"\x89\x00"[..]);
     let echoed = |text: &str| (text.as_bytes().to_vec(), &b""[..], &b""[..]);
@@ -258,7 +258,7 @@ fn x05_x06_triggers_however_they_are_cut() {
 }
 
 #[test]
-fn x05_every_trigger_has_its_answer() {
+fn every_trigger_has_its_answer() {
     let config = Config::new();
     let mut memory = Memory::new(512, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, quiet());
@@ -275,7 +275,7 @@ fn x05_every_trigger_has_its_answer() {
 }
 
 #[test]
-fn x05_async_data_does_not_come_into_another_message() {
+fn asynchronous_data_waits_for_the_end_of_another_message() {
     let config = Config::new();
     let mut memory = Memory::new(512, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, quiet());
@@ -299,7 +299,7 @@ fn x05_async_data_does_not_come_into_another_message() {
 }
 
 #[test]
-fn x07_binary_is_never_a_trigger() {
+fn binary_is_never_a_trigger() {
     let sent = [
         frame(true, 2, b"Trigger async"),
         frame(true, 2, b"Ping"),
@@ -312,7 +312,7 @@ fn x07_binary_is_never_a_trigger() {
 }
 
 #[test]
-fn x08_parts_of_64_bytes() {
+fn the_partial_route_echoes_parts_of_64_bytes() {
     for (opcode, lens, parts) in [
         (TEXT, &[200][..], &[64, 64, 64, 8][..]),
         (BINARY, &[200], &[64, 64, 64, 8]),
@@ -347,7 +347,7 @@ fn x08_parts_of_64_bytes() {
 }
 
 #[test]
-fn x08_long_messages_in_parts() {
+fn the_partial_route_echoes_long_messages_in_parts() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
@@ -369,7 +369,7 @@ fn x08_long_messages_in_parts() {
 }
 
 #[test]
-fn x09_auth_needs_its_token_and_says_hello() {
+fn the_auth_route_needs_its_token_and_says_hello() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);
@@ -404,7 +404,7 @@ fn x09_auth_needs_its_token_and_says_hello() {
 }
 
 #[test]
-fn x09_hello_comes_first_also_where_the_client_does_not_wait() {
+fn hello_comes_first_also_if_the_client_does_not_wait() {
     let config = Config::new();
     let input = [upgrade("/auth?token=valid", &[]), masked(0x81, b"Hello")].concat();
     for (rx, tx) in SIZES {
@@ -421,7 +421,7 @@ fn x09_hello_comes_first_also_where_the_client_does_not_wait() {
 }
 
 #[test]
-fn the_page_and_what_is_not_there() {
+fn the_page_is_served_and_other_paths_are_404() {
     let config = Config::new();
     let mut memory = Memory::new(512, 140, 140);
     let page = include_bytes!("../examples/echo/page.html");
@@ -452,7 +452,7 @@ fn the_page_and_what_is_not_there() {
 }
 
 #[test]
-fn subprotocols_of_the_routes() {
+fn each_route_agrees_to_its_subprotocols() {
     let config = Config::new();
     let mut memory = Memory::new(512, 140, 140);
     for (path, offer, agreed) in [
@@ -469,7 +469,7 @@ fn subprotocols_of_the_routes() {
 }
 
 #[test]
-fn x02_each_frame_is_logged_once() {
+fn each_frame_is_logged_once() {
     let config = Config::new();
     let long = pattern(1_000);
     let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
@@ -530,7 +530,7 @@ fn x02_each_frame_is_logged_once() {
 }
 
 #[test]
-fn the_end_is_logged_however_it_comes() {
+fn every_end_is_logged() {
     let config = Config::new();
     let mut memory = Memory::new(512, 140, 140);
     for (input, line) in [
@@ -598,7 +598,7 @@ fn a_slow_reader_costs_no_memory_and_loses_nothing() {
 }
 
 #[test]
-fn a_peer_that_never_reads_has_a_deadline() {
+fn a_peer_that_never_reads_is_disconnected_at_the_write_deadline() {
     let config = Config::new();
     for (rx, tx) in SIZES {
         let mut memory = Memory::new(512, rx, tx);

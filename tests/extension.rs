@@ -112,7 +112,7 @@ fn repeat(times: usize, payload: &[u8]) -> Vec<u8> {
 type Received<'m> = Endpoint<'m, Server, Repeat>;
 
 #[test]
-fn one_input_gives_many_events() {
+fn one_frame_gives_many_events() {
     let config = Config::new();
     for (output, pieces) in [(1, 30), (4, 8), (7, 5), (30, 1), (100, 1)] {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
@@ -201,7 +201,7 @@ fn fails(config: &Config, times: usize, output: usize, wire: &[u8]) -> (Violatio
 }
 
 #[test]
-fn limits_are_for_what_is_delivered() {
+fn limits_count_the_decoded_bytes() {
     let mut config = Config::new();
     config.limits.message = 25;
     // 20 of 30 bytes are delivered, then 5 more would be too many with the 5 behind them.
@@ -232,7 +232,7 @@ fn limits_are_for_what_is_delivered() {
 }
 
 #[test]
-fn text_is_checked_as_delivered() {
+fn text_is_checked_after_decoding() {
     let config = Config::new();
     let invalid = |times, output, payload: &[u8]| {
         let (violation, code, _) = fails(&config, times, output, &Server::incoming(RSV1 | TEXT, payload));
@@ -258,7 +258,7 @@ fn text_is_checked_as_delivered() {
 }
 
 #[test]
-fn reserved_bits_stand_where_the_extension_has_them() {
+fn the_extension_sets_its_reserved_bits() {
     let config = Config::new();
     let begun = Server::incoming(RSV1 | TEXT_PART, b"a");
     let cases = [
@@ -282,7 +282,7 @@ fn reserved_bits_stand_where_the_extension_has_them() {
 /// What does not pass through the extension lies in the receive buffer, and can be read past it; what does
 /// cannot.
 #[test]
-fn absorbing_beside_an_extension() {
+fn external_reads_are_for_frames_without_the_extension() {
     let config = Config::new();
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);
     let mut server = Received::with_extension(Repeat::new(2), &config, &mut memory);
@@ -320,7 +320,7 @@ fn send_has_room_for_the_worst_case() {
 }
 
 #[test]
-fn send_shrinks() {
+fn a_sent_message_may_shrink() {
     let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
     let mut sender = Encoder::new(Server);
@@ -347,7 +347,7 @@ fn send_shrinks() {
 
 /// Streams through the extension and reads it back on the other side.
 #[test]
-fn stream_through_both_sides() {
+fn a_message_passes_through_both_sides() {
     for (times, capacity, taken, part, largest) in [
         (3, MIN_BUFFER_LEN, 1, 100, usize::MAX),
         (3, MIN_BUFFER_LEN, usize::MAX, 1, usize::MAX),
@@ -393,7 +393,7 @@ fn stream_through_both_sides() {
 /// A message that has begun is open, although the extension has made nothing of it yet, and no other way of
 /// sending gets into it.
 #[test]
-fn a_message_in_the_extension_is_open() {
+fn a_message_that_the_extension_holds_is_open() {
     let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
     let mut sender = Encoder::new(Server);
@@ -544,7 +544,7 @@ fn an_extension_that_fails_to_decode_ends_the_connection_with_1011() {
 }
 
 #[test]
-fn an_extension_blames_the_peer_for_what_the_peer_did() {
+fn an_extension_reports_a_violation_of_the_peer() {
     let config = Config::new();
     for violation in [Violation::Extension, Violation::ReservedBits(1)] {
         for wrong in [
@@ -624,7 +624,7 @@ fn an_extension_that_fails_to_encode_sends_nothing_and_ends_the_connection_with_
 
 /// A sender by itself sends nothing of a message whose extension has failed.
 #[test]
-fn a_sender_tells_that_its_extension_failed() {
+fn an_encoder_reports_that_its_extension_failed() {
     for wrong in wrong_encoders(5, 5) {
         let mut memory = [0; MIN_BUFFER_LEN];
         let mut tx = TransmitBuffer::new(&mut memory).unwrap();
@@ -651,7 +651,7 @@ impl Handler for Echo {
 
 /// What the extension makes of a message is relayed as a message, whatever lengths its frames had on the wire.
 #[test]
-fn an_echo_over_an_extension_is_the_message() {
+fn an_echo_over_an_extension_returns_the_message() {
     let config = Config::new();
     let wire = [
         Server::incoming(RSV1 | BINARY, &[b'a'; 20]),
@@ -708,7 +708,7 @@ fn an_echo_over_an_extension_is_the_message() {
 
 /// A decoded chunk counts as a frame of its own: what is computed from it is right.
 #[test]
-fn a_decoded_chunk_says_nothing_of_the_wire() {
+fn a_decoded_chunk_counts_decoded_bytes() {
     let mut config = Config::new();
     config.delivery = Delivery::Chunks;
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(8);
@@ -724,7 +724,7 @@ fn a_decoded_chunk_says_nothing_of_the_wire() {
 
 /// A whole connection: replies and the closing handshake are as without.
 #[test]
-fn a_connection_with_an_extension() {
+fn a_connection_runs_with_an_extension() {
     let mut config = Config::new();
     config.largest_fragment = 4;
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(10);

@@ -66,7 +66,7 @@ fn fail_both(config: &Config, first: u8, payload: &[u8]) -> [Failure; 2] {
 }
 
 #[test]
-fn a14_lengths_of_64_bits_are_not_cut() {
+fn lengths_of_64_bits_are_not_truncated() {
     let native = usize::MAX as u64;
     let huge = [(1 << 32) + 5, (1 << 32) + 65_536, (1 << 63) - 1, 1 << 63, u64::MAX, native - 1, native];
     for len in huge.into_iter().chain(native.checked_add(1)) {
@@ -85,7 +85,7 @@ fn a14_lengths_of_64_bits_are_not_cut() {
 }
 
 #[test]
-fn a14_lengths_of_64_bits_that_are_allowed_are_counted() {
+fn payloads_longer_than_32_bits_are_counted() {
     let mut config = Config::new();
     config.limits.frame = u64::MAX;
     config.limits.message = u64::MAX;
@@ -113,7 +113,7 @@ fn a14_lengths_of_64_bits_that_are_allowed_are_counted() {
 
 /// Whatever a frame begins with, each call takes something or waits, and the end comes.
 #[test]
-fn a15_no_call_runs_for_ever() {
+fn every_call_returns_after_bounded_work() {
     let seconds = [0x00, 0x01, 0x02, 0x7D, 0x7E, 0x7F, 0x80, 0x81, 0x82, 0xFD, 0xFE, 0xFF];
     for first in 0..=255 {
         for second in seconds {
@@ -133,7 +133,7 @@ fn a15_no_call_runs_for_ever() {
 }
 
 #[test]
-fn a16_a_claim_of_a_gigabyte_costs_nothing() {
+fn a_claimed_length_of_a_gigabyte_takes_no_memory() {
     let mut config = Config::new();
     config.limits.frame = 1 << 31;
     config.limits.message = 1 << 31;
@@ -155,7 +155,7 @@ fn a16_a_claim_of_a_gigabyte_costs_nothing() {
 }
 
 #[test]
-fn a17_the_message_limit_holds_over_fragments() {
+fn the_message_limit_holds_over_fragments() {
     let mut config = Config::new();
     config.limits.message = 1000;
     for delivery in [Delivery::Frames, Delivery::Chunks] {
@@ -191,7 +191,7 @@ fn a17_the_message_limit_holds_over_fragments() {
 }
 
 #[test]
-fn a18_a_million_fragments() {
+fn a_million_fragments_meet_the_limit_of_fragments() {
     for payload in [&b""[..], b"x"] {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
@@ -219,7 +219,7 @@ fn a18_a_million_fragments() {
 }
 
 #[test]
-fn a19_unmasked_frame_to_a_server() {
+fn a_server_refuses_an_unmasked_frame() {
     for first in [TEXT, BINARY, TEXT_PART, PING, PONG, CLOSE] {
         for len in [0, 1, 125] {
             let wire = frame(first, None, &vec![b'x'; len]);
@@ -231,7 +231,7 @@ fn a19_unmasked_frame_to_a_server() {
 }
 
 #[test]
-fn a19_masked_frame_to_a_client() {
+fn a_client_refuses_a_masked_frame() {
     for first in [TEXT, BINARY, TEXT_PART, PING, PONG, CLOSE] {
         for len in [0, 1, 125] {
             let wire = frame(first, Some(KEY), &vec![b'x'; len]);
@@ -243,7 +243,7 @@ fn a19_masked_frame_to_a_client() {
 
 /// Each with the byte that shows it.
 #[test]
-fn a20_broken_headers_show_at_their_first_wrong_byte() {
+fn a_wrong_header_fails_at_its_first_wrong_byte() {
     let mut table = vec![
         (vec![PING & 0x7F], Violation::FragmentedControl, 1),
         (vec![PONG & 0x7F], Violation::FragmentedControl, 1),
@@ -281,7 +281,7 @@ fn a20_broken_headers_show_at_their_first_wrong_byte() {
 }
 
 #[test]
-fn a20_broken_rules_inside_a_message_show_at_the_first_byte() {
+fn a_broken_rule_of_fragmentation_fails_at_the_first_byte_of_its_frame() {
     let begun = frame(TEXT_PART, None, b"once upon");
     for (first, violation) in [
         (TEXT, Violation::UnfinishedMessage),
@@ -299,7 +299,7 @@ fn a20_broken_rules_inside_a_message_show_at_the_first_byte() {
 }
 
 #[test]
-fn a20_s03_the_long_form_of_a_length_is_allowed_by_name() {
+fn a_length_in_too_many_bytes_is_accepted_only_by_setting() {
     let mut config = Config::new();
     config.allow_long_length_form = true;
     for (head, len) in [
@@ -322,7 +322,7 @@ fn a20_s03_the_long_form_of_a_length_is_allowed_by_name() {
 }
 
 #[test]
-fn a21_close_with_a_body_that_must_not_be() {
+fn a_close_with_an_invalid_code_is_a_violation() {
     for failure in fail_both(&Config::DEFAULT, CLOSE, &[3]) {
         assert_eq!((failure.violation, failure.code), (Violation::CloseBody, 1002));
         assert!(failure.events.is_empty());
@@ -358,7 +358,7 @@ fn a21_close_with_a_body_that_must_not_be() {
 }
 
 #[test]
-fn a21_close_with_a_reason_that_is_not_text() {
+fn a_close_reason_that_is_not_utf8_is_a_violation() {
     let reasons: [&[u8]; 5] = [b"\xFF", b"ok\xC3", b"\xED\xA0\x80", b"\xC0\xAF", b"\xF4\x90\x80\x80"];
     for reason in reasons {
         for failure in fail_both(&Config::DEFAULT, CLOSE, &[&[3, 0xE8], reason].concat()) {
@@ -368,7 +368,7 @@ fn a21_close_with_a_reason_that_is_not_text() {
 }
 
 #[test]
-fn a21_what_comes_behind_a_close_is_ignored() {
+fn input_after_a_close_is_ignored() {
     let close = Server::incoming(CLOSE, &close_body(1001, "bye"));
     let behind = [
         Server::incoming(TEXT, b"more"),
@@ -401,7 +401,7 @@ fn a21_what_comes_behind_a_close_is_ignored() {
 
 /// The same verdict as the standard library's, at the first byte that settles it, wherever the text is cut.
 #[test]
-fn a22_utf8_fails_at_the_first_wrong_byte() {
+fn invalid_utf8_fails_at_its_first_wrong_byte() {
     let texts: [&[u8]; 24] = [
         "κόσμε".as_bytes(),
         "a¢€𐍈z".as_bytes(),
@@ -471,7 +471,7 @@ fn a22_utf8_fails_at_the_first_wrong_byte() {
 
 /// A frame that is larger than the buffer fails long before its end.
 #[test]
-fn a22_a_long_text_fails_early() {
+fn a_long_invalid_text_fails_before_its_end() {
     for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
         let mut config = Config::new();
         config.delivery = delivery;
@@ -485,7 +485,7 @@ fn a22_a_long_text_fails_early() {
 
 /// Everything of up to three bytes from a set with every class of byte, and every cut of it.
 #[test]
-fn a22_utf8_agrees_with_the_standard_library() {
+fn utf8_agrees_with_the_standard_library() {
     let classes =
         [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED];
     let classes = [&classes[..], &[0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF]].concat();
@@ -519,7 +519,7 @@ fn a22_utf8_agrees_with_the_standard_library() {
 
 /// No chunk ends within a code point where that was asked for; the text is the same.
 #[test]
-fn a22_chunks_end_with_a_code_point() {
+fn chunks_of_text_end_at_code_points() {
     let text = "a¢€𐍈".repeat(100);
     let mut config = Config::new();
     config.delivery = Delivery::CodePoints;
@@ -546,7 +546,7 @@ fn a22_chunks_end_with_a_code_point() {
 
 /// The memory is full of bytes that nobody wrote; none of them goes out.
 #[test]
-fn a23_all_bytes_that_go_out_were_written() {
+fn no_byte_of_old_memory_is_sent() {
     let text = "x".repeat(3000);
     for buffer in (MIN_BUFFER_LEN..300).step_by(7) {
         let mut memory = Memory::new(MIN_BUFFER_LEN, buffer);
@@ -590,7 +590,7 @@ fn a23_all_bytes_that_go_out_were_written() {
 
 /// Between fragments, in both roles, at every split and in every mode.
 #[test]
-fn a24_control_frames_between_the_fragments_that_arrive() {
+fn control_frames_are_received_between_fragments() {
     fn run<R: TestRole>() {
         let text = "κόσμε".as_bytes();
         for cut in 0..=text.len() {
@@ -627,7 +627,7 @@ fn a24_control_frames_between_the_fragments_that_arrive() {
 }
 
 #[test]
-fn a24_control_frames_between_the_fragments_that_are_sent() {
+fn control_frames_are_sent_between_fragments() {
     fn run<R: TestRole>() {
         let mut memory = Memory::new(MIN_BUFFER_LEN, 300);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
@@ -658,7 +658,7 @@ fn a24_control_frames_between_the_fragments_that_are_sent() {
 }
 
 #[test]
-fn a25_ten_pings_that_fit_get_ten_pongs() {
+fn each_ping_is_answered_while_there_is_room() {
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     let pings: Vec<u8> = (0..10).flat_map(|i| Server::incoming(PING, &[i; 10])).collect();
@@ -668,7 +668,7 @@ fn a25_ten_pings_that_fit_get_ten_pongs() {
 }
 
 #[test]
-fn a25_ping_flood_with_a_peer_that_does_not_read() {
+fn a_flood_of_pings_takes_one_slot_if_the_peer_does_not_read() {
     fn run<R: TestRole>() {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
@@ -700,7 +700,7 @@ fn a25_ping_flood_with_a_peer_that_does_not_read() {
 
 /// Every frame takes one key from the caller's source, and a frame that is not sent takes none.
 #[test]
-fn a26_masking_keys_are_fresh() {
+fn each_frame_has_a_fresh_masking_key() {
     let count = Cell::new(0_u32);
     let source = || {
         count.set(count.get() + 1);
@@ -735,7 +735,7 @@ fn a26_masking_keys_are_fresh() {
 }
 
 #[test]
-fn a27_a_peer_that_does_not_read() {
+fn a_peer_that_does_not_read_is_disconnected_at_the_write_deadline() {
     fn run<R: TestRole>() {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
@@ -768,7 +768,7 @@ fn a27_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn a28_a_peer_that_never_answers_our_close() {
+fn a_peer_that_never_answers_a_close_is_disconnected_at_the_close_deadline() {
     fn run<R: TestRole>() {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
@@ -790,7 +790,7 @@ fn a28_a_peer_that_never_answers_our_close() {
 }
 
 #[test]
-fn a28_a_peer_that_never_closes_the_transport() {
+fn a_peer_that_never_closes_the_transport_is_disconnected_at_the_close_deadline() {
     fn run<R: TestRole>(first: [&str; 2], last: &[&str]) {
         let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
         let mut end = Endpoint::<R>::new(&Config::DEFAULT, &mut memory);
@@ -812,7 +812,7 @@ fn a28_a_peer_that_never_closes_the_transport() {
 
 /// The low layer keeps to the same rules.
 #[test]
-fn headers_decode_what_they_encode_and_no_more() {
+fn headers_decode_exactly_what_they_encode() {
     let rules = HeaderRules {
         masked: false,
         rsv: ReservedBits::RSV1.union(ReservedBits::RSV3),
@@ -830,7 +830,7 @@ fn headers_decode_what_they_encode_and_no_more() {
 
 /// A sender refuses 2^63 bytes, and takes one byte less.
 #[test]
-fn a14_lengths_that_are_sent() {
+fn lengths_are_sent_in_the_shortest_form() {
     let mut memory = [0; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
     let mut sender = Encoder::new(Server);
@@ -845,7 +845,7 @@ fn a14_lengths_that_are_sent() {
 
 /// A frame larger than the receive buffer, most of which the transport reads straight into other memory.
 #[test]
-fn absorb() {
+fn a_payload_is_received_into_external_memory() {
     fn run<R: TestRole>() {
         let text = "κόσμε".repeat(200);
         for delivery in [Delivery::Frames, Delivery::Chunks, Delivery::CodePoints] {
@@ -891,7 +891,7 @@ fn absorb() {
 }
 
 #[test]
-fn absorb_checks_text_and_limits() {
+fn external_reads_check_text_and_limits() {
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     server.feed(&header(TEXT, Some([0; 4]), 1000));
@@ -995,7 +995,7 @@ fn fragmented(lens: &[usize]) -> (Vec<u8>, Vec<(Kind, Vec<u8>)>) {
 
 /// What does not fit is refused once for each message, and what comes after it is right.
 #[test]
-fn assembler_over_a_slice() {
+fn an_assembler_over_a_slice_holds_messages_up_to_its_length() {
     let (wire, want) = fragmented(&[5, 64, 65, 0, 300, 64, 66, 67, 1]);
     let mut memory = [0; 64];
     let mut assembler = Assembler::new(SliceStorage::new(&mut memory));
@@ -1009,7 +1009,7 @@ fn assembler_over_a_slice() {
 
 /// A message that did not fit is none, when its end comes.
 #[test]
-fn assembler_does_not_take_an_overflow_for_a_text() {
+fn an_assembler_does_not_return_a_message_that_overflowed() {
     let mut memory = [0; 4];
     let mut assembler = Assembler::new(SliceStorage::new(&mut memory));
     for (payload, end) in [("much too long", false), ("and its end", true)] {
@@ -1029,7 +1029,7 @@ fn assembler_does_not_take_an_overflow_for_a_text() {
 
 #[cfg(feature = "bytes")]
 #[test]
-fn assembler_over_memory_that_grows() {
+fn an_assembler_over_growing_memory_holds_every_message() {
     let (wire, want) = fragmented(&[5, 64, 0, 3000, 1]);
     let want: Vec<_> = want.into_iter().map(Ok).collect();
     let mut assembler = Assembler::new(Vec::new());

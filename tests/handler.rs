@@ -168,7 +168,7 @@ fn an_event_comes_again_less_what_was_taken() {
 }
 
 #[test]
-fn more_than_there_is_counts_as_all_of_it() {
+fn consuming_more_than_there_is_consumes_all() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     let mut seen = Vec::new();
@@ -236,7 +236,7 @@ fn opened_comes_first_and_again_until_there_is_room() {
 }
 
 #[test]
-fn blocked_with_nothing_to_wait_for_is_a_mistake() {
+fn a_handler_that_is_blocked_with_nothing_pending_is_closed_with_1011() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     for at in ["event", "writable", "timer"] {
@@ -299,7 +299,7 @@ fn halting(
 }
 
 #[test]
-fn a_halt_closes_with_its_code_and_reason() {
+fn a_handler_error_closes_with_its_code_and_reason() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     let long = leak("r".repeat(123));
@@ -332,7 +332,7 @@ fn a_halt_closes_with_its_code_and_reason() {
 }
 
 #[test]
-fn a_halt_closes_where_there_is_no_room_for_it_yet() {
+fn a_handler_error_closes_as_soon_as_there_is_room() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     let mut drive = Drive::new(
@@ -384,7 +384,7 @@ fn a_misused_sender_closes_with_1011() {
 }
 
 #[test]
-fn a_frame_that_is_abandoned_ends_the_connection() {
+fn an_unfinished_frame_ends_the_connection() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     let abandon = |out: &mut Outbox<'_>| {
@@ -404,7 +404,7 @@ fn a_frame_that_is_abandoned_ends_the_connection() {
 }
 
 #[test]
-fn the_timer_comes_at_its_deadline() {
+fn the_timer_is_called_at_its_deadline() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     let mut drive = Drive::new(
@@ -442,7 +442,7 @@ fn the_timer_comes_at_its_deadline() {
 }
 
 #[test]
-fn a_timer_that_is_blocked_comes_again_and_one_that_stands_does_not_spin() {
+fn a_blocked_timer_is_called_again_and_a_deadline_in_the_past_does_not_spin() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     for stands in [false, true] {
@@ -480,7 +480,7 @@ fn a_timer_that_is_blocked_comes_again_and_one_that_stands_does_not_spin() {
 }
 
 #[test]
-fn writable_streams_something_long() {
+fn writable_sends_a_long_message_in_parts() {
     let config = Config::new();
     for (tx, take) in [(140, 1), (140, usize::MAX), (1000, 300)] {
         let mut memory = Memory::new(300, 140, tx);
@@ -525,7 +525,7 @@ enum Act {
 }
 
 #[test]
-fn closed_comes_once_and_last_with_cause_and_reason() {
+fn closed_is_called_once_and_last_with_ending_and_reason() {
     let mut config = Config::new();
     config.timeouts.idle = Some(100 * SECOND);
     let code = |code| CloseCode::new(code);

@@ -409,7 +409,7 @@ fn closed_is_not_called_for_a_connection_that_was_not_opened() {
 }
 
 #[test]
-fn more_taken_than_there_is_leaves_the_offset_inside_the_frame() {
+fn consuming_more_than_there_is_leaves_the_offset_inside_the_frame() {
     let mut config = Config::new();
     config.delivery = Delivery::Chunks;
     for taken in [2, 3, 4, usize::MAX - 1, usize::MAX] {

@@ -124,7 +124,7 @@ fn switch(more: &[&str]) -> String {
 }
 
 #[test]
-fn urls() {
+fn urls_are_parsed() {
     for (url, secure, host, port) in [
         ("ws://host", false, "host", 80),
         ("wss://host", true, "host", 443),
@@ -157,7 +157,7 @@ fn urls() {
 }
 
 #[test]
-fn urls_that_are_none() {
+fn invalid_urls_are_errors() {
     use UrlError::*;
     for (url, error) in [
         ("", Scheme),
@@ -259,7 +259,7 @@ fn user_and_password_are_shown_but_not_sent() {
 }
 
 #[test]
-fn the_request_byte_for_byte() {
+fn a_request_is_written_byte_for_byte() {
     let golden = "GET /chat?room=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
     let mut ask = connect("ws://server.example.com/chat?room=1");
@@ -282,7 +282,7 @@ fn the_request_byte_for_byte() {
 }
 
 #[test]
-fn host_and_target_as_the_url_has_them() {
+fn host_and_target_are_those_of_the_url() {
     for (url, target, host) in [
         ("ws://host", "/", "host"),
         ("ws://host/", "/", "host"),
@@ -303,7 +303,7 @@ fn host_and_target_as_the_url_has_them() {
 }
 
 #[test]
-fn a07_control_characters_in_what_a_client_says() {
+fn a_request_with_control_characters_is_an_error_and_sends_nothing() {
     for byte in (0..=u8::MAX).filter(u8::is_ascii) {
         let text = leak(format!("a{}b", char::from(byte)));
         let value = byte == b'\t' || (b' '..0x7F).contains(&byte);
@@ -363,7 +363,7 @@ fn a_request_that_fits_to_the_byte() {
 }
 
 #[test]
-fn a11_what_comes_with_the_101_is_kept() {
+fn bytes_after_the_101_are_kept() {
     let config = Config::new();
     let ask = connect("ws://server.example.com/chat");
     let answer = switch(&[]);
@@ -388,7 +388,7 @@ fn a11_what_comes_with_the_101_is_kept() {
 }
 
 #[test]
-fn a12_an_answer_is_checked_whole() {
+fn every_field_of_a_response_is_checked() {
     use HandshakeError::*;
     let ask = ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
     let good = switch(&[]);
@@ -440,7 +440,7 @@ fn a12_an_answer_is_checked_whole() {
 }
 
 #[test]
-fn a12_nothing_is_agreed_upon_that_was_not_offered() {
+fn a_subprotocol_that_was_not_offered_is_an_error() {
     use HandshakeError::*;
     let offered =
         ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
@@ -476,7 +476,7 @@ fn a12_nothing_is_agreed_upon_that_was_not_offered() {
 }
 
 #[test]
-fn a13_redirects_are_told_not_followed() {
+fn a_redirect_is_reported_and_not_followed() {
     let config = Config::new();
     let ask = ClientRequest { headers: &[("Authorization", "Basic c2VjcmV0")], ..connect("ws://a.example/") };
     let body = "moved to another place";
@@ -738,7 +738,7 @@ fn a_body_that_does_not_come_has_the_deadline_of_the_handshake() {
 }
 
 #[test]
-fn a_server_that_is_slow_or_gone() {
+fn a_server_that_disconnects_or_is_slow_fails_the_handshake() {
     let config = Config::new();
     let ask = connect("ws://server.example.com/");
     let answer = switch(&[]);
@@ -771,7 +771,7 @@ fn a_server_that_is_slow_or_gone() {
 }
 
 #[test]
-fn the_end_of_the_stream_with_the_answer() {
+fn the_end_of_the_stream_may_come_with_the_response() {
     let config = Config::new();
     let ask = connect("ws://server.example.com/");
     let mut memory = Memory::new(512, 140, 140);
@@ -789,7 +789,7 @@ fn the_end_of_the_stream_with_the_answer() {
 }
 
 #[test]
-fn an_answer_beyond_the_limits() {
+fn a_response_beyond_the_limits_is_an_error() {
     let ask = connect("ws://server.example.com/");
     let long = switch(&[&format!("X: {}", "x".repeat(400))]);
     let ends = |config: &Config, memory: usize, answer: &str, size: usize| {
@@ -822,7 +822,7 @@ fn an_answer_beyond_the_limits() {
 }
 
 #[test]
-fn every_byte_of_an_answer_replaced_by_every_other() {
+fn a_response_with_any_byte_replaced_ends_the_handshake() {
     let config = Config::new();
     let ask = ClientRequest { protocols: &["chat"], ..connect("ws://server.example.com/") };
     let good = switch(&["Sec-WebSocket-Protocol: chat"]);
@@ -845,7 +845,7 @@ fn every_byte_of_an_answer_replaced_by_every_other() {
 }
 
 #[test]
-fn a_client_and_a_server_of_ours() {
+fn client_and_server_complete_a_handshake() {
     let config = Config::new();
     let protocols = &["b", "a"];
     for (offer, name) in [(&["a", "b"][..], Some("b")), (&["x", "a"], Some("a")), (&["x"], None), (&[], None)]
@@ -888,7 +888,7 @@ fn a_client_and_a_server_of_ours() {
 }
 
 #[test]
-fn fields_of_the_handshake_are_not_the_callers() {
+fn a_caller_cannot_set_the_fields_of_the_handshake() {
     for name in
         ["host", "Upgrade", "Connection", "SEC-WEBSOCKET-KEY", "Sec-WebSocket-Extensions", "Content-Length"]
     {

@@ -79,7 +79,7 @@ fn flood(len: usize) -> (usize, usize, u16) {
 }
 
 #[test]
-fn a01_a_head_of_a_megabyte_in_single_bytes_is_linear() {
+fn a_head_of_a_megabyte_in_single_bytes_takes_linear_time() {
     // One poll a byte: were each to look at all bytes again, this would take hours.
     for len in [140, 8 * 1024, 1 << 20] {
         assert_eq!(flood(len), (len + 1, len, 431));
@@ -87,7 +87,7 @@ fn a01_a_head_of_a_megabyte_in_single_bytes_is_linear() {
 }
 
 #[test]
-fn a01_the_limit_of_a_head_to_the_byte() {
+fn a_head_is_limited_to_the_byte() {
     let request = upgrade("/", &[]);
     for (limit, memory, status) in [
         (request.len(), 8192, 101),
@@ -108,7 +108,7 @@ fn a01_the_limit_of_a_head_to_the_byte() {
 }
 
 #[test]
-fn a02_long_lists_of_separators_are_linear() {
+fn long_lists_of_separators_take_linear_time() {
     let mut config = Config::new();
     config.limits.head = 1 << 20;
     let mut memory = Memory::new(1 << 20, 16384, 140);
@@ -133,7 +133,7 @@ fn a02_long_lists_of_separators_are_linear() {
 }
 
 #[test]
-fn a03_too_many_header_fields() {
+fn too_many_header_fields_are_431() {
     for most in [Config::new().limits.headers, 64, 1000, 10, 5, 0] {
         let mut config = Config::new();
         (config.limits.headers, config.limits.head) = (most, 16384);
@@ -149,7 +149,7 @@ fn a03_too_many_header_fields() {
 }
 
 #[test]
-fn a04_odd_field_lines() {
+fn malformed_field_lines_are_400() {
     for (line, status) in [
         (": value", 400),
         (":", 400),
@@ -181,7 +181,7 @@ fn a04_odd_field_lines() {
 }
 
 #[test]
-fn a04_odd_beginnings() {
+fn malformed_request_lines_are_refused() {
     let upgrade = String::from_utf8(upgrade("/", &[])).unwrap();
     for (front, status) in [
         ("", 101),
@@ -212,7 +212,7 @@ fn a04_odd_beginnings() {
 }
 
 #[test]
-fn a05_every_byte_in_names_and_values() {
+fn each_byte_in_names_and_values_is_accepted_or_refused_by_the_rfc() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 512, 140);
     let mut status = |place: &str, byte: u8| {
@@ -244,7 +244,7 @@ fn a05_every_byte_in_names_and_values() {
 }
 
 #[test]
-fn a05_every_byte_in_the_request_line_and_the_checked_fields() {
+fn a_request_with_any_byte_replaced_gets_a_known_status() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 512, 140);
     let whole = upgrade("/", &["Origin: http://server.example.com"]);
@@ -266,7 +266,7 @@ fn a05_every_byte_in_the_request_line_and_the_checked_fields() {
 }
 
 #[test]
-fn a06_another_origin() {
+fn a_request_from_another_origin_is_403() {
     let status = |host: &str, origin: &[u8]| {
         let mut request = String::from_utf8(upgrade("/", &[])).unwrap();
         request = request.replace("server.example.com", host);
@@ -339,7 +339,7 @@ fn a06_another_origin() {
 }
 
 #[test]
-fn a06_lists_are_compared_whole() {
+fn origins_of_a_list_are_compared_whole() {
     let origin = OriginPolicy::List(&["https://good.example", "null"]);
     for (line, status) in [
         ("https://good.example", 101),
@@ -362,7 +362,7 @@ fn a06_lists_are_compared_whole() {
 }
 
 #[test]
-fn a07_control_characters_in_what_the_application_answers() {
+fn a_response_with_control_characters_is_500() {
     let config = Config::new();
     for byte in (0..=u8::MAX).filter(u8::is_ascii) {
         let text = leak(format!("a{}b", char::from(byte)));
@@ -400,7 +400,7 @@ fn a07_control_characters_in_what_the_application_answers() {
 }
 
 #[test]
-fn a08_nothing_is_smuggled_behind_a_refused_upgrade() {
+fn nothing_after_a_refused_upgrade_is_read_as_a_request() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let good = upgrade("/", &[]);
@@ -428,7 +428,7 @@ fn a08_nothing_is_smuggled_behind_a_refused_upgrade() {
 }
 
 #[test]
-fn a08_an_upgrade_has_no_body() {
+fn an_upgrade_with_a_body_is_refused() {
     for (line, status) in [
         ("Content-Length: 0", 101),
         ("Content-Length: 1", 400),
@@ -451,7 +451,7 @@ fn a08_an_upgrade_has_no_body() {
 }
 
 #[test]
-fn a09_connection_has_to_name_the_upgrade() {
+fn the_connection_field_has_to_name_the_upgrade() {
     for (value, status) in [
         ("Upgrade", 101),
         ("keep-alive, Upgrade", 101),
@@ -473,7 +473,7 @@ fn a09_connection_has_to_name_the_upgrade() {
 }
 
 #[test]
-fn a10_a_slow_loris_has_one_deadline_for_all() {
+fn a_slow_request_has_one_deadline_in_all() {
     for (limit, bytes) in [(10, 1), (60, 6), (61, 7)] {
         let mut config = Config::new();
         config.timeouts.handshake = Some(limit * SECOND);
@@ -507,7 +507,7 @@ fn a10_a_slow_loris_has_one_deadline_for_all() {
 }
 
 #[test]
-fn a10_whoever_asks_for_nothing_is_answered_nothing() {
+fn a_peer_that_sends_no_request_gets_no_response() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, App::new(accept));
@@ -527,7 +527,7 @@ fn a10_whoever_asks_for_nothing_is_answered_nothing() {
 }
 
 #[test]
-fn a10_a_peer_that_does_not_read_its_101_or_its_page() {
+fn a_peer_that_does_not_read_its_response_is_disconnected_at_a_deadline() {
     for decide in [accept as fn(&Request<'_>) -> Decision<'static>, page] {
         let config = Config::new();
         let mut memory = Memory::new(1024, 140, 140);
@@ -552,7 +552,7 @@ fn a10_a_peer_that_does_not_read_its_101_or_its_page() {
 }
 
 #[test]
-fn a11_what_comes_with_the_request_is_kept() {
+fn bytes_after_the_request_are_kept() {
     let config = Config::new();
     let mut text = vec![b'x'; 10_000];
     text.iter_mut().enumerate().for_each(|(i, byte)| *byte += (i % 3) as u8);
@@ -582,7 +582,7 @@ fn a11_what_comes_with_the_request_is_kept() {
 }
 
 #[test]
-fn a11_the_end_of_the_stream_with_the_request() {
+fn the_end_of_the_stream_may_come_with_the_request() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     // A client that asks, says something, and is gone.

@@ -139,7 +139,7 @@ fn lengths_that_could_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn a_peer_that_waits_for_100_is_told_to_go_on() {
+fn a_peer_that_expects_100_gets_it() {
     let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
     for expect in ["Expect: 100-continue", "expect: 100-Continue"] {
         let mut peer = served.dial();
@@ -189,7 +189,7 @@ fn an_answer_to_head_has_no_body() {
 }
 
 #[test]
-fn pages_that_have_no_body_and_pages_that_cannot_be_written() {
+fn responses_without_a_body_and_invalid_responses() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/status/*", |_, request| {
             Page::text(request.path().rsplit('/').next().unwrap().parse().unwrap(), "body")
@@ -230,7 +230,7 @@ fn pages_that_have_no_body_and_pages_that_cannot_be_written() {
 }
 
 #[test]
-fn what_comes_behind_a_request_is_not_read_as_one() {
+fn input_after_a_request_is_not_read_as_a_request() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let served = Served::new(HubSettings::default(), |_, routes| {
@@ -262,7 +262,7 @@ fn what_comes_behind_a_request_is_not_read_as_one() {
 }
 
 #[test]
-fn a_body_that_is_slow_meets_the_deadline() {
+fn a_slow_body_ends_at_the_deadline() {
     let settings = hasty(|config| {
         config.timeouts.handshake = Some(Duration::from_millis(300));
         config.timeouts.close = Some(Duration::from_millis(300));
@@ -342,7 +342,7 @@ fn ask_for_huge(served: &Served) -> Peer {
 }
 
 #[test]
-fn a_reader_that_stops_meets_the_deadline_for_writing() {
+fn a_reader_that_stops_is_disconnected_at_the_write_deadline() {
     let settings = hasty(|config| config.timeouts.write = Some(Duration::from_millis(300)));
     let mut len = 0;
     let served = Served::new(settings, |_, routes| len = huge(routes));
@@ -354,7 +354,7 @@ fn a_reader_that_stops_meets_the_deadline_for_writing() {
 }
 
 #[test]
-fn peers_that_vanish_leave_nothing_behind() {
+fn peers_that_disconnect_do_not_disturb_others() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         huge(routes);
@@ -381,7 +381,7 @@ fn peers_that_vanish_leave_nothing_behind() {
 }
 
 #[test]
-fn a_peer_that_has_shut_its_side_gets_its_answer() {
+fn a_peer_that_has_half_closed_gets_its_response() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         reverse(routes);
         routes.get("/", |_, _| Page::text(200, "page"));
@@ -469,7 +469,7 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
 }
 
 #[test]
-fn what_http_1_0_asks_is_answered() {
+fn requests_of_http_1_0_are_answered() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/", |_, _| Page::text(200, "page"));
         routes.websocket_with("/ws", AcceptOptions::default(), |_, _| {

@@ -43,7 +43,7 @@ fn patient() -> Arc<Config> {
 // ---- ids ----
 
 #[test]
-fn attack_33_a_stale_id_reaches_nobody() {
+fn a_stale_id_reaches_nobody() {
     let mut world = echoes(HubSettings::default());
     let told = Reported::default();
     let first = world.open();
@@ -93,7 +93,7 @@ fn a_stale_timer_reaches_nobody() {
 // ---- capacity ----
 
 #[test]
-fn attack_35_v07_one_more_is_answered_with_503_and_few_may_wait_for_it() {
+fn beyond_the_capacity_the_response_is_503_and_few_may_wait_for_it() {
     let mut world = echoes(settings(|settings| {
         settings.max_sessions = 2;
         settings.capacity = Capacity::Refuse(2);
@@ -121,7 +121,7 @@ fn attack_35_v07_one_more_is_answered_with_503_and_few_may_wait_for_it() {
 }
 
 #[test]
-fn v07_the_one_that_was_silent_for_longest_makes_room() {
+fn the_session_that_was_silent_for_longest_is_evicted() {
     let mut world = echoes(settings(|settings| {
         settings.max_sessions = 3;
         settings.capacity = Capacity::Evict;
@@ -154,7 +154,7 @@ fn v07_the_one_that_was_silent_for_longest_makes_room() {
 
 /// However coarse the waits are.
 #[test]
-fn so_many_handshakes_a_second() {
+fn handshakes_a_second_have_a_limit() {
     for (rate, wait) in [(10, 1), (1000, 2), (5000, 2)] {
         let mut world = echoes(settings(|settings| {
             settings.handshakes_per_second = Some(rate);
@@ -176,7 +176,7 @@ fn so_many_handshakes_a_second() {
 }
 
 #[test]
-fn one_that_is_not_welcome_is_counted_and_gone() {
+fn a_connection_that_the_application_refuses_is_counted_and_dropped() {
     let mut world = echoes(HubSettings::default());
     world.hub.application().welcome = false;
     let (pipe, peer) = World::<App>::pipe();
@@ -256,7 +256,7 @@ fn overflow_drops_the_oldest_that_has_not_begun() {
 }
 
 #[test]
-fn overflow_closes() {
+fn overflow_closes_the_session() {
     for code in [POLICY, CloseCode::TRY_AGAIN_LATER] {
         let mut world = echoes(settings(|settings| {
             settings.config = patient();
@@ -286,7 +286,7 @@ fn overflow_closes() {
 }
 
 #[test]
-fn v02_what_was_sent_before_a_close_goes_before_it() {
+fn messages_sent_before_a_close_go_before_it() {
     let mut world = echoes(HubSettings::default());
     let told = Reported::default();
     let peer = world.open();
@@ -303,7 +303,7 @@ fn v02_what_was_sent_before_a_close_goes_before_it() {
 }
 
 #[test]
-fn attack_34_s08_a_full_queue_fails_at_once_and_stop_still_gets_in() {
+fn a_full_queue_fails_at_once_and_a_stop_still_gets_in() {
     let mut world = echoes(settings(|settings| settings.max_commands = 5));
     let (told, peer) = (Reported::default(), world.open());
     for number in 0..5 {
@@ -347,7 +347,7 @@ fn attack_34_s08_a_full_queue_fails_at_once_and_stop_still_gets_in() {
 
 /// Big messages are written from where they lie, and cut anywhere they go on where they were.
 #[test]
-fn s06_s09_a_direct_message_survives_every_split() {
+fn a_direct_message_survives_every_split() {
     let len = 1100;
     let (payload, message) = numbered(7, len);
     for split in 0..len + 4 {
@@ -422,7 +422,7 @@ fn a_peer_that_reads_nothing_of_a_direct_message_is_given_up() {
 
 /// What the hub is to send waits for the end of the handler's own message, in frames or in one long frame.
 #[test]
-fn s04_s09_the_handlers_message_is_not_interrupted() {
+fn a_message_of_the_handler_is_not_interrupted() {
     for long in [false, true] {
         let mut world = World::new(settings(|settings| settings.config = patient()), move |_| {
             App::new(move || {
@@ -507,7 +507,7 @@ fn a_handler_that_streams_lets_others_through() {
 // ---- completion ----
 
 #[test]
-fn s07_completion_is_told_once_whatever_happens() {
+fn each_message_is_completed_once_whatever_happens() {
     let told = Reported::default();
     // The hub goes with messages in its queue of commands, in a session's queue, half written, and in a buffer.
     let mut world = echoes(settings(|settings| settings.config = patient()));
@@ -568,7 +568,7 @@ fn s07_completion_is_told_once_whatever_happens() {
 // ---- fairness ----
 
 #[test]
-fn one_that_floods_does_not_starve_others() {
+fn a_session_that_floods_does_not_starve_others() {
     let mut world = echoes(settings(|settings| settings.config = patient()));
     let (flood, quiet) = (world.open(), world.open());
     let many: Vec<u8> = (0..200_000).flat_map(|_| frame(0x82, b"12")).collect();
@@ -590,7 +590,7 @@ fn one_that_floods_does_not_starve_others() {
 // ---- time ----
 
 #[test]
-fn a_deadline_is_never_early_and_hardly_late() {
+fn a_deadline_is_never_early_and_at_most_a_sixteenth_late() {
     for millis in [1, 7, 50, 333, 1000, 9_999, 30_000, 3_600_000, 86_400_000] {
         let mut world = World::new(settings(|settings| settings.config = patient()), move |_| {
             App::new(move || {
@@ -624,7 +624,7 @@ fn a_deadline_is_never_early_and_hardly_late() {
 
 /// Idle sessions are pinged every 30 s, and answer.
 #[test]
-fn wake_ups_of_a_thousand_idle_sessions() {
+fn a_thousand_idle_sessions_wake_the_hub_seldom() {
     let mut world = echoes(HubSettings::default());
     let mut peers = vec![];
     for at in 0..1000 {
@@ -692,7 +692,7 @@ fn timers_do_not_pile_up() {
 // ---- handles ----
 
 #[test]
-fn s08_a_handle_serves_within_handlers_and_within_the_loop() {
+fn a_handle_works_inside_handlers_and_closures() {
     let told = Reported::default();
     let log: Arc<Mutex<Vec<&'static str>>> = Arc::default();
     let (done, entries) = (told.clone(), log.clone());
@@ -740,7 +740,7 @@ fn s08_a_handle_serves_within_handlers_and_within_the_loop() {
 
 /// Who asks for something within what was asked for waits for the next turn: nothing runs for ever.
 #[test]
-fn what_asks_for_itself_does_not_hold_the_loop() {
+fn a_closure_that_posts_itself_does_not_block_the_loop() {
     fn again(handle: sansocket::hub::HubHandle, count: Arc<Mutex<usize>>) {
         let next = handle.clone();
         handle
@@ -760,7 +760,7 @@ fn what_asks_for_itself_does_not_hold_the_loop() {
 }
 
 #[test]
-fn v01_c05_clients_are_listed_and_chosen() {
+fn sessions_are_listed_and_selected() {
     let mut world = World::new(HubSettings::default(), |_| {
         App::choose(|client, request| {
             client.tag = request.path().len() as u32;
@@ -803,7 +803,7 @@ fn v01_c05_clients_are_listed_and_chosen() {
 
 /// An [`App`] in its hub is there for what runs in the loop.
 #[test]
-fn s08_a_closure_reaches_the_application() {
+fn a_closure_reaches_the_application() {
     let mut world = echoes(HubSettings::default());
     world
         .handle
@@ -819,7 +819,7 @@ fn s08_a_closure_reaches_the_application() {
 // ---- counters ----
 
 #[test]
-fn v06_counters_agree_with_what_went_through_the_pipes() {
+fn counters_agree_with_the_bytes_on_the_wire() {
     let mut world = echoes(HubSettings::default());
     let peers: Vec<_> = (0..4).map(|_| world.open()).collect();
     let before = peers.iter().map(|peer| peer.wire().sent).sum::<u64>();
@@ -1101,7 +1101,7 @@ fn nothing_has_happened() {
 
 /// V8: the defaults are those that the documentation names, and each can be set.
 #[test]
-fn v08_every_limit_is_a_setting_with_a_default() {
+fn every_limit_is_a_setting_with_a_default() {
     let settings = HubSettings::default();
     assert_eq!((settings.max_sessions, settings.capacity), (1024, Capacity::Refuse(16)));
     assert_eq!(

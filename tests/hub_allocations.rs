@@ -108,7 +108,7 @@ fn a_broadcast_is_encoded_once_and_copies_no_payload() {
 
 /// Idle: open, or accepted and silent; also after a burst, and after half a frame that became whole.
 #[test]
-fn who_is_idle_owns_no_buffer() {
+fn an_idle_session_owns_no_buffer() {
     let mut settings = HubSettings::default();
     settings.pooled_buffers = 4;
     let mut world = echoes(settings);
@@ -268,7 +268,7 @@ static PAGE_BYTES: [u8; PAGE] = [7; PAGE];
 /// Beside its body an answer takes memory for its head only, and beside that of a request's body there is nothing of its
 /// size.
 #[test]
-fn a_page_takes_its_own_size_and_a_body_its_own() {
+fn a_response_and_a_body_take_their_own_size() {
     const HEAD: isize = 1024;
     let mut world = World::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();

@@ -24,7 +24,7 @@ fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
 
 /// What was posted while a command panicked had its wake-up; nobody else would give another.
 #[test]
-fn commands_behind_a_panic_are_not_forgotten() {
+fn commands_after_a_panic_are_executed() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let handle = server.handle();
     let (tell, told) = mpsc::channel();
@@ -44,7 +44,7 @@ fn commands_behind_a_panic_are_not_forgotten() {
 
 /// Those that wait for their 503 are beside the sessions, not among them.
 #[test]
-fn who_is_refused_takes_no_place() {
+fn a_refused_connection_takes_no_place() {
     let town = Town::new(settings(|s| {
         s.max_sessions = 2;
         s.capacity = Capacity::Refuse(2);
@@ -166,7 +166,7 @@ fn an_application_cannot_rename_a_session() {
 
 /// Who is leaving makes the room.
 #[test]
-fn nobody_is_evicted_where_somebody_leaves() {
+fn no_session_is_evicted_while_another_is_closing() {
     let town = Town::new(settings(|s| {
         s.max_sessions = 2;
         s.capacity = Capacity::Evict;

@@ -56,7 +56,7 @@ const WAYS: [Way; 4] = [Way::Close, Way::Stop, Way::Evict, Way::Overflow];
 
 /// Whatever their sizes, whether the peer reads at once or in pieces, with and without a small one that is not written yet.
 #[test]
-fn what_was_sent_before_a_close_goes_before_it_at_every_size_and_way() {
+fn messages_sent_before_a_close_go_before_it_at_every_size() {
     for len in [50, 1_000, 1_100, 2_000, 20_000] {
         for way in WAYS {
             for (most, small) in [(usize::MAX, false), (700, false), (usize::MAX, true)] {
@@ -148,7 +148,7 @@ fn a_broadcast_goes_before_the_stop_of_the_same_turn() {
 
 /// It takes a little now and then, for nine times the time for closing at the most.
 #[test]
-fn a_slow_peer_has_the_time_for_closing_anew_with_all_that_it_takes() {
+fn a_slow_peer_has_at_most_nine_times_the_close_deadline() {
     let mut world = echoes(settings(|_| {}));
     let (told, peer) = (Reported::default(), world.open());
     peer.block();
@@ -177,7 +177,7 @@ fn a_slow_peer_has_the_time_for_closing_anew_with_all_that_it_takes() {
 
 /// What has begun goes on, what has not is lost with the true reason, and the Close goes out.
 #[test]
-fn who_reads_nothing_is_waited_for_once() {
+fn a_peer_that_reads_nothing_is_waited_for_once() {
     for len in [50, 1_100, 20_000] {
         let mut world = echoes(settings(|_| {}));
         let (told, peer) = (Reported::default(), world.open());
@@ -205,7 +205,7 @@ fn who_reads_nothing_is_waited_for_once() {
 
 /// Nobody reads for longer than that: then the session ends, and the last sender hears of it.
 #[test]
-fn who_reads_nothing_at_all_is_given_up() {
+fn a_peer_that_reads_nothing_at_all_is_given_up() {
     let mut world = echoes(settings(|_| {}));
     let (told, peer) = (Reported::default(), world.open());
     peer.block();
@@ -318,7 +318,7 @@ fn the_code_of_the_first_close_is_sent() {
 
 /// Promptly, not when the session ends: nothing may follow a Close, whoever sends it.
 #[test]
-fn what_waits_when_the_handler_or_the_peer_closes_is_told_at_once() {
+fn pending_messages_are_completed_when_the_handler_or_the_peer_closes() {
     for len in [50, 1_100, 20_000] {
         for how in ["close", "halt", "peer closes", "peer breaks a rule"] {
             let mut world = scripted();
@@ -354,7 +354,7 @@ fn what_waits_when_the_handler_or_the_peer_closes_is_told_at_once() {
 
 /// It will never be a WebSocket, and its answer may take its time.
 #[test]
-fn what_is_sent_to_an_ordinary_request_is_told_at_once() {
+fn a_message_to_a_plain_request_is_completed_at_once() {
     let body = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
     for request in [body, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nonsense\r\n\r\n"] {
         let mut world = echoes(settings(|_| {}));
@@ -375,7 +375,7 @@ fn what_is_sent_to_an_ordinary_request_is_told_at_once() {
 }
 
 #[test]
-fn what_is_sent_to_a_handshake_that_is_closed_is_told() {
+fn a_message_to_a_handshake_that_is_closed_is_completed() {
     let mut world = echoes(settings(|_| {}));
     let (told, peer) = (Reported::default(), world.connect());
     world.handle.send_with(peer.id, Prepared::text("before"), told.done(0)).unwrap();
@@ -479,7 +479,7 @@ fn an_empty_queue_takes_a_message_of_any_size() {
 
 /// One that is too large for the backlog, behind others: it is dropped, or they are.
 #[test]
-fn a_message_above_the_backlog_behind_others() {
+fn a_message_above_the_limit_behind_others_overflows() {
     for (overflow, lost) in [(Overflow::DropNewest, vec![2]), (Overflow::DropOldest, vec![0, 1])] {
         let mut world = echoes(settings(|settings| {
             settings.queue.bytes = 5_000;
@@ -511,7 +511,7 @@ fn a_message_above_the_backlog_behind_others() {
 
 /// Dropped where the call was made, without a call: the error has said it.
 #[test]
-fn a_send_that_fails_tells_nobody() {
+fn a_send_that_fails_has_no_completion() {
     struct Dropped(Arc<Mutex<Vec<thread::ThreadId>>>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -535,7 +535,7 @@ fn a_send_that_fails_tells_nobody() {
 }
 
 #[test]
-fn one_that_is_accepted_is_told_in_the_thread_of_the_hub() {
+fn completions_run_in_the_thread_of_the_hub() {
     let mut world = echoes(settings(|_| {}));
     let peer = world.open();
     let threads: Arc<Mutex<Vec<(thread::ThreadId, _)>>> = Arc::default();
@@ -566,7 +566,7 @@ fn one_that_is_accepted_is_told_in_the_thread_of_the_hub() {
 // ---- a hub that is dropped ----
 
 #[test]
-fn a_hub_that_is_dropped_tells_everybody() {
+fn a_hub_that_is_dropped_completes_every_message() {
     let mut world = echoes(settings(|_| {}));
     let told = Reported::default();
     let (_open, blocked, closing) = (world.open(), world.open(), world.open());
@@ -646,7 +646,7 @@ fn a_hub_that_is_dropped_calls_closed_alone() {
 
 /// One that panics as it is told does not keep the others from being told.
 #[test]
-fn a_panic_while_a_hub_is_dropped() {
+fn a_panic_while_a_hub_is_dropped_prevents_no_other_completion() {
     let mut world = World::new(settings(|_| {}), |_| App::new(echo));
     let told = Reported::default();
     let peers = [world.open(), world.open(), world.open()];
@@ -668,7 +668,7 @@ fn a_panic_while_a_hub_is_dropped() {
 
 /// An application that cannot be made leaves handles to nobody: they say so, and whoever waits is told.
 #[test]
-fn a_hub_whose_application_panics() {
+fn an_application_whose_constructor_panics_leaves_a_stopped_hub() {
     let told = Reported::default();
     let mut kept = None;
     let made = catch_unwind(AssertUnwindSafe(|| {
@@ -705,7 +705,7 @@ fn the_applications_constructor_may_use_its_handle() {
 
 /// A thread that is preempted between its command and its wake-up delays no other: they wake the hub themselves.
 #[test]
-fn a_preempted_thread_silences_nobody() {
+fn a_preempted_thread_delays_no_other_command() {
     struct Slow {
         shelf: Shelf,
         wakes: AtomicUsize,
@@ -763,7 +763,7 @@ fn a_preempted_thread_silences_nobody() {
 }
 
 #[test]
-fn what_works_from_outside_works_from_inside() {
+fn a_handle_does_the_same_inside_the_hub() {
     let mut world = echoes(settings(|_| {}));
     let (told, peer, other) = (Reported::default(), world.open(), world.open());
     let long = "r".repeat(124);

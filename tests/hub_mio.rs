@@ -30,7 +30,7 @@ fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
 }
 
 #[test]
-fn s05_v01_echo_broadcast_and_stop() {
+fn a_server_echoes_broadcasts_and_stops() {
     let town = Town::new(HubSettings::default());
     let (mut client, _) = tungstenite::connect(format!("ws://{}/", town.address)).unwrap();
     client.send(Theirs::text("hello")).unwrap();
@@ -51,7 +51,7 @@ fn s05_v01_echo_broadcast_and_stop() {
 
 /// Whatever their sizes; and what the application's constructor has posted is done in the first turn.
 #[test]
-fn what_was_sent_before_a_close_arrives_before_it() {
+fn messages_sent_before_a_close_arrive_before_it() {
     for len in [50, 1_000, 1_100, 2_000, 20_000, 300_000] {
         let (ran, first) = mpsc::channel();
         let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |handle| {
@@ -92,7 +92,7 @@ fn what_was_sent_before_a_close_arrives_before_it() {
 
 /// V9: what the system holds of an accepted connection's timers, where 2 is keep-alive.
 #[test]
-fn v09_tcp_keep_alive_and_no_delay() {
+fn accepted_sockets_have_keep_alive_and_no_delay() {
     let timers = |local: u16, peer: u16| {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let ours = (format!(":{local:04X}"), format!(":{peer:04X}"));
@@ -147,7 +147,7 @@ fn v09_tcp_keep_alive_and_no_delay() {
 }
 
 #[test]
-fn settings_with_which_nobody_could_be_served_fail_at_bind_and_are_named() {
+fn settings_that_can_serve_nobody_are_named_errors_of_bind() {
     type Change = fn(&mut HubSettings);
     let wrong: [(Change, InvalidSettings); 10] = [
         (|settings| settings.max_sessions = 0, InvalidSettings::Zero("max_sessions")),
@@ -252,7 +252,7 @@ fn a_connection_of_another_server_is_adopted() {
 }
 
 #[test]
-fn a_stream_that_blocks_holds_up_nobody() {
+fn a_blocking_stream_delays_nobody() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let watch = server.watch();
     let town = Town::of(server);
@@ -276,7 +276,7 @@ fn a_stream_that_blocks_holds_up_nobody() {
 
 /// Who had to wait outside comes in as soon as there is room, not when something else happens.
 #[test]
-fn room_is_given_to_who_waits() {
+fn a_waiting_connection_gets_the_place_that_becomes_free() {
     let town = Town::new(settings(|settings| {
         settings.max_sessions = 1;
         settings.capacity = Capacity::Refuse(0);
@@ -298,7 +298,7 @@ fn room_is_given_to_who_waits() {
 }
 
 #[test]
-fn nothing_spins() {
+fn an_idle_server_does_not_spin() {
     let town = Town::new(settings(|settings| {
         settings.config = {
             let mut config = Config::new();
@@ -366,7 +366,7 @@ fn a_handler_that_panics_ends_its_own_session() {
 }
 
 #[test]
-fn a_slow_reader_stands_in_nobodys_way() {
+fn a_slow_reader_does_not_delay_others() {
     let town = Town::new(HubSettings::default());
     let slow = open(town.address);
     let mut fast: Vec<_> = (0..5).map(|_| open(town.address)).collect();
@@ -461,7 +461,7 @@ fn several_hubs_serve_one_port() {
 }
 
 #[test]
-fn s05_s07_completion_is_told_over_threads() {
+fn a_message_from_another_thread_is_completed() {
     let town = Town::new(HubSettings::default());
     let mut stream = open(town.address);
     let id = town.handle.sessions()[0].id;

@@ -113,7 +113,7 @@ fn answered<A: Application<Pipe>>(world: &mut World<A>, request: &[u8]) -> (u16,
 }
 
 #[test]
-fn every_refusal_is_told_and_noted_once_with_its_reason() {
+fn every_refusal_is_reported_and_logged_once_with_its_reason() {
     noted();
     let mut world = World::new(few_fields(), |_| App::default());
     let many = (0..20).map(|i| format!("X-{i}: {i}\r\n")).collect::<String>();
@@ -184,7 +184,7 @@ fn refusals_are_counted_by_reason() {
 }
 
 #[test]
-fn what_finds_no_place_is_told_as_such() {
+fn a_connection_beyond_the_capacity_is_reported_as_such() {
     let mut settings = HubSettings::default();
     (settings.max_sessions, settings.capacity) = (1, Capacity::Refuse(2));
     let mut world = World::new(settings, |_| App::default());
@@ -198,7 +198,7 @@ fn what_finds_no_place_is_told_as_such() {
 }
 
 #[test]
-fn a_note_has_status_reason_path_and_origin_escaped_and_cut() {
+fn a_log_line_has_status_reason_path_and_origin_escaped_and_cut() {
     noted();
     let mut world = World::new(HubSettings::default(), |_| App::default());
     let long = "o".repeat(200);
@@ -217,7 +217,7 @@ fn a_note_has_status_reason_path_and_origin_escaped_and_cut() {
 }
 
 #[test]
-fn routes_tell_of_what_they_refuse() {
+fn routes_report_what_they_refuse() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
     let into = told.clone();
     let mut world = World::new(HubSettings::default(), |_| {

@@ -142,7 +142,7 @@ fn broadcasts_of_one_turn_share_its_visits() {
 }
 
 #[test]
-fn a_broadcast_under_way_does_not_concern_who_joins_then() {
+fn a_broadcast_does_not_reach_sessions_that_join_during_it() {
     let (mut world, peers) = crowd(echo, MANY);
     world.handle.broadcast(Prepared::text("early")).unwrap();
     world.run();
@@ -239,7 +239,7 @@ struct Model {
 proptest! {
     /// Whatever peers say and whoever is closed: the one that makes room is the one that was silent for longest.
     #[test]
-    fn who_was_silent_for_longest_makes_room(deeds in proptest::collection::vec((0..4u8, 0..6usize), 1..80)) {
+    fn the_session_that_was_silent_for_longest_is_evicted(deeds in proptest::collection::vec((0..4u8, 0..6usize), 1..80)) {
         const PLACES: usize = 4;
         let mut world = echoes(settings(|settings| {
             settings.max_sessions = PLACES;
@@ -339,7 +339,7 @@ fn get(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_page_of_any_size_has_turns_beside_others() {
+fn a_response_of_any_size_is_sent_in_turns() {
     let mut world = pages();
     let other = world.open();
     let readers: Vec<_> = ["/owned", "/static"].map(|path| (path, world.connect())).into();
@@ -371,7 +371,7 @@ fn a_page_of_any_size_has_turns_beside_others() {
 
 /// However little the transport takes at a time.
 #[test]
-fn a_page_has_so_many_steps_a_turn() {
+fn a_response_has_a_limit_of_steps_a_turn() {
     let mut world = pages();
     let reader = world.connect();
     reader.wire().most = 1;
@@ -386,7 +386,7 @@ fn a_page_has_so_many_steps_a_turn() {
 }
 
 #[test]
-fn a_body_has_turns_and_so_has_what_comes_behind_the_answer() {
+fn a_body_is_read_in_turns_and_so_is_input_after_the_response() {
     let mut world = pages();
     let other = world.open();
     let peer = world.connect();
@@ -412,7 +412,7 @@ fn a_body_has_turns_and_so_has_what_comes_behind_the_answer() {
 }
 
 #[test]
-fn a_body_for_which_there_is_no_memory_is_refused() {
+fn a_body_without_memory_is_refused() {
     let mut world = World::new(settings(|_| {}), |_| {
         let mut routes = Routes::new();
         routes.post("/", usize::MAX, |_, _, _| Page::text(200, ""));
@@ -431,7 +431,7 @@ fn a_body_for_which_there_is_no_memory_is_refused() {
 
 /// Whatever takes bytes: a message that is written from where it lies, one that is received, and their echo.
 #[test]
-fn a_message_of_any_size_has_turns_beside_others() {
+fn a_message_of_any_size_is_sent_in_turns() {
     let (mut world, peers) = crowd(echo, 2);
     let [reader, other] = &peers[..] else { unreachable!() };
     world.handle.send(reader.id, Prepared::binary(LARGE_PAGE.as_slice())).unwrap();

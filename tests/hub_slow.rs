@@ -72,7 +72,7 @@ fn a_peer_that_reads_slowly_does_not_put_off_the_end() {
 
 /// What stands before the Close has the time for closing, its answer has it anew.
 #[test]
-fn who_reads_in_time_is_waited_for() {
+fn a_peer_that_reads_in_time_is_waited_for() {
     let mut world = echoes(settings(|_| {}));
     let peer = world.open();
     peer.block();
@@ -95,7 +95,7 @@ fn who_reads_in_time_is_waited_for() {
 
 /// Those that linger when they are to make room are cut off before newcomers are kept out.
 #[test]
-fn the_evicted_do_not_lock_others_out() {
+fn evicted_sessions_that_do_not_read_lock_nobody_out() {
     let mut world = echoes(settings(|settings| {
         settings.max_sessions = 2;
         settings.capacity = Capacity::Evict;
@@ -118,7 +118,7 @@ fn the_evicted_do_not_lock_others_out() {
 
 /// Of what was there in time when the hub comes too late, nothing counts as late.
 #[test]
-fn a_late_hub_looks_before_it_judges() {
+fn a_late_hub_reads_before_it_enforces_a_deadline() {
     let world = |change: fn(&mut Config)| {
         let mut config = Config::new();
         change(&mut config);
@@ -164,7 +164,7 @@ fn a_late_hub_looks_before_it_judges() {
 }
 
 #[test]
-fn a_body_that_was_there_in_time() {
+fn a_body_that_arrived_in_time_is_processed() {
     let mut world = World::new(settings(|_| {}), |_| {
         let mut routes = Routes::new();
         routes.post("/up", 100, |_, _, body| Page::text(200, &format!("{} bytes", body.len())));
@@ -184,7 +184,7 @@ fn a_body_that_was_there_in_time() {
 
 /// What a socket has not passed on yet, TLS's last record, is not thrown away with it.
 #[test]
-fn an_end_waits_for_what_the_socket_keeps() {
+fn the_end_waits_until_the_socket_is_flushed() {
     for flushes in [true, false] {
         for upgrade in [true, false] {
             let mut world = World::new(settings(|_| {}), |_| {
@@ -249,7 +249,7 @@ fn a_page_that_cannot_be_written_is_a_500() {
 
 /// One that panics ends nothing but itself, however many there are.
 #[test]
-fn completions_that_panic() {
+fn a_completion_that_panics_ends_nothing_else() {
     static TOLD: AtomicUsize = AtomicUsize::new(0);
     let mut world = echoes(settings(|_| {}));
     let peer = world.open();

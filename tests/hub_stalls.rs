@@ -26,7 +26,7 @@ fn stall(world: &mut World<App>, peer: &Peer, time: Duration) {
 }
 
 #[test]
-fn what_was_not_told_is_read_before_a_peer_is_silent() {
+fn unreported_input_is_read_before_a_peer_counts_as_silent() {
     let mut world = echoes(settings(|timeouts| timeouts.idle = Some(2 * SECOND)));
     let (peer, other) = (world.open(), world.open());
     peer.text("z");
@@ -39,7 +39,7 @@ fn what_was_not_told_is_read_before_a_peer_is_silent() {
 }
 
 #[test]
-fn an_end_that_was_not_told_is_no_silence() {
+fn an_unreported_end_of_stream_is_not_a_timeout() {
     let mut world = echoes(settings(|timeouts| timeouts.idle = Some(2 * SECOND)));
     let peer = world.open();
     peer.fin();
@@ -48,7 +48,7 @@ fn an_end_that_was_not_told_is_no_silence() {
 }
 
 #[test]
-fn a_request_that_was_not_told_is_answered() {
+fn an_unreported_request_is_answered() {
     for cut in [0, 1, 100, REQUEST.len() - 1] {
         let mut settings = settings(|timeouts| timeouts.handshake = Some(2 * SECOND));
         (settings.receive_buffer, settings.transmit_buffer) = (140, 140);
@@ -66,7 +66,7 @@ fn a_request_that_was_not_told_is_answered() {
 }
 
 #[test]
-fn a_body_that_was_not_told_is_answered() {
+fn an_unreported_body_is_answered() {
     let mut world = echoes(settings(|timeouts| timeouts.handshake = Some(2 * SECOND)));
     let (peer, late) = (world.connect(), world.connect());
     for peer in [&peer, &late] {
@@ -81,7 +81,7 @@ fn a_body_that_was_not_told_is_answered() {
 }
 
 #[test]
-fn a_close_that_was_not_told_is_clean() {
+fn an_unreported_close_is_clean() {
     for len in [0, 100_000] {
         let mut world = echoes(settings(|timeouts| timeouts.close = Some(2 * SECOND)));
         let peer = world.open();
@@ -97,7 +97,7 @@ fn a_close_that_was_not_told_is_clean() {
 }
 
 #[test]
-fn room_that_was_not_told_is_used_before_a_peer_does_not_read() {
+fn unreported_room_is_used_before_the_write_deadline() {
     // From the transmit buffer, and from where the message lies.
     for len in [100, 10_000] {
         let mut world = echoes(settings(|timeouts| timeouts.write = Some(2 * SECOND)));
@@ -117,7 +117,7 @@ fn room_that_was_not_told_is_used_before_a_peer_does_not_read() {
 
 /// The network stack is a task of this program, and may have stood still as long as the hub.
 #[test]
-fn what_the_stack_hands_over_within_the_grace_is_read() {
+fn input_within_the_grace_is_read() {
     let mut settings = settings(|timeouts| timeouts.idle = Some(2 * SECOND));
     settings.read_grace = Duration::from_millis(100);
     let mut world = echoes(settings);

@@ -45,7 +45,7 @@ impl<'b> Board<'b> {
 }
 
 #[test]
-fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
+fn a_peer_that_is_silent_inside_a_long_frame_is_disconnected() {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let mut board = Board::new(&mut rx, &mut tx);
     // A binary frame of 10,000 bytes, of which 100 come.
@@ -69,7 +69,7 @@ fn a_peer_that_vanishes_inside_a_long_frame_is_given_up() {
 }
 
 #[test]
-fn a_long_frame_that_is_read_slowly_goes_on() {
+fn a_long_frame_may_be_read_slowly() {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let mut board = Board::new(&mut rx, &mut tx);
     board.connection.outbox(START, &mut board.tx).begin_frame(Kind::Binary, 1 << 30, true).unwrap();
@@ -82,7 +82,7 @@ fn a_long_frame_that_is_read_slowly_goes_on() {
 }
 
 #[test]
-fn a_close_behind_much_else_has_its_time_from_there() {
+fn the_close_deadline_does_not_run_while_pending_bytes_are_written() {
     let (mut rx, mut tx) = ([0; 1024], [0; 65_536]);
     let mut board = Board::new(&mut rx, &mut tx);
     board.connection.outbox(START, &mut board.tx).send(&[0; 60_000]).unwrap();

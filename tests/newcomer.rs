@@ -78,7 +78,7 @@ fn echo_server_answers_a_client_of_tungstenite() {
 }
 
 #[test]
-fn chat_brings_what_one_says_to_all() {
+fn chat_sends_each_line_to_all() {
     let running = Running::new(chat::server("127.0.0.1:0").unwrap());
     let mut anna = running.connect("/chat?name=anna");
     assert_eq!(anna.read().unwrap(), Theirs::text("anna: has joined"));
@@ -99,7 +99,7 @@ fn chat_brings_what_one_says_to_all() {
 }
 
 #[test]
-fn sensor_measures_and_obeys_a_client_of_tungstenite() {
+fn sensor_sends_measurements_and_obeys_a_client_of_tungstenite() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let board = thread::spawn(move || {

@@ -75,7 +75,7 @@ fn a_storage_that_cannot_grow_is_full() {
 
 /// Growing is amortized, and takes no more copies than those of a `Vec`.
 #[test]
-fn a_storage_that_grows_allocates_seldom() {
+fn a_growing_storage_allocates_seldom() {
     let count = |storage: &mut dyn MessageStorage| {
         let before = ALLOCATIONS.with(Cell::get);
         for _ in 0..10_000 {

@@ -28,7 +28,7 @@ impl Log for Lines {
 }
 
 #[test]
-fn the_life_of_a_session_is_noted() {
+fn the_life_of_a_session_is_logged() {
     log::set_logger(&Lines).unwrap();
     log::set_max_level(LevelFilter::Debug);
     let town = Town::new(HubSettings::default());

@@ -1,5 +1,5 @@
 //! What the ESP-IDF WebSocket server does in the opening handshake, and what it should have done: the golden
-//! vector of its log, and a test for each line of the list (`h01_` is line H1).
+//! vector of its log, and a test for each line of `docs/parity.md` about it.
 
 mod drive;
 #[path = "../examples/echo/handler.rs"]
@@ -36,13 +36,13 @@ fn lenient() -> Config {
 fn quiet(_: Arguments<'_>) {}
 
 #[test]
-fn g1_accept_values() {
+fn accept_values_are_those_of_the_log_and_the_rfc() {
     assert_eq!(&accept_key(b"gfhjgfhjfj"), b"Jg/fQVRsgwdDzYeG8yNBHRajUxw=");
     assert_eq!(&accept_key(RFC_KEY.as_bytes()), RFC_ACCEPT.as_bytes());
 }
 
 #[test]
-fn g2_the_golden_key_is_refused_unless_it_is_allowed_by_name() {
+fn the_key_of_the_log_is_accepted_only_by_setting() {
     let strict = Config::new();
     for (head, rx, tx) in SIZES {
         let mut memory = Memory::new(head, rx, tx);
@@ -63,7 +63,7 @@ fn g2_the_golden_key_is_refused_unless_it_is_allowed_by_name() {
 }
 
 #[test]
-fn g3_the_101_byte_for_byte() {
+fn the_101_is_written_byte_for_byte() {
     let config = lenient();
     for (head, rx, tx) in SIZES {
         let mut memory = Memory::new(head, rx, tx);
@@ -85,7 +85,7 @@ fn g3_the_101_byte_for_byte() {
 }
 
 #[test]
-fn g4_g5_the_golden_vector_at_every_split() {
+fn the_vector_of_the_log_holds_at_every_split() {
     let config = lenient();
     let trigger = masked(0x81, b"Trigger async");
     assert_eq!(&trigger[..2], [0x81, 0x8D]);
@@ -106,7 +106,7 @@ fn g4_g5_the_golden_vector_at_every_split() {
 }
 
 #[test]
-fn rfc_1_3_at_every_split() {
+fn the_example_of_the_rfc_holds_at_every_split() {
     let config = Config::new();
     // The request of §1.3, with the frame of §5.7 behind it.
     let head = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -135,7 +135,7 @@ fn rfc_1_3_at_every_split() {
 }
 
 #[test]
-fn h01_only_get_on_a_websocket_route_upgrades() {
+fn only_get_on_a_websocket_route_upgrades() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
@@ -167,7 +167,7 @@ fn h01_only_get_on_a_websocket_route_upgrades() {
 }
 
 #[test]
-fn h02_upgrade_and_connection_are_lists_without_case() {
+fn upgrade_and_connection_are_lists_without_case() {
     let cases: &[(&[&str], &[&str], u16)] = &[
         (&["Upgrade: websocket"], &["Connection: Upgrade"], 101),
         (&["upgrade: WEBSOCKET"], &["CONNECTION: uPGRADE"], 101),
@@ -196,7 +196,7 @@ fn h02_upgrade_and_connection_are_lists_without_case() {
 }
 
 #[test]
-fn h04_only_version_13() {
+fn only_version_13_is_accepted() {
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
     for (version, status) in [
         (Some("13"), 101),
@@ -225,7 +225,7 @@ fn h04_only_version_13() {
 }
 
 #[test]
-fn h06_strict_about_version_host_and_key() {
+fn http_version_host_and_key_are_checked() {
     let good = String::from_utf8(upgrade("/", &[])).unwrap();
     for (from, to) in [
         ("HTTP/1.1", "HTTP/1.0"),
@@ -257,7 +257,7 @@ fn h06_strict_about_version_host_and_key() {
 }
 
 #[test]
-fn h09_subprotocols_in_the_servers_order() {
+fn a_subprotocol_is_chosen_in_the_order_of_the_server() {
     // ESP-IDF truncates the client's list near 49 characters.
     let long =
         format!("Sec-WebSocket-Protocol: {}, echo", vec!["something-that-is-not-spoken-here"; 20].join(","));
@@ -296,7 +296,7 @@ fn h09_subprotocols_in_the_servers_order() {
 }
 
 #[test]
-fn h11_lists_of_nothing_but_separators() {
+fn lists_of_separators_alone_are_refused() {
     for list in ["", ",", ", ,", ",,,,,,", " , \t,", ";", ";;,;;", "\"", "\"\",\"", "=", ",=;,"] {
         let lines = ["Protocol", "Extensions"].map(|name| format!("Sec-WebSocket-{name}: {list}"));
         let request = upgrade("/", &[&lines[0], &lines[1], &lines[0]]);
@@ -318,7 +318,7 @@ fn h11_lists_of_nothing_but_separators() {
 }
 
 #[test]
-fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
+fn the_hook_before_the_handshake_sees_the_request_and_may_respond() {
     struct Seen {
         method: String,
         path: String,
@@ -379,7 +379,7 @@ fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
 }
 
 #[test]
-fn h13_the_hook_after_the_handshake_may_send() {
+fn the_hook_after_the_handshake_may_send() {
     let config = Config::new();
     for tx in [140, 1024] {
         for take in [1, usize::MAX] {
@@ -400,7 +400,7 @@ fn h13_the_hook_after_the_handshake_may_send() {
 }
 
 #[test]
-fn h15_duplicates_are_refused_and_lists_joined() {
+fn duplicates_are_refused_and_lists_are_joined() {
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
     let once =
         [&*key, "Sec-WebSocket-Version: 13", "Host: server.example.com", "Origin: http://server.example.com"];
@@ -430,7 +430,7 @@ fn h15_duplicates_are_refused_and_lists_joined() {
 }
 
 #[test]
-fn h16_origin_policies() {
+fn origin_policies_decide_which_pages_may_connect() {
     let origin = |line: Option<&'static str>, origin: OriginPolicy<'static>| {
         let request = upgrade("/", &line.into_iter().collect::<Vec<_>>());
         ask(&Config::new(), AcceptOptions { origin, ..AcceptOptions::default() }, &request).status
@@ -455,7 +455,7 @@ fn h16_origin_policies() {
 }
 
 #[test]
-fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
+fn a_plain_get_on_a_websocket_route_is_426() {
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
         let answer =
             ask(&Config::new(), AcceptOptions::default(), &request("GET", "/ws", &["Host: a", line]));
@@ -468,7 +468,7 @@ fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
 }
 
 #[test]
-fn h18_routes_are_the_applications_own() {
+fn the_application_chooses_its_routes() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let decide = |request: &Request<'_>| match request.path().strip_prefix("/rooms/") {
@@ -485,7 +485,7 @@ fn h18_routes_are_the_applications_own() {
 }
 
 #[test]
-fn h19_what_is_handed_over_is_untouched() {
+fn a_request_that_is_handed_over_is_unchanged() {
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let post = request("POST", "/upload", &["Host: a", "Content-Length: 11", "X-Odd:  spaces \t"]);

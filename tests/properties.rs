@@ -280,7 +280,7 @@ proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn headers(
+    fn headers_of_any_values_are_decoded_as_they_were_encoded(
         opcode in opcodes(), fin: bool, bits in 0..8_u8, key: Option<[u8; 4]>, len in lengths(), tail: [u8; 3],
         allow_long_length_form: bool,
     ) {
@@ -316,7 +316,7 @@ proptest! {
 
     /// Every length and every cut, against the RFC's formula.
     #[test]
-    fn masking(key: [u8; 4], payload in prop::collection::vec(any::<u8>(), 0..100), cuts: [usize; 3]) {
+    fn masking_is_the_same_in_any_pieces(key: [u8; 4], payload in prop::collection::vec(any::<u8>(), 0..100), cuts: [usize; 3]) {
         let want: Vec<u8> = payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
         let mut masked = payload.clone();
         let mut rest = &mut masked[..];
@@ -335,7 +335,7 @@ proptest! {
 
     /// In any pieces, the same verdict as the standard library's, and at the same byte.
     #[test]
-    fn utf8(seed: u64, cuts: [usize; 4], change: Option<(usize, u8)>) {
+    fn utf8_agrees_with_the_standard_library_at_every_cut(seed: u64, cuts: [usize; 4], change: Option<(usize, u8)>) {
         let mut random = Random::new(seed);
         let len = random.below(60);
         let mut text = text(&mut random, len).into_bytes();

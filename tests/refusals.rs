@@ -58,7 +58,7 @@ fn hear(
 }
 
 #[test]
-fn a_handler_is_told_once_of_each_refusal_with_the_request_where_there_is_one() {
+fn a_handler_hears_of_each_refusal_once() {
     let mut few = Config::new();
     few.limits.headers = 7;
     let many: Vec<String> = (0..3).map(|i| format!("X-{i}: {i}")).collect();
@@ -93,7 +93,7 @@ fn a_handler_is_told_once_of_each_refusal_with_the_request_where_there_is_one() 
 }
 
 #[test]
-fn a_handler_is_told_of_what_it_rejects_and_not_of_what_it_answers_itself() {
+fn a_handler_hears_of_its_rejections_and_not_of_its_own_responses() {
     let config = Config::new();
     let input = upgrade("/a", &[]);
     let reject = |_: &Request<'_>| Decision::Reject(Rejection::Unavailable);
@@ -110,7 +110,7 @@ fn a_handler_is_told_of_what_it_rejects_and_not_of_what_it_answers_itself() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_told_once() {
+fn a_response_that_cannot_be_written_is_reported_once() {
     let config = Config::new();
     for decide in [
         |_: &Request<'_>| {
@@ -126,7 +126,7 @@ fn an_answer_that_cannot_be_written_is_told_once() {
 }
 
 #[test]
-fn without_a_handler_a_decider_is_told() {
+fn without_a_handler_the_decider_hears_of_refusals() {
     struct Decider(Vec<Refusal>);
     impl<C> Decide<C> for Decider {
         fn decide<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s, C> {
@@ -151,7 +151,7 @@ fn without_a_handler_a_decider_is_told() {
 }
 
 #[test]
-fn a_refusal_says_status_and_reason_and_names_the_setting_to_whom_it_concerns() {
+fn a_refusal_has_status_and_reason_and_names_the_setting() {
     for (reason, for_the_peer, setting) in [
         (Rejection::Forbidden, "the origin is not allowed", "Accept::origin"),
         #[cfg(feature = "hub")]

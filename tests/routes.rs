@@ -1,5 +1,5 @@
-//! Routes on a hub, over real TCP: the lines of the list that are about routes, and about what a session knows
-//! (`h01_` is line H1). What the handshake itself does at every split is in `parity.rs`.
+//! Routes on a hub, over real TCP: the lines of `docs/parity.md` about routes and about what a session knows. What the
+//! handshake itself does at every split is in `parity.rs`.
 #![cfg(all(feature = "mio", unix))]
 
 mod drive;
@@ -50,7 +50,7 @@ fn plain(method: &str, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn h01_method_and_path() {
+fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", says("ws"));
         routes.get("/page", page("page"));
@@ -126,7 +126,7 @@ impl Handler for Agreed {
 }
 
 #[test]
-fn h09_each_route_has_its_subprotocols() {
+fn each_route_has_its_subprotocols() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         let chat = AcceptOptions { protocols: &["echo", "chat"], ..AcceptOptions::default() };
         routes.websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])));
@@ -167,7 +167,7 @@ fn h09_each_route_has_its_subprotocols() {
 }
 
 #[test]
-fn h11_lists_of_nothing_but_separators() {
+fn lists_of_separators_alone_are_refused() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         let accept = AcceptOptions { protocols: &["", ","], ..AcceptOptions::default() };
         routes.websocket_with("/ws", accept, says("still here"));
@@ -185,7 +185,7 @@ fn h11_lists_of_nothing_but_separators() {
 }
 
 #[test]
-fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
+fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond() {
     let (tx, seen) = mpsc::channel();
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/auth/*", move |client, request| {
@@ -239,7 +239,7 @@ fn h12_the_hook_before_the_handshake_sees_all_and_may_answer() {
 }
 
 #[test]
-fn h12_a_hook_that_panics_ends_its_session_only() {
+fn a_hook_that_panics_ends_its_session_only() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", |_, request| match request.query() {
             "panic" => panic!("as the test wants"),
@@ -278,7 +278,7 @@ impl Handler for Greets {
 }
 
 #[test]
-fn h13_the_hook_after_the_handshake_may_send_and_close() {
+fn the_hook_after_the_handshake_may_send_and_close() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, does) in [("/stay", "stay"), ("/close", "close"), ("/halt", "halt")] {
             routes.websocket(path, move |_, _| Ok(Greets(does)));
@@ -300,7 +300,7 @@ fn h13_the_hook_after_the_handshake_may_send_and_close() {
 }
 
 #[test]
-fn h15_duplicates_are_refused_and_lists_joined() {
+fn duplicates_are_refused_and_lists_are_joined() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         let accept =
             AcceptOptions { origin: OriginPolicy::Any, protocols: &["chat"], ..AcceptOptions::default() };
@@ -324,7 +324,7 @@ fn h15_duplicates_are_refused_and_lists_joined() {
 }
 
 #[test]
-fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_otherwise() {
+fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
     let asked = Arc::new(AtomicUsize::new(0));
     let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, origin) in [
@@ -392,7 +392,7 @@ fn what_changes_something_is_for_pages_of_the_same_host_unless_a_route_says_othe
 }
 
 #[test]
-fn h16_each_route_has_its_origins() {
+fn each_route_has_its_origins() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, origin) in [
             ("/same", OriginPolicy::SameHost),
@@ -429,7 +429,7 @@ fn h16_each_route_has_its_origins() {
 }
 
 #[test]
-fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
+fn a_request_from_another_origin_does_not_reach_the_hook() {
     let (tx, asked) = mpsc::channel();
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket_with("/ws", AcceptOptions::default(), move |_, _| {
@@ -448,7 +448,7 @@ fn h16_a_page_that_is_not_welcome_does_not_reach_the_hook() {
 }
 
 #[test]
-fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
+fn a_plain_get_on_a_websocket_route_is_426() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         // Whatever takes the rest.
         routes.get("/*", page("rest"));
@@ -468,7 +468,7 @@ fn h17_a_plain_get_on_a_websocket_route_is_told_to_upgrade() {
 }
 
 #[test]
-fn h18_the_most_specific_pattern_counts_in_any_order() {
+fn the_most_specific_pattern_counts_in_any_order() {
     // The marks are those of ESP-IDF's httpd_uri_match_wildcard.
     let patterns = [
         "*",
@@ -523,7 +523,7 @@ fn h18_the_most_specific_pattern_counts_in_any_order() {
 }
 
 #[test]
-fn h18_marks_at_the_end_of_a_pattern() {
+fn wildcards_at_the_end_of_a_pattern_match() {
     for (pattern, matches, others) in [
         ("/a/?", &["/a", "/a/"][..], &["/", "/ab", "/a/b", "/a//"][..]),
         ("/a/?*", &["/a", "/a/", "/a/b", "/a//"], &["/", "/ab"]),
@@ -550,7 +550,7 @@ fn h18_marks_at_the_end_of_a_pattern() {
 }
 
 #[test]
-fn h18_of_the_same_pattern_the_first_counts() {
+fn of_equal_patterns_the_first_counts() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/a*", page("first"));
         routes.get("/a*", page("second"));
@@ -562,7 +562,7 @@ fn h18_of_the_same_pattern_the_first_counts() {
 }
 
 #[test]
-fn h19_http_and_websocket_and_others_on_one_port() {
+fn http_and_websockets_and_other_protocols_share_a_port() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", says("ws"));
         routes.get("/", |_, request| {
@@ -643,7 +643,7 @@ impl Handler for Session {
 }
 
 #[test]
-fn r09_v04_path_query_and_data_of_session_route_and_hub_to_the_end() {
+fn path_query_and_data_are_known_to_the_end() {
     let (tx, told) = mpsc::channel();
     let mut settings = HubSettings::default();
     (settings.receive_buffer, settings.transmit_buffer) = (1024, 1024);
@@ -681,7 +681,7 @@ fn r09_v04_path_query_and_data_of_session_route_and_hub_to_the_end() {
 }
 
 #[test]
-fn v03_open_may_refuse_and_close_is_told() {
+fn opened_may_refuse_and_closed_is_called() {
     let welcome = Arc::new(AtomicBool::new(false));
     let ends = Arc::new(Mutex::new(Vec::new()));
     let served = Served::new(HubSettings::default(), |_, routes| {
@@ -718,7 +718,7 @@ fn v03_open_may_refuse_and_close_is_told() {
 }
 
 #[test]
-fn v07_at_capacity_503_for_all_routes() {
+fn at_capacity_every_route_is_503() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Refuse(4);
@@ -746,7 +746,7 @@ fn v07_at_capacity_503_for_all_routes() {
 }
 
 #[test]
-fn v07_at_capacity_the_one_that_is_silent_for_longest_goes() {
+fn at_capacity_the_session_that_was_silent_for_longest_is_evicted() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Evict;
@@ -768,7 +768,7 @@ fn v07_at_capacity_the_one_that_is_silent_for_longest_goes() {
 }
 
 #[test]
-fn v10_routes_come_and_go_while_connections_live_on() {
+fn routes_change_while_connections_live_on() {
     let served = Served::new(HubSettings::default(), |handle, routes| {
         let handle = handle.clone();
         // From a hook as well: it takes effect behind it.
@@ -813,7 +813,7 @@ fn v10_routes_come_and_go_while_connections_live_on() {
 }
 
 #[test]
-fn v10_a_server_stops_and_starts_again() {
+fn a_server_stops_and_starts_again() {
     let mut address = "127.0.0.1:0".parse().unwrap();
     for round in ["one", "two", "three"] {
         let served = Served::at(address, HubSettings::default(), |_, routes| {
@@ -884,7 +884,7 @@ impl Handler for Controls {
 }
 
 #[test]
-fn c04_a_route_may_take_control_frames_itself() {
+fn a_route_may_answer_control_frames_itself() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         let config = Some(config(|config| config.control = ControlFrames::Manual));
         routes.websocket_with("/manual", AcceptOptions { config, ..AcceptOptions::default() }, |_, _| {
@@ -910,7 +910,7 @@ fn c04_a_route_may_take_control_frames_itself() {
 }
 
 #[test]
-fn h09_each_route_has_its_limits() {
+fn each_route_has_its_limits() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         let config = Some(config(|config| config.limits.message = 10));
         routes.websocket_with("/short", AcceptOptions { config, ..AcceptOptions::default() }, says("short"));
@@ -955,7 +955,7 @@ impl Handler for Fails {
 }
 
 #[test]
-fn c07_a_handler_that_fails_closes_its_connection_only() {
+fn a_handler_that_fails_closes_its_connection_only() {
     let (tx, ends) = mpsc::channel();
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.websocket("/ws", move |_, _| Ok(Fails(tx.clone())));

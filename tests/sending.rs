@@ -67,7 +67,7 @@ fn owned<const N: usize>(frames: [(u8, &[u8]); N]) -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn blocked_changes_nothing() {
+fn a_blocked_call_changes_nothing() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
@@ -88,7 +88,7 @@ fn blocked_changes_nothing() {
 }
 
 #[test]
-fn too_large() {
+fn a_frame_larger_than_the_buffer_is_an_error() {
     fn run<R: TestRole>() {
         let header = if R::SERVER { 4 } else { 8 };
         for capacity in [MIN_BUFFER_LEN, 141, 500] {
@@ -114,7 +114,7 @@ fn too_large() {
 }
 
 #[test]
-fn frame_open() {
+fn inside_a_frame_nothing_else_is_sent() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
@@ -137,7 +137,7 @@ fn frame_open() {
 }
 
 #[test]
-fn s01_message_open() {
+fn inside_a_message_only_its_fragments_are_sent() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
@@ -182,7 +182,7 @@ fn s01_message_open() {
 }
 
 #[test]
-fn overrun() {
+fn more_bytes_than_the_frame_has_are_an_error() {
     let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut server = Rig::<Server>::new(&mut memory);
     assert_eq!(server.sender.write(&mut server.tx, b"x"), Err(SendError::Overrun));
@@ -199,7 +199,7 @@ fn overrun() {
 }
 
 #[test]
-fn control_too_long() {
+fn a_control_payload_above_125_bytes_is_an_error() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
@@ -224,7 +224,7 @@ fn control_too_long() {
 
 /// After a Close nothing is sent, whatever else was open.
 #[test]
-fn closed() {
+fn after_a_close_nothing_is_sent() {
     fn run<R: TestRole>() {
         for inside in [false, true] {
             let mut memory = [0xA5; MIN_BUFFER_LEN];
@@ -245,7 +245,7 @@ fn closed() {
 
 /// A frame that is begun, in whatever pieces its payload follows, is the frame that `send` sends.
 #[test]
-fn s01_begin_and_write_equal_send() {
+fn a_frame_in_pieces_equals_a_frame_at_once() {
     fn run<R: TestRole>() {
         for len in [0, 1, 2, 3, 4, 5, 125, 126, 127, 300, 65_535, 65_536] {
             let payload: Vec<u8> = (0..len).map(|i| (i * 31 + i / 256) as u8).collect();
@@ -286,7 +286,7 @@ fn s01_begin_and_write_equal_send() {
 
 /// The same with payload that is written past the buffer.
 #[test]
-fn direct_equals_send() {
+fn a_payload_written_by_the_caller_equals_a_copied_one() {
     let payload: Vec<u8> = (0..1000_u32).map(|i| i as u8).collect();
     let mut large = [0; 1100];
     for cut in [0, 1, 2, 3, 500, 997, 1000] {
@@ -345,7 +345,7 @@ fn stream<R: TestRole>(capacity: usize, parts: &[&[u8]], largest: usize, taken: 
 }
 
 #[test]
-fn s02_stream_cuts_a_message_into_fragments() {
+fn a_long_message_is_cut_into_fragments() {
     fn run<R: TestRole>() {
         let text: Vec<u8> = (0..2000_u32).map(|i| b'a' + (i % 26) as u8).collect();
         for capacity in [MIN_BUFFER_LEN, 141, 200, 4000] {
@@ -377,7 +377,7 @@ fn s02_stream_cuts_a_message_into_fragments() {
 }
 
 #[test]
-fn stream_takes_a_message_in_parts() {
+fn a_fragmented_message_is_taken_in_parts() {
     let sent = stream::<TestClient>(MIN_BUFFER_LEN, &[b"one ", b"two ", &[b'x'; 300], b""], usize::MAX, 10);
     assert_eq!((&sent[0], &sent[1]), (&(TEXT_PART, b"one ".to_vec()), &(PART, b"two ".to_vec())));
     assert_eq!(sent.last(), Some(&(LAST, vec![])));
@@ -386,7 +386,7 @@ fn stream_takes_a_message_in_parts() {
 
 /// The connection streams by its own setting.
 #[test]
-fn s02_the_setting_for_fragments() {
+fn the_length_of_fragments_is_a_setting() {
     let mut config = Config::new();
     config.largest_fragment = 3;
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
@@ -493,7 +493,7 @@ fn buffers_of_their_own() {
 }
 
 #[test]
-fn a_reason_needs_a_code() {
+fn a_close_reason_needs_a_code() {
     let mut memory = [0; 140];
     let mut tx = TransmitBuffer::new(&mut memory).unwrap();
     let mut sender = Encoder::new(Server);

@@ -51,7 +51,7 @@ fn is_cut<R: Role>(endpoint: &mut Endpoint<'_, R>) {
 }
 
 #[test]
-fn whatever_has_begun_and_stands_still_is_cut() {
+fn a_message_or_frame_that_stands_still_is_cut() {
     fn run<R: TestRole>() {
         let key = R::SERVER.then_some(KEY);
         let message = R::incoming(BINARY, &[0; 1000]);
@@ -96,7 +96,7 @@ fn whatever_has_begun_and_stands_still_is_cut() {
 }
 
 #[test]
-fn a_whole_message_just_in_time_is_none_too_late() {
+fn a_message_that_ends_at_its_deadline_is_accepted() {
     let config = config();
     let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -136,7 +136,7 @@ fn the_time_of_a_message_begins_with_the_message() {
 }
 
 #[test]
-fn control_frames_and_empty_fragments_do_not_get_a_message_on() {
+fn control_frames_and_empty_fragments_are_no_progress() {
     let mut config = config();
     config.control = ControlFrames::Reported;
     for filler in [Server::incoming(PING, b"still here"), Server::incoming(PART, b"")] {
@@ -155,7 +155,7 @@ fn control_frames_and_empty_fragments_do_not_get_a_message_on() {
 }
 
 #[test]
-fn a_message_that_gets_on_takes_as_long_as_it_likes() {
+fn a_message_that_makes_progress_may_take_any_time() {
     let mut config = config();
     config.limits.fragments = u32::MAX;
     let key = Some(KEY);
@@ -188,7 +188,7 @@ fn a_message_that_gets_on_takes_as_long_as_it_likes() {
 }
 
 #[test]
-fn payload_that_is_absorbed_gets_a_message_on() {
+fn payload_received_externally_is_progress() {
     let config = config();
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
@@ -221,7 +221,7 @@ fn the_deadline_can_be_switched_off() {
 
 /// It neither gets on nor is it silent: it is asked all the same, and its answer counts.
 #[test]
-fn a_peer_that_drips_is_asked_for_a_sign_of_life() {
+fn a_peer_that_drips_gets_pings() {
     let mut config = config();
     config.timeouts.message = None;
     config.timeouts.ping = Some(Duration::from_secs(30));
@@ -305,7 +305,7 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
 /// The process was stopped, or its application did not read, in the middle of a message: what lies in the transport is
 /// received first, in however many reads.
 #[test]
-fn what_has_arrived_is_looked_at_first() {
+fn received_bytes_are_processed_before_the_deadline_is_enforced() {
     let config = config();
     for (piece, size) in [(1, 500), (134, 1000), (700, 700), (1, 2)] {
         let mut memory = Memory::new(1200, MIN_BUFFER_LEN);
@@ -511,7 +511,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn attack_10_any_beginning_that_drips_ends_in_bounded_time(
+    fn every_input_that_drips_ends_in_bounded_time(
         (server, messages) in any::<bool>().prop_flat_map(|server| (Just(server), stream(server))),
         cut in 0.0..1.0,
         piece in 1..200_usize,

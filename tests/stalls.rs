@@ -215,7 +215,7 @@ fn request_and(bytes: &[u8]) -> Vec<u8> {
 const AWAY: [u8; 2] = [0x03, 0xE9];
 
 #[test]
-fn what_came_while_we_were_stopped_is_heard() {
+fn input_that_came_during_a_stall_is_read() {
     let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
     let stop = Stop { at: 0.3, until: 3.3, bytes: frame(0x81, b"z"), ..Stop::default() };
     let mut wire = Wire::new(REQUEST, [stop]);
@@ -225,7 +225,7 @@ fn what_came_while_we_were_stopped_is_heard() {
 }
 
 #[test]
-fn who_said_nothing_is_given_up_however_the_wait_ended() {
+fn a_silent_peer_is_disconnected_however_the_wait_ended() {
     let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
     // Stopped over the deadline, before it and often.
     let often = (0..100).map(|n| f64::from(n) / 10.0);
@@ -238,7 +238,7 @@ fn who_said_nothing_is_given_up_however_the_wait_ended() {
 }
 
 #[test]
-fn an_end_that_came_while_we_were_stopped_is_no_silence() {
+fn an_end_of_stream_during_a_stall_is_not_a_timeout() {
     /// Ends when the peer has said all.
     struct Ends(Wire);
     impl Transport for Ends {
@@ -271,7 +271,7 @@ fn an_end_that_came_while_we_were_stopped_is_no_silence() {
 }
 
 #[test]
-fn a_request_that_was_here_in_time_is_answered() {
+fn a_request_that_arrived_in_time_is_answered() {
     let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
     // It takes many reads: none is larger than the receive buffer.
     let long =
@@ -293,7 +293,7 @@ fn a_request_that_was_here_in_time_is_answered() {
 }
 
 #[test]
-fn a_request_that_is_still_coming_is_refused_soon_after_its_time() {
+fn an_incomplete_request_is_refused_soon_after_its_deadline() {
     let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
     let mut wire = Wire { again: vec![b'a'], room: usize::MAX, ..Wire::default() };
     let outcome = run(serve(&mut wire, &mut Echo::default(), &config, &mut buffers())).unwrap();
@@ -301,7 +301,7 @@ fn a_request_that_is_still_coming_is_refused_soon_after_its_time() {
 }
 
 #[test]
-fn a_close_that_was_here_in_time_is_clean() {
+fn a_close_that_arrived_in_time_is_clean() {
     let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
     // Behind much that was on its way.
     for len in [0, 100, 20_000] {
@@ -315,7 +315,7 @@ fn a_close_that_was_here_in_time_is_clean() {
 }
 
 #[test]
-fn a_peer_that_sends_for_ever_does_not_put_off_its_close() {
+fn a_peer_that_sends_without_end_does_not_postpone_the_close_deadline() {
     let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
     let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), []);
     wire.again = frame(0x82, b"more");
@@ -324,7 +324,7 @@ fn a_peer_that_sends_for_ever_does_not_put_off_its_close() {
 }
 
 #[test]
-fn a_peer_that_has_read_meanwhile_is_not_given_up() {
+fn a_peer_that_read_during_a_stall_is_not_disconnected() {
     let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
     let stops = [
         Stop { at: 0.3, until: 3.3, room: 10, ..Stop::default() },
@@ -343,7 +343,7 @@ fn a_peer_that_has_read_meanwhile_is_not_given_up() {
 }
 
 #[test]
-fn a_peer_that_sends_and_does_not_read_is_given_up() {
+fn a_peer_that_sends_and_does_not_read_is_disconnected() {
     let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
     let mut wire = Wire::new(&request_and(&frame(0x81, b"an echo")), []);
     wire.room = 129;
@@ -380,7 +380,7 @@ fn connected(config: &Config, wire: Wire) -> WebSocket<'static, Wire, Client<Zer
 }
 
 #[test]
-fn an_answer_that_was_here_in_time_is_read() {
+fn a_response_that_arrived_in_time_is_read() {
     let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
     let answer = answer();
     for cut in [0, 1, 60, answer.len() - 1] {

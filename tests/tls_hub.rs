@@ -124,7 +124,7 @@ fn ends(outcome: &Outcome) -> EndReason {
 }
 
 #[test]
-fn v05_v11_echo_small_and_large_and_a_clean_close() {
+fn small_and_large_messages_are_echoed_over_tls_and_the_close_is_clean() {
     let server = Running::new(Config::DEFAULT);
     let mut client = server.connect();
     for size in [0, 1, 125, 16 * 1024 - 4, 16 * 1024, 16 * 1024 + 1, 100_000, 4 << 20] {
@@ -141,7 +141,7 @@ fn v05_v11_echo_small_and_large_and_a_clean_close() {
 }
 
 #[test]
-fn many_at_once_and_a_broadcast() {
+fn many_clients_at_once_get_a_broadcast() {
     const CLIENTS: usize = 64;
     let server = Running::new(Config::DEFAULT);
     let big = vec![7; 300_000];
@@ -171,7 +171,7 @@ fn many_at_once_and_a_broadcast() {
 
 /// TLS of each version; a client that updates its keys, and asks the server to do the same.
 #[test]
-fn versions_and_key_updates() {
+fn every_tls_version_and_key_updates_work() {
     let server = Running::new(Config::DEFAULT);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = ClientConfig::builder_with_protocol_versions(&[version])
@@ -192,7 +192,7 @@ fn versions_and_key_updates() {
 
 /// Tickets for the next handshake come when this one is done, without anything else to send or to answer.
 #[test]
-fn what_tls_has_to_say_by_itself_is_sent() {
+fn records_that_tls_sends_by_itself_are_sent() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.tls();
     peer.conn.complete_io(&mut peer.sock).unwrap();
@@ -251,7 +251,7 @@ fn a_slow_reader_loses_nothing() {
 
 /// Frames that wait for a slow reader go whole and in order, and each is told of when TCP has it.
 #[test]
-fn a_backlog_is_delivered_in_order() {
+fn queued_messages_are_delivered_in_order() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.connect();
     wait_for("the connection", || server.open() == 1);
@@ -272,7 +272,7 @@ fn a_backlog_is_delivered_in_order() {
 }
 
 #[test]
-fn what_was_sent_before_a_close_arrives_before_it() {
+fn messages_sent_before_a_close_arrive_before_it() {
     for len in [50, 1_100, 20_000] {
         let server = Running::new(Config::DEFAULT);
         let mut peer = server.connect();
@@ -291,7 +291,7 @@ fn what_was_sent_before_a_close_arrives_before_it() {
 
 /// What is no TLS gets TLS's answer, an alert, and the end; so does plain `ws://` on this port.
 #[test]
-fn garbage_is_answered_with_an_alert() {
+fn input_that_is_not_tls_is_answered_with_an_alert() {
     let server = Running::new(Config::DEFAULT);
     let long = vec![0x5A; 100_000];
     let hello = [22, 3, 1, 0, 4, 1, 0, 0, 0];
@@ -317,7 +317,7 @@ fn garbage_is_answered_with_an_alert() {
 
 /// What needs many reads before it is anything gives way to others, and goes on all the same.
 #[test]
-fn a_long_hello_is_read_in_turns() {
+fn a_long_client_hello_is_read_in_turns() {
     let server = Running::new(Config::DEFAULT);
     // It says that it has 60,000 bytes, all of them zeros.
     let mut hello = vec![0; 60_004];
@@ -343,7 +343,7 @@ fn a_long_hello_is_read_in_turns() {
 
 /// A client that trusts somebody else ends the handshake with an alert of its own.
 #[test]
-fn a_client_that_does_not_trust_us() {
+fn a_client_that_refuses_the_certificate_is_a_disconnect() {
     let server = Running::new(Config::DEFAULT);
     let mut stream = Pki::new().peer(server.address);
     assert_eq!(stream.write(b"x").unwrap_err().kind(), ErrorKind::InvalidData);
@@ -353,7 +353,7 @@ fn a_client_that_does_not_trust_us() {
 }
 
 #[test]
-fn the_deadline_of_the_handshake_holds_for_tls_too() {
+fn the_handshake_deadline_holds_for_the_tls_handshake() {
     let mut config = Config::new();
     config.timeouts.handshake = Some(Duration::from_millis(300));
     let server = Running::new(config);
@@ -376,7 +376,7 @@ fn the_deadline_of_the_handshake_holds_for_tls_too() {
 
 /// The answer to a Close, `close_notify`, and then the end of TCP: `read` says 0 only in that order.
 #[test]
-fn close_notify_comes_before_the_end() {
+fn close_notify_is_sent_before_the_end() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.upgraded();
     peer.write_all(&MASKED_CLOSE).unwrap();
@@ -393,7 +393,7 @@ fn close_notify_comes_before_the_end() {
 
 /// Somebody on the way who cuts the stream, even between records, cannot make it look like an end of the peer's.
 #[test]
-fn an_end_without_close_notify_is_a_peer_that_vanished() {
+fn an_end_without_close_notify_is_a_disconnect() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.upgraded();
     peer.write_all(&MASKED_HELLO).unwrap();
@@ -419,7 +419,7 @@ fn a_forged_record_ends_the_connection_with_an_alert() {
 /// Connections that come and are cut leave nothing behind.
 #[cfg(target_os = "linux")]
 #[test]
-fn nothing_is_left_of_those_who_went() {
+fn ended_sessions_leave_no_memory() {
     let server = Running::new(Config::DEFAULT);
     let rounds = |n: usize| {
         for i in 0..n {
@@ -447,7 +447,7 @@ fn nothing_is_left_of_those_who_went() {
 }
 
 #[test]
-fn a_record_in_pieces_loses_nothing() {
+fn records_in_pieces_lose_nothing() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.upgraded();
     for byte in sealed(&mut peer.conn, &MASKED_HELLO) {

@@ -117,7 +117,7 @@ fn a_frame_that_fits_is_one_event() {
 }
 
 #[test]
-fn s03_sent_as_the_rfc_has_them() {
+fn the_frames_of_the_rfc_are_sent_as_printed() {
     for (wire, want) in vectors() {
         for buffer in [140, 300, 65_550] {
             let sent =
@@ -129,7 +129,7 @@ fn s03_sent_as_the_rfc_has_them() {
 
 /// 65535 too in four bytes: ESP-IDF takes ten for it.
 #[test]
-fn s03_the_shortest_form_of_a_length() {
+fn lengths_are_sent_in_the_shortest_form() {
     for (len, head) in [
         (125, &[0x82, 125][..]),
         (126, &[0x82, 126, 0, 126]),

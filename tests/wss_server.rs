@@ -84,7 +84,7 @@ fn receive(peer: &mut impl Read) -> (u8, Vec<u8>) {
 }
 
 #[test]
-fn w1_tls_for_four_clients() {
+fn four_clients_are_served_over_tls() {
     let server = Running::new("w1", NEVER, NEVER);
     let mut peers: Vec<_> = (0..4).map(|_| server.open()).collect();
     assert_eq!(server.status(), "503");
@@ -109,7 +109,7 @@ fn w1_tls_for_four_clients() {
 }
 
 #[test]
-fn w2_text_is_echoed_and_control_frames_are_answered_by_hand() {
+fn text_is_echoed_and_control_frames_are_answered_by_hand() {
     let server = Running::new("w2", NEVER, NEVER);
     let mut peer = server.open();
     for text in ["", "Grüße"] {
@@ -129,7 +129,7 @@ fn w2_text_is_echoed_and_control_frames_are_answered_by_hand() {
 }
 
 #[test]
-fn w3_hello_client_again_and_again_to_each() {
+fn hello_is_sent_to_each_client_repeatedly() {
     let server = Running::new("w3", NEVER, Duration::from_millis(200));
     let mut peers = [server.open(), server.open()];
     for _ in 0..3 {
@@ -141,7 +141,7 @@ fn w3_hello_client_again_and_again_to_each() {
 
 /// In what order it goes. That no deadline is early, nor hardly late, `hub` holds by a clock of its own.
 #[test]
-fn w4_the_silent_are_asked_and_then_closed() {
+fn a_silent_client_gets_a_ping_and_is_then_disconnected() {
     // Long enough to answer in, however busy the machine is.
     let server = Running::new("w4", Duration::from_secs(2), NEVER);
     let (mut lively, mut silent) = (server.open(), server.open());
@@ -163,7 +163,7 @@ fn w4_the_silent_are_asked_and_then_closed() {
 
 /// Without files it has a certificate of its own, of which nobody has heard.
 #[test]
-fn w1_a_certificate_of_its_own() {
+fn a_server_without_a_certificate_makes_its_own() {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let options = Options { listen, certificate: None, keep_alive: NEVER, hello: NEVER };
     let server = start(&options).unwrap();

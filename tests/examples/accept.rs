@@ -9,7 +9,7 @@ use crate::town::{REQUEST, connect, echo, head, open, opened, wait_for};
 
 /// Out of descriptors, it keeps its connections, and accepts again when there are some.
 #[test]
-fn a_server_outlives_a_failed_accept() {
+fn a_server_survives_a_failed_accept() {
     for name in ["echo_server", "echo_threads", "dashboard"] {
         let server = Program::start_with_descriptors(name, 24, &["--listen", "127.0.0.1:0"]);
         let mut first = open(server.address());
@@ -32,7 +32,7 @@ fn a_server_outlives_a_failed_accept() {
 }
 
 #[test]
-fn a_server_of_threads_bounds_their_number() {
+fn a_server_of_threads_limits_their_number() {
     let server = Program::start("echo_threads", &["--listen", "127.0.0.1:0"]);
     let mut clients: Vec<_> = (0..64).map(|_| open(server.address())).collect();
     // They are told that there is no room, as soon as they ask for something.

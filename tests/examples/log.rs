@@ -217,7 +217,7 @@ fn each_refusal_leaves_a_line_with_status_reason_and_origin() {
 }
 
 #[test]
-fn the_other_servers_say_whom_they_refuse_too() {
+fn the_other_servers_log_refusals_too() {
     let pki = Pki::new();
     let files = pki.files("refuse");
     let (chain, key) = (files.path("cert.pem"), files.path("key.pem"));

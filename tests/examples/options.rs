@@ -147,7 +147,7 @@ fn the_number_of_fields_has_a_limit() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_is_given_up_after_the_write_timeout() {
+fn a_client_that_reads_nothing_is_disconnected_after_the_write_timeout() {
     let mut server = Program::start("echo_server", &["--listen", "127.0.0.1:0", "--write-timeout", "0.2"]);
     let mut client = open(server.address());
     let message = frame(0x82, &vec![0; 64 * 1024]);

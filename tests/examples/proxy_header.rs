@@ -99,7 +99,7 @@ fn version_1_has_the_clients_address() {
 }
 
 #[test]
-fn what_is_no_header_of_version_1_is_refused() {
+fn an_invalid_header_of_version_1_is_refused() {
     for wrong in [
         "PROXY TCP4 192.0.2.1 198.51.100.2 50000 443\n",
         "PROXY TCP4 192.0.2.1 198.51.100.2 50000\r\n",
@@ -154,7 +154,7 @@ fn version_2_has_the_clients_address() {
 }
 
 #[test]
-fn what_is_no_header_of_version_2_is_refused() {
+fn an_invalid_header_of_version_2_is_refused() {
     for command in (0..=255).filter(|command| !COMMANDS.contains(command)) {
         assert_eq!(parse(&v2(command, TCP4, &v4_addresses())), None, "{command:x}");
     }
@@ -303,7 +303,7 @@ fn a_load_balancers_connection_without_a_header_is_dropped() {
 }
 
 #[test]
-fn a_header_from_somebody_else_is_no_request() {
+fn a_proxy_header_from_another_address_is_refused() {
     let others: [&[&str]; 3] =
         [&[], &["--proxy-from", "192.0.2.1"], &["--proxy-from", "::1", "--proxy-from", "127.0.0.2"]];
     for trusted in others {
