@@ -230,9 +230,15 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     /// Replaces the contents by what `write` puts into the memory. `write` returns its length in bytes, and a result for the
-    /// caller.
-    pub(crate) fn rewrite<T>(&mut self, write: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
-        let (len, result) = write(self.memory.get_mut());
+    /// caller. An error leaves the buffer empty.
+    pub(crate) fn rewrite<T, E>(
+        &mut self,
+        write: impl FnOnce(&mut [u8]) -> Result<(usize, T), E>,
+    ) -> Result<T, E> {
+        let (len, result) = match write(self.memory.get_mut()) {
+            Ok((len, done)) => (len, Ok(done)),
+            Err(error) => (0, Err(error)),
+        };
         self.place.start = 0;
         self.place.end = len.min(self.capacity());
         result

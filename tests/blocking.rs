@@ -190,8 +190,7 @@ fn frames_sent_in_a_row_leave_in_one_write() {
 fn a_refusal_shows_status_headers_and_body() {
     let (client, server) = pair();
     let server = in_thread(move || {
-        let headers: &[(&str, &str)] = &[("WWW-Authenticate", "Basic")];
-        let response = Response { headers, ..Response::text(401, "who are you?") };
+        let response = Response::text(401, "who are you?").with_headers(&[("WWW-Authenticate", "Basic")]);
         WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Decision::Respond(response)).map(|_| ())
     });
     let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());

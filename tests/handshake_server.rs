@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use drive::*;
 use sansocket::handshake::{
-    AcceptOptions, BadRequest, Body, Decision, HandshakeStep, OriginPolicy, Refusal, Rejection, Request,
-    Response, ServerHandshake,
+    AcceptOptions, BadRequest, Decision, HandshakeStep, OriginPolicy, Refusal, Rejection, Request, Response,
+    ResponseBody, ServerHandshake,
 };
 use sansocket::session::{Outcome, ServiceUnavailable};
 use sansocket::{Config, Handler, Instant};
@@ -31,8 +31,7 @@ static PAGE: [u8; 40_000] = {
 };
 
 fn page(_: &Request<'_>) -> Decision<'static> {
-    let headers = &[("Content-Type", "text/html")];
-    Decision::Respond(Response { status: 200, headers, body: Body::Static(&PAGE) })
+    Decision::Respond(Response::new(200, "text/html", &PAGE))
 }
 
 /// The answer to `request`, that of a handler with 140 bytes to receive and to send.
@@ -370,9 +369,8 @@ fn a_response_with_control_characters_is_500() {
         let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         for (fields, good) in [([("X-Name", text)], value), ([(text, "value")], token)] {
             let headers: &'static [_] = Box::leak(Box::new(fields));
-            let respond = |_: &Request<'_>| {
-                Decision::Respond(Response { status: 200, headers, body: Body::Copied(b"ok") })
-            };
+            let respond =
+                |_: &Request<'_>| Decision::Respond(Response::text(200, "ok").with_headers(headers));
             let accepts =
                 |_: &Request<'_>| Decision::Accept(AcceptOptions { headers, ..AcceptOptions::default() });
             let request = upgrade("/", &[]);
@@ -606,16 +604,12 @@ fn the_end_of_the_stream_may_come_with_the_request() {
 #[test]
 fn every_refusal_says_its_length_and_closes() {
     let config = Config::new();
-    let cr = |_: &Request<'_>| {
-        Decision::Respond(Response { status: 200, headers: &[("X", "a\r\nY: b")], body: Body::Copied(b"ok") })
-    };
-    let large = |_: &Request<'_>| {
-        Decision::Respond(Response { status: 200, headers: &[], body: Body::Copied(&PAGE) })
-    };
+    let cr =
+        |_: &Request<'_>| Decision::Respond(Response::text(200, "ok").with_headers(&[("X", "a\r\nY: b")]));
+    let large = |_: &Request<'_>| Decision::Respond(Response::text(200, ResponseBody::Copied(&PAGE)));
     let missing = |_: &Request<'_>| Decision::Respond(Response::text(404, "nothing here"));
     let odd = |_: &Request<'_>| Decision::Respond(Response::text(418, "short and stout"));
-    let empty =
-        |_: &Request<'_>| Decision::Respond(Response { status: 200, headers: &[], body: Body::Static(b"") });
+    let empty = |_: &Request<'_>| Decision::Respond(Response::empty(200));
     let good = upgrade("/", &[]);
     let origin = upgrade("/", &["Origin: http://evil.com"]);
     let post = request("POST", "/", &["Host: a", "Upgrade: websocket"]);
@@ -669,6 +663,45 @@ fn every_refusal_says_its_length_and_closes() {
             }
         }
     }
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn an_owned_body_may_be_longer_than_every_buffer() {
+    let config = Config::new();
+    let body: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
+    let large = |_: &Request<'_>| {
+        let response = Response::new(200, "application/octet-stream", body.clone());
+        Decision::Respond(response.with_header("X-Name", String::from("value")).with_headers(&[("X", "y")]))
+    };
+    for take in [1, 139, usize::MAX] {
+        let mut memory = Memory::new(256, 140, 140);
+        let mut drive = Drive::new(&mut memory, &config, App::new(large));
+        drive.take = take;
+        drive.feed(&upgrade("/", &[]));
+        let answer = Http::parse(&drive.out);
+        answer.check_closing(true);
+        let fields: Vec<_> = answer.fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let own = [("Content-Type", "application/octet-stream"), ("X", "y"), ("X-Name", "value")];
+        assert_eq!(fields, [&own[..], &[("Content-Length", "10000"), ("Connection", "close")]].concat());
+        assert!(answer.body == body);
+    }
+    let malformed = |_: &Request<'_>| Decision::Respond(Response::empty(200).with_header("X", "a\r\nY: b"));
+    assert_eq!(answer(&config, 256, App::new(malformed), &upgrade("/", &[])).status, 500);
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn an_owned_response_is_the_same_response() {
+    let (name, value, body) = (String::from("X"), String::from("y"), String::from("hello"));
+    let fields = [(name.as_str(), value.as_str())];
+    let borrowed = Response::text(200, ResponseBody::Copied(body.as_bytes())).with_headers(&fields);
+    let owned: Response<'static> = borrowed.clone().with_header("Z", &*value).into_owned();
+    assert_eq!((owned.status(), owned.body()), (200, borrowed.body()));
+    for (name, value) in [("content-type", "text/plain; charset=utf-8"), ("x", "y"), ("z", "y")] {
+        assert_eq!(owned.header(name), Some(value));
+    }
+    assert_eq!(borrowed.header("z"), None);
 }
 
 #[test]
@@ -725,9 +758,7 @@ fn a_transport_that_fails_in_the_handshake() {
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let cr = |_: &Request<'_>| {
-        Decision::Respond(Response { status: 200, headers: &[("X", "\r")], body: Body::Copied(b"ok") })
-    };
+    let cr = |_: &Request<'_>| Decision::Respond(Response::text(200, "ok").with_headers(&[("X", "\r")]));
     let copied = |_: &Request<'_>| Decision::Respond(Response::text(404, "nothing here"));
     let cases: [(Decide<'_>, u16, usize); 4] = [
         (&page, 200, PAGE.len()),
@@ -854,7 +885,7 @@ fn every_rejection_fits_the_smallest_head() {
         Rejection::Unavailable,
     ];
     for rejection in faults.map(Rejection::BadRequest).into_iter().chain(others) {
-        let respond = |_: &Request<'_>| Decision::Respond(rejection.response());
+        let respond = |_: &Request<'_>| Decision::Respond(rejection.into());
         let answer = answer(&Config::new(), 140, App::new(respond), &request("GET", "/", &["Host: a"]));
         assert_eq!(answer.status, rejection.status(), "{rejection}");
         assert_eq!(answer.body, rejection.text().as_bytes());
@@ -912,14 +943,14 @@ fn fields_that_are_written_anyway_and_statuses_that_are_none_end_in_500() {
         [("content-length", "7"), ("Transfer-Encoding", "chunked"), ("Connection", "keep-alive")];
     let config = Config::new();
     let status = |response: Response<'static>| {
-        answer(&config, 1024, App::new(|_| Decision::Respond(response)), &upgrade("/", &[])).status
+        answer(&config, 1024, App::new(|_| Decision::Respond(response.clone())), &upgrade("/", &[])).status
     };
     for code in [0, 100, 101, 199, 600, 1000] {
         assert_eq!(status(Response::text(code, "")), 500, "{code}");
     }
     for headers in TWICE.chunks(1) {
         let headers: &'static [_] = Box::leak(headers.to_vec().into());
-        assert_eq!(status(Response { headers, ..Response::text(200, "") }), 500, "{headers:?}");
+        assert_eq!(status(Response::text(200, "").with_headers(headers)), 500, "{headers:?}");
     }
 }
 

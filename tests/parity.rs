@@ -11,7 +11,7 @@ use std::time::Duration;
 use drive::*;
 use handler::Echo;
 use sansocket::Config;
-use sansocket::handshake::{AcceptOptions, Body, Decision, OriginPolicy, Request, Response, accept_key};
+use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response, accept_key};
 use sansocket::session::{Outcome, ServiceUnavailable};
 
 /// The request in the log of ESP-IDF's example; its key is not 16 bytes in base64.
@@ -346,8 +346,8 @@ fn the_hook_before_the_handshake_sees_the_request_and_may_respond() {
                 ..AcceptOptions::default()
             });
         }
-        let headers = &[("Content-Type", "application/json"), ("WWW-Authenticate", "Bearer")];
-        Decision::Respond(Response { status: 401, headers, body: Body::Copied(br#"{"error":"token"}"#) })
+        let response = Response::json(401, r#"{"error":"token"}"#);
+        Decision::Respond(response.with_headers(&[("WWW-Authenticate", "Bearer")]))
     };
     let mut app = App::new(decide);
     for (path, status) in [("/auth/x?a=1&token=wrong&b", 401), ("/auth/x?a=1&token=valid&b", 101)] {

@@ -116,7 +116,7 @@ fn a_response_that_cannot_be_written_is_reported_once() {
         |_: &Request<'_>| {
             Decision::Accept(AcceptOptions { headers: &[("X", "\n")], ..AcceptOptions::default() })
         },
-        |_: &Request<'_>| Decision::Respond(Response { status: 42, ..Response::text(42, "") }),
+        |_: &Request<'_>| Decision::Respond(Response::text(42, "")),
     ] {
         let (heard, outcome, status) = hear(&config, 600, &upgrade("/a", &[]), decide);
         let refusal = Refusal::from(Rejection::Internal);

@@ -19,7 +19,7 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{AcceptOptions, Body, Decision, Request, Response};
+use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
 use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
@@ -164,10 +164,7 @@ impl<D: Device> Dashboard<D> {
 impl<D: Device> Handler for Dashboard<D> {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match (request.path(), request.method()) {
-            ("/", "GET" | "HEAD") => {
-                let headers = &[("Content-Type", "text/html; charset=utf-8")];
-                Decision::Respond(Response { status: 200, headers, body: Body::Static(PAGE) })
-            }
+            ("/", "GET" | "HEAD") => Decision::Respond(Response::html(200, PAGE)),
             ("/ws", _) => Decision::Accept(AcceptOptions::default()),
             _ => Decision::Respond(Response::text(404, "try /\n")),
         }

@@ -14,7 +14,7 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{AcceptOptions, Body, Decision, OriginPolicy, Request, Response};
+use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response};
 use sansocket::{Chunk, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
 
 /// The page at `/`.
@@ -156,16 +156,11 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         self.route = match request.path() {
             "/" if matches!(request.method(), "GET" | "HEAD") => {
-                let headers = &[("Content-Type", "text/html; charset=utf-8")];
-                return Decision::Respond(Response { status: 200, headers, body: Body::Static(PAGE) });
+                return Decision::Respond(Response::html(200, PAGE));
             }
             "/" => {
-                let headers = &[("Allow", "GET, HEAD")];
-                return Decision::Respond(Response {
-                    status: 405,
-                    headers,
-                    body: Body::Static(b"GET this page\n"),
-                });
+                let response = Response::text(405, "GET this page\n");
+                return Decision::Respond(response.with_headers(&[("Allow", "GET, HEAD")]));
             }
             "/ws" => Route::Echo,
             "/ws_partial" => Route::Partial,

@@ -179,10 +179,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         head: &mut ReceiveBuffer<'_>,
     ) -> Result<Self, HeadError> {
         let key = encode_nonce(nonce);
-        head.rewrite(|memory| match connect.write(memory, &key) {
-            Ok(len) => (len, Ok(())),
-            Err(bad) => (0, Err(bad)),
-        })?;
+        head.rewrite(|memory| connect.write(memory, &key).map(|len| (len, ())))?;
         let deadline = now.plus(config.timeouts.handshake);
         let (scanner, accept) = (Scanner::default(), accept_key(&key));
         let (interim, phase) = (INTERIM, Phase::Request);

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::response::{BadRequest, Rejection};
+use super::rejection::{BadRequest, Rejection};
 use crate::buffer::copy;
 
 /// Finds the end of a head that arrives in pieces. It reads each byte once.

@@ -4,7 +4,7 @@
 
 use super::client::HandshakeError;
 use super::head::{Headers, first_line, is_value, status_of};
-use super::response::Rejection;
+use super::rejection::Rejection;
 use crate::buffer::ReceiveBuffer;
 use crate::config::base::Config;
 

@@ -4,7 +4,7 @@
 
 use super::head::{Headers, cut, first_line, is_token, split_scheme};
 use super::key::is_well_formed;
-use super::response::{BadRequest, Rejection};
+use super::rejection::{BadRequest, Rejection};
 use crate::config::base::Config;
 
 /// An HTTP request with a checked head, whether it is an upgrade or not.

@@ -2,268 +2,196 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+use alloc::borrow::Cow;
+#[cfg(feature = "alloc")]
+use alloc::string::String;
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+
 use super::head::{HeadError, Writer, cut, is_same, status_of};
 use super::key::AcceptKey;
 use crate::buffer::copy;
 
-/// The server's own answer to a request that it cannot accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rejection {
-    /// 400: the request is malformed.
-    BadRequest(BadRequest),
-    /// 403: the origin of the page is not allowed (RFC 6455 §4.2.2, §10.2).
-    Forbidden,
-    /// 405, with `Allow: GET`.
-    MethodNotAllowed,
-    /// 408: the request took too long.
-    Timeout,
-    /// 411: the body has no `Content-Length`.
-    #[cfg(feature = "hub")]
-    LengthRequired,
-    /// 413: the body is larger than the application allows.
-    #[cfg(feature = "hub")]
-    BodyTooLarge,
-    /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): the request is no upgrade, or not to version
-    /// 13.
-    UpgradeRequired,
-    /// 431: the head is larger than [`Limits::head`](crate::config::Limits::head), or than the memory that holds it.
-    TooLarge,
-    /// 431: the head has more fields than [`Limits::headers`](crate::config::Limits::headers).
-    TooManyFields,
-    /// 503: no memory for the body.
-    #[cfg(feature = "hub")]
-    NoMemory,
-    /// 500: the answer cannot be written.
-    Internal,
-    /// 503: no room for another connection.
-    Unavailable,
-}
-
-/// The fault of a malformed request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BadRequest {
-    /// The request is not HTTP.
-    NotHttp,
-    /// A header line continues the one before, which older HTTP allowed.
-    Folded,
-    /// The request is older than HTTP/1.1.
-    HttpVersion,
-    /// `Host` is missing, or is not a host.
-    Host,
-    /// `Connection` does not have the token `Upgrade`.
-    Connection,
-    /// The upgrade has a body.
-    Body,
-    /// `Content-Length` is not a number, or is present twice.
-    #[cfg(feature = "hub")]
-    Length,
-    /// `Sec-WebSocket-Version` is missing.
-    Version,
-    /// `Sec-WebSocket-Key` is missing, or does not have 16 bytes.
-    Key,
-    /// The server supports none of the offered subprotocols.
-    Protocol,
-    /// `Host` is present twice.
-    HostTwice,
-    /// `Origin` is present twice.
-    OriginTwice,
-    /// `Sec-WebSocket-Version` is present twice.
-    VersionTwice,
-    /// `Sec-WebSocket-Key` is present twice.
-    KeyTwice,
-}
-
-/// An answer other than the 101: its status, and the server's reason for it.
+/// An HTTP response other than the 101. The connection closes after it.
 ///
-/// Displays as `408: the request took too long (Timeouts::handshake)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusal {
-    /// The status code.
-    pub status: u16,
-    /// The server's own reason; `None` if the application chose the answer.
-    pub reason: Option<Rejection>,
-}
-
-/// An HTTP answer other than the 101. The connection closes after it.
-#[derive(Clone, Copy, Debug)]
+/// The library writes `Content-Length` and `Connection`. A response that cannot be written becomes 500: its status is
+/// not between 200 and 599, a header field is malformed or is one that the library writes, or the head does not fit the
+/// memory for it.
+///
+/// ```
+/// use sansocket::handshake::Response;
+///
+/// let response = Response::text(401, "log in first\n").with_headers(&[("WWW-Authenticate", "Basic")]);
+/// assert_eq!(response.status(), 401);
+/// assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
+/// assert_eq!(response.body(), b"log in first\n");
+/// ```
+#[derive(Clone, Debug)]
 pub struct Response<'s> {
-    /// The status code, 200 to 599. With another, or with a field that cannot be written, the answer is 500.
-    pub status: u16,
-    /// Header fields beside `Content-Length` and `Connection`, which the library writes.
-    pub headers: &'s [(&'s str, &'s str)],
-    /// The body.
-    pub body: Body<'s>,
+    status: u16,
+    content_type: Option<&'s str>,
+    headers: &'s [(&'s str, &'s str)],
+    #[cfg(feature = "alloc")]
+    more_headers: Vec<(Cow<'s, str>, Cow<'s, str>)>,
+    body: ResponseBody<'s>,
 }
 
-/// The body of an answer.
-#[derive(Clone, Copy, Debug)]
-pub enum Body<'s> {
+/// The body of a [`Response`]. Static and owned text and bytes convert into it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ResponseBody<'s> {
     /// A body of any length, which is sent in pieces from where it lies.
     Static(&'static [u8]),
     /// A body that is copied at once: together with the head it has to fit the memory for heads.
     Copied(&'s [u8]),
+    /// A body of any length, which is sent in pieces from where it lies.
+    #[cfg(feature = "alloc")]
+    Owned(Vec<u8>),
 }
 
 impl<'s> Response<'s> {
-    /// Makes an answer of plain text.
+    /// Creates a response without a body, and without `Content-Type`.
     #[must_use]
-    pub const fn text(status: u16, body: &'s str) -> Self {
-        const TEXT: &[(&str, &str)] = &[("Content-Type", "text/plain; charset=utf-8")];
-        Self { status, headers: TEXT, body: Body::Copied(body.as_bytes()) }
+    pub const fn empty(status: u16) -> Self {
+        Self {
+            status,
+            content_type: None,
+            headers: &[],
+            #[cfg(feature = "alloc")]
+            more_headers: Vec::new(),
+            body: ResponseBody::Static(&[]),
+        }
     }
-}
 
-impl Rejection {
+    /// Creates a response with a body of this media type.
+    #[must_use]
+    pub fn new(status: u16, content_type: &'s str, body: impl Into<ResponseBody<'s>>) -> Self {
+        Self { content_type: Some(content_type), ..Self::empty(status).with_body(body) }
+    }
+
+    /// Creates a response with plain text in UTF-8.
+    #[must_use]
+    pub fn text(status: u16, body: impl Into<ResponseBody<'s>>) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// Creates a response with an HTML page in UTF-8.
+    #[must_use]
+    pub fn html(status: u16, body: impl Into<ResponseBody<'s>>) -> Self {
+        Self::new(status, "text/html; charset=utf-8", body)
+    }
+
+    /// Creates a response with JSON.
+    #[must_use]
+    pub fn json(status: u16, body: impl Into<ResponseBody<'s>>) -> Self {
+        Self::new(status, "application/json", body)
+    }
+
+    /// Sets header fields beside `Content-Type`, `Content-Length` and `Connection`. Replaces those of an earlier call.
+    #[must_use]
+    pub const fn with_headers(mut self, fields: &'s [(&'s str, &'s str)]) -> Self {
+        self.headers = fields;
+        self
+    }
+
+    /// Adds a header field beside `Content-Type`, `Content-Length` and `Connection`.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<Cow<'s, str>>, value: impl Into<Cow<'s, str>>) -> Self {
+        self.more_headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body, without a `Content-Type`.
+    pub(crate) fn with_body(self, body: impl Into<ResponseBody<'s>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
     /// Returns the status code.
     #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadRequest(_) => 400,
-            Self::Forbidden => 403,
-            Self::MethodNotAllowed => 405,
-            Self::Timeout => 408,
-            #[cfg(feature = "hub")]
-            Self::LengthRequired => 411,
-            #[cfg(feature = "hub")]
-            Self::BodyTooLarge => 413,
-            Self::UpgradeRequired => 426,
-            Self::TooLarge | Self::TooManyFields => 431,
-            Self::Internal => 500,
-            #[cfg(feature = "hub")]
-            Self::NoMemory => 503,
-            Self::Unavailable => 503,
-        }
+    pub const fn status(&self) -> u16 {
+        self.status
     }
 
-    /// Returns the fault in words for the peer: the body of the answer.
+    /// Returns the value of the first header field with this name, compared without case. Fields that the library
+    /// writes are not known yet.
     #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::BadRequest(fault) => match fault {
-                BadRequest::NotHttp => "not an HTTP/1.1 request",
-                BadRequest::Folded => "a folded field line",
-                BadRequest::HttpVersion => "an upgrade needs HTTP/1.1",
-                BadRequest::Host => "Host is missing or malformed",
-                BadRequest::Connection => "Connection does not have the token Upgrade",
-                BadRequest::Body => "an upgrade has no body",
-                #[cfg(feature = "hub")]
-                BadRequest::Length => "Content-Length is malformed",
-                BadRequest::Version => "Sec-WebSocket-Version is missing",
-                BadRequest::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
-                BadRequest::Protocol => "no offered subprotocol is supported",
-                BadRequest::HostTwice => "Host came twice",
-                BadRequest::OriginTwice => "Origin came twice",
-                BadRequest::VersionTwice => "Sec-WebSocket-Version came twice",
-                BadRequest::KeyTwice => "Sec-WebSocket-Key came twice",
-            },
-            Self::Forbidden => "the origin is not allowed",
-            Self::MethodNotAllowed => "the method is not GET",
-            Self::Timeout => "the request took too long",
-            #[cfg(feature = "hub")]
-            Self::LengthRequired => "send a Content-Length",
-            #[cfg(feature = "hub")]
-            Self::BodyTooLarge => "the body is too large",
-            Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
-            Self::TooLarge => "the head is too large",
-            Self::TooManyFields => "too many fields",
-            #[cfg(feature = "hub")]
-            Self::NoMemory => "no memory for the body",
-            Self::Internal => "the answer could not be written",
-            Self::Unavailable => "no room for another connection",
-        }
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let content_type = self.content_type.map(|value| ("Content-Type", value));
+        let mut fields = content_type.into_iter().chain(self.fields());
+        fields.find(|(known, _)| is_same(known.as_bytes(), name)).map(|(_, value)| value)
     }
 
-    /// Returns the answer to send.
+    /// Returns the body.
     #[must_use]
-    pub const fn response(self) -> Response<'static> {
-        let headers: &[(&str, &str)] = match self {
-            Self::MethodNotAllowed => &[("Allow", "GET")],
-            Self::UpgradeRequired => &[
-                ("Upgrade", "websocket"),
-                // "it MUST respond with a |Sec-WebSocket-Version| header field (or multiple
-                // |Sec-WebSocket-Version| header fields) containing all versions it is willing to use." (§4.4)
-                ("Sec-WebSocket-Version", "13"),
-            ],
-            #[cfg(feature = "hub")]
-            Self::NoMemory => &[("Retry-After", "1")],
-            Self::Unavailable => &[("Retry-After", "1")],
-            _ => &[],
+    pub fn body(&self) -> &[u8] {
+        self.body.as_bytes()
+    }
+
+    /// Copies what the response borrows.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn into_owned(self) -> Response<'static> {
+        let own = |text: &str| Cow::Owned(String::from(text));
+        let content_type = self.content_type.map(|value| ("Content-Type", value)).into_iter();
+        let more_headers =
+            content_type.chain(self.fields()).map(|(name, value)| (own(name), own(value))).collect();
+        let body = match self.body {
+            ResponseBody::Static(body) => ResponseBody::Static(body),
+            ResponseBody::Copied(body) => ResponseBody::Owned(body.to_vec()),
+            ResponseBody::Owned(body) => ResponseBody::Owned(body),
         };
-        Response { status: self.status(), headers, body: Body::Static(self.text().as_bytes()) }
+        Response { more_headers, body, ..Response::empty(self.status) }
     }
-}
 
-/// Names the fault in words for the server's operator, with the setting that decides it.
-impl core::fmt::Display for Rejection {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.text())?;
-        f.write_str(match self {
-            Self::BadRequest(BadRequest::Key) => " (Config::allow_malformed_key)",
-            Self::BadRequest(BadRequest::Protocol) => " (Accept::protocols)",
-            #[cfg(feature = "hub")]
-            Self::BodyTooLarge => " (Choice::Body)",
-            #[cfg(feature = "hub")]
-            Self::Forbidden => " (Accept::origin, Routes::set_origin)",
-            #[cfg(not(feature = "hub"))]
-            Self::Forbidden => " (Accept::origin)",
-            Self::Timeout => " (Timeouts::handshake)",
-            Self::TooLarge => " (Limits::head, and the memory for it)",
-            Self::TooManyFields => " (Limits::headers)",
-            _ => "",
-        })
-    }
-}
-
-impl core::error::Error for Rejection {}
-
-impl core::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}: ", self.status)?;
-        match &self.reason {
-            Some(reason) => reason.fmt(f),
-            None => f.write_str("answered by the application"),
-        }
-    }
-}
-
-impl core::error::Error for Refusal {}
-
-impl From<Rejection> for Refusal {
-    fn from(reason: Rejection) -> Self {
-        Self { status: reason.status(), reason: Some(reason) }
-    }
-}
-
-impl Refusal {
-    /// Makes the refusal for an answer that the application chose.
-    #[must_use]
-    pub const fn answered(status: u16) -> Self {
-        Self { status, reason: None }
-    }
-}
-
-impl From<BadRequest> for Rejection {
-    fn from(fault: BadRequest) -> Self {
-        Self::BadRequest(fault)
+    /// Returns the header fields except `Content-Type` that a constructor has set.
+    fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.headers.iter().copied();
+        #[cfg(feature = "alloc")]
+        let fields = fields.chain(self.more_headers.iter().map(|(name, value)| (&**name, &**value)));
+        fields
     }
 }
 
 impl Response<'_> {
-    /// Writes the head, and the body if it is to be copied. Returns their length, and the body if it is not copied.
+    /// Writes the head, and the body if it is to be copied. Returns their length, and what is left of the body.
     /// An answer to HEAD has no body.
-    pub(crate) fn write(
-        &self,
-        memory: &mut [u8],
-        to_head: bool,
-    ) -> Result<(usize, &'static [u8]), HeadError> {
-        let (copied, rest): (&[u8], &'static [u8]) = match self.body {
-            Body::Static(body) => (&[], body),
-            Body::Copied(body) => (body, &[]),
+    pub(crate) fn write(self, memory: &mut [u8], to_head: bool) -> Result<(usize, BodyRest), HeadError> {
+        let head = self.write_head(memory)?;
+        if to_head || is_bodiless(self.status) {
+            return Ok((head, BodyRest::NONE));
+        }
+        let copied = match self.body {
+            ResponseBody::Static(body) => return Ok((head, BodyRest::Static(body))),
+            #[cfg(feature = "alloc")]
+            ResponseBody::Owned(body) => return Ok((head, BodyRest::Owned(body, 0))),
+            ResponseBody::Copied(body) => body,
         };
-        let len = copied.len().saturating_add(rest.len());
+        let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
+        if n < copied.len() { Err(HeadError::TooLarge) } else { Ok((head.saturating_add(n), BodyRest::NONE)) }
+    }
+
+    /// Returns the status, the head and the body as they are written. A response that cannot be written becomes 500.
+    #[cfg(feature = "hub")]
+    pub(crate) fn encode(self, to_head: bool) -> (u16, Vec<u8>, Cow<'static, [u8]>) {
+        let fields = self.fields().fold(self.content_type.map_or(0, str::len), |sum, (name, value)| {
+            sum.saturating_add(name.len()).saturating_add(value.len()).saturating_add(4)
+        });
+        let mut head = alloc::vec![0; fields.saturating_add(256)];
+        let Ok(len) = self.write_head(&mut head) else { return Response::empty(500).encode(to_head) };
+        head.truncate(len);
+        let body = match self.body {
+            _ if to_head || is_bodiless(self.status) => Cow::Borrowed(&[][..]),
+            ResponseBody::Static(body) => Cow::Borrowed(body),
+            ResponseBody::Copied(body) => Cow::Owned(body.to_vec()),
+            ResponseBody::Owned(body) => Cow::Owned(body),
+        };
+        (self.status, head, body)
+    }
+
+    fn write_head(&self, memory: &mut [u8]) -> Result<usize, HeadError> {
+        const OURS: &[&str] = &["Connection", "Content-Length", "Transfer-Encoding"];
         let mut writer = Writer::new(memory);
         writer
             .text("HTTP/1.1 ")
@@ -271,26 +199,102 @@ impl Response<'_> {
             .text(" ")
             .text(reason(self.status))
             .text("\r\n")
-            .fail_unless((200..600).contains(&self.status), HeadError::Malformed)
-            .fields(self.headers, &["Connection", "Content-Length", "Transfer-Encoding"]);
-        let bodiless = is_bodiless(self.status);
-        if !bodiless {
-            writer.text("Content-Length: ").number(len).text("\r\n");
+            .fail_unless((200..600).contains(&self.status), HeadError::Malformed);
+        if let Some(content_type) = self.content_type {
+            writer.field("Content-Type", content_type);
+        }
+        writer.fields(self.headers, OURS);
+        #[cfg(feature = "alloc")]
+        for (name, value) in &self.more_headers {
+            writer.fields(&[(name, value)], OURS);
+        }
+        if !is_bodiless(self.status) {
+            writer.text("Content-Length: ").number(self.body.as_bytes().len()).text("\r\n");
         }
         // RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option".
-        let upgrade = self.headers.iter().any(|(name, _)| is_same(name.as_bytes(), "Upgrade"));
+        let upgrade = self.fields().any(|(name, _)| is_same(name.as_bytes(), "Upgrade"));
         let close = if upgrade { "Connection: Upgrade, close" } else { "Connection: close" };
-        let head = writer.text(close).text("\r\n\r\n").finish()?;
-        if to_head || bodiless {
-            return Ok((head, &[]));
+        writer.text(close).text("\r\n\r\n").finish()
+    }
+}
+
+impl ResponseBody<'_> {
+    /// Returns the bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Static(body) => body,
+            Self::Copied(body) => body,
+            #[cfg(feature = "alloc")]
+            Self::Owned(body) => body,
         }
-        let n = copy(memory.get_mut(head..).unwrap_or_default(), copied);
-        if n < copied.len() { Err(HeadError::TooLarge) } else { Ok((head.saturating_add(n), rest)) }
+    }
+}
+
+impl From<&'static [u8]> for ResponseBody<'_> {
+    fn from(body: &'static [u8]) -> Self {
+        Self::Static(body)
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for ResponseBody<'_> {
+    fn from(body: &'static [u8; N]) -> Self {
+        Self::Static(body)
+    }
+}
+
+impl From<&'static str> for ResponseBody<'_> {
+    fn from(body: &'static str) -> Self {
+        Self::Static(body.as_bytes())
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl From<Vec<u8>> for ResponseBody<'_> {
+    fn from(body: Vec<u8>) -> Self {
+        Self::Owned(body)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl From<String> for ResponseBody<'_> {
+    fn from(body: String) -> Self {
+        Self::Owned(body.into_bytes())
+    }
+}
+
+/// The part of a body that is still to be written, from where it lies.
+#[derive(Clone, Debug)]
+pub(crate) enum BodyRest {
+    Static(&'static [u8]),
+    /// The bytes from this index on.
+    #[cfg(feature = "alloc")]
+    Owned(Vec<u8>, usize),
+}
+
+impl BodyRest {
+    pub(crate) const NONE: Self = Self::Static(&[]);
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Static(rest) => rest,
+            #[cfg(feature = "alloc")]
+            Self::Owned(body, start) => body.get(*start..).unwrap_or_default(),
+        }
+    }
+
+    /// Removes the first `n` bytes, which are written.
+    pub(crate) fn consume(&mut self, n: usize) {
+        match self {
+            Self::Static(rest) => *rest = rest.get(n..).unwrap_or_default(),
+            #[cfg(feature = "alloc")]
+            Self::Owned(_, start) => *start = start.saturating_add(n),
+        }
     }
 }
 
 /// RFC 9110 §8.6, §6.4.1: these have no body, and 204 has no length either.
-pub(crate) const fn is_bodiless(status: u16) -> bool {
+const fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 304)
 }
 

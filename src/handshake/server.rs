@@ -7,15 +7,16 @@ use core::marker::PhantomData;
 use super::head::{HeadError, Scanner};
 use super::key::{AcceptKey, accept_key};
 use super::origin::OriginPolicy;
+use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
-use super::response::{BadRequest, Refusal, Rejection, Response, write_switch};
+use super::response::{BodyRest, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// A server's decision about a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Decision<'s, C = &'static Config> {
     /// Accepts the upgrade. If the request is not a correct upgrade, the server sends the matching [`Rejection`]
     /// instead.
@@ -124,6 +125,8 @@ pub struct ServerHandshake<C = &'static Config> {
     limit: Instant,
     /// The answer to a request that has not arrived in time.
     late: Rejection,
+    /// The part of the answer's body that is not copied to the transmit buffer yet.
+    body: BodyRest,
     phase: Phase,
 }
 
@@ -133,10 +136,7 @@ enum Phase {
     Request,
     /// The answer is being copied to the transmit buffer: its head from the head buffer, then the rest of its body.
     /// Then the connection opens, or the handshake ends.
-    Answer {
-        body: &'static [u8],
-        end: HandshakeStep,
-    },
+    Answer(HandshakeStep),
     /// The answer is written, and the peer has to close.
     Shut(Refusal),
     Done(HandshakeStep),
@@ -153,6 +153,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             deadline,
             limit: Instant::NEVER,
             late: Rejection::Timeout,
+            body: BodyRest::NONE,
             phase: Phase::Request,
         }
     }
@@ -188,11 +189,12 @@ impl<C: ConfigRef> ServerHandshake<C> {
         if let Phase::Request = self.phase {
             self.read(now, head, rx, decide);
         }
-        if let Phase::Answer { body, end } = self.phase {
+        if let Phase::Answer(end) = self.phase {
             head.consume(tx.feed(head.filled()));
-            let n = if head.is_empty() { tx.feed(body) } else { 0 };
-            let body = body.get(n..).unwrap_or_default();
-            let all = head.is_empty() && body.is_empty();
+            if head.is_empty() {
+                self.body.consume(tx.feed(self.body.as_bytes()));
+            }
+            let all = head.is_empty() && self.body.as_bytes().is_empty();
             self.phase = match end {
                 HandshakeStep::Refused(refusal) if all && tx.is_empty() => {
                     // The transport has taken the whole answer: shut the writing side down.
@@ -201,7 +203,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
                     return HandshakeStep::Shutdown;
                 }
                 HandshakeStep::Open(_) if all => Phase::Done(end),
-                _ => Phase::Answer { body, end },
+                _ => Phase::Answer(end),
             };
             // A long answer may take longer, as long as the peer reads.
             if matches!(end, HandshakeStep::Refused(_)) && tx.take_moved() {
@@ -219,7 +221,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         match self.phase {
             Phase::Shut(refusal) if late => self.phase = Phase::Done(HandshakeStep::Refused(refusal)),
             // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer { .. } if late => self.phase = Phase::Done(HandshakeStep::Disconnected),
+            Phase::Answer(_) if late => self.phase = Phase::Done(HandshakeStep::Disconnected),
             _ => {}
         }
         match self.phase {
@@ -241,7 +243,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 spare.get_mut(..n).unwrap_or_default()
             }
             Phase::Shut(_) => rx.spare(),
-            Phase::Answer { .. } | Phase::Done(_) => &mut [],
+            Phase::Answer(_) | Phase::Done(_) => &mut [],
         }
     }
 
@@ -311,7 +313,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             Ok(decision) => decision,
             Err(rejection) => {
                 decide.refused(request.as_ref().ok(), &rejection.into());
-                Checked::Respond(rejection.response(), Some(rejection))
+                Checked::Respond(rejection.into(), Some(rejection))
             }
         };
         if let Checked::Switch { config, .. } = &decision {
@@ -335,10 +337,11 @@ impl<C: ConfigRef> ServerHandshake<C> {
             if !told {
                 decide.refused(None, &reason.into());
             }
-            let body = head.rewrite(|memory| reason.response().write(memory, to_head).unwrap_or_default());
-            (HandshakeStep::Refused(reason.into()), body)
+            let body = head.rewrite(|memory| Response::from(reason).write(memory, to_head));
+            (HandshakeStep::Refused(reason.into()), body.unwrap_or(BodyRest::NONE))
         });
-        self.phase = Phase::Answer { body, end };
+        self.body = body;
+        self.phase = Phase::Answer(end);
     }
 }
 
@@ -392,23 +395,20 @@ impl<'s, C> AcceptOptions<'s, C> {
 impl<C> Checked<'_, C> {
     /// Writes the head of the answer. Returns its length, the final step, and the rest of its body.
     fn write(
-        &self,
+        self,
         memory: &mut [u8],
         to_head: bool,
-    ) -> (usize, Result<(HandshakeStep, &'static [u8]), HeadError>) {
-        let (end, written) = match self {
-            Self::Switch { key, protocol, headers, .. } => (
-                HandshakeStep::Open(*protocol),
-                write_switch(memory, key, *protocol, headers).map(|n| (n, &[][..])),
-            ),
-            Self::Respond(response, reason) => {
-                let refusal = Refusal { status: response.status, reason: *reason };
-                (HandshakeStep::Refused(refusal), response.write(memory, to_head))
+    ) -> Result<(usize, (HandshakeStep, BodyRest)), HeadError> {
+        match self {
+            Self::Switch { key, protocol, headers, .. } => {
+                let n = write_switch(memory, &key, protocol, headers)?;
+                Ok((n, (HandshakeStep::Open(protocol), BodyRest::NONE)))
             }
-        };
-        match written {
-            Ok((n, body)) => (n, Ok((end, body))),
-            Err(bad) => (0, Err(bad)),
+            Self::Respond(response, reason) => {
+                let refusal = Refusal { status: response.status(), reason };
+                let (n, body) = response.write(memory, to_head)?;
+                Ok((n, (HandshakeStep::Refused(refusal), body)))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::handle::SessionInfo;
 use crate::config::base::Config;
 use crate::handler::Handler;
-use crate::handshake::{AcceptOptions, Body, Decision, Refusal, Request, Response, is_bodiless};
+use crate::handshake::{AcceptOptions, Decision, Refusal, Request, Response, ResponseBody};
 use crate::session::Outcome;
 
 /// Gives each connection of a hub its [`Handler`], and answers other requests. Its data are shared by all sessions.
@@ -204,26 +204,12 @@ impl Page {
 
     /// Returns status, head and body as they are written. An answer that cannot be written becomes 500.
     pub(super) fn encode(self, to_head: bool) -> (u16, Vec<u8>, Cow<'static, [u8]>) {
-        let headers: Vec<(&str, &str)> =
-            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let fields: usize = headers
-            .iter()
-            .map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(4))
-            .sum();
-        let body = Body::Copied(&self.body);
-        match head(&Response { status: self.status, headers: &headers, body }, fields) {
-            Some(head) if to_head || is_bodiless(self.status) => (self.status, head, Cow::Borrowed(&[])),
-            Some(head) => (self.status, head, self.body),
-            None => (500, head(&Response::text(500, ""), 0).unwrap_or_default(), Cow::Borrowed(&[])),
-        }
+        let response = Response::empty(self.status).with_body(match self.body {
+            Cow::Borrowed(body) => ResponseBody::Static(body),
+            Cow::Owned(body) => ResponseBody::Owned(body),
+        });
+        let with =
+            |response: Response<'static>, (name, value): (String, String)| response.with_header(name, value);
+        self.headers.into_iter().fold(response, with).encode(to_head)
     }
-}
-
-/// Encodes the head of an answer whose own fields take `fields` bytes.
-fn head(response: &Response<'_>, fields: usize) -> Option<Vec<u8>> {
-    let mut bytes = alloc::vec![0; fields.saturating_add(256)];
-    // Writes as for HEAD: the head only.
-    let (len, _) = response.write(&mut bytes, true).ok()?;
-    bytes.truncate(len);
-    Some(bytes)
 }

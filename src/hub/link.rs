@@ -57,7 +57,7 @@ impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
         };
         *self.ordinary = !matches!(answer, Decision::Accept(_));
         if let Decision::Respond(response) = &answer {
-            note_refusal(self.client, Some(request), &Refusal::answered(response.status));
+            note_refusal(self.client, Some(request), &Refusal::answered(response.status()));
         }
         answer
     }

@@ -1,0 +1,222 @@
+//! Why a server refuses a request.
+
+#![forbid(unsafe_code)]
+
+use super::response::Response;
+
+/// The server's own answer to a request that it cannot accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// 400: the request is malformed.
+    BadRequest(BadRequest),
+    /// 403: the origin of the page is not allowed (RFC 6455 §4.2.2, §10.2).
+    Forbidden,
+    /// 405, with `Allow: GET`.
+    MethodNotAllowed,
+    /// 408: the request took too long.
+    Timeout,
+    /// 411: the body has no `Content-Length`.
+    #[cfg(feature = "hub")]
+    LengthRequired,
+    /// 413: the body is larger than the application allows.
+    #[cfg(feature = "hub")]
+    BodyTooLarge,
+    /// 426, with `Upgrade` and `Sec-WebSocket-Version` (RFC 6455 §4.4): the request is no upgrade, or not to version
+    /// 13.
+    UpgradeRequired,
+    /// 431: the head is larger than [`Limits::head`](crate::config::Limits::head), or than the memory that holds it.
+    TooLarge,
+    /// 431: the head has more fields than [`Limits::headers`](crate::config::Limits::headers).
+    TooManyFields,
+    /// 503: no memory for the body.
+    #[cfg(feature = "hub")]
+    NoMemory,
+    /// 500: the answer cannot be written.
+    Internal,
+    /// 503: no room for another connection.
+    Unavailable,
+}
+
+/// The fault of a malformed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadRequest {
+    /// The request is not HTTP.
+    NotHttp,
+    /// A header line continues the one before, which older HTTP allowed.
+    Folded,
+    /// The request is older than HTTP/1.1.
+    HttpVersion,
+    /// `Host` is missing, or is not a host.
+    Host,
+    /// `Connection` does not have the token `Upgrade`.
+    Connection,
+    /// The upgrade has a body.
+    Body,
+    /// `Content-Length` is not a number, or is present twice.
+    #[cfg(feature = "hub")]
+    Length,
+    /// `Sec-WebSocket-Version` is missing.
+    Version,
+    /// `Sec-WebSocket-Key` is missing, or does not have 16 bytes.
+    Key,
+    /// The server supports none of the offered subprotocols.
+    Protocol,
+    /// `Host` is present twice.
+    HostTwice,
+    /// `Origin` is present twice.
+    OriginTwice,
+    /// `Sec-WebSocket-Version` is present twice.
+    VersionTwice,
+    /// `Sec-WebSocket-Key` is present twice.
+    KeyTwice,
+}
+
+/// An answer other than the 101: its status, and the server's reason for it.
+///
+/// Displays as `408: the request took too long (Timeouts::handshake)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The status code.
+    pub status: u16,
+    /// The server's own reason; `None` if the application chose the answer.
+    pub reason: Option<Rejection>,
+}
+
+impl Rejection {
+    /// Returns the status code.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Forbidden => 403,
+            Self::MethodNotAllowed => 405,
+            Self::Timeout => 408,
+            #[cfg(feature = "hub")]
+            Self::LengthRequired => 411,
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => 413,
+            Self::UpgradeRequired => 426,
+            Self::TooLarge | Self::TooManyFields => 431,
+            Self::Internal => 500,
+            #[cfg(feature = "hub")]
+            Self::NoMemory => 503,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// Returns the fault in words for the peer: the body of the answer.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(fault) => match fault {
+                BadRequest::NotHttp => "not an HTTP/1.1 request",
+                BadRequest::Folded => "a folded field line",
+                BadRequest::HttpVersion => "an upgrade needs HTTP/1.1",
+                BadRequest::Host => "Host is missing or malformed",
+                BadRequest::Connection => "Connection does not have the token Upgrade",
+                BadRequest::Body => "an upgrade has no body",
+                #[cfg(feature = "hub")]
+                BadRequest::Length => "Content-Length is malformed",
+                BadRequest::Version => "Sec-WebSocket-Version is missing",
+                BadRequest::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
+                BadRequest::Protocol => "no offered subprotocol is supported",
+                BadRequest::HostTwice => "Host came twice",
+                BadRequest::OriginTwice => "Origin came twice",
+                BadRequest::VersionTwice => "Sec-WebSocket-Version came twice",
+                BadRequest::KeyTwice => "Sec-WebSocket-Key came twice",
+            },
+            Self::Forbidden => "the origin is not allowed",
+            Self::MethodNotAllowed => "the method is not GET",
+            Self::Timeout => "the request took too long",
+            #[cfg(feature = "hub")]
+            Self::LengthRequired => "send a Content-Length",
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => "the body is too large",
+            Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
+            Self::TooLarge => "the head is too large",
+            Self::TooManyFields => "too many fields",
+            #[cfg(feature = "hub")]
+            Self::NoMemory => "no memory for the body",
+            Self::Internal => "the answer could not be written",
+            Self::Unavailable => "no room for another connection",
+        }
+    }
+}
+
+/// The answer that the server sends.
+impl From<Rejection> for Response<'_> {
+    fn from(rejection: Rejection) -> Self {
+        let headers: &[(&str, &str)] = match rejection {
+            Rejection::MethodNotAllowed => &[("Allow", "GET")],
+            Rejection::UpgradeRequired => &[
+                ("Upgrade", "websocket"),
+                // "it MUST respond with a |Sec-WebSocket-Version| header field (or multiple
+                // |Sec-WebSocket-Version| header fields) containing all versions it is willing to use." (§4.4)
+                ("Sec-WebSocket-Version", "13"),
+            ],
+            #[cfg(feature = "hub")]
+            Rejection::NoMemory => &[("Retry-After", "1")],
+            Rejection::Unavailable => &[("Retry-After", "1")],
+            _ => &[],
+        };
+        Self::empty(rejection.status()).with_headers(headers).with_body(rejection.text())
+    }
+}
+
+/// Names the fault in words for the server's operator, with the setting that decides it.
+impl core::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())?;
+        f.write_str(match self {
+            Self::BadRequest(BadRequest::Key) => " (Config::allow_malformed_key)",
+            Self::BadRequest(BadRequest::Protocol) => " (Accept::protocols)",
+            #[cfg(feature = "hub")]
+            Self::BodyTooLarge => " (Choice::Body)",
+            #[cfg(feature = "hub")]
+            Self::Forbidden => " (Accept::origin, Routes::set_origin)",
+            #[cfg(not(feature = "hub"))]
+            Self::Forbidden => " (Accept::origin)",
+            Self::Timeout => " (Timeouts::handshake)",
+            Self::TooLarge => " (Limits::head, and the memory for it)",
+            Self::TooManyFields => " (Limits::headers)",
+            _ => "",
+        })
+    }
+}
+
+impl core::error::Error for Rejection {}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: ", self.status)?;
+        match &self.reason {
+            Some(reason) => reason.fmt(f),
+            None => f.write_str("answered by the application"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl From<Rejection> for Refusal {
+    fn from(reason: Rejection) -> Self {
+        Self { status: reason.status(), reason: Some(reason) }
+    }
+}
+
+impl Refusal {
+    /// Makes the refusal for an answer that the application chose.
+    #[must_use]
+    pub const fn answered(status: u16) -> Self {
+        Self { status, reason: None }
+    }
+}
+
+impl From<BadRequest> for Rejection {
+    fn from(fault: BadRequest) -> Self {
+        Self::BadRequest(fault)
+    }
+}
