@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "small", not(feature = "std")))]
+use super::sha1::digest;
 use crate::buffer::copy;
+#[cfg(not(all(feature = "small", not(feature = "std"))))]
 use sha1::{Digest, Sha1};
 
 /// The value of `Sec-WebSocket-Accept`: a SHA-1 in base64.
@@ -17,14 +20,19 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// > base64-encoding
 #[must_use]
 pub fn accept_key(key: &[u8]) -> AcceptKey {
+    let mut accept = [0; 28];
+    encode(&digest([key, GUID]), &mut accept);
+    accept
+}
+
+#[cfg(not(all(feature = "small", not(feature = "std"))))]
+fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
     let mut sha1 = Sha1::new();
     // A loop, as each call of `update` would link another copy of its code.
-    for part in [key, GUID] {
+    for part in parts {
         sha1.update(part);
     }
-    let mut accept = [0; 28];
-    encode(&sha1.finalize(), &mut accept);
-    accept
+    sha1.finalize().into()
 }
 
 /// Returns the value of `Sec-WebSocket-Key` for 16 random bytes.

@@ -13,6 +13,8 @@ mod reply;
 mod request;
 mod response;
 mod server;
+#[cfg(any(test, all(feature = "small", not(feature = "std"))))]
+mod sha1;
 
 pub use address::{UrlError, WsUrl};
 pub use client::{ClientHandshake, ClientRequest, ClientStep, HandshakeError};
