@@ -6,25 +6,34 @@ use core::num::NonZeroU16;
 
 /// A status code that a Close frame can carry.
 ///
-/// The type cannot represent the codes that RFC 6455 §7.4 excludes from Close frames: 1004, 1005, 1006, 1015, and the
-/// unassigned ones below 3000.
+/// 1000 to 2999 are the codes of RFC 6455 and its registry, 3000 to 3999 those of registered libraries and frameworks, 4000 to
+/// 4999 those of applications (§7.4.2). No value of this type is one of the codes that a Close frame must not carry: 1004,
+/// 1005, 1006, 1015, the unassigned ones below 3000, and all from 5000.
+///
+/// ```
+/// use sansocket::CloseCode;
+///
+/// assert_eq!(CloseCode::NORMAL.get(), 1000);
+/// assert_eq!(CloseCode::new(4001).map(CloseCode::get), Some(4001));
+/// assert_eq!(CloseCode::new(1006), None); // stands for a connection that ended without a Close
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(NonZeroU16);
 
 impl CloseCode {
     /// 1000: the connection has fulfilled its purpose.
     pub const NORMAL: Self = Self::known(1000);
-    /// 1001: the endpoint goes away, as when a server shuts down or a browser leaves the page.
+    /// 1001: the endpoint goes away: a server shuts down, or a browser leaves the page.
     pub const GOING_AWAY: Self = Self::known(1001);
     /// 1002: a protocol error.
     pub const PROTOCOL_ERROR: Self = Self::known(1002);
-    /// 1003: a kind of data that the endpoint cannot accept.
+    /// 1003: the endpoint cannot accept this type of data, for example a binary message where it understands only text.
     pub const UNSUPPORTED_DATA: Self = Self::known(1003);
-    /// 1007: data that does not fit the type of the message, such as text that is not UTF-8.
+    /// 1007: the data does not fit the type of the message, for example a text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self::known(1007);
-    /// 1008: a message that violates the endpoint's policy.
+    /// 1008: a message violates the policy of the endpoint.
     pub const POLICY_VIOLATION: Self = Self::known(1008);
-    /// 1009: a message too big to process.
+    /// 1009: a message is too big to process.
     pub const MESSAGE_TOO_BIG: Self = Self::known(1009);
     /// 1010: the server did not negotiate an extension that the client needs.
     pub const MANDATORY_EXTENSION: Self = Self::known(1010);
@@ -37,7 +46,7 @@ impl CloseCode {
     /// 1014: a gateway received an invalid response from upstream.
     pub const BAD_GATEWAY: Self = Self::known(1014);
 
-    /// Creates the code with this number; `None` if a Close frame must not carry it.
+    /// Converts a number to a code; returns `None` if a Close frame must not carry it.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {
         match code {
@@ -61,5 +70,5 @@ impl CloseCode {
     }
 }
 
-/// The longest reason of a Close, in bytes: a control frame carries 125, of which the code takes two.
+/// The longest reason of a Close frame: 123 bytes. A control frame carries 125 bytes, and the status code takes two of them.
 pub const MAX_CLOSE_REASON: usize = 123;

@@ -5,28 +5,53 @@
 use crate::close::CloseCode;
 use crate::error::EndReason;
 
-/// Why a connection ended. Each connection has exactly one cause.
+/// How a connection ended: the reason, and the status codes of both Close frames. Each connection has exactly one ending.
 ///
 /// [`Connection::close_reason`](crate::Connection::close_reason) returns the reason text of the peer's Close.
+///
+/// ```
+/// use sansocket::error::EndReason;
+/// use sansocket::{CloseCode, Config, Connection, Instant, ReceiveBuffer, Server, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut input, mut output) = ([0; 512], [0; 512]);
+/// let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// let now = Instant::START;
+/// let mut connection = Connection::new(Server, &Config::DEFAULT, now);
+///
+/// rx.feed(b"\x88\x82\0\0\0\0\x03\xe9"); // the peer sends Close 1001, and disconnects
+/// let _ = connection.poll(now, &mut rx, &mut tx);
+/// assert_eq!(tx.pending(), b"\x88\x02\x03\xe9"); // the answer
+/// tx.consume(4);
+/// let _ = connection.poll(now, &mut rx, &mut tx);
+/// connection.transport_failed();
+/// let _ = connection.poll(now, &mut rx, &mut tx);
+///
+/// let ending = connection.ending().ok_or("not ended")?;
+/// assert_eq!((ending.reason, ending.code()), (EndReason::Clean, 1001));
+/// assert_eq!(ending.received, Some(CloseCode::GOING_AWAY));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// What ended the connection.
     pub reason: EndReason,
-    /// The status code of the peer's Close; `None` if no Close with a code was received.
+    /// The status code of the Close that was received; `None` if there was no Close, or it had no code.
     pub received: Option<CloseCode>,
-    /// The status code of our Close; `None` if no Close with a code was sent.
+    /// The status code of the Close that was sent; `None` if there was no Close, or it had no code.
     pub sent: Option<CloseCode>,
 }
 
 impl Ending {
-    /// Returns whether the closing handshake was completed.
+    /// Returns whether both sides sent a Close.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.reason == EndReason::Clean
     }
 
-    /// Returns _The WebSocket Connection Close Code_ (§7.1.5), as browsers report it: the received code, 1005 after a closing
-    /// handshake whose received Close had no code, and 1006 otherwise.
+    /// Returns _The WebSocket Connection Close Code_ (RFC 6455 §7.1.5), as browsers report it: the code that was received, 1005 if
+    /// the closing handshake was completed and the received Close had no code, and 1006 otherwise.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self.received {

@@ -1,4 +1,6 @@
-//! Errors, grouped by blame: the peer ([`Violation`]), or the caller and capacity ([`SendError`]).
+//! Why a connection ended, which rule the peer broke, and the errors of buffers and messages.
+//!
+//! [`SendError`](crate::SendError) says why nothing was sent.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +8,31 @@ pub use crate::utf8::InvalidUtf8;
 
 use crate::close::CloseCode;
 
-/// A rule that the peer broke. The connection fails with [`Violation::close_code`].
+/// A rule that the peer broke. The connection sends a Close with [`Violation::close_code`], and ends.
+///
+/// ```
+/// use sansocket::error::{EndReason, Violation};
+/// use sansocket::{CloseCode, Config, Connection, Instant, ReceiveBuffer, Server, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut input, mut output) = ([0; 512], [0; 512]);
+/// let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// let now = Instant::START;
+/// let mut connection = Connection::new(Server, &Config::DEFAULT, now);
+///
+/// rx.feed(b"\x81\x05Hello"); // a client has to mask its frames
+/// let _ = connection.poll(now, &mut rx, &mut tx);
+/// assert_eq!(tx.pending(), b"\x88\x02\x03\xea"); // Close 1002
+/// connection.transport_failed();
+/// let _ = connection.poll(now, &mut rx, &mut tx);
+///
+/// let reason = connection.ending().ok_or("not ended")?.reason;
+/// assert_eq!(reason, EndReason::Violation(Violation::NotMasked));
+/// assert_eq!(reason.to_string(), "the peer broke a rule: a frame from the client is not masked");
+/// assert_eq!(Violation::NotMasked.close_code(), CloseCode::PROTOCOL_ERROR);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -96,7 +122,7 @@ pub enum EndReason {
     /// ([`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output)).
     #[error("the extension failed")]
     Extension,
-    /// The application closed inside a frame that it had begun, so that no Close could be sent.
+    /// The application closed the connection inside a frame that it had begun, so that no Close could be sent.
     #[error("a frame was left unfinished")]
     UnfinishedFrame,
     /// The transport ended or failed before the closing handshake was complete.
@@ -114,10 +140,10 @@ pub enum Timeout {
     /// An unfinished message or frame did not grow by 1 KiB.
     #[error("a message stalled")]
     Message,
-    /// A Ping was not answered.
+    /// Nothing was received after a Ping.
     #[error("a Ping was not answered")]
     Pong,
-    /// Our Close was not answered.
+    /// The peer did not answer a Close.
     #[error("a Close was not answered")]
     Close,
     /// The transport took none of the pending bytes.
@@ -125,12 +151,12 @@ pub enum Timeout {
     Write,
 }
 
-/// Capacity: the message is larger than the memory for it.
+/// An error: the message is larger than the memory for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the message is larger than the memory for it")]
 pub struct MessageTooBig;
 
-/// Caller: the memory for a buffer is smaller than [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN).
+/// An error: the memory for a buffer is smaller than [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN), 140 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a buffer needs at least 140 bytes")]
 pub struct BufferTooSmall;

@@ -8,7 +8,16 @@
 /// > data ("original-octet-i") with octet at index i modulo 4 of the masking key
 ///
 /// The returned key is rotated by the length, so that a payload can be split anywhere: mask each piece with the key that the
-/// call for the piece before it returned.
+/// call for the piece before it returned. Masking twice with the same key returns the original.
+///
+/// ```
+/// use sansocket::proto::mask;
+///
+/// let mut hello = *b"Hello"; // RFC 6455 §5.7
+/// let next = mask([0x37, 0xfa, 0x21, 0x3d], &mut hello[..2]);
+/// let _ = mask(next, &mut hello[2..]);
+/// assert_eq!(hello, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+/// ```
 #[inline]
 #[must_use = "the next piece of this payload needs the key that is returned"]
 pub fn mask(key: [u8; 4], payload: &mut [u8]) -> [u8; 4] {

@@ -8,6 +8,18 @@ use core::str::from_utf8;
 use simdutf8::compat::from_utf8;
 
 /// Checks text that arrives in pieces, which may be split anywhere, and fails at the first byte that makes it invalid.
+///
+/// ```
+/// use sansocket::error::InvalidUtf8;
+/// use sansocket::proto::Utf8Validator;
+///
+/// let mut text = Utf8Validator::NEW;
+/// assert_eq!(text.feed(b"na\xc3"), Ok(()));
+/// assert_eq!(text.incomplete(), 1); // the text must not end here
+/// assert_eq!(text.feed(b"\xafve"), Ok(()));
+/// assert_eq!(text.incomplete(), 0);
+/// assert_eq!(text.feed(b"\xff"), Err(InvalidUtf8));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8Validator {
     /// The beginning of an incomplete code point.
@@ -21,14 +33,14 @@ pub struct Utf8Validator {
 pub struct InvalidUtf8;
 
 impl Utf8Validator {
-    /// A checker at the beginning of a text.
+    /// A validator at the beginning of a text.
     pub const NEW: Self = Self { carry: [0; 3], len: 0 };
 
     /// Checks the next piece.
     ///
     /// # Errors
-    /// [`InvalidUtf8`] as soon as no continuation can make the text valid. Results of later calls are unspecified, but they
-    /// do not panic.
+    /// [`InvalidUtf8`] at the first byte after which no continuation can make the text valid. What later calls return is
+    /// unspecified; they do not panic.
     pub fn feed(&mut self, mut piece: &[u8]) -> Result<(), InvalidUtf8> {
         while self.len > 0 {
             let Some((byte, rest)) = piece.split_first() else { return Ok(()) };

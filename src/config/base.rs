@@ -1,13 +1,14 @@
-//! Settings: limits, deadlines, modes and leniencies.
+//! The settings of connections: limits, deadlines and modes.
 
 #![forbid(unsafe_code)]
 
 use crate::config::{ControlFrames, Delivery, Limits, Timeouts};
 use core::time::Duration;
 
-/// The limits, time-outs and modes of connections. Any number of connections share one: see [`ConfigRef`].
+/// The limits, time-outs and modes of a connection.
 ///
-/// There is a `const` setter for each field, so that a configuration can be a `static`; the fields are public too.
+/// Any number of connections can share one configuration, by a reference or an `Arc`: see [`ConfigRef`]. Each field has a
+/// `const` setter, so that a configuration can be a `static`. The fields are also public, and can be set one by one.
 ///
 /// ```
 /// use core::time::Duration;
@@ -18,6 +19,10 @@ use core::time::Duration;
 ///     .max_message_len(64 * 1024)
 ///     .keep_alive(Some(Duration::from_secs(20)), Some(Duration::from_secs(10)));
 /// assert_eq!(CONFIG.limits.message, 64 * 1024);
+///
+/// let mut config = Config::new();
+/// config.timeouts.idle = Some(Duration::from_secs(300));
+/// assert_eq!(config, Config::new().idle_timeout(Some(Duration::from_secs(300))));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,14 +35,14 @@ pub struct Config {
     pub control: ControlFrames,
     /// How the payload of a data frame is split into events. Default: [`Delivery::Frames`].
     pub delivery: Delivery,
-    /// The largest payload, in bytes, of the frames that [`Outbox::send_fragmented`](crate::Outbox::send_fragmented) splits a message into.
-    /// Default: as much as the transmit buffer takes.
+    /// The largest payload, in bytes, of each frame into which
+    /// [`Outbox::send_fragmented`](crate::Outbox::send_fragmented) splits a message. Default: what fits the transmit buffer.
     pub largest_fragment: usize,
-    /// Leniency, off by default: accept a length that is encoded in more bytes than it needs (RFC 6455 §5.2 forbids
-    /// it; ESP-IDF's server sends 65535 in the 10-byte form).
+    /// Whether to accept a length that is encoded in more bytes than it needs. RFC 6455 §5.2 forbids that, but ESP-IDF's
+    /// server sends a length of 65,535 in ten bytes. Default: `false`.
     pub allow_long_length_form: bool,
-    /// Leniency, off by default: accept a `Sec-WebSocket-Key` that is not 16 bytes in base64 (RFC 6455 §4.2.1 requires
-    /// that; ESP-IDF does not check it).
+    /// Whether to accept a `Sec-WebSocket-Key` that is not 16 bytes in base64. RFC 6455 §4.2.1 requires that it is, but
+    /// ESP-IDF's server does not check it. Default: `false`.
     pub allow_malformed_key: bool,
 }
 
@@ -77,56 +82,56 @@ impl Config {
 
 /// Setters: each returns the configuration with one field changed.
 impl Config {
-    /// Sets [`Limits::message`]: bytes of a message.
+    /// Sets [`Limits::message`]: the most bytes of a message.
     #[must_use]
     pub const fn max_message_len(mut self, bytes: u64) -> Self {
         self.limits.message = bytes;
         self
     }
 
-    /// Sets [`Limits::frame`]: bytes of a frame's payload.
+    /// Sets [`Limits::frame`]: the most bytes of a frame's payload.
     #[must_use]
     pub const fn max_frame_len(mut self, bytes: u64) -> Self {
         self.limits.frame = bytes;
         self
     }
 
-    /// Sets [`Limits::fragments`]: frames of a message.
+    /// Sets [`Limits::fragments`]: the most frames of a message.
     #[must_use]
     pub const fn max_fragments(mut self, frames: u32) -> Self {
         self.limits.fragments = frames;
         self
     }
 
-    /// Sets [`Limits::pings_per_second`]: Pings within a second.
+    /// Sets [`Limits::pings_per_second`]: the most Pings within a second.
     #[must_use]
     pub const fn max_pings_per_second(mut self, a_second: Option<u8>) -> Self {
         self.limits.pings_per_second = a_second;
         self
     }
 
-    /// Sets [`Limits::head`]: bytes of an HTTP head.
+    /// Sets [`Limits::head`]: the most bytes of an HTTP head.
     #[must_use]
     pub const fn max_head_len(mut self, bytes: usize) -> Self {
         self.limits.head = bytes;
         self
     }
 
-    /// Sets [`Limits::headers`]: fields of an HTTP head.
+    /// Sets [`Limits::headers`]: the most fields of an HTTP head.
     #[must_use]
     pub const fn max_headers(mut self, fields: usize) -> Self {
         self.limits.headers = fields;
         self
     }
 
-    /// Sets [`Timeouts::handshake`].
+    /// Sets [`Timeouts::handshake`]: the time for the whole opening handshake.
     #[must_use]
     pub const fn handshake_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.handshake = timeout;
         self
     }
 
-    /// Sets [`Timeouts::idle`].
+    /// Sets [`Timeouts::idle`]: the longest time in which nothing is received.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.idle = timeout;
@@ -142,14 +147,14 @@ impl Config {
         self
     }
 
-    /// Sets [`Timeouts::close`].
+    /// Sets [`Timeouts::close`]: the time for the closing handshake.
     #[must_use]
     pub const fn close_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.close = timeout;
         self
     }
 
-    /// Sets [`Timeouts::write`].
+    /// Sets [`Timeouts::write`]: the longest time in which the transport takes none of the pending bytes.
     #[must_use]
     pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write = timeout;
@@ -163,7 +168,7 @@ impl Config {
         self
     }
 
-    /// Sets [`delivery`](Self::delivery): how payloads are split into events.
+    /// Sets [`delivery`](Self::delivery): how the payload of a frame is split into events.
     #[must_use]
     pub const fn deliver(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
@@ -177,14 +182,14 @@ impl Config {
         self
     }
 
-    /// Sets [`allow_long_length_form`](Self::allow_long_length_form).
+    /// Sets [`allow_long_length_form`](Self::allow_long_length_form): whether a length may take more bytes than it needs.
     #[must_use]
     pub const fn long_length_form(mut self, allowed: bool) -> Self {
         self.allow_long_length_form = allowed;
         self
     }
 
-    /// Sets [`allow_malformed_key`](Self::allow_malformed_key).
+    /// Sets [`allow_malformed_key`](Self::allow_malformed_key): whether the key of a request may be malformed.
     #[must_use]
     pub const fn malformed_key(mut self, allowed: bool) -> Self {
         self.allow_malformed_key = allowed;

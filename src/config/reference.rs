@@ -6,11 +6,12 @@ use core::ops::Deref;
 
 use super::base::Config;
 
-/// A pointer by which a connection holds its [`Config`]: a reference, or with `alloc` an `Arc`. Both take one machine word.
+/// A pointer by which a connection holds its [`Config`]: a reference, or with feature `alloc` an `Arc`. Each takes one machine
+/// word.
 ///
-/// - `&'static Config` points to a `static`, as in firmware. It is the default of every type parameter `C`.
-/// - `&'c Config` points to a configuration that outlives its connections. Code that takes any connection is generic over
-///   `C: ConfigRef`; `Connection<Server>` without that parameter means `'static`.
+/// - `&'static Config` points to a `static`. It is the default of every type parameter `C`, and fits firmware.
+/// - `&'c Config` points to a configuration that outlives its connections. `Connection<Server>` means a connection with a
+///   `'static` configuration; code that takes any connection is generic over `C: ConfigRef`.
 /// - `Arc<Config>` holds settings that are known only at run time. `blocking` and `hub` use it.
 ///
 /// ```
