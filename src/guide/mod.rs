@@ -1,20 +1,20 @@
-//! Guides: how to build a server, a client, firmware, and what to know before it goes into production.
+//! Guides: how to build a server, a client and firmware, and what to know before production.
 //!
-//! Each guide stands alone. Their code is compiled, and run where that is possible, by the project's tests.
+//! Each guide can be read alone. The project's tests compile the code in the guides, and run it where that is possible.
 //!
-//! | guide | for whom |
+//! | guide | read it for |
 //! | --- | --- |
 //! | [`server`] | a server for many connections, on a PC, with the [`hub`](crate::hub) |
 //! | [`client`] | a client on a PC, over TCP or TLS |
 //! | [`embassy`] | firmware with embassy: a server and a client without a heap |
 //! | [`esp_idf`] | firmware with ESP-IDF, with or without Rust's standard library |
-//! | [`transport`] | a transport, a runtime or a network stack for which there is no adapter |
+//! | [`transport`] | a transport, a runtime or a network stack that has no adapter here |
 //! | [`messages`] | a handler that needs whole messages |
 //! | [`back_pressure`] | what happens when a peer reads more slowly than you send |
-//! | [`proxy`] | a server behind nginx, HAProxy or another end of TLS |
-//! | [`limits`] | limits and security: what a peer can make you spend, and who may connect |
+//! | [`proxy`] | a server behind nginx, HAProxy or another proxy that ends TLS |
+//! | [`limits`] | limits and security: which resources a peer can use, and who may connect |
 //!
-//! This module exists in the documentation only. No build contains it.
+//! This module exists only in the documentation. No build contains it.
 
 #![forbid(unsafe_code)]
 
