@@ -16,7 +16,7 @@ use std::{fmt, thread};
 
 use sansocket::blocking::{ClientOptions, NetStream, SystemKeys, WebSocket, connect_with};
 use sansocket::config::ControlFrames;
-use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind, Payload};
+use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind};
 
 const HELP: &str = "\
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.
@@ -196,7 +196,7 @@ fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints an event; whether it completes a message.
-fn show(event: Event<Payload<'_>>) -> Result<bool, io::Error> {
+fn show(event: Event<'_>) -> Result<bool, io::Error> {
     let mut out = io::stdout().lock();
     match event {
         Event::Data(data) => {

@@ -30,7 +30,7 @@ use sansocket::blocking::serve;
 use sansocket::handshake::{Decision, Request};
 use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
-use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload};
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox};
 
 const HELP: &str = "\
 The WebSocket echo server of sansocket, with a thread for each connection.
@@ -194,7 +194,7 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
         self.handler.opened(protocol, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.event(event, out)
     }
 

@@ -35,7 +35,7 @@ use sansocket::hub::{
     TlsAcceptor,
 };
 use sansocket::message::Prepared;
-use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload};
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Kind, Outbox};
 
 const HELP: &str = "\
 A WebSocket server over TLS, for four clients, at /ws.
@@ -153,7 +153,7 @@ impl Handler for Echo {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
             Event::Data(data) if data.kind == Kind::Text => out.forward(&data)?,
             Event::Data(_) => {}

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::BufferTooSmall;
-use crate::event::{Payload, Span};
+use crate::event::{DetachedEvent, Event, Payload, Span};
 
 /// The least memory of a receive or a transmit buffer, in bytes: the largest control frame with the longest header.
 pub const MIN_BUFFER_LEN: usize = 140;
@@ -113,7 +113,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first) and
     /// after the end of the stream.
     ///
-    /// The call may move what the buffer holds: it invalidates every [`Span`].
+    /// The call may move what the buffer holds: it invalidates every [`DetachedEvent`].
     pub fn spare(&mut self) -> &mut [u8] {
         if self.place.ended {
             return &mut [];
@@ -146,22 +146,17 @@ impl<'b> ReceiveBuffer<'b> {
         n
     }
 
-    /// Returns the payload of an event for reading and changing. It is valid until the next poll or read.
-    ///
-    /// The slice is empty if the span does not lie in this buffer.
-    pub fn payload_mut(&mut self, span: Span) -> &mut [u8] {
-        let end = span.start.saturating_add(span.len);
-        let source = if span.decoded { self.output.get_mut() } else { self.memory.get_mut() };
-        source.get_mut(span.start..end).unwrap_or_default()
+    /// Returns an event with its payload. Pass the event that [`Connection::poll_detached`](crate::Connection::poll_detached)
+    /// has returned for this buffer, before the next poll and before [`spare`](Self::spare); the payload of any other event is
+    /// other bytes, or empty.
+    #[must_use]
+    pub fn event(&self, event: DetachedEvent) -> Event<'_> {
+        event.shape.with(self.payload(event.span, event.span.start))
     }
 
-    /// Returns the payload of an event. It is valid until the next poll or read.
-    ///
-    /// The payload is empty if the span does not lie in this buffer.
-    #[must_use]
-    pub fn payload(&self, span: Span) -> Payload<'_> {
+    fn payload(&self, span: Span, start: usize) -> Payload<'_> {
         let source = if span.decoded { self.output.get() } else { self.memory.get() };
-        Payload::from(source.get(span.start..span.start.saturating_add(span.len)).unwrap_or_default())
+        Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
     }
 
     /// Returns the received bytes that were not consumed.
@@ -205,13 +200,10 @@ impl<'b> ReceiveBuffer<'b> {
         }
     }
 
-    /// Returns the payload that was put back, which `spare` may have moved since.
-    pub(crate) fn held(&self, span: Span) -> Payload<'_> {
-        let (source, start) = match span.decoded {
-            true => (self.output.get(), span.start),
-            false => (self.memory.get(), self.place.start),
-        };
-        Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
+    /// Returns an event whose payload was put back. `spare` may have moved it since.
+    pub(crate) fn held(&self, event: DetachedEvent) -> Event<'_> {
+        let start = if event.span.decoded { event.span.start } else { self.place.start };
+        event.shape.with(self.payload(event.span, start))
     }
 
     /// Removes the first `n` bytes of the payload that was put back, and returns the rest of it.

@@ -5,21 +5,18 @@
 use crate::close::CloseCode;
 use crate::frame::Kind;
 
-/// A received data chunk or control frame.
-///
-/// `P` is the type of the payload: a [`Span`], which names a place in the receive buffer and borrows nothing, or a borrowed
-/// [`Payload`].
+/// A received data chunk or control frame. Its payload is borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<P = Span> {
+pub enum Event<'i> {
     /// The payload of a data frame, or a chunk of it.
-    Data(Chunk<P>),
+    Data(Chunk<'i>),
     /// A Ping, with its payload of at most 125 bytes (RFC 6455 §5.5.2).
-    Ping(P),
+    Ping(Payload<'i>),
     /// A Pong, with its payload of at most 125 bytes (RFC 6455 §5.5.3).
-    Pong(P),
+    Pong(Payload<'i>),
     /// The peer's Close: its status code, if any, and its reason, which is UTF-8 of at most 123 bytes (RFC 6455 §5.5.1). No
     /// event follows it.
-    Close(Option<CloseCode>, P),
+    Close(Option<CloseCode>, Payload<'i>),
 }
 
 /// The payload of a data frame, or a chunk of it.
@@ -27,11 +24,11 @@ pub enum Event<P = Span> {
 /// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are 0, as the
 /// lengths on the wire do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunk<P = Span> {
+pub struct Chunk<'i> {
     /// Whether the message is text or binary; also known for a continuation frame.
     pub kind: Kind,
     /// The bytes, unmasked. Text is checked: the chunks of the message so far are the beginning of valid UTF-8.
-    pub payload: P,
+    pub payload: Payload<'i>,
     /// Whether the message begins with this chunk.
     pub start: bool,
     /// Whether the message ends with this chunk.
@@ -45,9 +42,19 @@ pub struct Chunk<P = Span> {
     pub remaining: u64,
 }
 
-/// The place of a payload in a [`ReceiveBuffer`](crate::ReceiveBuffer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Span {
+/// An event that borrows nothing: it names the place of its payload in the receive buffer.
+///
+/// [`ReceiveBuffer::event`](crate::ReceiveBuffer::event) returns the [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetachedEvent {
+    /// The event with an empty payload.
+    pub(crate) shape: Event<'static>,
+    pub(crate) span: Span,
+}
+
+/// The place of a payload in a receive buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) len: usize,
     /// Whether the payload lies in the memory that an extension decodes into.
@@ -63,20 +70,6 @@ enum Bytes<'i> {
     Any(&'i [u8]),
     /// A whole text, checked in one pass.
     Text(&'i str),
-}
-
-impl Span {
-    /// Returns the length of the payload in bytes.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Returns whether the payload is empty.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 impl<'i> Payload<'i> {
@@ -128,56 +121,44 @@ impl core::ops::Deref for Payload<'_> {
     }
 }
 
-impl<P> Event<P> {
-    /// Converts the payload of the event with `name`, and keeps everything else.
-    #[inline]
-    pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Event<Q> {
-        match self {
-            Self::Data(data) => Event::Data(data.map(name)),
-            Self::Ping(payload) => Event::Ping(name(payload)),
-            Self::Pong(payload) => Event::Pong(name(payload)),
-            Self::Close(code, reason) => Event::Close(code, name(reason)),
-        }
-    }
-}
-
-impl<P: Copy> Event<P> {
+impl<'i> Event<'i> {
     /// Returns the payload of any variant.
     #[inline]
-    pub(crate) const fn payload(&self) -> P {
+    pub(crate) const fn payload(&self) -> Payload<'i> {
         match self {
-            Self::Data(data) => data.payload,
+            Self::Data(chunk) => chunk.payload,
             Self::Ping(payload) | Self::Pong(payload) | Self::Close(_, payload) => *payload,
         }
     }
 
-    /// Returns the event with this payload. Unlike with `map`, the code that computes it is not repeated in every arm.
+    /// Returns the event with another payload.
     #[inline]
-    pub(crate) fn with<Q>(&self, payload: Q) -> Event<Q> {
-        self.map(|_| payload)
-    }
-}
-
-impl Event<Span> {
-    /// Shortens the event to `rest`, the part of its payload that the handler has not taken.
-    pub(crate) fn advance(&mut self, rest: Span) {
-        match self {
-            Self::Data(data) => {
-                let taken = data.payload.len.saturating_sub(rest.len);
-                data.payload = rest;
-                data.start &= taken == 0;
-                data.offset = data.offset.saturating_add(taken as u64);
+    pub(crate) const fn with<'r>(&self, payload: Payload<'r>) -> Event<'r> {
+        match *self {
+            Self::Data(Chunk { kind, payload: _, start, end, fin, offset, remaining }) => {
+                Event::Data(Chunk { kind, payload, start, end, fin, offset, remaining })
             }
-            Self::Ping(span) | Self::Pong(span) | Self::Close(_, span) => *span = rest,
+            Self::Ping(_) => Event::Ping(payload),
+            Self::Pong(_) => Event::Pong(payload),
+            Self::Close(code, _) => Event::Close(code, payload),
         }
     }
+
+    /// Returns the event with an empty payload, which borrows nothing.
+    #[inline]
+    pub(crate) const fn shape(&self) -> Event<'static> {
+        self.with(Payload(Bytes::Any(&[])))
+    }
 }
 
-impl<P> Chunk<P> {
-    /// Converts the payload of the chunk with `name`, and keeps everything else.
-    #[inline]
-    pub fn map<Q>(self, name: impl FnOnce(P) -> Q) -> Chunk<Q> {
-        let Self { kind, payload, start, end, fin, offset, remaining } = self;
-        Chunk { kind, payload: name(payload), start, end, fin, offset, remaining }
+impl DetachedEvent {
+    /// Shortens the event to `rest`, the part of its payload that the handler has not consumed.
+    pub(crate) fn advance(&mut self, rest: Span) {
+        if let Event::Data(chunk) = &mut self.shape {
+            let consumed = self.span.len.saturating_sub(rest.len);
+            chunk.start &= consumed == 0;
+            chunk.offset = chunk.offset.saturating_add(consumed as u64);
+        }
+        self.span = rest;
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::close::CloseCode;
 use crate::ending::Ending;
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::handshake::{AcceptOptions, Decision, Refusal, Request};
 use crate::outbox::Outbox;
 use crate::send::SendError;
@@ -18,7 +18,7 @@ use crate::time::Instant;
 /// The trait is dyn-compatible: a `Box<dyn Handler + Send>` is a handler, and so is a `&mut` of one.
 ///
 /// ```
-/// use sansocket::{Connection, Config, Event, HandlerError, Handler, Instant, Kind, Outbox, Payload, ReceiveBuffer, Server, TransmitBuffer};
+/// use sansocket::{Connection, Config, Event, HandlerError, Handler, Instant, Kind, Outbox, ReceiveBuffer, Server, TransmitBuffer};
 /// use sansocket::session::HandlerDriver;
 ///
 /// /// Sends "hello", and answers each message with the number of messages so far.
@@ -29,7 +29,7 @@ use crate::time::Instant;
 ///         Ok(out.send("hello")?)
 ///     }
 ///
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
 ///             Event::Data(data) if data.end => {
 ///                 out.send((self.0 + 1).to_string().as_str())?;
@@ -83,7 +83,7 @@ pub trait Handler {
     /// # Errors
     /// [`HandlerError::Blocked`]: the method is called again with the same event, without the bytes that were taken, when there may be
     /// room. Until then the connection receives nothing, which puts back-pressure on the peer.
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError>;
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError>;
 
     /// Reports that the transmit buffer has been written to the transport, so that there is room for more of a long message.
     ///
@@ -144,7 +144,7 @@ macro_rules! forward {
             $handler.opened(protocol, out)
         }
 
-        fn event(&mut $self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        fn event(&mut $self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.event(event, out)
         }
 

@@ -16,8 +16,8 @@
 //!
 //! # Driving a connection
 //!
-//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. A step
-//! borrows neither the connection nor the buffers.
+//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. An
+//! event borrows the receive buffer.
 //!
 //! ```
 //! use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
@@ -35,7 +35,7 @@
 //!     match connection.poll(now, &mut rx, &mut tx) {
 //!         Step::Event(Event::Data(data)) => {
 //!             // Echo the payload from rx, without an intermediate copy.
-//!             connection.outbox(now, &mut tx).fragment(data.kind, rx.payload(data.payload).as_bytes(), data.end)?;
+//!             connection.outbox(now, &mut tx).fragment(data.kind, &data.payload, data.end)?;
 //!         }
 //!         Step::Event(_) => {}
 //!         // Write tx.pending(), read into rx.spare(), or wait until the deadline; then poll again.

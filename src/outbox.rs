@@ -9,7 +9,7 @@ use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::{Connection, Link};
-use crate::event::{Chunk, Payload};
+use crate::event::Chunk;
 use crate::extension::Extension;
 use crate::frame::Kind;
 use crate::handler::HandlerError;
@@ -171,7 +171,7 @@ impl Outbox<'_> {
     /// # Errors
     /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
     /// the errors of [`stream`](Self::stream) and [`begin`](Self::begin), converted.
-    pub fn forward(&mut self, data: &Chunk<Payload<'_>>) -> Result<(), HandlerError> {
+    pub fn forward(&mut self, data: &Chunk<'_>) -> Result<(), HandlerError> {
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;
         let sent = if data.kind == Kind::Text {

@@ -8,7 +8,7 @@
 pub use crate::buffer::MIN_BUFFER_LEN;
 pub use crate::close::MAX_CLOSE_REASON;
 pub use crate::connection::ConnectionState;
-pub use crate::event::Span;
+pub use crate::event::DetachedEvent;
 pub use crate::extension::{Extension, ExtensionFailed, NoExtension, Progress};
 pub use crate::frame::{Header, HeaderRules, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode, ReservedBits};
 pub use crate::mask::mask;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sansocket::blocking::{BlockingStream, serve};
 use sansocket::session::Buffers;
 use sansocket::{
-    Config, Connection, Event, Handler, HandlerError, Instant, Outbox, Payload, ReceiveBuffer, Server, Step,
+    Config, Connection, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Server, Step,
     TransmitBuffer,
 };
 
@@ -57,7 +57,6 @@ fn the_core_allocates_nothing() {
         let Step::Event(Event::Data(data)) = connection.poll(Instant::START, &mut rx, &mut tx) else {
             panic!("no data");
         };
-        let data = data.map(|span| rx.payload(span));
         connection.outbox(Instant::START, &mut tx).forward(&data).unwrap();
         assert_eq!(tx.pending(), b"\x81\x05Hello");
         tx.consume(7);
@@ -118,7 +117,7 @@ impl BlockingStream for &mut Endless {
 struct Echo(usize);
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
             out.forward(&data)?;
             self.0 += 1;

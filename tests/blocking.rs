@@ -13,7 +13,7 @@ use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Re
 use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
     Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, MessageRef,
-    Outbox, Payload, SendError, Server,
+    Outbox, SendError, Server,
 };
 use tungstenite::Message as Theirs;
 use tungstenite::protocol::CloseFrame;
@@ -272,7 +272,7 @@ impl Handler for Flood {
         Decision::Accept(AcceptOptions::default())
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -528,7 +528,7 @@ fn every_connection_sends_small_messages_at_once() {
             Decision::HandOver
         }
 
-        fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
             Ok(())
         }
     }

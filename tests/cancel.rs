@@ -19,7 +19,7 @@ use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Request, WsUr
 use sansocket::message::Assembler;
 use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
-    Client, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload, Server,
+    Client, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Server,
 };
 
 /// One direction of a connection: every call is pending once or more before it moves a few bytes, all of them
@@ -272,7 +272,7 @@ impl Handler for Echo {
         Decision::Accept(AcceptOptions::default())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
             out.fragment(data.kind, &data.payload, data.end)?;
         }
@@ -310,7 +310,7 @@ impl Handler for Hello {
         Ok(out.send("hello")?)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
             self.heard.extend(data.payload.as_bytes());
             if data.end {

@@ -12,8 +12,8 @@ use sansocket::proto::{
 };
 use sansocket::session::HandlerDriver;
 use sansocket::{
-    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload,
-    ReceiveBuffer, SendError, Server, TransmitBuffer,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, ReceiveBuffer,
+    SendError, Server, TransmitBuffer,
 };
 
 const RSV1: u8 = 0x40;
@@ -644,7 +644,7 @@ fn an_encoder_reports_that_its_extension_failed() {
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }

@@ -873,7 +873,7 @@ fn a_payload_is_received_into_external_memory() {
                         } else {
                             assert_eq!(left, n as u64 + later.len() as u64);
                             let data = end.connection.receive_external(end.now, now).expect("payload");
-                            end.events.push(Got::Data(data.map(|payload| payload.as_bytes().to_vec())));
+                            end.events.push(Got::Data(data.into()));
                         }
                         rest = later;
                     }
@@ -958,7 +958,7 @@ fn assemble<S: MessageStorage>(
     let mut out = Vec::new();
     for event in &client.events {
         let Got::Data(data) = event else { continue };
-        match assembler.push(&data.clone().map(|_| Payload::from(&data.payload[..]))) {
+        match assembler.push(&data.chunk()) {
             Ok(None) => assert_eq!(assembler.to_str(), None, "not complete"),
             Ok(Some(kind)) => {
                 let text =

@@ -18,8 +18,8 @@ use sansocket::error::EndReason;
 use sansocket::proto::NoExtension;
 use sansocket::session::{Buffers, HandlerDriver, Next};
 use sansocket::{
-    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload,
-    ReceiveBuffer, Server, TransmitBuffer, embedded,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer,
+    Server, TransmitBuffer, embedded,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -43,7 +43,7 @@ impl Ticks {
 }
 
 impl Handler for Ticks {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl<F: FnMut(Call, &mut Option<Instant>, &mut Outbox<'_>) -> Result<(), Handler
         self.call(Call::Opened, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { panic!("{event:?}") };
         self.call(Call::Event(data.offset, data.payload.len()), out)
     }

@@ -989,11 +989,7 @@ fn a_transport_that_takes_nothing_for_ever_has_failed() {
     struct Plain;
     struct Nothing;
     impl sansocket::Handler for Nothing {
-        fn event(
-            &mut self,
-            _: Event<sansocket::Payload<'_>>,
-            _: &mut sansocket::Outbox<'_>,
-        ) -> Result<(), HandlerError> {
+        fn event(&mut self, _: Event<'_>, _: &mut sansocket::Outbox<'_>) -> Result<(), HandlerError> {
             Ok(())
         }
     }

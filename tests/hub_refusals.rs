@@ -12,7 +12,7 @@ use sansocket::handshake::{
     AcceptOptions, BadRequest, Decision, OriginPolicy, Refusal, Rejection, Request, Response,
 };
 use sansocket::hub::{Application, Capacity, HubSettings, Page, RequestAction, Routes, SessionInfo};
-use sansocket::{Config, Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{Config, Event, Handler, HandlerError, Outbox};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -45,7 +45,7 @@ fn noted() -> Vec<String> {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }

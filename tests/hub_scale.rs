@@ -10,7 +10,7 @@ use pipe::*;
 use proptest::prelude::*;
 use sansocket::hub::{Capacity, HubContext, HubSettings, Page, Routes, SessionId, SessionState};
 use sansocket::message::Prepared;
-use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
 
 /// Sessions that one turn of the hub concerns.
 const ROUND: usize = 256;
@@ -326,7 +326,7 @@ fn pages() -> World<Routes<Pipe>> {
 struct Quick;
 
 impl Handler for Quick {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
             Event::Data(data) => out.forward(&data),
             _ => Ok(()),

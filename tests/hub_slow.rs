@@ -10,7 +10,7 @@ use std::time::Duration;
 use pipe::*;
 use sansocket::handshake::AcceptOptions;
 use sansocket::hub::{Capacity, HubSettings, Page, Routes};
-use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
 
 fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
     let mut settings = HubSettings::default();
@@ -21,7 +21,7 @@ fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
 struct Quiet;
 
 impl Handler for Quiet {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }

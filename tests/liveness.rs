@@ -1,12 +1,13 @@
 //! A connection neither stays for ever with a peer that is gone, nor ends under one that is only slow.
 
+use core::convert::Infallible;
 use std::time::Duration;
 
 use sansocket::error::{EndReason, Timeout};
 use sansocket::handshake::{ClientHandshake, ClientRequest, ClientStep, HandshakeError, WsUrl, accept_key};
 use sansocket::session::{HandlerDriver, Next};
 use sansocket::{
-    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload,
+    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
     ReceiveBuffer, Server, Step, TransmitBuffer,
 };
 
@@ -30,15 +31,16 @@ impl<'b> Board<'b> {
     }
 
     /// Polls until there is nothing to do, relaying data.
-    fn poll(&mut self, now: Instant) -> Step {
+    fn poll(&mut self, now: Instant) -> Step<Infallible> {
         loop {
             match self.connection.poll(now, &mut self.rx, &mut self.tx) {
                 Step::Event(Event::Data(data)) => {
-                    let data = data.map(|span| self.rx.payload(span));
                     self.connection.outbox(START, &mut self.tx).forward(&data).unwrap();
                 }
                 Step::Event(_) => {}
-                step => return step,
+                Step::Wait { deadline } => return Step::Wait { deadline },
+                Step::Shutdown => return Step::Shutdown,
+                Step::Closed(cause) => return Step::Closed(cause),
             }
         }
     }
@@ -120,7 +122,7 @@ fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
 struct Stream;
 
 impl Handler for Stream {
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -235,7 +237,7 @@ struct Failing {
 }
 
 impl Handler for Failing {
-    fn event(&mut self, _: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.begin {
             out.begin_frame(Kind::Binary, 10, true)?;
         } else {

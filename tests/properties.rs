@@ -130,7 +130,7 @@ fn outcome<R: TestRole>(
             let n = n.min(left.try_into().unwrap_or(usize::MAX));
             let mut memory = rest[..n].to_vec();
             if let Some(data) = end.connection.receive_external(end.now, &mut memory) {
-                end.events.push(Got::Data(data.map(|payload| payload.as_bytes().to_vec())));
+                end.events.push(Got::Data(data.into()));
             }
             end.run();
             rest = &rest[n..];

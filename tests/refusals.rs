@@ -10,7 +10,7 @@ use sansocket::handshake::{
     ServerHandshake,
 };
 use sansocket::session::Outcome;
-use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox, Payload};
+use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox};
 
 /// The path where there was a request, and what it got.
 type Heard = Vec<(Option<String>, Refusal)>;
@@ -30,7 +30,7 @@ impl<D: Fn(&Request<'_>) -> Decision<'static>> Handler for App<D> {
         self.refused.push((request.map(|request| request.path().to_owned()), *refusal));
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request};
 use sansocket::hub::driver::{HubSocket, MioTcpSocket, SocketFailed};
 use sansocket::hub::{Capacity, HubSettings, Page, Routes, SessionInfo};
 use sansocket::message::Prepared;
-use sansocket::{Chunk, CloseCode, Ending, Event, Handler, HandlerError, Kind, Outbox, Payload};
+use sansocket::{Chunk, CloseCode, Ending, Event, Handler, HandlerError, Kind, Outbox};
 use served::{PATIENCE, Served, config};
 use tungstenite::Message as Theirs;
 
@@ -27,7 +27,7 @@ use tungstenite::Message as Theirs;
 struct Says(String);
 
 impl Handler for Says {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(Chunk { end: true, .. }) = event {
             out.send(&self.0)?;
         }
@@ -120,7 +120,7 @@ impl Handler for Agreed {
         Ok(out.send(&format!("{protocol:?}"))?)
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }
@@ -272,7 +272,7 @@ impl Handler for Greets {
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }
@@ -626,7 +626,7 @@ impl Session {
 }
 
 impl Handler for Session {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         self.told.send(format!("{} {} {} {}", self.path, self.query, data.offset, data.remaining)).unwrap();
         if data.end {
@@ -872,7 +872,7 @@ fn a_broadcast_reaches_one_route_or_a_room() {
 struct Controls;
 
 impl Handler for Controls {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
             Event::Data(data) => out.forward(&data)?,
             Event::Ping(_) => out.pong(b"by hand")?,
@@ -930,7 +930,7 @@ fn each_route_has_its_limits() {
 struct Fails(Sender<EndReason>);
 
 impl Handler for Fails {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         match data.payload.as_bytes() {
             b"halt" => Err(HandlerError::Close(CloseCode::new(4321).unwrap(), "failed")),

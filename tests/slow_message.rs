@@ -12,9 +12,7 @@ use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Timeout};
 use sansocket::proto::{ConnectionState, MIN_BUFFER_LEN, Role};
 use sansocket::session::{HandlerDriver, Next};
-use sansocket::{
-    CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Outbox, Payload, Server, Step,
-};
+use sansocket::{CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Outbox, Server, Step};
 
 const LIMIT: u64 = 60_000;
 
@@ -257,7 +255,7 @@ struct Busy {
 }
 
 impl Handler for Busy {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if self.blocked {
             while out.send(b"x").is_ok() {}
             return Err(HandlerError::Blocked { consumed: 0 });

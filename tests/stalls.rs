@@ -15,7 +15,7 @@ use sansocket::proto::MaskingKey;
 use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
     Client, CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
-    Payload, ReceiveBuffer, Server, TransmitBuffer,
+    ReceiveBuffer, Server, TransmitBuffer,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -180,7 +180,7 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         self.got += data.payload.len();
         match data.payload.as_bytes() {

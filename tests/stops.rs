@@ -15,7 +15,7 @@ use std::time::Duration;
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubSettings, RequestAction, SessionInfo, driver};
 use sansocket::session::Buffers;
-use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, Payload, blocking};
+use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, blocking};
 
 const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -35,7 +35,7 @@ const ROLE: &str = "SANSOCKET_STOPS";
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         match data.payload.as_bytes() {
             b"close" => Err(HandlerError::Close(CloseCode::NORMAL, "")),

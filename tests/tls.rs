@@ -19,7 +19,7 @@ use sansocket::error::EndReason;
 use sansocket::handshake::{ClientRequest, WsUrl};
 use sansocket::session::{Buffers, Outcome};
 use sansocket::{
-    Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, Outbox, Payload,
+    Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, Outbox,
 };
 
 /// Echoes, and keeps how it ended.
@@ -27,7 +27,7 @@ use sansocket::{
 struct Echo(Option<Ending>);
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event {
             out.forward(&data)?;
         }

@@ -90,12 +90,12 @@ impl End {
         let Self { wire, connection, rx, tx } = self;
         assert_eq!(rx.feed(&wire.bytes), wire.bytes.len());
         let mut messages = 0;
-        while let Step::Event(Event::Data(data)) = connection.receive(NOW, rx, tx) {
+        while let Step::Event(Event::Data(data)) = connection.poll(NOW, rx, tx) {
             messages += 1;
             if ECHO {
                 connection.outbox(NOW, tx).fragment(data.kind, &data.payload, true).unwrap();
             } else {
-                black_box(data.payload.bytes());
+                black_box(data.payload.as_bytes());
             }
         }
         assert_eq!(messages, wire.messages);
@@ -106,9 +106,9 @@ impl End {
         let Self { wire, connection, rx, tx } = self;
         assert_eq!(rx.feed(&wire.bytes), wire.bytes.len());
         let mut messages = 0;
-        while let Step::Event(Event::Data(data)) = connection.poll(NOW, rx, tx) {
+        while let Step::Event(event) = connection.poll_detached(NOW, rx, tx) {
             messages += 1;
-            black_box(rx.payload(data.payload).bytes());
+            black_box(rx.event(event));
         }
         assert_eq!(messages, wire.messages);
     }

@@ -20,7 +20,7 @@ use core::fmt::{self, Write};
 use core::time::Duration;
 
 use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
-use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
+use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox};
 
 /// The page at `/`.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -177,7 +177,7 @@ impl<D: Device> Handler for Dashboard<D> {
         self.speak(now, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         if let Event::Data(data) = event {
             if data.kind == Kind::Text && data.start && data.end {

@@ -15,7 +15,7 @@ use core::fmt::{self, Write};
 use core::time::Duration;
 
 use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response};
-use sansocket::{Chunk, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Payload};
+use sansocket::{Chunk, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox};
 
 /// The page at `/`.
 const PAGE: &[u8] = include_bytes!("page.html");
@@ -89,7 +89,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     fn echo_text(
         &mut self,
         now: Instant,
-        data: &Chunk<Payload<'_>>,
+        data: &Chunk<'_>,
         out: &mut Outbox<'_>,
     ) -> Result<(), HandlerError> {
         if data.start {
@@ -126,7 +126,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Echo<L> {
     }
 
     /// Echoes a chunk in parts of the same size, the last of a message excepted.
-    fn echo_parts(&mut self, data: &Chunk<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn echo_parts(&mut self, data: &Chunk<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;
         loop {
@@ -179,7 +179,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         let Event::Data(data) = event else { return Ok(()) };
         if data.offset == 0 && !self.logged {

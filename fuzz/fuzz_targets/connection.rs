@@ -253,7 +253,7 @@ impl<'c, R: Role> Side<'c, R> {
     /// Polls until there is nothing to do.
     fn poll(&mut self, now: Instant) -> Option<Instant> {
         for _ in 0..10_000 {
-            match self.connection.receive(now, &mut self.rx, &mut self.tx) {
+            match self.connection.poll(now, &mut self.rx, &mut self.tx) {
                 Step::Event(event) => self.log.event(event, self.delivery),
                 Step::Wait { deadline } => {
                     assert!(self.cause.is_none());

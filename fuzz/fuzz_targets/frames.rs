@@ -59,12 +59,12 @@ fn run<R: Role>(
     let mut memory = [0; 256];
     let mut ended = false;
     for _ in 0..2 * wire.len() + 16 {
-        match connection.receive(now, &mut rx, &mut tx) {
+        match connection.poll(now, &mut rx, &mut tx) {
             Step::Event(event) => log.event(event, config.delivery),
             Step::Shutdown => assert!(tx.is_empty()),
             Step::Closed(cause) => {
                 for _ in 0..3 {
-                    assert_eq!(connection.receive(now, &mut rx, &mut tx), Step::Closed(cause));
+                    assert_eq!(connection.poll(now, &mut rx, &mut tx), Step::Closed(cause));
                 }
                 return (log, cause);
             }

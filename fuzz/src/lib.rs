@@ -1,6 +1,6 @@
 //! What the fuzz targets share: an input is a script of bytes, and what is received is logged.
 
-use sansocket::{Chunk, Event, Kind, Payload};
+use sansocket::{Chunk, Event, Kind};
 use sansocket::config::Delivery;
 
 /// The input; 0 for ever after its end.
@@ -43,7 +43,7 @@ pub enum Frame {
 }
 
 impl Log {
-    pub fn event(&mut self, event: Event<Payload<'_>>, delivery: Delivery) {
+    pub fn event(&mut self, event: Event<'_>, delivery: Delivery) {
         match event {
             Event::Data(data) => self.data(data, delivery),
             Event::Ping(payload) => self.control(Frame::Ping(payload.to_vec())),
@@ -60,7 +60,7 @@ impl Log {
         self.frames.push(frame);
     }
 
-    pub fn data(&mut self, data: Chunk<Payload<'_>>, delivery: Delivery) {
+    pub fn data(&mut self, data: Chunk<'_>, delivery: Delivery) {
         let chunk = data.payload.as_bytes();
         if self.open {
             let Some(Frame::Data { kind, end, fin, payload, .. }) = self.frames.last_mut() else { panic!() };

@@ -19,7 +19,7 @@ use crate::close::CloseCode;
 use crate::config::base::Config;
 use crate::embedded;
 use crate::ending::Ending;
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::frame::Kind;
 use crate::handshake::{ClientRequest, Decision, RefusedResponse, Request};
 use crate::message::Assembler;
@@ -113,7 +113,7 @@ pub struct WebSocket<S, R = Server> {
 pub struct Writer<'a, S, R>(&'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>);
 
 /// An event, and the sending side to answer it on.
-pub type Received<'a, S, R> = (Event<Payload<'a>>, Writer<'a, S, R>);
+pub type Received<'a, S, R> = (Event<'a>, Writer<'a, S, R>);
 
 impl<S: BlockingStream> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and sends the answer that `decide`

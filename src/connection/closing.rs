@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
+
 use super::Step;
 use super::deadlines::ANSWER;
 use super::link::{Holds, Link, OurClose, Phase};
@@ -75,7 +77,7 @@ impl Link {
         ended: bool,
         wire: &Wire<'_>,
         times: &Timeouts,
-    ) -> Option<Step> {
+    ) -> Option<Step<Infallible>> {
         if let Phase::Ending { end, shut } = self.phase {
             let (passed, next) = self.clock(now, times);
             let late = passed & ANSWER != 0;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
 use core::time::Duration;
 
 use super::Step;
@@ -21,7 +22,7 @@ impl Link {
         ended: bool,
         wire: &mut Wire<'_>,
         times: &Timeouts,
-    ) -> Option<Step> {
+    ) -> Option<Step<Infallible>> {
         // Neither time nor room changes a connection that has ended.
         if !matches!(self.phase, Phase::Closed(_)) {
             self.pass_time(now, wire, times);

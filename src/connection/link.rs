@@ -8,7 +8,7 @@ use crate::config::ControlFrames;
 use crate::config::base::Config;
 use crate::ending::Ending;
 use crate::error::{EndReason, Violation};
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::send::{FrameWriter, SendError, Wire};
 use crate::time::Instant;
@@ -159,7 +159,7 @@ impl Link {
     pub(super) fn answer(
         &mut self,
         now: Instant,
-        event: &Event<Payload<'_>>,
+        event: &Event<'_>,
         wire: &mut Wire<'_>,
         config: &Config,
     ) -> bool {

@@ -8,6 +8,8 @@ mod link;
 
 pub(crate) use link::Link;
 
+use core::convert::Infallible;
+
 use self::link::{Holds, Phase};
 use crate::buffer::{Opened, ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
@@ -15,7 +17,7 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::event::{Chunk, Event, Payload, Span};
+use crate::event::{Chunk, DetachedEvent, Event};
 use crate::extension::{Extension, ExtensionFailed, NoExtension};
 use crate::receive::{Decoder, ReceiveError};
 use crate::role::Role;
@@ -25,9 +27,9 @@ use crate::time::{Due, Instant, Timed};
 /// What the caller of [`Connection::poll`] has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an event that is not processed is lost"]
-pub enum Step<P = Span> {
+pub enum Step<E> {
     /// Process the received event, then poll again.
-    Event(Event<P>),
+    Event(E),
     /// Write the transmit buffer to the transport, read the transport into the receive buffer, or wait until the deadline;
     /// then poll again.
     Wait {
@@ -59,9 +61,8 @@ pub enum ConnectionState {
 ///
 /// # Contract
 ///
-/// 1. Call [`poll`](Self::poll) (or [`receive`](Self::receive), whose events borrow the receive buffer) with the time, until it
-///    returns [`Step::Wait`]. Process each event before the next call: that call, and [`ReceiveBuffer::spare`], overwrite the
-///    payload.
+/// 1. Call [`poll`](Self::poll) with the time, until it returns [`Step::Wait`]. Process each event before the next call. An event
+///    borrows the receive buffer; [`poll_detached`](Self::poll_detached) returns events that do not.
 /// 2. After `Wait`, write [`TransmitBuffer::pending`] to the transport and report it by
 ///    [`consume`](TransmitBuffer::consume); read the transport into [`ReceiveBuffer::spare`], if that is not empty, and report
 ///    it by [`fill`](ReceiveBuffer::fill). Call `poll` again when either has happened, and at the deadline at the latest.
@@ -92,7 +93,7 @@ pub enum ConnectionState {
 /// // A masked Text "Hello" and a Ping arrive (RFC 6455 §5.7).
 /// rx.feed(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\0\0\0\0");
 /// let mut events = 0;
-/// while let Step::Event(event) = connection.receive(now, &mut rx, &mut tx) {
+/// while let Step::Event(event) = connection.poll(now, &mut rx, &mut tx) {
 ///     if let Event::Data(data) = event {
 ///         assert_eq!(data.payload.to_str(), Some("Hello"));
 ///         connection.outbox(now, &mut tx).forward(&data).expect("there is room");
@@ -133,31 +134,15 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     }
 
     /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block.
-    /// [`ReceiveBuffer::payload`] returns the payload of an event until the next poll or read.
     ///
     /// Read the clock once for each wake-up, not for each poll.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn poll(&mut self, now: Instant, rx: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> Step {
-        match self.receive(now, rx, tx) {
-            Step::Event(event) => {
-                let event = event.map(|payload| payload.len());
-                Step::Event(event.map(|len| rx.span(len)))
-            }
-            Step::Wait { deadline } => Step::Wait { deadline },
-            Step::Shutdown => Step::Shutdown,
-            Step::Closed(cause) => Step::Closed(cause),
-        }
-    }
-
-    /// Polls as [`poll`](Self::poll) does, but returns events that borrow the receive buffer. [`Payload::to_str`] need not check
-    /// a text again that arrived as a whole message.
-    #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn receive<'r>(
+    pub fn poll<'r>(
         &mut self,
         now: Instant,
         rx: &'r mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Step<Payload<'r>> {
+    ) -> Step<Event<'r>> {
         let mut view = rx.open();
         // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
         if now < self.link.next && !X::ACTIVE {
@@ -171,14 +156,36 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.slow(now, view, tx)
     }
 
+    /// Polls as [`poll`](Self::poll) does, but returns events that borrow nothing, for code that needs the receive buffer before
+    /// it uses the event. [`ReceiveBuffer::event`] returns the event with its payload. A text is then checked a second time by
+    /// [`Payload::to_str`](crate::Payload::to_str).
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn poll_detached(
+        &mut self,
+        now: Instant,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step<DetachedEvent> {
+        match self.poll(now, rx, tx) {
+            Step::Event(event) => {
+                let (shape, len) = (event.shape(), event.payload().len());
+                Step::Event(DetachedEvent { shape, span: rx.span(len) })
+            }
+            Step::Wait { deadline } => Step::Wait { deadline },
+            Step::Shutdown => Step::Shutdown,
+            Step::Closed(ending) => Step::Closed(ending),
+        }
+    }
+
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
         self.receiver.config()
     }
 
     /// Processes pending replies, deadlines and the closing handshake, but receives nothing. Call it instead of
-    /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`].
-    pub fn poll_without_receiving(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step {
+    /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`], for which no arm
+    /// has to be written.
+    pub fn poll_without_receiving(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step<Infallible> {
         let times = &self.receiver.config().timeouts;
         self.link.excuse_silence(now, times);
         let mut wire = Wire::new(tx, self.role.masker());
@@ -209,7 +216,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// [`absorbable`](Self::absorbable) bytes. A chunk of text may end inside a code point with every
     /// [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
     /// poll processes that.
-    pub fn receive_external<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Chunk<Payload<'m>>> {
+    pub fn receive_external<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Chunk<'m>> {
         if self.link.is_over() {
             return None;
         }
@@ -259,7 +266,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         now: Instant,
         mut view: Opened<'r>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Step<Payload<'r>> {
+    ) -> Step<Event<'r>> {
         let step = self.step(now, &mut view, tx);
         debug_assert!(self.link.is_legal(), "{:?}", self.link);
         step
@@ -270,7 +277,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         now: Instant,
         view: &mut Opened<'r>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Step<Payload<'r>> {
+    ) -> Step<Event<'r>> {
         let Self { receiver, link, role, extension } = self;
         let mut wire = Wire::new(tx, role.masker());
         let mut outcome = None;
@@ -349,7 +356,7 @@ fn take<'r, R: Role, X: Extension, C: ConfigRef>(
     receiver: &mut Decoder<R, C>,
     extension: &mut X,
     view: &mut Opened<'r>,
-) -> Result<Option<Event<Payload<'r>>>, ReceiveError> {
+) -> Result<Option<Event<'r>>, ReceiveError> {
     let memory = view.output.len();
     let received = receiver.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
     view.close(X::ACTIVE && view.output.len() != memory);

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
+
 use super::error::Error;
 use super::{Time, Transport, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
@@ -11,7 +13,7 @@ use crate::config::base::Config;
 use crate::connection::{Connection, Step};
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::event::{Event, Payload};
+use crate::event::{DetachedEvent, Event};
 use crate::extension::NoExtension;
 use crate::frame::Kind;
 use crate::handshake::{
@@ -189,10 +191,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// [`Error::Transport`]; [`Error::Closed`] after the end of the connection, from every call.
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read(&mut self) -> Result<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>), Error<T::Error>> {
+    pub async fn read(&mut self) -> Result<(Event<'_>, &mut Writer<'b, T, R, C>), Error<T::Error>> {
         loop {
             if let Some(event) = self.next(Until::Event).await? {
-                return Ok((event.map(|span| self.rx.payload(span)), &mut self.link));
+                return Ok((self.rx.event(event), &mut self.link));
             }
         }
     }
@@ -207,9 +209,9 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     pub async fn read_until(
         &mut self,
         limit: Instant,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<'_>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
         let event = self.next(Until::Time(limit)).await?;
-        Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
+        Ok(event.map(|event| (self.rx.event(event), &mut self.link)))
     }
 
     /// Waits for the next event, or until all pending bytes are written, and then returns `None`; at once if none are pending.
@@ -222,12 +224,12 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// Cancel safety: nothing is lost; call again.
     pub async fn read_or_flushed(
         &mut self,
-    ) -> Result<Option<(Event<Payload<'_>>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
+    ) -> Result<Option<(Event<'_>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
         if self.link.tx.is_empty() {
             return Ok(None);
         }
         let event = self.next(Until::Written).await?;
-        Ok(event.map(|event| (event.map(|span| self.rx.payload(span)), &mut self.link)))
+        Ok(event.map(|event| (self.rx.event(event), &mut self.link)))
     }
 
     /// Waits for the next whole message, and returns its kind; `message` then holds its payload. Events of control frames are
@@ -272,7 +274,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         }
     }
 
-    async fn next(&mut self, until: Until) -> Result<Option<Event>, Error<T::Error>> {
+    async fn next(&mut self, until: Until) -> Result<Option<DetachedEvent>, Error<T::Error>> {
         if !self.link.tx.is_empty() {
             // As in `push`.
             let now = self.link.transport.now();
@@ -294,12 +296,13 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         let mut over = false;
         loop {
             let Writer { connection, tx, time, .. } = &mut self.link;
-            let step = match connection.poll(time.now, &mut self.rx, tx) {
+            let step = match connection.poll_detached(time.now, &mut self.rx, tx) {
                 Step::Event(event) => return Ok(Some(event)),
                 Step::Wait { .. } if over => return Ok(None),
                 Step::Wait { .. } if until == Until::Written && tx.is_empty() => return Ok(None),
                 Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
-                step => step,
+                Step::Shutdown => Step::Shutdown,
+                Step::Closed(ending) => Step::Closed(ending),
             };
             over = limit.is_some_and(|limit| self.link.transport.now() >= limit);
             if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
@@ -485,7 +488,11 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
     }
 
     /// Executes a step other than an event, and returns how many bytes were read.
-    async fn turn(&mut self, step: Step, input: &mut [u8]) -> Result<Option<usize>, Error<T::Error>> {
+    async fn turn(
+        &mut self,
+        step: Step<Infallible>,
+        input: &mut [u8],
+    ) -> Result<Option<usize>, Error<T::Error>> {
         self.shutting |= step == Step::Shutdown;
         let done = match step {
             _ if self.shutting => {
@@ -499,7 +506,6 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
                 take_turn(transport, input, tx, deadline, time, connection).await
             }
             Step::Shutdown => Ok(None),
-            Step::Event(_) => return Ok(None),
         };
         match done {
             Ok(read) => Ok(read),

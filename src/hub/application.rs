@@ -17,14 +17,14 @@ use crate::session::Outcome;
 /// [`Routes`](super::Routes) is an application that decides by path and method.
 ///
 /// ```
-/// use sansocket::{Event, HandlerError, Handler, Outbox, Payload};
+/// use sansocket::{Event, HandlerError, Handler, Outbox};
 /// use sansocket::handshake::Request;
 /// use sansocket::hub::{Application, RequestAction, SessionInfo, Page};
 ///
 /// struct Echo;
 ///
 /// impl Handler for Echo {
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
 ///             Event::Data(data) => out.forward(&data),
 ///             _ => Ok(()),

@@ -9,7 +9,7 @@ use super::handle::{SessionInfo, SessionState};
 use super::note::note_refusal;
 use crate::config::base::Config;
 use crate::ending::Ending;
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::handler::{Handler, HandlerError};
 use crate::handshake::{Decide, Decision, Refusal, Rejection, Request};
 use crate::outbox::Outbox;
@@ -77,7 +77,7 @@ impl<S, A: Application<S>> Handler for Link<'_, S, A> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let last = matches!(&event, Event::Data(data) if data.end);
         let done = self.handler.as_mut().map_or(Ok(()), |handler| handler.event(event, out));
         // A blocked event is delivered again.

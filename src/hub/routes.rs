@@ -51,7 +51,7 @@ use crate::session::Outcome;
 /// and query.
 ///
 /// ```
-/// use sansocket::{Event, HandlerError, Handler, Instant, Outbox, Payload};
+/// use sansocket::{Event, HandlerError, Handler, Instant, Outbox};
 /// use sansocket::handshake::{AcceptOptions, OriginPolicy};
 /// use sansocket::hub::{Page, Routes};
 ///
@@ -59,7 +59,7 @@ use crate::session::Outcome;
 /// struct Room(String);
 ///
 /// impl Handler for Room {
-///     fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         match event {
 ///             Event::Data(data) if data.end => Ok(out.send(&*self.0)?),
 ///             _ => Ok(()),

@@ -13,7 +13,7 @@ pub use prepared::Prepared;
 
 use crate::buffer::copy;
 use crate::error::MessageTooBig;
-use crate::event::{Chunk, Payload};
+use crate::event::Chunk;
 use crate::frame::Kind;
 
 /// Memory for a message: a slice ([`SliceStorage`]), with `alloc` a `Vec`, with `bytes` a `BytesMut`.
@@ -60,7 +60,7 @@ impl<S: MessageStorage> Assembler<S> {
     /// # Errors
     /// [`MessageTooBig`], once for each message that does not fit. The rest of that message is skipped; the next message is assembled
     /// as usual.
-    pub fn push(&mut self, data: &Chunk<Payload<'_>>) -> Result<Option<Kind>, MessageTooBig> {
+    pub fn push(&mut self, data: &Chunk<'_>) -> Result<Option<Kind>, MessageTooBig> {
         if data.start {
             self.storage.clear();
             self.kind = data.kind;

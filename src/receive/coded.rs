@@ -18,7 +18,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         extension: &mut X,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Chunk<Payload<'i>>>, ReceiveError> {
+    ) -> Result<Option<Chunk<'i>>, ReceiveError> {
         let arrived = self.arrived(input.len());
         if let Some(fresh) = input.get_mut(self.ready..arrived) {
             self.unmask(fresh);

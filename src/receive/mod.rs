@@ -106,7 +106,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         &mut self,
         capacity: usize,
         input: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Event<'i>>, Violation> {
         self.receive_with(&mut NoExtension, capacity, input, &mut &mut [][..]).map_err(|error| match error {
             ReceiveError::Violation(violation) => violation,
             ReceiveError::Extension(ExtensionFailed) => Violation::Extension,
@@ -125,7 +125,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
+    ) -> Result<Option<Event<'i>>, ReceiveError> {
         if !X::ACTIVE {
             if let Some(data) = self.quick(input) {
                 return Ok(Some(Event::Data(data)));
@@ -147,10 +147,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     ///
     /// # Errors
     /// The [`Violation`] of the peer; every later call of [`receive`](Self::receive) returns it again.
-    pub fn receive_external<'m>(
-        &mut self,
-        memory: &'m mut [u8],
-    ) -> Result<Option<Chunk<Payload<'m>>>, Violation> {
+    pub fn receive_external<'m>(&mut self, memory: &'m mut [u8]) -> Result<Option<Chunk<'m>>, Violation> {
         if self.external_read_limit() == 0 || memory.is_empty() {
             return Ok(None);
         }
@@ -196,7 +193,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
+    ) -> Result<Option<Event<'i>>, ReceiveError> {
         self.step(extension, capacity, input, output).inspect_err(|error| self.fail(*error))
     }
 
@@ -206,7 +203,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
         output: &mut &'i mut [u8],
-    ) -> Result<Option<Event<Payload<'i>>>, ReceiveError> {
+    ) -> Result<Option<Event<'i>>, ReceiveError> {
         loop {
             match self.state {
                 ConnectionState::Header => {
@@ -299,7 +296,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Delivers a control frame when all of it has arrived. Every receive buffer has room for one.
-    fn control<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<Payload<'i>>>, Violation> {
+    fn control<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
         let len = self.len as usize & 0x7F;
         if input.len() < len {
             return Ok(None);
@@ -325,7 +322,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         &mut self,
         capacity: usize,
         input: &mut &'i mut [u8],
-    ) -> Result<Option<Chunk<Payload<'i>>>, Violation> {
+    ) -> Result<Option<Chunk<'i>>, Violation> {
         self.check(input)?;
         let complete = self.ready as u64 == self.left;
         let n = match self.config.delivery {
@@ -360,13 +357,13 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Delivers the first `n` bytes of the input, which are ready.
-    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Chunk<Payload<'i>>, Violation> {
+    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Chunk<'i>, Violation> {
         let payload = Payload::from(take(input, n));
         Ok(self.deliver(payload, n))
     }
 
     /// Accounts for `wire` bytes of the frame that are delivered as `payload`.
-    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Chunk<Payload<'i>> {
+    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Chunk<'i> {
         let offset = self.len.saturating_sub(self.left);
         self.left = self.left.saturating_sub(wire as u64);
         self.ready = self.ready.saturating_sub(wire);

@@ -2,13 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
+
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::{Connection, ConnectionState, Step};
 use crate::ending::Ending;
-use crate::event::{Event, Payload, Span};
+use crate::event::{DetachedEvent, Event};
 use crate::extension::{Extension, NoExtension};
 use crate::handler::{Handler, HandlerError};
 use crate::role::Role;
@@ -34,7 +36,7 @@ pub enum Next<D> {
 pub struct HandlerDriver<R, X = NoExtension, C = &'static Config> {
     pub(crate) connection: Connection<R, X, C>,
     /// The event of which the handler has not taken everything.
-    pub(crate) held: Option<Event<Span>>,
+    pub(crate) held: Option<DetachedEvent>,
     protocol: Option<&'static str>,
     stage: Stage,
     /// Something was sent since `writable` was called last.
@@ -107,7 +109,6 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 Next::Done(cause)
             }
             Step::Shutdown => Next::Shutdown,
-            Step::Event(_) => Next::Wait { deadline: Some(now) },
         }
     }
 
@@ -118,7 +119,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         ticks: &mut Ticks,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Step {
+    ) -> Step<Infallible> {
         if self.connection.state() == ConnectionState::Closed {
             return self.connection.poll_without_receiving(now, tx);
         }
@@ -142,22 +143,20 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
             // The timer goes before events, which may use up the room each time.
             self.tick(now, handler, ticks, tx);
             if let Some(event) = self.held {
-                let span = event.payload();
-                let shown = event.with(rx.held(span));
-                if let Some(taken) = self.show(now, shown, handler, tx) {
-                    self.hold(event, taken, rx);
+                if let Some(consumed) = self.show(now, rx.held(event), handler, tx) {
+                    self.hold(event, consumed, rx);
                     break;
                 }
-                rx.release(span, span.len);
+                rx.release(event.span, event.span.len);
                 self.held = None;
             }
-            match self.connection.receive(now, rx, tx) {
+            match self.connection.poll(now, rx, tx) {
                 Step::Event(event) => {
-                    let (shape, len) = (event.with(()), event.payload().len());
-                    if let Some(taken) = self.show(now, event, handler, tx) {
+                    let (shape, len) = (event.shape(), event.payload().len());
+                    if let Some(consumed) = self.show(now, event, handler, tx) {
                         let span = rx.span(len);
                         rx.hold(span);
-                        self.hold(shape.with(span), taken, rx);
+                        self.hold(DetachedEvent { shape, span }, consumed, rx);
                         break;
                     }
                 }
@@ -197,12 +196,12 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         true
     }
 
-    /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it took.
+    /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it consumed.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn show(
         &mut self,
         now: Instant,
-        event: Event<Payload<'_>>,
+        event: Event<'_>,
         handler: &mut (impl Handler + ?Sized),
         tx: &mut TransmitBuffer<'_>,
     ) -> Option<usize> {
@@ -212,12 +211,12 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
 
     /// Keeps the rest of an event whose payload was put back.
     #[inline(never)] // long, called twice, and not on the fast path
-    fn hold(&mut self, mut event: Event<Span>, taken: usize, rx: &mut ReceiveBuffer<'_>) {
-        event.advance(rx.release(event.payload(), taken));
+    fn hold(&mut self, mut event: DetachedEvent, consumed: usize, rx: &mut ReceiveBuffer<'_>) {
+        event.advance(rx.release(event.span, consumed));
         self.held = Some(event);
     }
 
-    /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it took.
+    /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it consumed.
     fn settle(&mut self, outcome: Result<(), HandlerError>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
         let empty = tx.is_empty();
         let (link, mut wire) = self.connection.parts(tx);

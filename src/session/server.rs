@@ -9,7 +9,7 @@ use crate::config::base::Config;
 use crate::connection::{Connection, ConnectionState};
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::extension::NoExtension;
 use crate::handler::{Handler, HandlerError, forward};
 use crate::handshake::{Decide, Decision, HandshakeStep, Refusal, Request, ServerHandshake};

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::event::{Event, Payload};
+use crate::event::Event;
 use crate::handler::{Handler, HandlerError};
 use crate::handshake::{Decision, Rejection, Request};
 use crate::outbox::Outbox;
@@ -16,7 +16,7 @@ impl Handler for ServiceUnavailable {
         Decision::Reject(Rejection::Unavailable)
     }
 
-    fn event(&mut self, _: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 pub use sansocket::Instant;
-use sansocket::proto::{Extension, NoExtension, Role};
+use sansocket::proto::{DetachedEvent, Extension, NoExtension, Role};
 use sansocket::{
     Chunk, Client, CloseCode, Config, Connection, Ending, Event, Kind, Outbox, Payload, ReceiveBuffer,
     Server, Step, TransmitBuffer,
@@ -128,23 +128,49 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Sent> {
     out
 }
 
+/// A chunk that owns its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    pub kind: Kind,
+    pub payload: Vec<u8>,
+    pub start: bool,
+    pub end: bool,
+    pub fin: bool,
+    pub offset: u64,
+    pub remaining: u64,
+}
+
+impl Data {
+    pub fn chunk(&self) -> Chunk<'_> {
+        let Self { kind, ref payload, start, end, fin, offset, remaining } = *self;
+        Chunk { kind, payload: Payload::from(&payload[..]), start, end, fin, offset, remaining }
+    }
+}
+
+impl From<Chunk<'_>> for Data {
+    fn from(chunk: Chunk<'_>) -> Self {
+        let Chunk { kind, payload, start, end, fin, offset, remaining } = chunk;
+        Self { kind, payload: payload.to_vec(), start, end, fin, offset, remaining }
+    }
+}
+
 /// An event that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
-    Data(Chunk<Vec<u8>>),
+    Data(Data),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
 }
 
 impl Got {
-    pub fn new(event: Event<Payload<'_>>) -> Self {
-        match event.map(|payload| payload.as_bytes().to_vec()) {
-            Event::Data(data) => Self::Data(data),
-            Event::Ping(payload) => Self::Ping(payload),
-            Event::Pong(payload) => Self::Pong(payload),
+    pub fn new(event: Event<'_>) -> Self {
+        match event {
+            Event::Data(data) => Self::Data(data.into()),
+            Event::Ping(payload) => Self::Ping(payload.to_vec()),
+            Event::Pong(payload) => Self::Pong(payload.to_vec()),
             Event::Close(code, reason) => {
-                Self::Close(code.map(CloseCode::get), String::from_utf8(reason).expect("a reason is UTF-8"))
+                Self::Close(code.map(CloseCode::get), reason.to_str().expect("a reason is UTF-8").into())
             }
         }
     }
@@ -156,7 +182,7 @@ impl Got {
 
     /// A frame of a message.
     pub fn frame(kind: Kind, payload: &[u8], start: bool, fin: bool) -> Self {
-        Self::Data(Chunk { kind, payload: payload.to_vec(), start, end: fin, fin, offset: 0, remaining: 0 })
+        Self::Data(Data { kind, payload: payload.to_vec(), start, end: fin, fin, offset: 0, remaining: 0 })
     }
 }
 
@@ -279,23 +305,27 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
 
     /// One poll; the name of the step.
     pub fn step(&mut self) -> &'static str {
-        let step = self.connection.poll(self.now, &mut self.rx, &mut self.tx);
+        let step = self.connection.poll_detached(self.now, &mut self.rx, &mut self.tx);
         self.note(step)
     }
 
     /// The same without receiving.
     pub fn tend(&mut self) -> &'static str {
-        let step = self.connection.poll_without_receiving(self.now, &mut self.tx);
+        let step = match self.connection.poll_without_receiving(self.now, &mut self.tx) {
+            Step::Wait { deadline } => Step::Wait { deadline },
+            Step::Shutdown => Step::Shutdown,
+            Step::Closed(cause) => Step::Closed(cause),
+        };
         self.note(step)
     }
 
-    fn note(&mut self, step: Step) -> &'static str {
+    fn note(&mut self, step: Step<DetachedEvent>) -> &'static str {
         if let Some(cause) = self.closed {
             assert_eq!(step, Step::Closed(cause), "closed is closed, for the same reason");
         }
         match step {
             Step::Event(event) => {
-                self.events.push(Got::new(event.map(|span| self.rx.payload(span))));
+                self.events.push(Got::new(self.rx.event(event)));
                 "Event"
             }
             Step::Wait { deadline } => {

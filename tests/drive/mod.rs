@@ -9,8 +9,8 @@ use sansocket::error::EndReason;
 use sansocket::handshake::{AcceptOptions, Decision, Request};
 use sansocket::session::{Next, Outcome, ServerSession};
 use sansocket::{
-    CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, Payload, ReceiveBuffer,
-    SendError, TransmitBuffer,
+    CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, SendError,
+    TransmitBuffer,
 };
 
 /// RFC 6455 §1.3.
@@ -381,7 +381,7 @@ impl<F: FnMut(&Request<'_>) -> Decision<'static>> Handler for App<F> {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;

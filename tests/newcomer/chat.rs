@@ -5,7 +5,7 @@ use std::io;
 use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes};
 use sansocket::message::{Assembler, Prepared};
-use sansocket::{CloseCode, Ending, Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{CloseCode, Ending, Event, Handler, HandlerError, Outbox};
 
 struct Member {
     name: String,
@@ -26,7 +26,7 @@ impl Handler for Member {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         let complete = self.message.push(&data);
         if complete.map_err(|_| HandlerError::Close(CloseCode::MESSAGE_TOO_BIG, "no memory"))?.is_some() {

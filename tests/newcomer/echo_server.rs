@@ -4,12 +4,12 @@ use std::io;
 
 use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubSettings, MioServer, Routes};
-use sansocket::{Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{Event, Handler, HandlerError, Outbox};
 
 struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
     }
 }

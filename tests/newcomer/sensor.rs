@@ -8,7 +8,7 @@ use heapless::String;
 use sansocket::embedded::{CloseWrite, EmbassyClock, SplitTransport, serve};
 use sansocket::message::{Assembler, SliceStorage};
 use sansocket::session::{Buffers, Outcome};
-use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Instant, Outbox, Payload};
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Instant, Outbox};
 
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -25,7 +25,7 @@ impl Handler for Sensor<'_> {
         Ok(())
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         let too_long = HandlerError::Close(CloseCode::MESSAGE_TOO_BIG, "a command has at most 32 bytes");
         if self.command.push(&data).map_err(|_| too_long)?.is_none() {

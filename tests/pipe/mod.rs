@@ -12,7 +12,7 @@ use sansocket::hub::driver::{Hub, HubSocket, Monitor, Ready, Shared, SocketFaile
 use sansocket::hub::{Application, Counters, HubHandle, HubSettings, RequestAction, SessionId, SessionInfo};
 use sansocket::message::Prepared;
 use sansocket::session::Outcome;
-use sansocket::{Ending, Event, Handler, HandlerError, Instant, Outbox, Payload};
+use sansocket::{Ending, Event, Handler, HandlerError, Instant, Outbox};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -522,7 +522,7 @@ pub fn check(counters: &Counters) {
 /// What a handler is called for.
 pub enum Call<'p> {
     Opened,
-    Event(Event<Payload<'p>>),
+    Event(Event<'p>),
     Writable,
     Timer,
 }
@@ -594,7 +594,7 @@ impl Handler for Script {
         (self.act)(now, Call::Opened, &mut self.deadline, out)
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         (self.act)(now, Call::Event(event), &mut self.deadline, out)
     }

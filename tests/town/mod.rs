@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo};
-use sansocket::{Event, Handler, HandlerError, Outbox, Payload};
+use sansocket::{Event, Handler, HandlerError, Outbox};
 
 pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -18,7 +18,7 @@ pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r
 pub struct Echo;
 
 impl Handler for Echo {
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         assert_ne!(data.payload.as_bytes(), b"panic", "on purpose");
         out.forward(&data)

@@ -4,9 +4,9 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use sansocket::{Client, Config, Connection, Event, Payload, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::{Client, Config, Connection, Event, ReceiveBuffer, Server, Step, TransmitBuffer};
 use sansocket::message::{Assembler, SliceStorage};
-use sansocket::proto::{Decoder, Encoder, Span};
+use sansocket::proto::{Decoder, DetachedEvent, Encoder};
 use sansocket::session::{HandlerDriver, ServerSession};
 
 /// A register that gives what nobody can foresee, and takes everything.
@@ -99,7 +99,7 @@ const fn pad(name: &str) -> [u8; 60] {
 
 /// What takes RAM for each connection.
 #[unsafe(no_mangle)]
-pub static FOOTPRINT_SIZES: [Size; 13] = sizes! {
+pub static FOOTPRINT_SIZES: [Size; 14] = sizes! {
     "Connection<Server>" Connection<Server>,
     "Connection<Client<fn>>" Connection<Client<fn() -> [u8; 4]>>,
     "Receiver<Server>" Decoder<Server>,
@@ -111,6 +111,7 @@ pub static FOOTPRINT_SIZES: [Size; 13] = sizes! {
     "ReceiveBuffer" ReceiveBuffer<'static>,
     "TransmitBuffer" TransmitBuffer<'static>,
     "Assembler<Fixed>" Assembler<SliceStorage<'static>>,
-    "Event<Payload>" Event<Payload<'static>>,
-    "Step" Step<Span>,
+    "Event" Event<'static>,
+    "DetachedEvent" DetachedEvent,
+    "Step" Step<Event<'static>>,
 };

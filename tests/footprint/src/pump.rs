@@ -1,7 +1,7 @@
 //! A connection without a handler: what a caller of `poll` has to write.
 
 use footprint::{config, memory, micros, read, tell, word, write};
-use sansocket::{CloseCode, Connection, Event, Instant, Kind, ReceiveBuffer, SendError, Step, TransmitBuffer};
+use sansocket::{CloseCode, Connection, Event, Instant, ReceiveBuffer, SendError, Step, TransmitBuffer};
 use sansocket::proto::Role;
 
 /// Echoes in every way that there is of sending, for ever.
@@ -13,7 +13,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
     loop {
         match connection.poll(now(), &mut rx, &mut tx) {
             Step::Event(Event::Data(data)) => {
-                let payload = rx.payload(data.payload);
+                let payload = data.payload;
                 let mut out = connection.outbox(now(), &mut tx);
                 match word() {
                     0 => out.send(payload.as_bytes())?,
@@ -27,7 +27,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                 }
             }
             Step::Event(Event::Ping(payload)) => {
-                connection.outbox(now(), &mut tx).ping(&rx.payload(payload))?;
+                connection.outbox(now(), &mut tx).ping(&payload)?;
             }
             Step::Event(Event::Pong(payload)) => tell(payload.len() as u32),
             Step::Event(Event::Close(code, _)) => connection.outbox(now(), &mut tx).close(code, "bye")?,

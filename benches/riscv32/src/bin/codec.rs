@@ -121,12 +121,12 @@ fn sansocket(memory: &mut Memory, len: usize, work: Work) -> (usize, usize) {
     let mut tx = TransmitBuffer::new(&mut memory.output.0).expect("larger than MIN_BUFFER");
     let mut connection = Connection::new(Server, &CONFIG, Instant::START);
     // As after every read: what there was is dealt with.
-    assert!(matches!(connection.receive(Instant::START, &mut rx, &mut tx), Step::Wait { .. }));
+    assert!(matches!(connection.poll(Instant::START, &mut rx, &mut tx), Step::Wait { .. }));
     rx.feed(&memory.input.0[..len]);
     let now = Instant::from_micros(1000);
     let instructions = count(|| {
         loop {
-            match connection.receive(now, &mut rx, &mut tx) {
+            match connection.poll(now, &mut rx, &mut tx) {
                 Step::Event(Event::Data(data)) => {
                     black_box(data.payload.as_bytes());
                     if work == Work::Echo {

@@ -9,7 +9,7 @@ mod board;
 use board::{BUFFER, HEAD, PORT};
 use embassy_net::tcp::TcpSocket;
 use figures::CONFIG;
-use sansocket::{embedded, Event, HandlerError, Handler, Outbox, Payload};
+use sansocket::{embedded, Event, HandlerError, Handler, Outbox};
 use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
 use sansocket::session::Buffers;
 
@@ -25,7 +25,7 @@ impl Handler for Echo {
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         match event {
             Event::Data(data) => out.forward(&data),
             _ => Ok(()),

@@ -4,7 +4,7 @@
 #![no_main]
 
 use footprint::{config, memory, micros, read, tell, write};
-use sansocket::{Event, HandlerError, Handler, Instant, Outbox, Payload, ReceiveBuffer, TransmitBuffer};
+use sansocket::{Event, HandlerError, Handler, Instant, Outbox, ReceiveBuffer, TransmitBuffer};
 use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
 use sansocket::session::{Outcome, ServerSession, Next};
 
@@ -19,7 +19,7 @@ impl Handler for Echo {
         }
     }
 
-    fn event(&mut self, event: Event<Payload<'_>>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let Event::Data(data) = event else { return Ok(()) };
         let mut rest = data.payload.as_bytes();
         out.send_fragmented(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
