@@ -14,8 +14,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use sansocket::blocking::{ClientOptions, NetStream, SystemKeys, WebSocket, connect_with};
+use sansocket::blocking::{NetStream, WebSocket, connect_with};
+use sansocket::config::ClientOptions;
 use sansocket::config::ControlFrames;
+use sansocket::proto::SystemKeys;
 use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind};
 
 const HELP: &str = "\

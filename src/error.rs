@@ -4,6 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "std")]
+pub use crate::host::error::{ConnectError, ConnectPhase};
+#[cfg(feature = "std")]
+pub use crate::host::redirect::RedirectError;
 pub use crate::utf8::InvalidUtf8;
 
 use crate::close::CloseCode;

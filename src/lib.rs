@@ -127,6 +127,8 @@ mod frame;
 pub mod guide;
 mod handler;
 pub mod handshake;
+#[cfg(feature = "std")]
+mod host;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod mask;
@@ -142,8 +144,6 @@ mod simd;
 mod time;
 mod utf8;
 
-#[cfg(feature = "std")]
-pub use blocking::error::Error;
 pub use buffer::{ReceiveBuffer, TransmitBuffer};
 pub use close::CloseCode;
 pub use config::base::Config;
@@ -152,6 +152,8 @@ pub use ending::Ending;
 pub use event::{Chunk, Event, Payload};
 pub use frame::Kind;
 pub use handler::{Handler, HandlerError};
+#[cfg(feature = "std")]
+pub use host::error::Error;
 pub use message::message_ref::MessageRef;
 #[cfg(feature = "bytes")]
 pub use message::owned::Message;

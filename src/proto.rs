@@ -11,6 +11,8 @@ pub use crate::connection::ConnectionState;
 pub use crate::event::DetachedEvent;
 pub use crate::extension::{Extension, ExtensionFailed, NoExtension, Progress};
 pub use crate::frame::{Header, HeaderRules, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode, ReservedBits};
+#[cfg(feature = "std")]
+pub use crate::host::keys::SystemKeys;
 pub use crate::mask::mask;
 pub use crate::receive::{Decoder, ReceiveError};
 pub use crate::role::{MaskingKey, Role};

@@ -6,10 +6,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sansocket::blocking::{Accepted, BlockingStream, SystemKeys, WebSocket, serve};
+use sansocket::blocking::{Accepted, BlockingStream, WebSocket, serve};
 use sansocket::config::ControlFrames;
 use sansocket::error::{EndReason, Timeout};
 use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response, WsUrl};
+use sansocket::proto::SystemKeys;
 use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
     Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, MessageRef,

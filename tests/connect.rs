@@ -7,10 +7,12 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketA
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sansocket::blocking::{
-    Accepted, ClientOptions, ConnectError, Phase, RedirectError, WebSocket, accept, connect, connect_with,
-};
+use sansocket::blocking::{Accepted, WebSocket, accept, connect, connect_with};
+use sansocket::config::ClientOptions;
+use sansocket::error::ConnectError;
+use sansocket::error::ConnectPhase;
 use sansocket::error::EndReason;
+use sansocket::error::RedirectError;
 use sansocket::handshake::{
     AcceptOptions, Decision, HandshakeError, HeadError, Request, UrlError, accept_key,
 };
@@ -196,7 +198,7 @@ fn an_address_that_refuses_is_named() {
     let error = connect_error(&error);
     assert_eq!(
         (error.phase(), error.server(), error.address()),
-        (Phase::Connect, &*address.to_string(), None)
+        (ConnectPhase::Connect, &*address.to_string(), None)
     );
     let [(tried, reason)] = error.attempts() else { panic!("{error:?}") };
     assert_eq!((*tried, reason.kind()), (address, ErrorKind::ConnectionRefused));
@@ -212,7 +214,7 @@ fn a_host_that_cannot_be_resolved_is_named() {
     for options in [ClientOptions::new(), ClientOptions::new().resolve_timeout(None)] {
         let error = connect_with(&format!("ws://{host}:81/"), &options).unwrap_err();
         assert!(error.to_string().starts_with(&format!("cannot resolve {host}:81: ")), "{error}");
-        assert_eq!(connect_error(&error).phase(), Phase::Resolve);
+        assert_eq!(connect_error(&error).phase(), ConnectPhase::Resolve);
     }
 }
 
@@ -244,7 +246,7 @@ fn an_invalid_field_is_an_error_of_the_caller() {
 fn without_feature_rustls_a_wss_url_is_an_error() {
     let (_listener, address) = listen();
     let error = connect(&format!("wss://{address}/")).unwrap_err();
-    assert_eq!(connect_error(&error).phase(), Phase::Tls);
+    assert_eq!(connect_error(&error).phase(), ConnectPhase::Tls);
     assert!(error.to_string().contains("feature `rustls`"), "{error}");
 }
 
@@ -413,7 +415,7 @@ fn redirects_have_a_limit() {
         connect_with(&format!("ws://{address}/"), &ClientOptions::new().follow_redirects(2)).unwrap_err();
     assert_eq!(error.to_string(), format!("redirected by {address}: more than 2 redirects"));
     let error = connect_error(&error);
-    assert_eq!(error.phase(), Phase::Redirect);
+    assert_eq!(error.phase(), ConnectPhase::Redirect);
     assert_eq!(error.source().unwrap().downcast_ref(), Some(&RedirectError::TooMany(2)));
     assert_eq!(server.join().unwrap().len(), 3);
 }
@@ -459,7 +461,7 @@ fn the_opening_handshake_has_a_deadline() {
             error.to_string().starts_with(&format!("no WebSocket handshake with {address} ({address}): "))
         );
         let error = connect_error(&error);
-        assert_eq!((error.phase(), error.address()), (Phase::Handshake, Some(address)));
+        assert_eq!((error.phase(), error.address()), (ConnectPhase::Handshake, Some(address)));
         assert_eq!(error.source().unwrap().downcast_ref(), Some(&HandshakeError::Timeout));
         server.join().unwrap();
     }
@@ -470,7 +472,7 @@ fn a_server_that_does_not_speak_http_is_named() {
     let (listener, address) = listen();
     let server = answer(listener, vec!["SSH-2.0-OpenSSH_9.2\r\n\r\n".into()]);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
-    assert_eq!(connect_error(&error).phase(), Phase::Handshake);
+    assert_eq!(connect_error(&error).phase(), ConnectPhase::Handshake);
     assert!(error.to_string().ends_with("the answer is not HTTP/1.1"), "{error}");
     server.join().unwrap();
 }

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use pki::Pki;
 use rustls::{CertificateError, ProtocolVersion};
-use sansocket::blocking::{ClientOptions, NetStream, Phase, RedirectError, accept, connect, connect_with};
+use sansocket::blocking::{NetStream, accept, connect, connect_with};
+use sansocket::config::ClientOptions;
+use sansocket::error::ConnectPhase;
+use sansocket::error::RedirectError;
 use sansocket::{CloseCode, Error, Message};
 
 fn listen() -> (TcpListener, SocketAddr) {
@@ -50,7 +53,7 @@ fn raw(speak: impl FnOnce(&mut TcpStream) + Send + 'static) -> (SocketAddr, Join
 /// Why there is no TLS.
 fn no_tls(error: &Error, address: SocketAddr) -> String {
     let Error::Connect(error) = error else { panic!("{error:?}") };
-    assert_eq!((error.phase(), error.address()), (Phase::Tls, Some(address)));
+    assert_eq!((error.phase(), error.address()), (ConnectPhase::Tls, Some(address)));
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     error.to_string()
 }
@@ -219,7 +222,7 @@ fn a_redirect_does_not_leave_tls() {
     let options = ClientOptions::new().tls_roots(pki.roots()).follow_redirects(5);
     let error = connect_with(&format!("wss://{address}/"), &options).unwrap_err();
     let Error::Connect(error) = error else { panic!("{error:?}") };
-    assert_eq!(error.phase(), Phase::Redirect);
+    assert_eq!(error.phase(), ConnectPhase::Redirect);
     let insecure = RedirectError::Insecure(format!("ws://{address}/"));
     assert_eq!(error.source().unwrap().downcast_ref(), Some(&insecure));
     assert_eq!(server.join().unwrap(), std::io::ErrorKind::WouldBlock);

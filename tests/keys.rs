@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 
 use sansocket::Client;
-use sansocket::blocking::SystemKeys;
 use sansocket::proto::MaskingKey;
+use sansocket::proto::SystemKeys;
 
 const COUNT: usize = 64;
 

@@ -68,7 +68,7 @@ fn client(role: &str) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.into()).unwrap();
     println!("\nlistening nowhere");
-    let options = blocking::ClientOptions::new().tls_timeout(DEADLINE).tls_roots(roots);
+    let options = sansocket::config::ClientOptions::new().tls_timeout(DEADLINE).tls_roots(roots);
     match blocking::connect_with(&format!("wss://{address}/"), &options) {
         Ok(mut socket) => {
             println!("connected");

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, upgrade};
 use rustls::ClientConfig;
-use sansocket::blocking::{NetStream, SystemKeys, WebSocket, serve};
+use sansocket::blocking::{NetStream, WebSocket, serve};
 use sansocket::error::EndReason;
 use sansocket::handshake::{ClientRequest, WsUrl};
+use sansocket::proto::SystemKeys;
 use sansocket::session::{Buffers, Outcome};
 use sansocket::{
     Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, Outbox,

@@ -7,29 +7,17 @@
 
 #![forbid(unsafe_code)]
 
-mod basic;
 mod connect;
 mod dial;
-pub(crate) mod error;
-mod keys;
 mod net_stream;
-mod options;
-mod redirect;
 mod stream;
 #[cfg(feature = "rustls-no-provider")]
 mod tls;
 mod transport;
-#[cfg(feature = "rustls-no-provider")]
-mod trust;
 mod websocket;
 
-use crate::blocking::error::Error;
 pub use connect::{connect, connect_with};
-pub use error::{ConnectError, HttpResponse, Phase};
-pub use keys::SystemKeys;
 pub use net_stream::NetStream;
-pub use options::ClientOptions;
-pub use redirect::RedirectError;
 pub use stream::BlockingStream;
 pub use websocket::{Accepted, Received, WebSocket, Writer};
 
@@ -43,6 +31,7 @@ use crate::config::base::Config;
 use crate::embedded;
 use crate::handler::Handler;
 use crate::handshake::{AcceptOptions, Decision};
+use crate::host::error::Error;
 use crate::role::Server;
 use crate::session::{Buffers, Outcome};
 use transport::Blocking;
@@ -131,8 +120,8 @@ fn ready<F: Future>(future: F) -> F::Output {
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_shared<T: Send + Sync + 'static>() {}
-    is_send::<WebSocket<NetStream, crate::role::Client<SystemKeys>>>();
+    is_send::<WebSocket<NetStream, crate::role::Client<crate::host::keys::SystemKeys>>>();
     is_send::<WebSocket<std::net::TcpStream, Server>>();
-    is_shared::<ClientOptions>();
+    is_shared::<crate::config::ClientOptions>();
     is_shared::<Error>();
 };

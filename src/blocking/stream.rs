@@ -29,7 +29,8 @@ use std::net::{Shutdown, TcpStream};
 ///
 /// use sansocket::session::Buffers;
 /// use sansocket::{Config, Message};
-/// use sansocket::blocking::{BlockingStream, SystemKeys, WebSocket, accept};
+/// use sansocket::blocking::{BlockingStream, WebSocket, accept};
+/// use sansocket::proto::SystemKeys;
 /// use sansocket::handshake::{WsUrl, ClientRequest};
 ///
 /// struct Unix(UnixStream);

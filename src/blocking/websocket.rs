@@ -11,7 +11,6 @@ use std::vec::Vec;
 
 use bytes::BytesMut;
 
-use super::error::Error;
 use super::ready;
 use super::stream::BlockingStream;
 use super::transport::Blocking;
@@ -22,6 +21,7 @@ use crate::ending::Ending;
 use crate::event::Event;
 use crate::frame::Kind;
 use crate::handshake::{ClientRequest, Decision, RefusedResponse, Request};
+use crate::host::error::Error;
 use crate::message::Assembler;
 use crate::message::message_ref::MessageRef;
 use crate::message::owned::Message;

@@ -11,6 +11,9 @@ mod reference;
 pub use queue::{Overflow, QueueLimits};
 pub use reference::ConfigRef;
 
+#[cfg(feature = "std")]
+pub use crate::host::options::ClientOptions;
+
 use core::time::Duration;
 
 /// The limits on what a peer sends.

@@ -26,3 +26,6 @@ pub use reply::RefusedResponse;
 pub use request::Request;
 pub use response::{Response, ResponseBody};
 pub use server::{AcceptOptions, Decide, Decision, HandshakeStep, ServerHandshake};
+
+#[cfg(feature = "std")]
+pub use crate::host::error::HttpResponse;

@@ -4,18 +4,22 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::io;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
+use crate::buffer::MIN_BUFFER_LEN;
 use crate::config::base::Config;
+use crate::session::Buffers;
 
-/// How [`connect_with`](super::connect_with) connects. A clone shares what it loaded for TLS.
+/// How a client on a host connects: [`blocking::connect_with`](crate::blocking::connect_with). A clone shares what it loaded for TLS.
 ///
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use sansocket::blocking::{ClientOptions, connect_with};
+/// use sansocket::blocking::connect_with;
+/// use sansocket::config::ClientOptions;
 ///
 /// # fn main() -> Result<(), sansocket::Error> {
 /// let options = ClientOptions::new()
@@ -30,20 +34,20 @@ use crate::config::base::Config;
 /// ```
 #[derive(Clone)]
 pub struct ClientOptions {
-    pub(super) config: Arc<Config>,
-    pub(super) protocols: Vec<String>,
-    pub(super) origin: Option<String>,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) redirects: u32,
-    pub(super) resolve_timeout: Option<Duration>,
-    pub(super) connect_timeout: Option<Duration>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) protocols: Vec<String>,
+    pub(crate) origin: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) redirects: u32,
+    pub(crate) resolve_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
     #[cfg(feature = "rustls-no-provider")]
-    pub(super) tls_timeout: Option<Duration>,
-    pub(super) response_buffer: usize,
-    pub(super) receive_buffer: usize,
-    pub(super) transmit_buffer: usize,
+    pub(crate) tls_timeout: Option<Duration>,
+    pub(crate) response_buffer: usize,
+    pub(crate) receive_buffer: usize,
+    pub(crate) transmit_buffer: usize,
     #[cfg(feature = "rustls-no-provider")]
-    pub(super) trust: super::trust::Trust,
+    pub(crate) trust: super::trust::Trust,
 }
 
 impl Default for ClientOptions {
@@ -53,7 +57,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults, which [`connect`](super::connect) has.
+    /// The defaults, which [`blocking::connect`](crate::blocking::connect) has.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -72,6 +76,12 @@ impl ClientOptions {
             #[cfg(feature = "rustls-no-provider")]
             trust: super::trust::Trust::default(),
         }
+    }
+
+    pub(crate) fn buffers(&self) -> io::Result<Buffers<'static>> {
+        let [head, rx, tx] = [self.response_buffer, self.receive_buffer, self.transmit_buffer]
+            .map(|bytes| bytes.max(MIN_BUFFER_LEN));
+        Buffers::with_capacity(head, rx, tx).map_err(io::Error::other)
     }
 
     /// Limits, time-outs and modes of the connection: a `Config`, or an `Arc` that is shared. Its
@@ -107,7 +117,7 @@ impl ClientOptions {
 
     /// How many redirects are followed: status 301, 302, 303, 307 and 308 with a `Location`, which may be relative, and
     /// `http` and `https` in it stand for `ws` and `wss`. Default: 0, and the response is
-    /// [`Error::Refused`](super::Error::Refused).
+    /// [`Error::Refused`](crate::Error::Refused).
     ///
     /// Fields that were given by [`header`](Self::header), and user and password of the URL, go to no other origin (scheme,
     /// host and port) than the URL's; once a redirect has left it, they go nowhere any more. User and password in a

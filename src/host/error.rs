@@ -16,7 +16,7 @@ use crate::error::EndReason;
 use crate::handshake::{HandshakeError, HeadError, Refusal, RefusedResponse, UrlError};
 use crate::send::SendError;
 
-/// Why an operation on a blocking connection failed.
+/// Why an operation on a connection of a host failed.
 ///
 /// `Display` says all; `source` is the error below it, where there is one.
 ///
@@ -46,7 +46,7 @@ pub enum Error {
     /// Caller: the request cannot be written as it was asked for.
     #[error(transparent)]
     Request(HeadError),
-    /// Network or server: [`connect`](super::connect) has no connection.
+    /// Network or server: [`connect`](crate::blocking::connect) has no connection.
     #[error(transparent)]
     Connect(Box<ConnectError>),
     /// Server: it answered the request with another status than 101.
@@ -72,11 +72,12 @@ pub enum Error {
     MessageTooLarge,
 }
 
-/// Why [`connect`](super::connect) has no connection: which step failed, with which server, and as `source` the reason.
+/// Why [`connect`](crate::blocking::connect) has no connection: which step failed, with which server, and as `source` the reason.
 ///
 /// ```
 /// use sansocket::Error;
-/// use sansocket::blocking::{Phase, connect};
+/// use sansocket::blocking::connect;
+/// use sansocket::error::ConnectPhase;
 ///
 /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
 /// # let port = listener.local_addr().unwrap().port();
@@ -84,7 +85,7 @@ pub enum Error {
 /// // Nobody listens at this port.
 /// match connect(&format!("ws://127.0.0.1:{port}/")) {
 ///     Err(Error::Connect(error)) => {
-///         assert_eq!(error.phase(), Phase::Connect);
+///         assert_eq!(error.phase(), ConnectPhase::Connect);
 ///         assert_eq!(error.server(), format!("127.0.0.1:{port}"));
 ///         assert_eq!(error.attempts()[0].1.kind(), std::io::ErrorKind::ConnectionRefused);
 ///     }
@@ -93,16 +94,16 @@ pub enum Error {
 /// ```
 #[derive(Debug)]
 pub struct ConnectError {
-    pub(super) phase: Phase,
-    pub(super) server: String,
-    pub(super) address: Option<SocketAddr>,
-    pub(super) reason: Reason,
+    pub(crate) phase: ConnectPhase,
+    pub(crate) server: String,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) reason: Reason,
 }
 
-/// A step of [`connect`](super::connect).
+/// A step of [`connect`](crate::blocking::connect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Phase {
+pub enum ConnectPhase {
     /// The look-up of the host's addresses.
     Resolve,
     /// The TCP connection to one of them.
@@ -116,7 +117,7 @@ pub enum Phase {
 }
 
 #[derive(Debug)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     Io(io::Error),
     /// No address could be connected to.
     Attempts(Vec<(SocketAddr, io::Error)>),
@@ -143,7 +144,7 @@ pub struct HttpResponse {
     pub status: u16,
     /// The fields in order, names as the server wrote them.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body, as much of it as the [buffer](super::ClientOptions::response_buffer) held.
+    /// The body, as much of it as the [buffer](crate::config::ClientOptions::response_buffer) held.
     pub body: Vec<u8>,
     /// Whether that is all of the body.
     pub complete: bool,
@@ -175,7 +176,7 @@ impl Error {
 impl ConnectError {
     /// The step that failed.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
+    pub const fn phase(&self) -> ConnectPhase {
         self.phase
     }
 
@@ -191,7 +192,7 @@ impl ConnectError {
         self.address
     }
 
-    /// The addresses that were tried in [`Phase::Connect`], and why there was no connection to each.
+    /// The addresses that were tried in [`ConnectPhase::Connect`], and why there was no connection to each.
     #[must_use]
     pub fn attempts(&self) -> &[(SocketAddr, io::Error)] {
         match &self.reason {
@@ -225,11 +226,11 @@ impl HttpResponse {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.phase {
-            Phase::Resolve => "cannot resolve ",
-            Phase::Connect => "cannot connect to ",
-            Phase::Tls => "no TLS connection to ",
-            Phase::Handshake => "no WebSocket handshake with ",
-            Phase::Redirect => "redirected by ",
+            ConnectPhase::Resolve => "cannot resolve ",
+            ConnectPhase::Connect => "cannot connect to ",
+            ConnectPhase::Tls => "no TLS connection to ",
+            ConnectPhase::Handshake => "no WebSocket handshake with ",
+            ConnectPhase::Redirect => "redirected by ",
         })?;
         f.write_str(&self.server)?;
         if let Some(address) = self.address {

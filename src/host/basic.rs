@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 /// > The user-id and password MUST NOT contain any control characters
 ///
 /// > a user-id containing a colon character is invalid (§2)
-pub(super) fn authorization(userinfo: &str) -> Option<String> {
+pub(crate) fn authorization(userinfo: &str) -> Option<String> {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let decode = |part| percent_decode_str(part).decode_utf8().ok();
     let (user, password) = (decode(user)?, decode(password)?);

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// Where a client's TLS configuration comes from.
 #[derive(Clone, Debug)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// The authorities of the operating system, loaded once for all clones of the options.
     System(Arc<OnceLock<Arc<ClientConfig>>>),
     Roots(Arc<RootCertStore>),
@@ -25,7 +25,7 @@ impl Default for Trust {
 }
 
 impl Trust {
-    pub(super) fn config(&self) -> io::Result<Arc<ClientConfig>> {
+    pub(crate) fn config(&self) -> io::Result<Arc<ClientConfig>> {
         match self {
             Self::Config(config) => Ok(Arc::clone(config)),
             Self::Roots(roots) => with_roots(Arc::clone(roots)),

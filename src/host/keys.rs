@@ -15,8 +15,8 @@ use crate::role::MaskingKey;
 /// the process id: no two connections get the same keys.
 ///
 /// ```
+/// use sansocket::proto::SystemKeys;
 /// use sansocket::{Client, Config, Connection, Instant};
-/// use sansocket::blocking::SystemKeys;
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let connection = Connection::new(Client(SystemKeys::new()?), &Config::DEFAULT, Instant::START);

@@ -15,7 +15,7 @@ use crate::handshake::WsUrl;
 #[non_exhaustive]
 pub enum RedirectError {
     /// There were as many redirects before this one as
-    /// [`follow_redirects`](super::ClientOptions::follow_redirects) allows.
+    /// [`follow_redirects`](crate::config::ClientOptions::follow_redirects) allows.
     #[error("more than {0} redirects")]
     TooMany(u32),
     /// There is more than one `Location`, or not one to which a WebSocket can be opened.
@@ -28,12 +28,12 @@ pub enum RedirectError {
 
 /// Whether the response asks for the same request at another place. A WebSocket is opened with GET, so that the five
 /// statuses mean the same.
-pub(super) fn is_redirect(response: &HttpResponse) -> bool {
+pub(crate) fn is_redirect(response: &HttpResponse) -> bool {
     matches!(response.status, 301 | 302 | 303 | 307 | 308) && response.header("Location").is_some()
 }
 
 /// The URL to which a redirect leads, without user information: a server does not choose whose password is sent.
-pub(super) fn next_url(from: &WsUrl<'_>, response: &HttpResponse) -> Result<String, RedirectError> {
+pub(crate) fn next_url(from: &WsUrl<'_>, response: &HttpResponse) -> Result<String, RedirectError> {
     let is_location = |(name, _): &&(String, Vec<u8>)| name.eq_ignore_ascii_case("Location");
     let mut locations = response.headers.iter().filter(is_location).map(|(_, value)| value);
     let location = String::from_utf8_lossy(locations.next().map_or(b"", |value| value));
@@ -48,14 +48,14 @@ pub(super) fn next_url(from: &WsUrl<'_>, response: &HttpResponse) -> Result<Stri
 }
 
 /// Whether both have scheme, host and port in common: what was given for one may be told to the other.
-pub(super) fn is_same_origin(one: &WsUrl<'_>, other: &WsUrl<'_>) -> bool {
+pub(crate) fn is_same_origin(one: &WsUrl<'_>, other: &WsUrl<'_>) -> bool {
     one.is_secure() == other.is_secure()
         && one.host().eq_ignore_ascii_case(other.host())
         && one.port() == other.port()
 }
 
 /// The URL again, without its user information.
-pub(super) fn without_userinfo(address: &WsUrl<'_>) -> String {
+pub(crate) fn without_userinfo(address: &WsUrl<'_>) -> String {
     format!("{}://{}{}", scheme(address), address.authority(), address.target())
 }
 
