@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The configurations of docs/proxies.md, each in the real proxy before the real server, and clients of three kinds.
+"""Runs each configuration of docs/proxies.md in its proxy before the echo server, with clients of three kinds.
 
   proxies.py FOLDER-OF-THE-EXAMPLES FOLDER-TO-WORK-IN
 
@@ -246,7 +246,7 @@ def silent(proxy, seconds):
 
 NGINX = documented("nginx", "nginx")
 HTTP = documented("HAProxy", "haproxy")
-TCP = documented("HAProxy that passes TCP on, with the PROXY protocol", "haproxy")
+TCP = documented("HAProxy that forwards TCP, with the PROXY protocol", "haproxy")
 
 
 @check("nginx as documented")
