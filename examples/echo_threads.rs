@@ -29,7 +29,7 @@ use handler::{Echo, Escaped};
 use sansocket::blocking::serve;
 use sansocket::handshake::{Decision, Request};
 use sansocket::proto::MIN_BUFFER_LEN;
-use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
+use sansocket::session::{BufferSizes, Buffers, Outcome, ServiceUnavailable};
 use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox};
 
 const HELP: &str = "\
@@ -144,8 +144,11 @@ impl Client {
         if options.proxies.contains(&self.peer.ip().to_canonical()) {
             self.peer = proxy::read(&stream, PROXY_HEADER)?.unwrap_or(self.peer);
         }
-        let mut buffers =
-            Buffers::with_capacity(4096, options.buffer, options.buffer).map_err(io::Error::other)?;
+        let mut buffers = Buffers::with_sizes(BufferSizes {
+            head: 4096,
+            receive: options.buffer,
+            transmit: options.buffer,
+        });
         if self.full {
             return serve(stream, &mut ServiceUnavailable, &Config::DEFAULT, &mut buffers);
         }

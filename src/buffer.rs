@@ -74,6 +74,11 @@ impl<'b> ReceiveBuffer<'b> {
     /// # Errors
     /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER_LEN`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
+        check(memory.len()).map(|()| Self::over(Memory::Lent(memory)))
+    }
+
+    /// Creates an empty buffer in borrowed memory of at least [`MIN_BUFFER_LEN`], as the caller has checked.
+    pub(crate) fn lent(memory: &'b mut [u8]) -> Self {
         Self::over(Memory::Lent(memory))
     }
 
@@ -93,14 +98,18 @@ impl<'b> ReceiveBuffer<'b> {
     /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER_LEN`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<ReceiveBuffer<'static>, BufferTooSmall> {
-        ReceiveBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
+        check(capacity).map(|()| ReceiveBuffer::owned(capacity))
     }
 
-    fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
-        if memory.get().len() < MIN_BUFFER_LEN {
-            return Err(BufferTooSmall);
-        }
-        Ok(Self { memory, output: Memory::Lent(&mut []), place: Place::default() })
+    /// Creates an empty buffer with memory of its own, of `capacity` bytes or [`MIN_BUFFER_LEN`] if that is more.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn owned(capacity: usize) -> ReceiveBuffer<'static> {
+        let memory = alloc::vec![0; capacity.max(MIN_BUFFER_LEN)];
+        ReceiveBuffer::over(Memory::Owned(memory.into_boxed_slice()))
+    }
+
+    fn over(memory: Memory<'b>) -> Self {
+        Self { memory, output: Memory::Lent(&mut []), place: Place::default() }
     }
 
     /// Adds memory that an [`Extension`](crate::proto::Extension) decodes into. Its length limits how many decoded bytes one event
@@ -267,6 +276,11 @@ impl<'b> TransmitBuffer<'b> {
     /// # Errors
     /// [`BufferTooSmall`] if `memory` is smaller than [`MIN_BUFFER_LEN`].
     pub fn new(memory: &'b mut [u8]) -> Result<Self, BufferTooSmall> {
+        check(memory.len()).map(|()| Self::over(Memory::Lent(memory)))
+    }
+
+    /// Creates an empty buffer in borrowed memory of at least [`MIN_BUFFER_LEN`], as the caller has checked.
+    pub(crate) fn lent(memory: &'b mut [u8]) -> Self {
         Self::over(Memory::Lent(memory))
     }
 
@@ -276,14 +290,18 @@ impl<'b> TransmitBuffer<'b> {
     /// [`BufferTooSmall`] if `capacity` is smaller than [`MIN_BUFFER_LEN`].
     #[cfg(feature = "alloc")]
     pub fn with_capacity(capacity: usize) -> Result<TransmitBuffer<'static>, BufferTooSmall> {
-        TransmitBuffer::over(Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()))
+        check(capacity).map(|()| TransmitBuffer::owned(capacity))
     }
 
-    fn over(memory: Memory<'b>) -> Result<Self, BufferTooSmall> {
-        if memory.get().len() < MIN_BUFFER_LEN {
-            return Err(BufferTooSmall);
-        }
-        Ok(Self { memory, place: TransmitPlace::default() })
+    /// Creates an empty buffer with memory of its own, of `capacity` bytes or [`MIN_BUFFER_LEN`] if that is more.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn owned(capacity: usize) -> TransmitBuffer<'static> {
+        let memory = alloc::vec![0; capacity.max(MIN_BUFFER_LEN)];
+        TransmitBuffer::over(Memory::Owned(memory.into_boxed_slice()))
+    }
+
+    fn over(memory: Memory<'b>) -> Self {
+        Self { memory, place: TransmitPlace::default() }
     }
 
     /// Returns the bytes to write to the transport.
@@ -440,6 +458,10 @@ impl Memory<'_> {
             Self::Owned(memory) => memory,
         }
     }
+}
+
+fn check(len: usize) -> Result<(), BufferTooSmall> {
+    if len < MIN_BUFFER_LEN { Err(BufferTooSmall) } else { Ok(()) }
 }
 
 /// Moves `memory[start..end]` to the front.

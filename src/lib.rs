@@ -151,7 +151,7 @@ pub use connection::{Connection, Step};
 pub use ending::Ending;
 pub use event::{Chunk, Event, Payload};
 pub use frame::Kind;
-pub use handler::{Handler, HandlerError};
+pub use handler::{Handler, HandlerError, MessageHandler};
 #[cfg(feature = "std")]
 pub use host::error::Error;
 pub use message::message_ref::MessageRef;

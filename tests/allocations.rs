@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use sansocket::blocking::{BlockingStream, serve};
-use sansocket::session::Buffers;
+use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{
     Config, Connection, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Server, Step,
     TransmitBuffer,
@@ -130,7 +130,7 @@ impl Handler for Echo {
 fn the_blocking_adapter_allocates_nothing_a_message() {
     let mut stream = Endless { reads: 0, first: 0, last: 0 };
     let mut echo = Echo(0);
-    let mut buffers = Buffers::with_capacity(512, 512, 512).unwrap();
+    let mut buffers = Buffers::with_sizes(BufferSizes { head: 512, receive: 512, transmit: 512 });
     serve(&mut stream, &mut echo, &Config::DEFAULT, &mut buffers).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(echo.0, 999);
     assert!(stream.first > 0);

@@ -11,7 +11,7 @@ use sansocket::config::ControlFrames;
 use sansocket::error::{EndReason, Timeout};
 use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response, WsUrl};
 use sansocket::proto::SystemKeys;
-use sansocket::session::{Buffers, Outcome, ServiceUnavailable};
+use sansocket::session::{BufferSizes, Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
     Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, MessageRef,
     Outbox, SendError, Server,
@@ -35,7 +35,7 @@ fn pair() -> (TcpStream, TcpStream) {
 }
 
 fn buffers() -> Buffers<'static> {
-    Buffers::with_capacity(4096, 1024, 1024).unwrap()
+    Buffers::with_sizes(BufferSizes { head: 4096, receive: 1024, transmit: 1024 })
 }
 
 fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {

@@ -16,7 +16,7 @@ use sansocket::error::RedirectError;
 use sansocket::handshake::{
     AcceptOptions, Decision, HandshakeError, HeadError, Request, UrlError, accept_key,
 };
-use sansocket::session::Buffers;
+use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config, Ending, Error, Event, Kind, Message, blocking};
 
 fn listen() -> (TcpListener, SocketAddr) {
@@ -255,7 +255,7 @@ fn the_request_has_what_the_options_say() {
     let (listener, address) = listen();
     let server = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        let buffers = Buffers::with_capacity(4096, 1024, 1024).unwrap();
+        let buffers = Buffers::with_sizes(BufferSizes { head: 4096, receive: 1024, transmit: 1024 });
         let mut seen = Vec::new();
         let decide = |request: &Request<'_>| {
             seen = ["Origin", "X-One", "Sec-WebSocket-Protocol", "Authorization"]

@@ -18,7 +18,7 @@ use sansocket::blocking::serve;
 use sansocket::config::Overflow;
 use sansocket::hub::{HubHandle, HubSettings, SessionId};
 use sansocket::message::Prepared;
-use sansocket::session::Buffers;
+use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config};
 use town::*;
 
@@ -278,7 +278,8 @@ fn beside_a_thread_for_each_connection() {
                 thread::spawn(move || {
                     let stream = stream.unwrap();
                     stream.set_nodelay(true).unwrap();
-                    let mut buffers = Buffers::with_capacity(8192, room, room).unwrap();
+                    let mut buffers =
+                        Buffers::with_sizes(BufferSizes { head: 8192, receive: room, transmit: room });
                     let _ = serve(stream, &mut Echo, &Config::DEFAULT, &mut buffers);
                 });
             }

@@ -12,7 +12,7 @@ use sansocket::embedded::{Accepted, Connected, Error, Transferred, Transport, We
 use sansocket::error::{EndReason, Timeout};
 use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, WsUrl, accept_key};
 use sansocket::proto::MaskingKey;
-use sansocket::session::{Buffers, HandlerDriver, Outcome};
+use sansocket::session::{BufferSizes, Buffers, HandlerDriver, Outcome};
 use sansocket::{
     Client, CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
     ReceiveBuffer, Server, TransmitBuffer,
@@ -161,7 +161,7 @@ fn config(change: impl FnOnce(&mut sansocket::config::Timeouts)) -> Config {
 }
 
 fn buffers() -> Buffers<'static> {
-    Buffers::with_capacity(8192, 140, 140).unwrap()
+    Buffers::with_sizes(BufferSizes { head: 8192, receive: 140, transmit: 140 })
 }
 
 /// Every turn is ready when it is polled.

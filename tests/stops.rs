@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubSettings, RequestAction, SessionInfo, driver};
-use sansocket::session::Buffers;
+use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, blocking};
 
 const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -111,7 +111,7 @@ fn server() {
     for stream in listener.incoming() {
         let config = Arc::clone(&config);
         thread::spawn(move || {
-            let mut buffers = Buffers::with_capacity(8192, 1024, 1024).unwrap();
+            let mut buffers = Buffers::with_sizes(BufferSizes { head: 8192, receive: 1024, transmit: 1024 });
             let _ = blocking::serve(stream.unwrap(), &mut Echo, config, &mut buffers);
         });
     }

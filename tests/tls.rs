@@ -18,7 +18,7 @@ use sansocket::blocking::{NetStream, WebSocket, serve};
 use sansocket::error::EndReason;
 use sansocket::handshake::{ClientRequest, WsUrl};
 use sansocket::proto::SystemKeys;
-use sansocket::session::{Buffers, Outcome};
+use sansocket::session::{BufferSizes, Buffers, Outcome};
 use sansocket::{
     Client, CloseCode, Config, Ending, Error, Event, Handler, HandlerError, Kind, Message, Outbox,
 };
@@ -70,7 +70,7 @@ fn upgraded(pki: &Pki, address: SocketAddr) -> Peer {
 }
 
 fn buffers() -> Buffers<'static> {
-    Buffers::with_capacity(4096, 4096, 4096).unwrap()
+    Buffers::with_sizes(BufferSizes { head: 4096, receive: 4096, transmit: 4096 })
 }
 
 type Socket = WebSocket<NetStream, Client<SystemKeys>>;

@@ -79,9 +79,8 @@ fn open(target: &Target, options: &ClientOptions) -> Result<WebSocket<NetStream,
     let protocols: Vec<_> = options.protocols.iter().map(|name| &**name).collect();
     let headers = target.headers(options);
     let keys = SystemKeys::new().map_err(Error::Transport)?;
-    let buffers = options.buffers().map_err(Error::Transport)?;
     let request = request(address, &protocols, &headers);
-    WebSocket::connect(stream, Arc::clone(&options.config), buffers, keys, &request)
+    WebSocket::connect(stream, Arc::clone(&options.config), options.buffers(), keys, &request)
         .map_err(|error| target.handshake_failed(peer, error))
 }
 

@@ -33,7 +33,7 @@ use crate::handler::Handler;
 use crate::handshake::{AcceptOptions, Decision};
 use crate::host::error::Error;
 use crate::role::Server;
-use crate::session::{Buffers, Outcome};
+use crate::session::{BufferSizes, Buffers, Outcome};
 use transport::Blocking;
 
 /// Opens a connection on a stream that a server accepted, for pages of the same host and other programs, without a
@@ -67,8 +67,7 @@ use transport::Blocking;
 /// # Errors
 /// As [`WebSocket::accept`].
 pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
-    let buffers = Buffers::with_capacity(8 * 1024, 16 * 1024, 16 * 1024).map_err(io::Error::other);
-    let buffers = buffers.map_err(Error::Transport)?;
+    let buffers = Buffers::with_sizes(BufferSizes::default());
     match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::Accept(AcceptOptions::default()))? {
         Accepted::WebSocket(socket) => Ok(socket),
         Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
@@ -82,14 +81,14 @@ pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Erro
 /// ```no_run
 /// use std::net::TcpListener;
 ///
-/// use sansocket::session::Buffers;
+/// use sansocket::session::{BufferSizes, Buffers};
 /// use sansocket::{Config, Handler};
 /// use sansocket::blocking::serve;
 /// use sansocket::session::Outcome;
 ///
 /// fn serve_one(listener: &TcpListener, handler: &mut impl Handler) -> Result<Outcome, Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
-///     let mut buffers = Buffers::with_capacity(8192, 4096, 4096)?;
+///     let mut buffers = Buffers::with_sizes(BufferSizes::default());
 ///     Ok(serve(stream, handler, &Config::DEFAULT, &mut buffers)?)
 /// }
 /// ```

@@ -27,7 +27,7 @@ use std::net::{Shutdown, TcpStream};
 /// use std::os::unix::net::UnixStream;
 /// use std::time::Duration;
 ///
-/// use sansocket::session::Buffers;
+/// use sansocket::session::{BufferSizes, Buffers};
 /// use sansocket::{Config, Message};
 /// use sansocket::blocking::{BlockingStream, WebSocket, accept};
 /// use sansocket::proto::SystemKeys;
@@ -65,7 +65,7 @@ use std::net::{Shutdown, TcpStream};
 /// let (client, server) = UnixStream::pair()?;
 /// let server = std::thread::spawn(move || accept(Unix(server))?.recv());
 /// let request = ClientRequest::new(WsUrl::parse("ws://localhost/")?);
-/// let buffers = Buffers::with_capacity(4096, 4096, 4096)?;
+/// let buffers = Buffers::with_sizes(BufferSizes::default());
 /// let mut client = WebSocket::connect(Unix(client), Config::new(), buffers, SystemKeys::new()?, &request)?;
 /// client.send("hello")?;
 /// assert_eq!(server.join().unwrap()?, Some(Message::from("hello")));

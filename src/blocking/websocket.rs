@@ -33,14 +33,14 @@ use crate::session::Buffers;
 /// ```no_run
 /// use std::net::TcpListener;
 ///
-/// use sansocket::session::Buffers;
+/// use sansocket::session::{BufferSizes, Buffers};
 /// use sansocket::{Config, Error};
 /// use sansocket::blocking::{Accepted, WebSocket};
 /// use sansocket::handshake::{AcceptOptions, Decision};
 ///
 /// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
 ///     let (stream, _) = listener.accept()?;
-///     let buffers = Buffers::with_capacity(8192, 16384, 16384)?;
+///     let buffers = Buffers::with_sizes(BufferSizes::default());
 ///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
 ///         "/chat" => Decision::Accept(AcceptOptions { protocols: &["chat.v2", "chat.v1"], ..AcceptOptions::default() }),
 ///         _ => Decision::HandOver,

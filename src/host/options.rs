@@ -4,14 +4,12 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::io;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use crate::buffer::MIN_BUFFER_LEN;
 use crate::config::base::Config;
-use crate::session::Buffers;
+use crate::session::{BufferSizes, Buffers};
 
 /// How a client on a host connects: [`blocking::connect_with`](crate::blocking::connect_with). A clone shares what it loaded for TLS.
 ///
@@ -78,10 +76,12 @@ impl ClientOptions {
         }
     }
 
-    pub(crate) fn buffers(&self) -> io::Result<Buffers<'static>> {
-        let [head, rx, tx] = [self.response_buffer, self.receive_buffer, self.transmit_buffer]
-            .map(|bytes| bytes.max(MIN_BUFFER_LEN));
-        Buffers::with_capacity(head, rx, tx).map_err(io::Error::other)
+    pub(crate) fn buffers(&self) -> Buffers<'static> {
+        Buffers::with_sizes(BufferSizes {
+            head: self.response_buffer,
+            receive: self.receive_buffer,
+            transmit: self.transmit_buffer,
+        })
     }
 
     /// Limits, time-outs and modes of the connection: a `Config`, or an `Arc` that is shared. Its

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::event::Payload;
 use crate::frame::Kind;
 
 /// A borrowed whole message: text or binary (RFC 6455 §5.6).
@@ -23,6 +24,14 @@ pub enum MessageRef<'m> {
 }
 
 impl<'m> MessageRef<'m> {
+    /// Makes a message of a kind; `None` if the kind is text, and the payload is not UTF-8.
+    pub(crate) fn new(kind: Kind, payload: Payload<'m>) -> Option<Self> {
+        match kind {
+            Kind::Text => payload.to_str().map(Self::Text),
+            Kind::Binary => Some(Self::Binary(payload.as_bytes())),
+        }
+    }
+
     /// Returns whether the message is text or binary.
     #[must_use]
     pub const fn kind(self) -> Kind {

@@ -8,26 +8,18 @@ pub(crate) mod owned;
 #[cfg(feature = "hub")]
 mod prepared;
 
+mod storage;
+mod whole;
+
 #[cfg(feature = "hub")]
 pub use prepared::Prepared;
+pub use storage::{ArrayStorage, MessageStorage, SliceStorage};
+pub use whole::WholeMessages;
 
-use crate::buffer::copy;
 use crate::error::MessageTooBig;
 use crate::event::Chunk;
 use crate::frame::Kind;
-
-/// Memory for a message: a slice ([`SliceStorage`]), with `alloc` a `Vec`, with `bytes` a `BytesMut`.
-pub trait MessageStorage {
-    /// Appends `piece`.
-    ///
-    /// # Errors
-    /// [`MessageTooBig`] if it does not fit; the storage is then unchanged.
-    fn push(&mut self, piece: &[u8]) -> Result<(), MessageTooBig>;
-    /// Removes all bytes.
-    fn clear(&mut self);
-    /// Returns the bytes.
-    fn as_bytes(&self) -> &[u8];
-}
+use message_ref::MessageRef;
 
 /// Assembles messages from the chunks of their frames. [`Limits::message`](crate::config::Limits::message) bounds how far a growing
 /// storage grows.
@@ -35,13 +27,13 @@ pub trait MessageStorage {
 pub struct Assembler<S> {
     storage: S,
     kind: Kind,
-    state: ConnectionState,
+    state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConnectionState {
+enum State {
     /// The current message did not fit, or its first chunk was not pushed: the rest of it is skipped.
-    Passed,
+    Skipping,
     Open,
     Complete,
 }
@@ -50,7 +42,7 @@ impl<S: MessageStorage> Assembler<S> {
     /// Creates an assembler with memory for one message.
     #[must_use]
     pub const fn new(storage: S) -> Self {
-        Self { storage, kind: Kind::Binary, state: ConnectionState::Passed }
+        Self { storage, kind: Kind::Binary, state: State::Skipping }
     }
 
     /// Appends the next chunk. Returns the kind of the message if it is complete; [`bytes`](Self::bytes) then returns its
@@ -64,19 +56,19 @@ impl<S: MessageStorage> Assembler<S> {
         if data.start {
             self.storage.clear();
             self.kind = data.kind;
-            self.state = ConnectionState::Open;
+            self.state = State::Open;
         }
-        if self.state == ConnectionState::Open {
+        if self.state == State::Open {
             if let Err(full) = self.storage.push(&data.payload) {
                 self.storage.clear();
-                self.state = ConnectionState::Passed;
+                self.state = State::Skipping;
                 return Err(full);
             }
             if data.end {
-                self.state = ConnectionState::Complete;
+                self.state = State::Complete;
             }
         }
-        Ok((self.state == ConnectionState::Complete).then_some(self.kind))
+        Ok((self.state == State::Complete).then_some(self.kind))
     }
 
     /// Returns the assembled bytes.
@@ -85,91 +77,30 @@ impl<S: MessageStorage> Assembler<S> {
         self.storage.as_bytes()
     }
 
+    /// Returns the message; `None` if it is not complete.
+    #[must_use]
+    pub fn message(&self) -> Option<MessageRef<'_>> {
+        let payload = (self.state == State::Complete).then(|| self.as_bytes())?;
+        MessageRef::new(self.kind, payload.into())
+    }
+
     /// Returns the message as text; `None` if it is binary or not complete.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
-        let whole = self.state == ConnectionState::Complete && self.kind == Kind::Text;
-        if whole { core::str::from_utf8(self.as_bytes()).ok() } else { None }
+        match self.message()? {
+            MessageRef::Text(text) => Some(text),
+            MessageRef::Binary(_) => None,
+        }
+    }
+
+    /// Forgets the message, and frees memory of which the storage has much.
+    pub fn clear(&mut self) {
+        self.storage.clear();
+        self.state = State::Skipping;
     }
 
     /// Returns the storage with the assembled bytes.
     pub fn into_inner(self) -> S {
         self.storage
-    }
-}
-
-/// A slice as [`MessageStorage`] for a message.
-#[derive(Debug)]
-pub struct SliceStorage<'m> {
-    memory: &'m mut [u8],
-    len: usize,
-}
-
-impl<'m> SliceStorage<'m> {
-    /// Creates an empty storage in borrowed memory.
-    #[must_use]
-    pub const fn new(memory: &'m mut [u8]) -> Self {
-        Self { memory, len: 0 }
-    }
-}
-
-impl MessageStorage for SliceStorage<'_> {
-    fn push(&mut self, piece: &[u8]) -> Result<(), MessageTooBig> {
-        let free = self.memory.get_mut(self.len..).unwrap_or_default();
-        if piece.len() > free.len() {
-            return Err(MessageTooBig);
-        }
-        self.len = self.len.saturating_add(copy(free, piece));
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.memory.get(..self.len).unwrap_or_default()
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl MessageStorage for alloc::vec::Vec<u8> {
-    fn push(&mut self, piece: &[u8]) -> Result<(), MessageTooBig> {
-        self.try_reserve(piece.len()).map_err(|_| MessageTooBig)?;
-        self.extend_from_slice(piece);
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.clear();
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self
-    }
-}
-
-#[cfg(feature = "bytes")]
-impl MessageStorage for bytes::BytesMut {
-    fn push(&mut self, piece: &[u8]) -> Result<(), MessageTooBig> {
-        // `BytesMut::reserve` aborts if there is no memory. `Vec` reports that.
-        if !self.try_reclaim(piece.len()) {
-            let len = self.len().saturating_add(piece.len());
-            let mut grown = alloc::vec::Vec::new();
-            grown.try_reserve_exact(len.max(self.capacity().saturating_mul(2))).map_err(|_| MessageTooBig)?;
-            grown.extend_from_slice(self);
-            // Takes over the memory of the `Vec`.
-            *self = grown.into_iter().collect();
-        }
-        self.extend_from_slice(piece);
-        Ok(())
-    }
-
-    fn clear(&mut self) {
-        self.clear();
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self
     }
 }

@@ -2,18 +2,69 @@
 
 #![forbid(unsafe_code)]
 
-use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::buffer::{MIN_BUFFER_LEN, ReceiveBuffer, TransmitBuffer};
 use crate::error::BufferTooSmall;
 
 /// The three buffers of a connection.
+///
+/// Firmware lends their memory from a [`Memory`], a host lets them own it:
+///
+/// ```
+/// use sansocket::session::{BufferSizes, Buffers, Memory};
+///
+/// let mut memory = Memory::<1024, 512, 256>::new(); // bytes for head, receiving and transmitting
+/// let lent = memory.buffers();
+/// assert_eq!(lent.rx.capacity(), 512);
+///
+/// # #[cfg(feature = "alloc")] {
+/// let owned = Buffers::with_sizes(BufferSizes { transmit: 64 * 1024, ..BufferSizes::default() });
+/// assert_eq!(owned.head.capacity(), 8 * 1024);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Buffers<'b> {
-    /// The head of the request or the answer; unused after the opening handshake.
+    /// The head of the request or the response; unused after the opening handshake.
     pub head: ReceiveBuffer<'b>,
     /// Received bytes.
     pub rx: ReceiveBuffer<'b>,
     /// Bytes to be written.
     pub tx: TransmitBuffer<'b>,
+}
+
+/// Memory for [`Buffers`], without a heap: `HEAD` bytes for the head of the request or the response, `RX` for received bytes
+/// and `TX` for bytes to be written.
+///
+/// The sizes are checked at compile time: each is at least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN).
+///
+/// ```
+/// use sansocket::session::Memory;
+///
+/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let buffers = memory.buffers();
+/// assert!(buffers.tx.is_empty());
+/// ```
+///
+/// ```compile_fail
+/// // 64 bytes are too few.
+/// let memory = sansocket::session::Memory::<1024, 64, 512>::new();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Memory<const HEAD: usize, const RX: usize, const TX: usize> {
+    head: [u8; HEAD],
+    rx: [u8; RX],
+    tx: [u8; TX],
+}
+
+/// The sizes of [`Buffers`] in bytes. A size below [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) is raised to it.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSizes {
+    /// For the head of the request or the response. Default: 8 KiB.
+    pub head: usize,
+    /// For received bytes: a larger frame arrives in chunks. Default: 16 KiB.
+    pub receive: usize,
+    /// For bytes to be written: a larger message is sent in pieces. Default: 16 KiB.
+    pub transmit: usize,
 }
 
 impl<'b> Buffers<'b> {
@@ -26,15 +77,15 @@ impl<'b> Buffers<'b> {
         Ok(Self { head, rx: ReceiveBuffer::new(rx)?, tx: TransmitBuffer::new(tx)? })
     }
 
-    /// Creates empty buffers with memory of their own, of these sizes in bytes.
-    ///
-    /// # Errors
-    /// [`BufferTooSmall`] if one is smaller than [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN).
+    /// Creates empty buffers with memory of their own.
     #[cfg(feature = "alloc")]
-    pub fn with_capacity(head: usize, rx: usize, tx: usize) -> Result<Buffers<'static>, BufferTooSmall> {
-        let head = ReceiveBuffer::with_capacity(head)?;
-        let (rx, tx) = (ReceiveBuffer::with_capacity(rx)?, TransmitBuffer::with_capacity(tx)?);
-        Ok(Buffers { head, rx, tx })
+    #[must_use]
+    pub fn with_sizes(sizes: BufferSizes) -> Buffers<'static> {
+        Buffers {
+            head: ReceiveBuffer::owned(sizes.head),
+            rx: ReceiveBuffer::owned(sizes.receive),
+            tx: TransmitBuffer::owned(sizes.transmit),
+        }
     }
 
     /// Empties the buffers for another connection.
@@ -42,5 +93,38 @@ impl<'b> Buffers<'b> {
         self.head.clear();
         self.rx.clear();
         self.tx.clear();
+    }
+}
+
+impl<const HEAD: usize, const RX: usize, const TX: usize> Memory<HEAD, RX, TX> {
+    /// Creates the memory. It can initialize a `static`, too.
+    #[must_use]
+    pub const fn new() -> Self {
+        const {
+            assert!(
+                HEAD >= MIN_BUFFER_LEN && RX >= MIN_BUFFER_LEN && TX >= MIN_BUFFER_LEN,
+                "a buffer needs at least MIN_BUFFER_LEN bytes"
+            );
+        }
+        Self { head: [0; HEAD], rx: [0; RX], tx: [0; TX] }
+    }
+
+    /// Returns empty buffers in this memory.
+    pub fn buffers(&mut self) -> Buffers<'_> {
+        let Self { head, rx, tx } = self;
+        Buffers { head: ReceiveBuffer::lent(head), rx: ReceiveBuffer::lent(rx), tx: TransmitBuffer::lent(tx) }
+    }
+}
+
+impl<const HEAD: usize, const RX: usize, const TX: usize> Default for Memory<HEAD, RX, TX> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Default for BufferSizes {
+    fn default() -> Self {
+        Self { head: 8 * 1024, receive: 16 * 1024, transmit: 16 * 1024 }
     }
 }

@@ -12,7 +12,9 @@ mod server;
 mod unavailable;
 
 pub use backoff::Backoff;
-pub use buffers::Buffers;
+#[cfg(feature = "alloc")]
+pub use buffers::BufferSizes;
+pub use buffers::{Buffers, Memory};
 pub use driver::{HandlerDriver, Next};
 pub use server::{Outcome, ServerSession};
 pub use unavailable::ServiceUnavailable;

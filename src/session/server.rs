@@ -50,7 +50,7 @@ pub enum Outcome {
 struct Deciding<'h, H: ?Sized>(&'h mut H);
 
 impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
-    forward!(self => self.0);
+    forward!(self => self.0, event(Event<'_>));
 }
 
 impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {

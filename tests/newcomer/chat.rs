@@ -4,13 +4,12 @@ use std::io;
 
 use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes};
-use sansocket::message::{Assembler, Prepared};
-use sansocket::{CloseCode, Ending, Event, Handler, HandlerError, Outbox};
+use sansocket::message::{Prepared, WholeMessages};
+use sansocket::{CloseCode, Ending, HandlerError, MessageHandler, MessageRef, Outbox};
 
 struct Member {
     name: String,
     hub: HubHandle,
-    message: Assembler<Vec<u8>>,
 }
 
 impl Member {
@@ -20,19 +19,17 @@ impl Member {
     }
 }
 
-impl Handler for Member {
+impl MessageHandler for Member {
     fn opened(&mut self, _: Option<&str>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.say("has joined");
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
-        let Event::Data(data) = event else { return Ok(()) };
-        let complete = self.message.push(&data);
-        if complete.map_err(|_| HandlerError::Close(CloseCode::MESSAGE_TOO_BIG, "no memory"))?.is_some() {
-            let no_text = HandlerError::Close(CloseCode::UNSUPPORTED_DATA, "a chat takes text");
-            self.say(self.message.to_str().ok_or(no_text)?);
-        }
+    fn message(&mut self, message: MessageRef<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let MessageRef::Text(text) = message else {
+            return Err(HandlerError::Close(CloseCode::UNSUPPORTED_DATA, "a chat takes text"));
+        };
+        self.say(text);
         Ok(())
     }
 
@@ -46,7 +43,7 @@ pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes<MioTcpSocket>
         let mut routes = Routes::new();
         routes.websocket("/chat", move |_, request| {
             let name = request.query_value("name").unwrap_or("somebody").into();
-            Ok(Member { name, hub: hub.clone(), message: Assembler::new(Vec::new()) })
+            Ok(WholeMessages::new(Member { name, hub: hub.clone() }, Vec::new()))
         });
         routes
     })

@@ -6,40 +6,33 @@ use core::time::Duration;
 use embedded_io_async::Read;
 use heapless::String;
 use sansocket::embedded::{CloseWrite, EmbassyClock, SplitTransport, serve};
-use sansocket::message::{Assembler, SliceStorage};
-use sansocket::session::{Buffers, Outcome};
-use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Instant, Outbox};
+use sansocket::message::{ArrayStorage, WholeMessages};
+use sansocket::session::{Memory, Outcome};
+use sansocket::{Config, HandlerError, Instant, MessageHandler, MessageRef, Outbox};
 
 const SHORTEST: Duration = Duration::from_millis(10);
+static CONFIG: Config = Config::new().max_message_len(32);
 
-struct Sensor<'m> {
+struct Sensor {
     celsius: fn() -> i32,
     interval: Duration,
     next: Option<Instant>,
-    command: Assembler<SliceStorage<'m>>,
 }
 
-impl Handler for Sensor<'_> {
+impl MessageHandler for Sensor {
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.next = Some(out.now());
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
-        let Event::Data(data) = event else { return Ok(()) };
-        let too_long = HandlerError::Close(CloseCode::MESSAGE_TOO_BIG, "a command has at most 32 bytes");
-        if self.command.push(&data).map_err(|_| too_long)?.is_none() {
-            return Ok(());
-        }
-        let interval = self.command.to_str().and_then(|text| text.strip_prefix("interval "));
-        match interval.and_then(|millis| millis.parse().ok()) {
-            Some(millis) => {
-                self.interval = Duration::from_millis(millis).max(SHORTEST);
-                self.next = Some(out.now().saturating_add(self.interval));
-                Ok(())
-            }
-            None => Ok(out.send("unknown command")?),
-        }
+    fn message(&mut self, message: MessageRef<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let MessageRef::Text(text) = message else { return Ok(()) };
+        let Some(millis) = text.strip_prefix("interval ").and_then(|millis| millis.parse().ok()) else {
+            return Ok(out.send("unknown command")?);
+        };
+        self.interval = Duration::from_millis(millis).max(SHORTEST);
+        self.next = Some(out.now().saturating_add(self.interval));
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -59,10 +52,9 @@ pub(crate) async fn run<R: Read, W: CloseWrite<Error = R::Error>>(
     (reader, writer): (R, W),
     celsius: fn() -> i32,
 ) -> Result<Outcome, R::Error> {
-    let (mut head, mut rx, mut tx, mut command) = ([0; 1024], [0; 256], [0; 256], [0; 32]);
-    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("each is larger than MIN_BUFFER");
-    let command = Assembler::new(SliceStorage::new(&mut command));
-    let mut sensor = Sensor { celsius, interval: Duration::from_secs(1), next: None, command };
-    serve(&mut SplitTransport::new(reader, writer, EmbassyClock), &mut sensor, &Config::DEFAULT, &mut buffers)
-        .await
+    let mut memory = Memory::<1024, 256, 256>::new();
+    let sensor = Sensor { celsius, interval: Duration::from_secs(1), next: None };
+    let mut handler = WholeMessages::new(sensor, ArrayStorage::<32>::new());
+    let mut transport = SplitTransport::new(reader, writer, EmbassyClock);
+    serve(&mut transport, &mut handler, &CONFIG, &mut memory.buffers()).await
 }
