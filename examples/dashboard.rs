@@ -98,7 +98,7 @@ const START: State = State { led: false, pwm: 50, boot: 1 };
 
 struct App(Pc);
 
-impl<S> Application<S> for App {
+impl Application for App {
     type Handler = Dashboard<Pc>;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
@@ -110,7 +110,7 @@ impl<S> Application<S> for App {
 
     fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
-        logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", client.peer));
+        logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", client.peer()));
     }
 }
 
@@ -187,8 +187,7 @@ impl Device for Pc {
                 *state = State { boot: state.boot + 1, ..START };
                 inside.booted = time::Instant::now() + REBOOT;
                 let _ = self.handle.call(|hub| {
-                    let mut all = Vec::new();
-                    hub.sessions(&mut |client| all.push(client.id));
+                    let all: Vec<_> = hub.sessions().map(SessionInfo::id).collect();
                     for id in all {
                         let _ = hub.close(id, CloseCode::SERVICE_RESTART, "restart");
                     }

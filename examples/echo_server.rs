@@ -175,7 +175,7 @@ struct App {
     most: usize,
 }
 
-impl<S> Application<S> for App {
+impl Application for App {
     type Handler = Echo<fn(fmt::Arguments<'_>)>;
 
     fn request<'s>(
@@ -187,7 +187,7 @@ impl<S> Application<S> for App {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return RequestAction::Answer(Decision::Reject(Rejection::Unavailable));
         }
-        client.tag = COUNTED;
+        client.set_tag(COUNTED);
         let mut echo = Echo::new(self.log);
         let welcome = self.origins.iter().any(|origin| origin.allows(request));
         echo.origin = if welcome { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
@@ -195,7 +195,7 @@ impl<S> Application<S> for App {
     }
 
     fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
-        let peer = client.peer;
+        let peer = client.peer();
         match request.and_then(|request| request.headers().get("Origin")) {
             Some(origin) => {
                 (self.log)(format_args!("Refused {peer} with {refusal}; Origin {}", Escaped(origin)))
@@ -207,9 +207,9 @@ impl<S> Application<S> for App {
     fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
         // The handler's own answer, such as 404.
         if let Some(Outcome::Refused(Refusal { status: status @ 400.., reason: None, .. })) = outcome {
-            (self.log)(format_args!("Refused {} with {status}", client.peer));
+            (self.log)(format_args!("Refused {} with {status}", client.peer()));
         }
-        if client.tag == COUNTED {
+        if client.tag() == COUNTED {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }

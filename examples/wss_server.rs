@@ -104,7 +104,7 @@ fn greet(handle: &HubHandle, every: Duration) {
         thread::sleep(every);
         let greeting = greeting.clone();
         let queued = handle.call(move |hub| {
-            hub.broadcast(&greeting, &mut |_| true);
+            hub.broadcast(greeting);
         });
         // A full queue is no reason to give up.
         if queued == Err(HandleError::Stopped) {
@@ -117,7 +117,7 @@ pub(crate) struct App {
     route: Arc<Config>,
 }
 
-impl<S> Application<S> for App {
+impl Application for App {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, client: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
@@ -125,7 +125,7 @@ impl<S> Application<S> for App {
             "/ws" => {
                 let accept =
                     AcceptOptions { config: Some(Arc::clone(&self.route)), ..AcceptOptions::default() };
-                RequestAction::Accept(Echo { id: client.id }, accept)
+                RequestAction::Accept(Echo { id: client.id() }, accept)
             }
             _ => RequestAction::Answer(Decision::Respond(Response::text(404, "try /ws\n"))),
         }
@@ -133,7 +133,7 @@ impl<S> Application<S> for App {
 
     fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
-        logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", client.id));
+        logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", client.id()));
     }
 }
 

@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use drive::{Http, request, upgrade};
-use pipe::{Pipe, World};
+use pipe::World;
 use sansocket::handshake::AcceptOptions;
-use sansocket::hub::{HubContext, HubSettings, Page, Routes};
+use sansocket::hub::{HubSettings, Page, Routes};
 use sansocket::{CloseCode, Config};
 use served::{Peer, Served, config};
 
@@ -32,7 +32,7 @@ fn reversed(body: &[u8]) -> Vec<u8> {
 }
 
 /// Answers a body with its reverse.
-fn reverse<S>(routes: &mut Routes<S>) {
+fn reverse(routes: &mut Routes) {
     routes.post("/reverse", LIMIT, |_, _, body| Page::new(200, "text/plain", reversed(body)));
 }
 
@@ -161,7 +161,7 @@ fn a_peer_that_expects_100_gets_it() {
     served.rest();
     let mut peer = served.dial();
     peer.write(old.replace("HTTP/1.1", "HTTP/1.0"));
-    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag > 0));
+    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag() > 0));
     peer.write("hello");
     assert_eq!(peer.whole().body, b"olleh");
     drop(peer);
@@ -328,7 +328,7 @@ fn a_large_answer_to_a_slow_reader_comes_whole() {
 }
 
 /// A page that does not fit what the system keeps between two sockets.
-fn huge<S>(routes: &mut Routes<S>) -> u64 {
+fn huge(routes: &mut Routes) -> u64 {
     let len = 32 * 1024 * 1024;
     routes.get("/huge", move |_, _| Page::new(200, "application/octet-stream", vec![0; len]));
     len as u64
@@ -406,7 +406,7 @@ fn a_peer_that_has_half_closed_gets_its_response() {
 }
 
 /// A hub on a virtual clock, with a peer that asks this and reads nothing.
-fn asks(asked: &[u8]) -> (World<Routes<Pipe>>, pipe::Peer) {
+fn asks(asked: &[u8]) -> (World<Routes>, pipe::Peer) {
     let mut routes = Routes::new();
     reverse(&mut routes);
     routes.get("/", |_, _| Page::text(200, &"page".repeat(1000)));
@@ -453,7 +453,7 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
             if stop {
                 world.hub.stop(CloseCode::GOING_AWAY);
             } else {
-                assert_eq!(world.hub.close(peer.id, CloseCode::GOING_AWAY, ""), Ok(true));
+                assert_eq!(world.hub.context().close(peer.id, CloseCode::GOING_AWAY, ""), Ok(true));
             }
             world.pass(close / 2);
             assert!(!peer.is_gone(), "it has its time");

@@ -11,7 +11,7 @@ use sansocket::config::Overflow;
 use sansocket::error::{EndReason, Timeout};
 use sansocket::hub::driver::{Hub, Ready};
 use sansocket::hub::{
-    Capacity, Counters, HandleError, HubContext, HubSettings, NotDelivered, SessionId, SessionInfo,
+    Capacity, Counters, HandleError, HubContext, HubSettings, NotDelivered, Routes, SessionId, SessionInfo,
     SessionState,
 };
 use sansocket::message::Prepared;
@@ -61,7 +61,7 @@ fn a_stale_id_reaches_nobody() {
     world.handle.close(first.id, CloseCode::NORMAL, "").unwrap();
     world
         .handle
-        .call(move |hub: &mut dyn HubContext| {
+        .call(move |hub: &mut HubContext<'_>| {
             assert_eq!(hub.send(first.id, Prepared::text("stale")), Err(NotDelivered::Ended));
             assert_eq!(hub.close(first.id, CloseCode::NORMAL, ""), Ok(false));
         })
@@ -271,7 +271,7 @@ fn overflow_closes_the_session() {
         }
         world.settle();
         assert_eq!(told.take(), [(2, Err(NotDelivered::Overflow))]);
-        assert_eq!(world.handle.sessions()[0].state, SessionState::Closing);
+        assert_eq!(world.handle.sessions()[0].state(), SessionState::Closing);
         peer.allow(usize::MAX);
         world.settle();
         // What was queued goes first.
@@ -698,7 +698,7 @@ fn a_handle_works_inside_handlers_and_closures() {
     let (done, entries) = (told.clone(), log.clone());
     let mut world = World::new(settings(|settings| settings.max_commands = 100), move |handle| {
         App::choose(move |client, _| {
-            let (id, handle, told, log) = (client.id, handle.clone(), done.clone(), entries.clone());
+            let (id, handle, told, log) = (client.id(), handle.clone(), done.clone(), entries.clone());
             Box::new(move |_, call, _, _| {
                 if let Call::Event(Event::Data(_)) = call {
                     let (again, log, told) = (handle.clone(), log.clone(), told.clone());
@@ -763,28 +763,27 @@ fn a_closure_that_posts_itself_does_not_block_the_loop() {
 fn sessions_are_listed_and_selected() {
     let mut world = World::new(HubSettings::default(), |_| {
         App::choose(|client, request| {
-            client.tag = request.path().len() as u32;
+            client.set_tag(request.path().len() as u32);
             echo()
         })
     });
     let (first, second, third) = (world.open(), world.open(), world.connect());
     let states = |world: &World<App>| -> Vec<_> {
-        world.handle.sessions().iter().map(|client| (client.id, client.state, client.tag)).collect()
+        world.handle.sessions().iter().map(|client| (client.id(), client.state(), client.tag())).collect()
     };
     let (open, hand) = (SessionState::Open, SessionState::Handshake);
     assert_eq!(states(&world), [(first.id, open, 3), (second.id, open, 3), (third.id, hand, 0)]);
-    assert_eq!(world.handle.sessions()[0].peer, address());
+    assert_eq!(world.handle.sessions()[0].peer(), address());
     let id = second.id;
-    world.handle.broadcast_to(Prepared::text("you"), move |client| client.id == id).unwrap();
+    world.handle.broadcast_to(Prepared::text("you"), move |client| client.id() == id).unwrap();
     let (reached, count) = mpsc::channel();
     world
         .handle
         .call(move |hub| {
-            let mut seen = vec![];
-            hub.sessions(&mut |client| seen.push(client.id));
-            let all = hub.broadcast(&Prepared::text("all"), &mut |_| true);
-            let none = hub.broadcast(&Prepared::text("none"), &mut |client: &SessionInfo| client.tag == 9);
-            reached.send((seen.len(), all, none)).unwrap();
+            let seen = hub.sessions().count();
+            let all = hub.broadcast("all");
+            let none = hub.broadcast_to("none", |session| session.tag() == 9);
+            reached.send((seen, all, none)).unwrap();
         })
         .unwrap();
     world.settle();
@@ -808,8 +807,8 @@ fn a_closure_reaches_the_application() {
     world
         .handle
         .call(|hub| {
-            let hub: &mut Hub<Pipe, App> = hub.hub().downcast_mut().unwrap();
-            hub.application().welcome = false;
+            assert!(hub.application::<Routes>().is_none());
+            hub.application::<App>().unwrap().welcome = false;
         })
         .unwrap();
     world.settle();
@@ -946,7 +945,7 @@ fn a_connection_is_adopted() {
     peer.text("hello");
     world.settle();
     assert_eq!(peer.got(), [text("welcome"), text("hello")]);
-    assert_eq!(world.handle.sessions()[0].state, SessionState::Open);
+    assert_eq!(world.handle.sessions()[0].state(), SessionState::Open);
     let (pipe, _) = World::<App>::pipe();
     let script = world.hub.application().script(echo());
     assert!(world.hub.adopt(world.now, pipe, address(), script, None).is_err(), "at capacity");
@@ -993,7 +992,7 @@ fn a_transport_that_takes_nothing_for_ever_has_failed() {
             Ok(())
         }
     }
-    impl sansocket::hub::Application<Zero> for Plain {
+    impl sansocket::hub::Application for Plain {
         type Handler = Nothing;
 
         fn request<'s>(

@@ -277,7 +277,7 @@ fn a_response_and_a_body_take_their_own_size() {
         routes.post("/body", PAGE, |_, _, body| Page::text(200, &body.len().to_string()));
         routes
     });
-    let ask = |world: &mut World<Routes<Pipe>>, path: &str| {
+    let ask = |world: &mut World<Routes>, path: &str| {
         let peer = world.connect();
         peer.block();
         peer.feed(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());

@@ -13,8 +13,7 @@ use sansocket::config::Overflow;
 use sansocket::error::EndReason;
 use sansocket::hub::driver::{Hub, Monitor, Shared};
 use sansocket::hub::{
-    Capacity, HandleError, HubContext, HubHandle, HubSettings, NotDelivered, Routes, SessionId, SessionInfo,
-    SessionState,
+    Capacity, HandleError, HubHandle, HubSettings, NotDelivered, Routes, SessionId, SessionInfo, SessionState,
 };
 use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Event, HandlerError, Kind};
@@ -38,7 +37,7 @@ fn payloads(len: usize, count: usize) -> Vec<Got> {
 
 /// What the hub itself counts now, not what it has shown last.
 fn counts(world: &mut World<App>) -> [u64; 3] {
-    let counters = HubContext::counters(&world.hub);
+    let counters = world.hub.context().counters();
     [counters.delivered, counters.lost, counters.waiting]
 }
 
@@ -105,7 +104,7 @@ fn messages_sent_before_a_close_go_before_it_at_every_size() {
                 } else {
                     assert_eq!(late, [refused], "{way:?}");
                 }
-                assert_eq!(world.handle.sessions()[0].state, SessionState::Closing);
+                assert_eq!(world.handle.sessions()[0].state(), SessionState::Closing);
                 let lost = late.len() as u64;
                 assert_eq!(counts(&mut world), [0, lost, count as u64 + u64::from(small)]);
 
@@ -396,9 +395,9 @@ fn an_adopted_connection_that_is_closed_at_once_is_counted_as_opened() {
     peer.id = world.hub.adopt(world.now, pipe, address(), script, None).unwrap_or_else(|_| panic!());
     let peer = world.know(peer);
     for number in 0..3 {
-        assert_eq!(world.hub.send(peer.id, numbered(number, 2_000).1), Ok(()));
+        assert_eq!(world.hub.context().send(peer.id, numbered(number, 2_000).1), Ok(()));
     }
-    assert_eq!(world.hub.close(peer.id, CloseCode::NORMAL, ""), Ok(true));
+    assert_eq!(world.hub.context().close(peer.id, CloseCode::NORMAL, ""), Ok(true));
     world.settle();
     assert!(peer.got() == [payloads(2_000, 3), vec![Got::Close(1000)]].concat());
     peer.bye(1000);
@@ -728,7 +727,7 @@ fn a_preempted_thread_delays_no_other_command() {
     let slow =
         Arc::new(Slow { shelf: Shelf::default(), wakes: AtomicUsize::new(0), meanwhile: Mutex::default() });
     let wakes = || slow.wakes.load(Ordering::Relaxed);
-    let mut hub: Hub<Pipe, Routes<Pipe>> =
+    let mut hub: Hub<Pipe, Routes> =
         Hub::new(HubSettings::default(), slow.clone(), |_| Routes::new()).unwrap();
     let (handle, other) = (hub.handle(), hub.handle());
     let now = sansocket::Instant::START;
@@ -767,21 +766,20 @@ fn a_handle_does_the_same_inside_the_hub() {
     let mut world = echoes(settings(|_| {}));
     let (told, peer, other) = (Reported::default(), world.open(), world.open());
     let long = "r".repeat(124);
-    let hub: &mut dyn HubContext = &mut world.hub;
+    let mut hub = world.hub.context();
     assert_eq!(hub.close(peer.id, CloseCode::NORMAL, &long), Err(HandleError::ReasonTooLong));
     assert_eq!(hub.close(SessionId::new(99), CloseCode::NORMAL, &long), Err(HandleError::ReasonTooLong));
     assert_eq!(hub.close(SessionId::new(99), CloseCode::NORMAL, ""), Ok(false));
-    assert_eq!(hub.send_with(peer.id, Prepared::text("1"), Box::new(told.done(1))), Ok(()));
+    assert_eq!(hub.send_with(peer.id, Prepared::text("1"), told.done(1)), Ok(()));
     let ended = Err(NotDelivered::Ended);
-    assert_eq!(hub.send_with(SessionId::new(99), Prepared::text("2"), Box::new(told.done(2))), ended);
+    assert_eq!(hub.send_with(SessionId::new(99), Prepared::text("2"), told.done(2)), ended);
     assert_eq!(hub.close(peer.id, CloseCode::NORMAL, &long[1..]), Ok(true));
     assert_eq!(hub.close(peer.id, CloseCode::GOING_AWAY, "the first counts"), Ok(true));
     let closing = Err(NotDelivered::Closing);
     assert_eq!(hub.send(peer.id, Prepared::text("3")), closing);
-    assert_eq!(hub.send_with(peer.id, Prepared::text("4"), Box::new(told.done(4))), closing);
-    assert_eq!(hub.broadcast(&Prepared::text("5"), &mut |_| true), 1);
-    let mut states = vec![];
-    hub.sessions(&mut |client: &SessionInfo| states.push(client.state));
+    assert_eq!(hub.send_with(peer.id, Prepared::text("4"), told.done(4)), closing);
+    assert_eq!(hub.broadcast("5"), 1);
+    let states: Vec<_> = hub.sessions().map(SessionInfo::state).collect();
     assert_eq!(states, [SessionState::Closing, SessionState::Open]);
     world.settle();
     assert_eq!(told.take(), [(1, Ok(()))]);

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use sansocket::handshake::{Decision, Request};
-use sansocket::hub::driver::{Hub, MioTcpSocket, PlainAcceptor};
+use sansocket::hub::driver::{MioTcpSocket, PlainAcceptor};
 use sansocket::hub::{
-    Application, Capacity, HubSettings, InvalidSettings, MioServer, NotDelivered, RequestAction, SessionId,
-    SessionInfo,
+    Application, Capacity, HandedOver, HubSettings, InvalidSettings, MioServer, NotDelivered, RequestAction,
+    SessionId, SessionInfo,
 };
 use sansocket::message::Prepared;
 use sansocket::proto::MIN_BUFFER_LEN;
@@ -65,7 +65,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
         // Above the backlog; when it is here, the queue is empty.
         town.handle.broadcast(Prepared::binary(vec![9; 2_000_000])).unwrap();
         assert!(next(&mut client).unwrap() == (0x82, vec![9; 2_000_000]));
-        let id = town.handle.sessions()[0].id;
+        let id = town.handle.sessions()[0].id();
         let (done, told) = mpsc::channel();
         for number in 0..4 {
             let done = done.clone();
@@ -125,14 +125,15 @@ fn accepted_sockets_have_keep_alive_and_no_delay() {
     }
     // What the hub gives away shows its options.
     struct Gives(mpsc::Sender<bool>);
-    impl Application<MioTcpSocket> for Gives {
+    impl Application for Gives {
         type Handler = Echo;
 
         fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
             RequestAction::Answer(Decision::HandOver)
         }
 
-        fn handed_over(&mut self, _: &SessionInfo, socket: MioTcpSocket, _: Vec<u8>) {
+        fn handed_over(&mut self, _: &SessionInfo, request: HandedOver) {
+            let (socket, _) = request.into_stream::<MioTcpSocket>().unwrap();
             self.0.send(socket.into_stream().unwrap().nodelay().unwrap()).unwrap();
         }
     }
@@ -236,7 +237,7 @@ fn a_connection_of_another_server_is_adopted() {
     town.handle
         .call(move |control| {
             let socket = watch.tcp(stream).unwrap();
-            let hub = control.hub().downcast_mut::<Hub<MioTcpSocket, Echoes>>().unwrap();
+            let hub = control.hub::<MioTcpSocket, Echoes>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })
         .unwrap();
@@ -262,7 +263,7 @@ fn a_blocking_stream_delays_nobody() {
     town.handle
         .call(move |control| {
             let socket = watch.stream(::mio::net::TcpStream::from_std(stream)).unwrap();
-            let hub = control.hub().downcast_mut::<Hub<MioTcpSocket, Echoes>>().unwrap();
+            let hub = control.hub::<MioTcpSocket, Echoes>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })
         .unwrap();
@@ -464,7 +465,7 @@ fn several_hubs_serve_one_port() {
 fn a_message_from_another_thread_is_completed() {
     let town = Town::new(HubSettings::default());
     let mut stream = open(town.address);
-    let id = town.handle.sessions()[0].id;
+    let id = town.handle.sessions()[0].id();
     let (told, results) = mpsc::channel();
     for at in 0..100usize {
         let told = told.clone();

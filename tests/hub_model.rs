@@ -12,7 +12,7 @@ use std::time::Duration;
 use pipe::*;
 use proptest::prelude::*;
 use sansocket::config::Overflow;
-use sansocket::hub::{Capacity, HandleError, HubContext, HubSettings, NotDelivered, SessionId, SessionState};
+use sansocket::hub::{Capacity, HandleError, HubSettings, NotDelivered, SessionId, SessionState};
 use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Event, HandlerError, Kind, Outbox};
 
@@ -343,7 +343,7 @@ impl Model {
         let owns: Arc<Mutex<HashMap<SessionId, Arc<Mutex<Own>>>>> = Arc::default();
         let make = owns.clone();
         let world = World::new(settings, move |_| {
-            App::choose(move |client, _| scribe(make.lock().unwrap().entry(client.id).or_default().clone()))
+            App::choose(move |client, _| scribe(make.lock().unwrap().entry(client.id()).or_default().clone()))
         });
         Self {
             world,
@@ -390,9 +390,9 @@ impl Model {
                 let number = self.number();
                 let chosen = self.chosen.clone();
                 let filter = move |client: &sansocket::hub::SessionInfo| {
-                    let yes = to & 1 << (client.id.get() % 8) != 0;
+                    let yes = to & 1 << (client.id().get() % 8) != 0;
                     if yes {
-                        chosen.lock().unwrap().push((number, client.id));
+                        chosen.lock().unwrap().push((number, client.id()));
                     }
                     yes
                 };
@@ -525,7 +525,7 @@ impl Model {
     /// The states that handles see, by peer; `None` where the session is gone.
     fn states(&self) -> Vec<Option<SessionState>> {
         let clients: HashMap<_, _> =
-            self.world.handle.sessions().into_iter().map(|client| (client.id, client.state)).collect();
+            self.world.handle.sessions().into_iter().map(|client| (client.id(), client.state())).collect();
         self.sides.iter().map(|side| clients.get(&side.peer.id).copied()).collect()
     }
 
@@ -533,7 +533,7 @@ impl Model {
     fn look(&mut self) {
         let states = self.states();
         self.settle(&states);
-        let counters = HubContext::counters(&self.world.hub);
+        let counters = self.world.hub.context().counters();
         let all = || self.sides.iter().flat_map(|side| side.sent.values());
         let count = |what: fn(&&Sent) -> bool| all().filter(what).count() as u64;
         assert_eq!(counters.delivered, count(|sent| sent.read), "delivered");

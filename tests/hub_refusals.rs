@@ -56,7 +56,7 @@ struct App {
     refused: Vec<(Option<String>, Refusal)>,
 }
 
-impl Application<Pipe> for App {
+impl Application for App {
     type Handler = Box<dyn Handler + Send>;
 
     fn request<'s>(
@@ -98,7 +98,7 @@ fn ask(method: &str, path: &str, more: &str) -> Vec<u8> {
 }
 
 /// The answer's status, and what was noted.
-fn answered<A: Application<Pipe>>(world: &mut World<A>, request: &[u8]) -> (u16, Vec<String>) {
+fn answered<A: Application>(world: &mut World<A>, request: &[u8]) -> (u16, Vec<String>) {
     let peer = world.connect();
     peer.feed(request);
     world.settle();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pipe::*;
 use proptest::prelude::*;
-use sansocket::hub::{Capacity, HubContext, HubSettings, Page, Routes, SessionId, SessionState};
+use sansocket::hub::{Capacity, HubSettings, Page, Routes, SessionId, SessionState};
 use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
 
@@ -168,7 +168,7 @@ fn a_filter_that_panics_ends_its_broadcast_only() {
     world
         .handle
         .broadcast_to(Prepared::text("half"), move |client| {
-            assert!(client.id < last, "on purpose");
+            assert!(client.id() < last, "on purpose");
             true
         })
         .unwrap();
@@ -186,11 +186,8 @@ fn a_stop_closes_a_bounded_number_of_sessions_a_turn() {
     world.handle.stop(CloseCode::GOING_AWAY).unwrap();
     world.handle.broadcast(Prepared::text("too late")).unwrap();
     let closing = |world: &mut World<App>| {
-        let mut closing = 0;
-        world.hub.sessions(&mut |client| {
-            closing += usize::from(client.state == SessionState::Closing);
-        });
-        closing
+        let hub = world.hub.context();
+        hub.sessions().filter(|session| session.state() == SessionState::Closing).count()
     };
     let mut before = 0;
     while before < MANY {
@@ -289,8 +286,8 @@ proptest! {
             let mut staying = vec![];
             let mut leaving = vec![];
             for client in world.handle.sessions() {
-                let closing = client.state == SessionState::Closing;
-                if closing { leaving.push(client.id) } else { staying.push(client.id) }
+                let closing = client.state() == SessionState::Closing;
+                if closing { leaving.push(client.id()) } else { staying.push(client.id()) }
             }
             let sorted = |ids: &[SessionId]| {
                 let mut ids = ids.to_vec();
@@ -311,7 +308,7 @@ const BYTES: u64 = 64 * 1024;
 const LARGE: usize = 4 << 20;
 static LARGE_PAGE: [u8; LARGE] = [7; LARGE];
 
-fn pages() -> World<Routes<Pipe>> {
+fn pages() -> World<Routes> {
     World::new(settings(|_| {}), |_| {
         let mut routes = Routes::new();
         routes.get("/owned", |_, _| Page::new(200, "a/b", LARGE_PAGE.to_vec()));

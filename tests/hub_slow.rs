@@ -302,7 +302,7 @@ fn a_route_has_its_own_time_for_closing() {
             let peer = world.open();
             (world, peer)
         };
-        let shut = |world: &mut World<Routes<Pipe>>, peer: &Peer| {
+        let shut = |world: &mut World<Routes>, peer: &Peer| {
             world.handle.close(peer.id, CloseCode::GOING_AWAY, "").unwrap();
             world.settle();
         };

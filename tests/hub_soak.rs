@@ -153,10 +153,10 @@ fn storm(address: SocketAddr, handle: &HubHandle, time: Duration, seed: u64) -> 
         let _ = handle.broadcast(message.clone());
         for client in handle.sessions() {
             match dice.roll(4) {
-                0 => drop(handle.send_with(client.id, Prepared::text("to you"), |_| {})),
-                1 if dice.roll(5) == 0 => drop(handle.close(client.id, CloseCode::NORMAL, "go")),
+                0 => drop(handle.send_with(client.id(), Prepared::text("to you"), |_| {})),
+                1 if dice.roll(5) == 0 => drop(handle.close(client.id(), CloseCode::NORMAL, "go")),
                 2 => drop(handle.close(stale, CloseCode::NORMAL, "stale")),
-                _ => stale = client.id,
+                _ => stale = client.id(),
             }
         }
         thread::sleep(Duration::from_millis(3));

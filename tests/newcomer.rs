@@ -22,7 +22,6 @@ use std::time::Duration;
 use embassy_futures::block_on;
 use embedded_io_async::{ErrorKind, ErrorType};
 use sansocket::embedded::CloseWrite;
-use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubHandle, MioServer, Routes};
 use sansocket::session::Outcome;
 use sansocket::{CloseCode, Message};
@@ -140,7 +139,7 @@ struct Running {
 }
 
 impl Running {
-    fn new(server: MioServer<Routes<MioTcpSocket>>) -> Self {
+    fn new(server: MioServer<Routes>) -> Self {
         let (address, handle) = (server.address(), server.handle());
         Self { address, handle, thread: thread::spawn(|| server.run()) }
     }

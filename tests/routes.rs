@@ -192,7 +192,7 @@ fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond()
             let header = request.header("authorization").map(str::to_owned);
             let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
             let path = (request.path().to_owned(), request.query().to_owned());
-            tx.send((client.peer, path, header, raw, request.headers().count())).unwrap();
+            tx.send((client.peer(), path, header, raw, request.headers().count())).unwrap();
             match request.query_value("token") {
                 Some("valid") => Ok(Says("welcome".into())),
                 Some("large") => Err(Page::new(403, "text/html", "no ".repeat(100_000))),
@@ -346,7 +346,7 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
         }
         assert!(!routes.set_origin(99, OriginPolicy::Any));
         let handed = asked.clone();
-        routes.hand_over("/other", move |_, _, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
+        routes.hand_over("/other", move |_, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
         let ws = routes.websocket_with("/ws", AcceptOptions::default(), says("ws"));
         assert!(routes.set_origin(ws, OriginPolicy::List(&["https://a.example"])));
     });
@@ -452,7 +452,7 @@ fn a_plain_get_on_a_websocket_route_is_426() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         // Whatever takes the rest.
         routes.get("/*", page("rest"));
-        routes.hand_over("*", |_, _, _| panic!("nothing is left for this"));
+        routes.hand_over("*", |_, _| panic!("nothing is left for this"));
         routes.websocket("/ws", says("ws"));
     });
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
@@ -569,9 +569,10 @@ fn http_and_websockets_and_other_protocols_share_a_port() {
             let agent = request.header("User-Agent").unwrap_or_default();
             Page::text(200, &format!("{} {agent}", request.query()))
         });
-        routes.hand_over("*", |client, socket, received| {
+        routes.hand_over("*", |session, request| {
+            let (socket, received) = request.into_stream::<MioTcpSocket>().unwrap();
             let mut stream = TcpStream::from(socket.into_stream().unwrap());
-            assert_eq!(stream.peer_addr().unwrap(), client.peer);
+            assert_eq!(stream.peer_addr().unwrap(), session.peer());
             stream.set_nonblocking(false).unwrap();
             thread::spawn(move || {
                 stream.write_all(&received).unwrap();
@@ -686,8 +687,8 @@ fn opened_may_refuse_and_closed_is_called() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let served = Served::new(HubSettings::default(), |_, routes| {
         let (welcome, ends) = (welcome.clone(), ends.clone());
-        routes.on_accept(move |client| client.peer.ip().is_loopback() && welcome.load(Ordering::SeqCst));
-        routes.on_end(move |client, outcome| ends.lock().unwrap().push((client.peer, outcome.is_some())));
+        routes.on_accept(move |client| client.peer().ip().is_loopback() && welcome.load(Ordering::SeqCst));
+        routes.on_end(move |client, outcome| ends.lock().unwrap().push((client.peer(), outcome.is_some())));
         routes.websocket("/ws", says("ws"));
         routes.get("/", page("page"));
         routes.post("/panic", 0, |_, _, _| panic!("as the test wants"));
@@ -725,7 +726,7 @@ fn at_capacity_every_route_is_503() {
     let served = Served::new(settings, |_, routes| {
         routes.websocket("/ws", says("ws"));
         routes.get("/", page("page"));
-        routes.hand_over("*", |_, _, _| panic!("nothing is handed over at capacity"));
+        routes.hand_over("*", |_, _| panic!("nothing is handed over at capacity"));
     });
     let mut peers = [served.open("/ws", &[]), served.open("/ws", &[])];
     for asked in [upgrade("/ws", &[]), plain("GET", "/"), plain("GET", "/nowhere"), plain("PUT", "/ws")] {
@@ -775,8 +776,7 @@ fn routes_change_while_connections_live_on() {
         routes.post("/add", 100, move |_, _, body| {
             let path = String::from_utf8(body.into()).unwrap();
             let added = handle.call(move |control| {
-                Routes::<MioTcpSocket>::update(control, |routes| routes.websocket(&path, says(&path)))
-                    .unwrap();
+                control.application::<Routes>().unwrap().websocket(&path, says(&path));
             });
             Page::text(200, if added.is_ok() { "added" } else { "full" })
         });
@@ -804,7 +804,7 @@ fn routes_change_while_connections_live_on() {
     // A body that is still on its way when its route goes.
     let mut slow = served.dial();
     slow.write(&asked);
-    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag == 1));
+    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag() == 1));
     assert!(served.routes(|routes| routes.remove(1)));
     slow.write("/none");
     assert_eq!(slow.whole().status, 404);
@@ -835,8 +835,8 @@ fn a_broadcast_reaches_one_route_or_a_room() {
         assert_eq!(routes.websocket("/a", says("a")), 1);
         assert_eq!(routes.websocket("/b", says("b")), 2);
         let room = |client: &mut SessionInfo, request: &Request<'_>| {
-            assert_eq!(client.tag, 3, "the route's own, before");
-            client.tag = request.query().parse().unwrap();
+            assert_eq!(client.tag(), 3, "the route's own, before");
+            client.set_tag(request.query().parse().unwrap());
             Ok(Says("room".into()))
         };
         assert_eq!(routes.websocket("/room", room), 3);
@@ -845,15 +845,11 @@ fn a_broadcast_reaches_one_route_or_a_room() {
         let (peer, _) = tungstenite::connect(format!("ws://{}{path}", served.address)).unwrap();
         peer
     });
-    let groups = served.inside(|control| {
-        let mut groups = Vec::new();
-        control.sessions(&mut |client| groups.push(client.tag));
-        groups
-    });
+    let groups = served.inside(|control| control.sessions().map(SessionInfo::tag).collect::<Vec<_>>());
     assert_eq!(groups, [1, 1, 2, 77, 78]);
     for group in [1, 2, 3, 77] {
         let message = Prepared::text(format!("for {group}"));
-        served.handle.broadcast_to(message, move |client| client.tag == group).unwrap();
+        served.handle.broadcast_to(message, move |client| client.tag() == group).unwrap();
     }
     served.handle.broadcast(Prepared::text("for all")).unwrap();
     for (peer, own) in peers.iter_mut().zip([Some(1), Some(1), Some(2), Some(77), None]) {
@@ -1003,9 +999,10 @@ impl HubSocket for Nothing {
 }
 
 #[test]
-fn routes_of_another_hub_are_not_found() {
+fn a_hub_of_other_types_is_not_found() {
     let served = Served::new(HubSettings::default(), |_, _| {});
-    let found = served.inside(|control| Routes::<Nothing>::update(control, |_| ()));
-    assert_eq!(found, None);
+    let found = served
+        .inside(|hub| (hub.hub::<MioTcpSocket, Routes>().is_some(), hub.hub::<Nothing, Routes>().is_some()));
+    assert_eq!(found, (true, false));
     served.finish();
 }

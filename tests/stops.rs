@@ -51,7 +51,7 @@ impl Handler for Echo {
 
 struct Echoes;
 
-impl<S> Application<S> for Echoes {
+impl Application for Echoes {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {

@@ -29,7 +29,7 @@ use tungstenite::{Message as Theirs, WebSocket};
 /// Echoes, and keeps how sessions ended.
 struct App(Arc<Mutex<Vec<Outcome>>>);
 
-impl<S> Application<S> for App {
+impl Application for App {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
@@ -95,7 +95,7 @@ impl Running {
     }
 
     fn open(&self) -> usize {
-        self.handle.sessions().iter().filter(|client| client.state == SessionState::Open).count()
+        self.handle.sessions().iter().filter(|client| client.state() == SessionState::Open).count()
     }
 
     fn counters(&self) -> Counters {
@@ -255,7 +255,7 @@ fn queued_messages_are_delivered_in_order() {
     let server = Running::new(Config::DEFAULT);
     let mut peer = server.connect();
     wait_for("the connection", || server.open() == 1);
-    let id = server.handle.sessions()[0].id;
+    let id = server.handle.sessions()[0].id();
     let done = Arc::new(Mutex::new(Vec::new()));
     let sizes = [10, 5000, 70_000, 1023, 1024, 200_000, 3, 16 * 1024, 400_000, 100_000];
     for (n, size) in sizes.into_iter().enumerate() {
@@ -277,7 +277,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
         let server = Running::new(Config::DEFAULT);
         let mut peer = server.connect();
         wait_for("the connection", || server.open() == 1);
-        let id = server.handle.sessions()[0].id;
+        let id = server.handle.sessions()[0].id();
         for n in 0..3 {
             server.handle.send(id, Prepared::binary(vec![n; len])).unwrap();
         }

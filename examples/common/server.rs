@@ -3,11 +3,11 @@
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 
-use sansocket::hub::driver::{MioAcceptor, MioSocket};
+use sansocket::hub::driver::MioAcceptor;
 use sansocket::hub::{Application, HubHandle, HubSettings, MioServer};
 
 /// One server, with one application, that accepts from each of these listeners.
-pub(crate) fn new<C: MioAcceptor, A: Application<MioSocket<C::Stream>>>(
+pub(crate) fn new<C: MioAcceptor, A: Application>(
     listeners: impl IntoIterator<Item = TcpListener>,
     acceptor: C,
     settings: HubSettings,

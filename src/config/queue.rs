@@ -4,14 +4,26 @@
 
 use crate::close::CloseCode;
 
-/// Limits what is pending for one session, and says what happens beyond.
+/// Limits what is pending for one session of what is sent to it through the hub, and says what happens beyond.
 ///
-/// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the backlog limits
+/// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the limits apply to
 /// what waits after it. A message that has begun is counted until the transport has taken all of it.
 ///
-/// A hub executes 64 commands in a turn, and then writes. More than the backlog in one turn overflows, however fast
+/// A hub executes 64 commands in a turn, and then writes. More than the limits in one turn overflows, however fast
 /// the peer reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use sansocket::CloseCode;
+/// use sansocket::config::{Overflow, QueueLimits};
+/// use sansocket::hub::HubSettings;
+///
+/// const LIMITS: QueueLimits =
+///     QueueLimits::new().messages(32).bytes(64 * 1024).overflow(Overflow::Close(CloseCode::POLICY_VIOLATION));
+///
+/// let settings = HubSettings::default().queue(LIMITS);
+/// assert_eq!(settings.queue.messages, 32);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueLimits {
     /// The most messages, at least one. Default: 256.
@@ -22,8 +34,9 @@ pub struct QueueLimits {
     pub overflow: Overflow,
 }
 
-/// What happens to a message that exceeds the backlog. The hub drops whole messages only.
+/// What happens to a message that exceeds the [`QueueLimits`]. The hub drops whole messages only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The new message is lost.
     DropNewest,
@@ -32,4 +45,39 @@ pub enum Overflow {
     /// The new message is lost, and the session is closed with this code, such as 1008 or 1013, after the messages
     /// that were queued before.
     Close(CloseCode),
+}
+
+impl QueueLimits {
+    /// Creates the default limits; the setters below change single fields.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest }
+    }
+
+    /// Sets [`messages`](Self#structfield.messages): the most messages.
+    #[must_use]
+    pub const fn messages(mut self, most: usize) -> Self {
+        self.messages = most;
+        self
+    }
+
+    /// Sets [`bytes`](Self#structfield.bytes): the most bytes.
+    #[must_use]
+    pub const fn bytes(mut self, most: usize) -> Self {
+        self.bytes = most;
+        self
+    }
+
+    /// Sets [`overflow`](Self#structfield.overflow): what happens to a message beyond the limits.
+    #[must_use]
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self::new()
+    }
 }

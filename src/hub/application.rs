@@ -7,7 +7,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::handle::SessionInfo;
+use super::handed_over::HandedOver;
+use super::session_info::SessionInfo;
 use crate::config::base::Config;
 use crate::handler::Handler;
 use crate::handshake::{AcceptOptions, Decision, Refusal, Request, Response, ResponseBody};
@@ -34,7 +35,7 @@ use crate::session::Outcome;
 ///
 /// struct App;
 ///
-/// impl<S> Application<S> for App {
+/// impl Application for App {
 ///     type Handler = Echo;
 ///
 ///     fn request<'s>(&'s mut self, _: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
@@ -84,9 +85,9 @@ use crate::session::Outcome;
 /// assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 /// assert!(answer.ends_with(b"hello\n"));
 /// ```
-pub trait Application<S>: 'static {
+pub trait Application: 'static {
     /// The handler of a connection. Its data belong to that connection.
-    type Handler: Handler;
+    type Handler: Handler + 'static;
 
     /// Decides whether to serve a transport that was accepted, before its request has arrived. It may set
     /// [`SessionInfo::tag`]. `false` drops the transport without an answer. The default accepts all.
@@ -108,10 +109,10 @@ pub trait Application<S>: 'static {
         Page::text(404, "not found\n")
     }
 
-    /// Takes over a request with its transport and all bytes that were received, after [`Decision::HandOver`]. The hub
-    /// has no session for it any more. The default drops the transport.
-    fn handed_over(&mut self, client: &SessionInfo, socket: S, received: Vec<u8>) {
-        let _ = (client, socket, received);
+    /// Takes over a request with its transport, after [`Decision::HandOver`]. The hub has no session for it any more.
+    /// The default drops the transport.
+    fn handed_over(&mut self, session: &SessionInfo, request: HandedOver) {
+        let _ = (session, request);
     }
 
     /// Called when the hub refuses a request, with the reason in [`Refusal::reason`]: the request cannot be read,

@@ -50,7 +50,7 @@ pub trait EspIdfStream: crate::hub::driver::HubSocket {
 pub struct EspIdfPlain;
 
 /// A server that listens, and drives a hub. A system has one at a time, as there is one wake-up.
-pub struct EspIdfServer<A: Application<C::Stream>, C: EspIdfAcceptor = EspIdfPlain> {
+pub struct EspIdfServer<A: Application, C: EspIdfAcceptor = EspIdfPlain> {
     hub: Hub<C::Stream, A>,
     acceptor: C,
     listener: Option<EspIdfSocket>,
@@ -134,7 +134,7 @@ impl Drop for EspIdfSocket {
     }
 }
 
-impl<A: Application<EspIdfSocket>> EspIdfServer<A> {
+impl<A: Application> EspIdfServer<A> {
     /// Listens on `port` for plain TCP. With port 0 it does not listen, and serves adopted connections only.
     /// `application` makes the application with the hub's handle.
     ///
@@ -149,7 +149,7 @@ impl<A: Application<EspIdfSocket>> EspIdfServer<A> {
     }
 }
 
-impl<A: Application<C::Stream>, C: EspIdfAcceptor> EspIdfServer<A, C> {
+impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
     /// Listens on `port`, as [`new`](Server::new), for the streams that `acceptor` makes.
     ///
     /// # Errors
@@ -307,7 +307,7 @@ impl fmt::Debug for EspIdfSocket {
     }
 }
 
-impl<A: Application<C::Stream>, C: EspIdfAcceptor> fmt::Debug for EspIdfServer<A, C> {
+impl<A: Application, C: EspIdfAcceptor> fmt::Debug for EspIdfServer<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EspIdfServer").field("hub", &self.hub).finish_non_exhaustive()
     }

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 use super::application::{Application, Page};
 use super::counters::Counters;
-use super::handle::SessionInfo;
 use super::note::note_refusal;
+use super::session_info::SessionInfo;
 use super::socket::{HubSocket, Io, SocketFailed};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::config::base::Config;
@@ -116,7 +116,7 @@ impl Exchange {
         self.written < self.heads.len().saturating_add(self.body.len())
     }
 
-    pub(super) fn run<S: HubSocket, A: Application<S>>(
+    pub(super) fn run<S: HubSocket, A: Application>(
         &mut self,
         now: Instant,
         application: &mut A,
@@ -139,7 +139,7 @@ impl Exchange {
     }
 
     /// Does what can be done now.
-    fn go_on<S: HubSocket, A: Application<S>>(
+    fn go_on<S: HubSocket, A: Application>(
         &mut self,
         now: Instant,
         application: &mut A,

@@ -5,8 +5,8 @@
 use super::application::{Application, RequestAction};
 use super::counters::count;
 use super::exchange::Reply;
-use super::handle::{SessionInfo, SessionState};
 use super::note::note_refusal;
+use super::session_info::SessionInfo;
 use crate::config::base::Config;
 use crate::ending::Ending;
 use crate::event::Event;
@@ -17,7 +17,7 @@ use crate::time::Instant;
 use alloc::sync::Arc;
 
 /// Forwards a session's calls to its handler, which the application makes once the request has arrived.
-pub(super) struct Link<'a, S, A: Application<S>> {
+pub(super) struct Link<'a, A: Application> {
     pub(super) application: &'a mut A,
     pub(super) handler: &'a mut Option<A::Handler>,
     pub(super) client: &'a mut SessionInfo,
@@ -29,14 +29,12 @@ pub(super) struct Link<'a, S, A: Application<S>> {
     pub(super) reply: &'a mut Option<Reply>,
 }
 
-impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
+impl<A: Application> Decide<Arc<Config>> for Link<'_, A> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, Arc<Config>> {
         if self.refuse {
             return Decision::Reject(Rejection::Unavailable);
         }
-        let id = self.client.id;
         let choice = self.application.request(self.client, request);
-        (self.client.id, self.client.state) = (id, SessionState::Handshake);
         let answer = match choice {
             RequestAction::Handler(handler) => self.handler.insert(handler).request(request).with_config(),
             RequestAction::Answer(Decision::Accept(_)) => Decision::Reject(Rejection::Internal),
@@ -72,7 +70,7 @@ impl<S, A: Application<S>> Decide<Arc<Config>> for Link<'_, S, A> {
     }
 }
 
-impl<S, A: Application<S>> Handler for Link<'_, S, A> {
+impl<A: Application> Handler for Link<'_, A> {
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }

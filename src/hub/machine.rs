@@ -8,14 +8,18 @@ use core::mem;
 use core::net::SocketAddr;
 
 use super::application::Application;
+use super::context::HubContext;
 use super::counters::{Counters, count};
-use super::handle::{Command, HubHandle, Monitor, Owner, SessionInfo, SessionState};
+use super::handed_over::HandedOver;
+use super::handle::HubHandle;
 use super::id::SessionId;
 use super::note::note;
 use super::places::Places;
 use super::pool::Pool;
 use super::round::Round;
+use super::session_info::SessionInfo;
 use super::settings::{Capacity, HubSettings, InvalidSettings, pace};
+use super::shared::{Command, Monitor, Owner};
 use super::slot::Slot;
 use super::socket::{HubSocket, Ready};
 use super::timers::{Timers, round_up};
@@ -30,7 +34,7 @@ use crate::time::Instant;
 ///
 /// When a hub is dropped, it drops its transports, calls each handler's [`Handler::closed`](crate::Handler::closed)
 /// with [`EndReason::Disconnected`](crate::error::EndReason::Disconnected), and calls the completions of the pending messages.
-pub struct Hub<S: HubSocket + 'static, A: Application<S>> {
+pub struct Hub<S: HubSocket + 'static, A: Application> {
     pub(super) application: A,
     pub(super) settings: HubSettings,
     pub(super) places: Places<S, A::Handler>,
@@ -51,7 +55,7 @@ pub struct Hub<S: HubSocket + 'static, A: Application<S>> {
     pub(super) handle: Owner,
 }
 
-impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Makes a hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the
     /// handle: the hub executes its commands in the first turn.
     ///
@@ -107,9 +111,8 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<SessionId, S> {
         self.pace = pace(self.pace, now, self.settings.handshakes_per_second);
         let id = self.places.new_id();
-        let mut client = SessionInfo { id, peer, state: SessionState::Handshake, tag: 0 };
+        let mut client = SessionInfo::new(id, peer);
         let welcome = self.application.accept(&mut client);
-        (client.id, client.state) = (id, SessionState::Handshake);
         count(&mut self.counters.accepted);
         if !welcome {
             count(&mut self.counters.ended);
@@ -146,7 +149,7 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
             return Err(socket);
         }
         count(&mut self.counters.accepted);
-        let client = SessionInfo { id: self.places.new_id(), peer, state: SessionState::Handshake, tag: 0 };
+        let client = SessionInfo::new(self.places.new_id(), peer);
         let driver =
             HandlerDriver::new(Connection::new(Server, Arc::clone(&self.settings.config), now), protocol);
         self.seat(Slot::new(socket, client, ServerSession::open(driver), Some(handler), now))
@@ -188,7 +191,8 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     pub fn begin(&mut self, now: Instant) -> usize {
         // Commands that are left after a panic come first.
         if self.commands.is_empty() {
-            self.handle.take_commands(&mut self.commands);
+            let Self { handle, commands, .. } = self;
+            handle.update(|shared| shared.take_commands(commands));
         }
         trim(&mut self.commands);
         let mut visits = ROUND;
@@ -221,7 +225,7 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     pub fn turn(&mut self, now: Instant, key: usize) {
         let Some(slot) = self.places.get(key) else { return };
         slot.listed = false;
-        let (state, group, id) = (slot.client.state, slot.client.tag, slot.client.id);
+        let (state, tag, id) = (slot.client.state, slot.client.tag(), slot.client.id);
         let turn = slot.run(
             now,
             self.settings.read_grace,
@@ -229,7 +233,7 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
             &mut self.pool,
             &mut self.counters,
         );
-        if (state, group) != (slot.client.state, slot.client.tag) {
+        if (state, tag) != (slot.client.state, slot.client.tag()) {
             note!("{:?} is {:?}", id, slot.client.state);
             let client = &slot.client;
             self.handle.update(|shared| shared.show(key, Some(client)));
@@ -246,7 +250,8 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
             }
             Turn::HandOver(received) => {
                 if let Some(slot) = self.leave(key, Some(Outcome::HandOver)) {
-                    self.application.handed_over(&slot.client, slot.io.socket, received);
+                    let request = HandedOver::new(slot.io.socket, received);
+                    self.application.handed_over(&slot.client, request);
                 }
             }
         }
@@ -296,6 +301,11 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
     /// Returns the application.
     pub const fn application(&mut self) -> &mut A {
         &mut self.application
+    }
+
+    /// Returns the hub as a function in its thread sees it.
+    pub fn context(&mut self) -> HubContext<'_> {
+        HubContext::new(self)
     }
 
     /// Returns a handle to the hub.

@@ -83,7 +83,7 @@ pub struct MioSocket<T: MioStream> {
 pub type MioTcpSocket = MioSocket<TcpStream>;
 
 /// A server that listens, and drives a hub.
-pub struct MioServer<A: Application<MioSocket<C::Stream>>, C: MioAcceptor = PlainAcceptor> {
+pub struct MioServer<A: Application, C: MioAcceptor = PlainAcceptor> {
     hub: Hub<MioSocket<C::Stream>, A>,
     acceptor: C,
     poll: Poll,
@@ -127,7 +127,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long to wait if the system has no free descriptor.
 const RETRY: Duration = Duration::from_millis(100);
 
-impl<A: Application<MioSocket<TcpStream>>> MioServer<A> {
+impl<A: Application> MioServer<A> {
     /// Listens for plain TCP, on the first of these addresses that can be bound. `application` makes the application
     /// with the hub's handle.
     ///
@@ -143,7 +143,7 @@ impl<A: Application<MioSocket<TcpStream>>> MioServer<A> {
     }
 }
 
-impl<A: Application<MioSocket<C::Stream>>, C: MioAcceptor> MioServer<A, C> {
+impl<A: Application, C: MioAcceptor> MioServer<A, C> {
     /// Makes a server over a listener. Clones of the listener may serve other servers, one a thread. `application`
     /// makes the application with the hub's handle.
     ///
@@ -463,7 +463,7 @@ impl<T: MioStream> fmt::Debug for MioSocket<T> {
     }
 }
 
-impl<A: Application<MioSocket<C::Stream>>, C: MioAcceptor> fmt::Debug for MioServer<A, C> {
+impl<A: Application, C: MioAcceptor> fmt::Debug for MioServer<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MioServer")
             .field("address", &self.address)

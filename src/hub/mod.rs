@@ -40,13 +40,15 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod commands;
 mod completion;
-mod control;
+mod context;
 mod counters;
 pub mod driver;
 #[cfg(feature = "esp-idf")]
 mod esp_idf_server;
 mod exchange;
+mod handed_over;
 mod handle;
 mod id;
 mod link;
@@ -59,7 +61,9 @@ mod pool;
 mod queue;
 mod round;
 mod routes;
+mod session_info;
 mod settings;
+mod shared;
 mod slot;
 mod socket;
 mod timers;
@@ -69,14 +73,17 @@ mod turn;
 
 pub use application::{Application, Page, RequestAction};
 pub use completion::NotDelivered;
+pub use context::HubContext;
 pub use counters::{ClosedCounters, Counters, RefusedCounters};
 #[cfg(feature = "esp-idf")]
 pub use esp_idf_server::{EspIdfServer, EspIdfStartError};
-pub use handle::{HandleError, HubContext, HubHandle, SessionInfo, SessionState};
+pub use handed_over::HandedOver;
+pub use handle::{HandleError, HubHandle};
 pub use id::SessionId;
 #[cfg(feature = "mio")]
 pub use mio_server::MioServer;
 pub use routes::Routes;
+pub use session_info::{SessionInfo, SessionState};
 pub use settings::{Capacity, HubSettings, InvalidSettings};
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 pub use tls_acceptor::TlsAcceptor;

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use super::handle::SessionInfo;
+use super::session_info::SessionInfo;
 use crate::handshake::{Refusal, Request};
 
 /// Logs a text with values that are `Debug`, at level debug.

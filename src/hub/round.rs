@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use super::application::Application;
-use super::handle::Filter;
 use super::id::SessionId;
 use super::machine::Hub;
+use super::shared::Filter;
 use super::socket::HubSocket;
 use crate::close::CloseCode;
 use crate::message::Prepared;
@@ -28,7 +28,7 @@ pub(super) enum Task {
     Close(CloseCode),
 }
 
-impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     pub(super) fn begin_round(&mut self, task: Task) {
         self.round = Some(Round { task, from: 0, end: self.places.next_id() });
     }

@@ -10,9 +10,8 @@ use core::cmp::Reverse;
 use core::fmt;
 
 use super::application::{Application, Page, RequestAction};
-use super::handle::{HubContext, SessionInfo};
-use super::machine::Hub;
-use super::socket::HubSocket;
+use super::handed_over::HandedOver;
+use super::session_info::SessionInfo;
 use crate::config::base::Config;
 use crate::handler::Handler;
 use crate::handshake::{AcceptOptions, Decision, OriginPolicy, Refusal, Rejection, Request};
@@ -67,7 +66,7 @@ use crate::session::Outcome;
 ///     }
 /// }
 ///
-/// # fn routes<S: 'static>() -> Routes<S> {
+/// # fn routes() -> Routes {
 /// let mut routes = Routes::new();
 /// let accept = AcceptOptions { protocols: &["chat"], origin: OriginPolicy::Any, ..AcceptOptions::default() };
 /// routes.websocket_with("/rooms/*", accept, |_, request| match request.query_value("token") {
@@ -79,9 +78,9 @@ use crate::session::Outcome;
 /// # routes
 /// # }
 /// ```
-pub struct Routes<S> {
+pub struct Routes {
     /// Sorted: the most specific first.
-    routes: Vec<Route<S>>,
+    routes: Vec<Route>,
     /// The number that was given last.
     last: u32,
     welcome: Option<Welcome>,
@@ -89,34 +88,34 @@ pub struct Routes<S> {
     refused: Option<RefusedCounters>,
 }
 
-struct Route<S> {
+struct Route {
     number: u32,
     pattern: Pattern,
     /// The pages that may use the route.
     origin: OriginPolicy<'static>,
-    action: Action<S>,
+    action: Action,
 }
 
-enum Action<S> {
+enum Action {
     WebSocket(Option<AcceptOptions<'static, Arc<Config>>>, Hook),
     Exchange(&'static str, usize, Reply),
-    HandOver(Taker<S>),
+    HandOver(Taker),
 }
 
 type Hook = Box<dyn FnMut(&mut SessionInfo, &Request<'_>) -> Result<Box<dyn Handler + Send>, Page> + Send>;
 type Reply = Box<dyn FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send>;
-type Taker<S> = Box<dyn FnMut(&SessionInfo, S, Vec<u8>) + Send>;
+type Taker = Box<dyn FnMut(&SessionInfo, HandedOver) + Send>;
 type Welcome = Box<dyn FnMut(&mut SessionInfo) -> bool + Send>;
 type RefusedCounters = Box<dyn FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send>;
 type Farewell = Box<dyn FnMut(&SessionInfo, Option<Outcome>) + Send>;
 
-impl<S> fmt::Debug for Routes<S> {
+impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Routes").field("routes", &self.routes.len()).finish_non_exhaustive()
     }
 }
 
-impl<S> Routes<S> {
+impl Routes {
     /// Makes an application without routes, which answers every request with 404.
     #[must_use]
     pub const fn new() -> Self {
@@ -190,7 +189,7 @@ impl<S> Routes<S> {
     pub fn hand_over(
         &mut self,
         pattern: &str,
-        taker: impl FnMut(&SessionInfo, S, Vec<u8>) + Send + 'static,
+        taker: impl FnMut(&SessionInfo, HandedOver) + Send + 'static,
     ) -> u32 {
         self.add(pattern, OriginPolicy::Any, Action::HandOver(Box::new(taker)))
     }
@@ -203,7 +202,7 @@ impl<S> Routes<S> {
     /// ```
     /// # use sansocket::handshake::OriginPolicy;
     /// # use sansocket::hub::{Page, Routes};
-    /// # fn routes<S: 'static>() -> Routes<S> {
+    /// # fn routes() -> Routes {
     /// let mut routes = Routes::new();
     /// let upload = routes.post("/upload", 4096, |_, _, _| Page::text(200, "thanks\n"));
     /// routes.set_origin(upload, OriginPolicy::List(&["https://app.example.com"]));
@@ -241,7 +240,7 @@ impl<S> Routes<S> {
         self.routes.len() < before
     }
 
-    fn add(&mut self, pattern: &str, origin: OriginPolicy<'static>, action: Action<S>) -> u32 {
+    fn add(&mut self, pattern: &str, origin: OriginPolicy<'static>, action: Action) -> u32 {
         self.last = self.last.saturating_add(1);
         let route = Route { number: self.last, pattern: Pattern::new(pattern), origin, action };
         let at = self.routes.partition_point(|other| other.order() <= route.order());
@@ -249,26 +248,18 @@ impl<S> Routes<S> {
         self.last
     }
 
-    fn numbered(&mut self, number: u32) -> Option<&mut Route<S>> {
+    fn numbered(&mut self, number: u32) -> Option<&mut Route> {
         self.routes.iter_mut().find(|route| route.number == number)
     }
 }
 
-impl<S> Default for Routes<S> {
+impl Default for Routes {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<S: HubSocket + 'static> Routes<S> {
-    /// Changes the routes of a hub that runs: call it in [`Handle::run`](super::Handle::run). Returns `None` if the
-    /// hub has another application or another transport.
-    pub fn update<T>(control: &mut dyn HubContext, change: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        control.hub().downcast_mut::<Hub<S, Self>>().map(|hub| change(hub.application()))
-    }
-}
-
-impl<S: 'static> Application<S> for Routes<S> {
+impl Application for Routes {
     type Handler = Box<dyn Handler + Send>;
 
     fn accept(&mut self, client: &mut SessionInfo) -> bool {
@@ -289,7 +280,8 @@ impl<S: 'static> Application<S> for Routes<S> {
                 break;
             }
             if route.action.takes(request) {
-                client.tag = route.number;
+                client.route = route.number;
+                client.set_tag(route.number);
                 if !route.origin.allows(request) {
                     return RequestAction::Answer(Decision::Reject(Rejection::Forbidden));
                 }
@@ -318,7 +310,7 @@ impl<S: 'static> Application<S> for Routes<S> {
             page.headers.push(("Allow".into(), allow.join(", ")));
             page
         };
-        Application::<S>::refused(self, client, Some(request), &Refusal::answered(page.status));
+        Application::refused(self, client, Some(request), &Refusal::answered(page.status));
         RequestAction::Page(page)
     }
 
@@ -329,15 +321,15 @@ impl<S: 'static> Application<S> for Routes<S> {
     }
 
     fn exchange(&mut self, client: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Page {
-        match self.numbered(client.tag).map(|route| &mut route.action) {
+        match self.numbered(client.route).map(|route| &mut route.action) {
             Some(Action::Exchange(_, _, reply)) => reply(client, request, body),
             _ => Page::text(404, "not found\n"),
         }
     }
 
-    fn handed_over(&mut self, client: &SessionInfo, socket: S, received: Vec<u8>) {
-        if let Some(Action::HandOver(taker)) = self.numbered(client.tag).map(|route| &mut route.action) {
-            taker(client, socket, received);
+    fn handed_over(&mut self, session: &SessionInfo, request: HandedOver) {
+        if let Some(Action::HandOver(taker)) = self.numbered(session.route).map(|route| &mut route.action) {
+            taker(session, request);
         }
     }
 
@@ -348,14 +340,14 @@ impl<S: 'static> Application<S> for Routes<S> {
     }
 }
 
-impl<S> Route<S> {
+impl Route {
     /// The sort key: a WebSocket precedes other routes with the same pattern.
     fn order(&self) -> (Rank, bool) {
         (self.pattern.rank(), !matches!(self.action, Action::WebSocket(..)))
     }
 }
 
-impl<S> Action<S> {
+impl Action {
     fn takes(&self, request: &Request<'_>) -> bool {
         match self {
             Self::WebSocket(..) => request.method() == "GET" && request.is_upgrade(),

@@ -2,27 +2,31 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{Overflow, QueueLimits};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::time::Duration;
 
 use crate::buffer::MIN_BUFFER_LEN;
+use crate::config::QueueLimits;
 use crate::config::base::Config;
 use crate::frame::MAX_HEADER_LEN;
 use crate::time::{GRACE, Instant};
 
-/// The settings of a hub. [`Hub::new`](super::Hub::new), and so each driver, refuses settings that cannot serve a
-/// session: see [`InvalidSettings`].
+/// The settings of a hub. A driver refuses settings that cannot serve a session: see [`InvalidSettings`].
+///
+/// There is a setter for each field; the fields are public too.
 ///
 /// ```
-/// use sansocket::hub::HubSettings;
+/// use core::time::Duration;
 ///
-/// let mut settings = HubSettings::default();
-/// assert_eq!(settings.max_sessions, 1024);
-/// settings.max_sessions = 200;
-/// settings.queue.bytes = 64 * 1024;
+/// use sansocket::Config;
+/// use sansocket::hub::{Capacity, HubSettings};
+///
+/// let config = Config::new().max_message_len(64 * 1024).idle_timeout(Some(Duration::from_secs(300)));
+/// let settings = HubSettings::new(config).max_sessions(200).capacity(Capacity::Evict);
+/// assert_eq!(settings.max_sessions, 200);
+/// assert_eq!(settings.max_commands, 4096);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -45,13 +49,13 @@ pub struct HubSettings {
     /// header, so that a message of 16 KiB comes in one piece.
     pub receive_buffer: usize,
     /// Bytes of the transmit buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: as many as
-    /// for [`rx`](Self::receive_buffer).
+    /// [`receive_buffer`](Self#structfield.receive_buffer).
     pub transmit_buffer: usize,
     /// The number of unused buffers of each kind that the hub keeps for the next session. Default: 64.
     pub pooled_buffers: usize,
     /// How much may be pending for one session of what is sent to it through the hub.
     pub queue: QueueLimits,
-    /// The most pending commands of [`Handle`](super::Handle)s, beside as many that the hub has taken over and not
+    /// The most pending commands of [`HubHandle`](super::HubHandle)s, beside as many that the hub has taken over and not
     /// yet executed. Default: 4096.
     pub max_commands: usize,
     /// How long a session waits after its peer has missed a deadline, for bytes that arrived before: for a network
@@ -60,7 +64,7 @@ pub struct HubSettings {
     pub read_grace: Duration,
 }
 
-/// The reason why a hub cannot work with its [`HubSettings`], with the name of the setting that is wrong.
+/// Why a hub cannot work with its [`HubSettings`], with the name of the setting that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSettings {
@@ -77,12 +81,13 @@ pub enum InvalidSettings {
 
 /// What happens to a connection when every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Capacity {
     /// Answers the connection with 503 once its request has arrived, or at the handshake deadline if it has arrived
     /// in part. At most this many connections wait for that at once, beside the sessions; further ones wait to be
     /// accepted.
     Refuse(usize),
-    /// Closes the session that has been silent for longest with 1013, as [`Handle::close`](super::Handle::close)
+    /// Closes the session that has been silent for longest with 1013, as [`HubHandle::close`](super::HubHandle::close)
     /// does, to make room. While evicted sessions close, up to eight sessions may exist beyond
     /// [`HubSettings::max_sessions`]; for one more, the hub drops the one of them that has been silent for longest since its
     /// closing began.
@@ -90,7 +95,7 @@ pub enum Capacity {
 }
 
 impl HubSettings {
-    /// Returns the defaults, with this configuration of connections.
+    /// Creates the default settings with this configuration of connections; the setters below change single fields.
     #[must_use]
     pub fn new(config: impl Into<Arc<Config>>) -> Self {
         Self {
@@ -102,12 +107,87 @@ impl HubSettings {
             receive_buffer: 16 * 1024 + MAX_HEADER_LEN + 2,
             transmit_buffer: 16 * 1024 + MAX_HEADER_LEN + 2,
             pooled_buffers: 64,
-            queue: QueueLimits { messages: 256, bytes: 1024 * 1024, overflow: Overflow::DropNewest },
+            queue: QueueLimits::new(),
             max_commands: 4096,
             read_grace: if cfg!(target_os = "espidf") { GRACE } else { Duration::ZERO },
         }
     }
+}
 
+/// Setters: each returns the settings with one field changed.
+impl HubSettings {
+    /// Sets [`max_sessions`](Self#structfield.max_sessions): the most sessions at once.
+    #[must_use]
+    pub fn max_sessions(mut self, most: usize) -> Self {
+        self.max_sessions = most;
+        self
+    }
+
+    /// Sets [`capacity`](Self#structfield.capacity): what happens to a connection beyond the limit.
+    #[must_use]
+    pub fn capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets [`handshakes_per_second`](Self#structfield.handshakes_per_second): the most opening handshakes a second.
+    #[must_use]
+    pub fn handshakes_per_second(mut self, most: Option<u32>) -> Self {
+        self.handshakes_per_second = most;
+        self
+    }
+
+    /// Sets [`head_buffer`](Self#structfield.head_buffer): bytes for the heads of request and answer.
+    #[must_use]
+    pub fn head_buffer(mut self, bytes: usize) -> Self {
+        self.head_buffer = bytes;
+        self
+    }
+
+    /// Sets [`receive_buffer`](Self#structfield.receive_buffer): bytes of the receive buffer.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = bytes;
+        self
+    }
+
+    /// Sets [`transmit_buffer`](Self#structfield.transmit_buffer): bytes of the transmit buffer.
+    #[must_use]
+    pub fn transmit_buffer(mut self, bytes: usize) -> Self {
+        self.transmit_buffer = bytes;
+        self
+    }
+
+    /// Sets [`pooled_buffers`](Self#structfield.pooled_buffers): the most unused buffers of each kind.
+    #[must_use]
+    pub fn pooled_buffers(mut self, most: usize) -> Self {
+        self.pooled_buffers = most;
+        self
+    }
+
+    /// Sets [`queue`](Self#structfield.queue): how much may be pending for one session.
+    #[must_use]
+    pub fn queue(mut self, limits: QueueLimits) -> Self {
+        self.queue = limits;
+        self
+    }
+
+    /// Sets [`max_commands`](Self#structfield.max_commands): the most pending commands.
+    #[must_use]
+    pub fn max_commands(mut self, most: usize) -> Self {
+        self.max_commands = most;
+        self
+    }
+
+    /// Sets [`read_grace`](Self#structfield.read_grace): how long a session waits after its peer has missed a deadline.
+    #[must_use]
+    pub fn read_grace(mut self, grace: Duration) -> Self {
+        self.read_grace = grace;
+        self
+    }
+}
+
+impl HubSettings {
     /// Checks whether a hub can work with them.
     pub(super) fn check(&self) -> Result<(), InvalidSettings> {
         let counts = [("max_sessions", self.max_sessions == 0), ("max_commands", self.max_commands == 0)];

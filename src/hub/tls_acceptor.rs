@@ -1,14 +1,17 @@
 //! TLS for the hub's server: rustls over mio's streams.
 //!
 //! ```no_run
-//! # use sansocket::hub::driver::MioSocket;
-//! # fn serve<A>(config: std::sync::Arc<rustls::ServerConfig>, application: A) -> std::io::Result<()>
-//! # where A: sansocket::hub::Application<MioSocket<sansocket::hub::driver::TlsStream>> {
-//! use sansocket::hub::{MioServer, TlsAcceptor};
+//! use std::net::TcpListener;
+//! use std::sync::Arc;
 //!
-//! let listener = std::net::TcpListener::bind("127.0.0.1:8443")?;
-//! MioServer::with_acceptor(listener, TlsAcceptor(config), Default::default(), |_| application)?.run()
-//! # }
+//! use sansocket::hub::{HubSettings, MioServer, Routes, TlsAcceptor};
+//!
+//! /// `config` has the certificate and its key.
+//! fn serve(config: rustls::ServerConfig, routes: Routes) -> std::io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:8443")?;
+//!     let acceptor = TlsAcceptor(Arc::new(config));
+//!     MioServer::with_acceptor(listener, acceptor, HubSettings::default(), |_| routes)?.run()
+//! }
 //! ```
 
 #![forbid(unsafe_code)]

@@ -2,22 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
+#[cfg(feature = "bytes")]
+use crate::message::owned::Message;
 
-/// A message that is encoded once as a server's frame and can be sent to any number of sessions.
+/// A message that is encoded once as a server's frame and can be sent to any number of sessions of a hub.
 ///
-/// The payload is shared: a clone does not copy it. A session writes a frame of 1 KiB or more from where it lies if its
-/// transmit buffer is empty, and otherwise copies it there.
+/// Strings, bytes and messages convert into it without a copy of the payload. A clone shares the payload. A session writes
+/// a frame of 1 KiB or more from where it lies if its transmit buffer is empty, and otherwise copies it there.
 ///
 /// ```
 /// use sansocket::Kind;
 /// use sansocket::message::Prepared;
 ///
-/// let message = Prepared::text("hello");
+/// let message = Prepared::from("hello");
 /// assert_eq!((message.kind(), message.payload()), (Kind::Text, &b"hello"[..]));
+/// assert_eq!(Prepared::from(vec![1, 2]).kind(), Kind::Binary);
 /// ```
 #[derive(Clone)]
 pub struct Prepared {
@@ -28,13 +33,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes a text message from an owned, static or shared text: `String`, `&'static str`, `Arc<str>`.
+    /// Creates a text message from any owned, static or shared text, such as an `Arc<str>`.
     #[must_use]
     pub fn text(payload: impl AsRef<str> + Send + Sync + 'static) -> Self {
         Self::new(Kind::Text, Utf8(payload))
     }
 
-    /// Makes a binary message from owned, static or shared bytes: `Vec<u8>`, `&'static [u8]`, `Arc<[u8]>`, `Bytes`.
+    /// Creates a binary message from any owned, static or shared bytes, such as an `Arc<[u8]>`.
     #[must_use]
     pub fn binary(payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         Self::new(Kind::Binary, payload)
@@ -60,7 +65,7 @@ impl Prepared {
         (*self.payload).as_ref()
     }
 
-    /// The length of the frame in bytes.
+    /// Returns the length of the frame in bytes.
     pub(crate) fn len(&self) -> usize {
         usize::from(self.header_len).saturating_add(self.payload().len())
     }
@@ -72,6 +77,53 @@ impl Prepared {
         match header.get(at..) {
             Some(header) => [header, payload],
             None => [payload.get(at.saturating_sub(header.len())..).unwrap_or_default(), &[]],
+        }
+    }
+}
+
+impl From<&'static str> for Prepared {
+    fn from(text: &'static str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Prepared {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<&'static [u8]> for Prepared {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Prepared {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Prepared {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl From<bytes::Bytes> for Prepared {
+    fn from(bytes: bytes::Bytes) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl From<Message> for Prepared {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::text(text),
+            Message::Binary(bytes) => Self::binary(bytes),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes};
 use sansocket::message::{Prepared, WholeMessages};
 use sansocket::{CloseCode, Ending, HandlerError, MessageHandler, MessageRef, Outbox};
@@ -38,7 +37,7 @@ impl MessageHandler for Member {
     }
 }
 
-pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes<MioTcpSocket>>> {
+pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes>> {
     MioServer::bind(address, HubSettings::default(), |hub| {
         let mut routes = Routes::new();
         routes.websocket("/chat", move |_, request| {

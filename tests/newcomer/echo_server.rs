@@ -2,7 +2,6 @@
 
 use std::io;
 
-use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubSettings, MioServer, Routes};
 use sansocket::{Event, Handler, HandlerError, Outbox};
 
@@ -14,7 +13,7 @@ impl Handler for Echo {
     }
 }
 
-pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes<MioTcpSocket>>> {
+pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes>> {
     let mut routes = Routes::new();
     routes.websocket("/", |_, _| Ok(Echo));
     MioServer::bind(address, HubSettings::default(), |_| routes)

@@ -71,7 +71,7 @@ struct Decoder {
 }
 
 /// A hub, its peers and its time.
-pub struct World<A: Application<Pipe>> {
+pub struct World<A: Application> {
     pub hub: Hub<Pipe, A>,
     pub handle: HubHandle,
     pub shelf: Arc<Shelf>,
@@ -343,7 +343,7 @@ pub fn address() -> SocketAddr {
     ([192, 0, 2, 1], 4321).into()
 }
 
-impl<A: Application<Pipe>> World<A> {
+impl<A: Application> World<A> {
     pub fn new(settings: HubSettings, application: impl FnOnce(HubHandle) -> A) -> Self {
         let shelf = Arc::new(Shelf::default());
         let hub = Hub::new(settings, shelf.clone(), application).unwrap();
@@ -564,7 +564,7 @@ impl App {
     }
 }
 
-impl Application<Pipe> for App {
+impl Application for App {
     type Handler = Script;
 
     fn accept(&mut self, _: &mut SessionInfo) -> bool {
@@ -584,7 +584,7 @@ impl Application<Pipe> for App {
     }
 
     fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
-        self.ended.push((client.id, outcome));
+        self.ended.push((client.id(), outcome));
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sansocket::hub::driver::MioTcpSocket;
 use sansocket::hub::{HubContext, HubHandle, HubSettings, MioServer, Routes};
 use sansocket::{CloseCode, Config};
 
@@ -25,17 +24,14 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(
-        settings: HubSettings,
-        add: impl FnOnce(&HubHandle, &mut Routes<MioTcpSocket>),
-    ) -> Self {
+    pub(crate) fn new(settings: HubSettings, add: impl FnOnce(&HubHandle, &mut Routes)) -> Self {
         Self::at("127.0.0.1:0".parse().unwrap(), settings, add)
     }
 
     pub(crate) fn at(
         address: SocketAddr,
         settings: HubSettings,
-        add: impl FnOnce(&HubHandle, &mut Routes<MioTcpSocket>),
+        add: impl FnOnce(&HubHandle, &mut Routes),
     ) -> Self {
         let server = MioServer::bind(address, settings, |handle| {
             let mut routes = Routes::new();
@@ -74,7 +70,7 @@ impl Served {
     /// Runs a function in the hub's loop.
     pub(crate) fn inside<T: Send + 'static>(
         &self,
-        function: impl FnOnce(&mut dyn HubContext) -> T + Send + 'static,
+        function: impl FnOnce(&mut HubContext<'_>) -> T + Send + 'static,
     ) -> T {
         let (tx, rx) = mpsc::channel();
         self.handle.call(move |control| tx.send(function(control)).unwrap()).unwrap();
@@ -84,9 +80,9 @@ impl Served {
     /// Changes the routes.
     pub(crate) fn routes<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Routes<MioTcpSocket>) -> T + Send + 'static,
+        change: impl FnOnce(&mut Routes) -> T + Send + 'static,
     ) -> T {
-        self.inside(|control| Routes::update(control, change).unwrap())
+        self.inside(|control| change(control.application().unwrap()))
     }
 
     /// Waits for something that has to come.
@@ -104,10 +100,8 @@ impl Served {
     pub(crate) fn rest(&self) {
         self.until("the last session's end", |served| {
             served.inside(|control| {
-                let mut sessions = 0;
-                control.sessions(&mut |_| sessions += 1);
                 let counters = control.counters();
-                (sessions, counters.ended) == (0, counters.accepted)
+                (control.sessions().count(), counters.ended) == (0, counters.accepted)
             })
         });
         #[cfg(target_os = "linux")]

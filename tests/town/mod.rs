@@ -27,7 +27,7 @@ impl Handler for Echo {
 
 pub struct Echoes;
 
-impl<S: 'static> Application<S> for Echoes {
+impl Application for Echoes {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {

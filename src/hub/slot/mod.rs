@@ -15,10 +15,10 @@ use super::application::Application;
 use super::completion::{Done, NotDelivered};
 use super::counters::{Counters, count};
 use super::exchange::{Exchange, Reply};
-use super::handle::{SessionInfo, SessionState};
 use super::link::Link;
 use super::pool::{Buffers, Pool};
 use super::queue::Queue;
+use super::session_info::{SessionInfo, SessionState};
 use super::socket::{HubSocket, Io, Ready, SocketFailed};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::close::CloseCode;
@@ -142,7 +142,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
     }
 
     /// Gives the session a turn.
-    pub(super) fn run<A: Application<S, Handler = H>>(
+    pub(super) fn run<A: Application<Handler = H>>(
         &mut self,
         now: Instant,
         grace: Duration,
@@ -181,7 +181,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         }
     }
 
-    fn go_on<A: Application<S, Handler = H>>(
+    fn go_on<A: Application<Handler = H>>(
         &mut self,
         now: Instant,
         application: &mut A,
@@ -257,7 +257,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
     }
 
     /// Drops the connection and notifies the handler. Returns how the session ended.
-    pub(super) fn abandon<A: Application<S, Handler = H>>(
+    pub(super) fn abandon<A: Application<Handler = H>>(
         &mut self,
         application: &mut A,
         counters: &mut Counters,
@@ -301,7 +301,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
     }
 
     /// Lets the session and its handler do what can be done now.
-    fn poll<A: Application<S, Handler = H>>(
+    fn poll<A: Application<Handler = H>>(
         &mut self,
         now: Instant,
         application: &mut A,

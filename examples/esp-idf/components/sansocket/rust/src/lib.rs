@@ -23,8 +23,12 @@ use core::time::Duration;
 use handler::Echo;
 use sansocket::{CloseCode, Config};
 use sansocket::handshake::Request;
-use sansocket::hub::{driver, EspIdfServer, Application, Capacity, RequestAction, SessionInfo, HubContext, HubHandle, HandleError, SessionId, HubSettings};
-use sansocket::hub::driver::{Descriptor, EspIdfSocket, Hub};
+use sansocket::config::QueueLimits;
+use sansocket::hub::driver::{Descriptor, EspIdfSocket, esp_idf_now};
+use sansocket::hub::{
+    Application, Capacity, EspIdfServer, HandleError, HubContext, HubHandle, HubSettings, RequestAction, SessionId,
+    SessionInfo,
+};
 use sansocket::message::Prepared;
 
 const OK: i32 = 0;
@@ -36,7 +40,6 @@ const INVALID: i32 = -3;
 pub struct Sansocket {
     server: UnsafeCell<Option<EspIdfServer<Echoes>>>,
     handle: HubHandle,
-    config: *mut Config,
 }
 
 /// `struct sansocket_settings`.
@@ -63,7 +66,7 @@ struct Echoes;
 
 type Log = fn(fmt::Arguments<'_>);
 
-impl Application<EspIdfSocket> for Echoes {
+impl Application for Echoes {
     type Handler = Echo<Log>;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
@@ -85,27 +88,23 @@ pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *m
     config.timeouts.pong = seconds(settings.pong);
     config.timeouts.close = seconds(settings.close);
     config.timeouts.write = seconds(settings.write);
-    let config = Box::into_raw(Box::new(config));
-    // SAFETY: it is dropped behind the server that uses it.
-    let mut hub = HubSettings::new(unsafe { &*config });
-    hub.max_sessions = settings.connections as usize;
-    hub.capacity = Capacity::Refuse(settings.waiting as usize);
-    hub.head_buffer = settings.head as usize;
-    hub.receive_buffer = settings.rx as usize;
-    hub.transmit_buffer = settings.tx as usize;
-    hub.pooled_buffers = 1;
-    hub.max_commands = settings.commands as usize;
-    hub.queue.messages = settings.queue as usize;
-    hub.queue.bytes = settings.queue_bytes as usize;
+    let queue = QueueLimits::new().messages(settings.queue as usize).bytes(settings.queue_bytes as usize);
+    let hub = HubSettings::new(config)
+        .max_sessions(settings.connections as usize)
+        .capacity(Capacity::Refuse(settings.waiting as usize))
+        .head_buffer(settings.head as usize)
+        .receive_buffer(settings.rx as usize)
+        .transmit_buffer(settings.tx as usize)
+        .pooled_buffers(1)
+        .max_commands(settings.commands as usize)
+        .queue(queue);
     match EspIdfServer::new(settings.port, hub, |_| Echoes) {
         Ok(server) => {
             let handle = server.handle();
-            Box::into_raw(Box::new(Sansocket { server: UnsafeCell::new(Some(server)), handle, config }))
+            Box::into_raw(Box::new(Sansocket { server: UnsafeCell::new(Some(server)), handle }))
         }
         Err(error) => {
             system::log(format_args!("no server: {error}"));
-            // SAFETY: made above, and nothing uses it.
-            drop(unsafe { Box::from_raw(config) });
             core::ptr::null_mut()
         }
     }
@@ -129,12 +128,8 @@ pub unsafe extern "C" fn sansocket_run(server: *const Sansocket) {
 /// `server` is of `sansocket_new`, and nobody uses it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sansocket_free(server: *mut Sansocket) {
-    // SAFETY: the caller's; the settings go behind the server that uses them.
-    unsafe {
-        let config = (*server).config;
-        drop(Box::from_raw(server));
-        drop(Box::from_raw(config));
-    }
+    // SAFETY: the caller's.
+    drop(unsafe { Box::from_raw(server) });
 }
 
 /// # Safety
@@ -169,10 +164,10 @@ pub unsafe extern "C" fn sansocket_adopt(
     // SAFETY: the caller's.
     let descriptor = unsafe { Descriptor::new(descriptor) };
     let Ok((socket, peer)) = EspIdfSocket::adopt(descriptor, move |_| lease.end()) else { return INVALID };
-    let adopt = move |control: &mut dyn HubContext| {
-        if let Some(hub) = control.hub().downcast_mut::<Hub<EspIdfSocket, Echoes>>() {
+    let adopt = move |hub: &mut HubContext<'_>| {
+        if let Some(hub) = hub.hub::<EspIdfSocket, Echoes>() {
             // One for which there is no room is given back by that.
-            let _ = hub.adopt(driver::esp_idf_now(), socket, peer, Echo::new(system::log), None);
+            let _ = hub.adopt(esp_idf_now(), socket, peer, Echo::new(system::log), None);
         }
     };
     // SAFETY: the caller's.
@@ -203,7 +198,7 @@ pub unsafe extern "C" fn sansocket_clients(server: *const Sansocket, ids: *mut u
     let clients = unsafe { &(*server).handle }.sessions();
     for (i, client) in clients.iter().take(room as usize).enumerate() {
         // SAFETY: the caller's.
-        unsafe { ids.add(i).write(client.id.get()) };
+        unsafe { ids.add(i).write(client.id().get()) };
     }
     clients.len() as u32
 }

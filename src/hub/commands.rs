@@ -1,4 +1,4 @@
-//! The hub's own [`HubContext`], and what happens when a hub is dropped.
+//! Executes the commands of handles, and ends all sessions when a hub is dropped.
 
 #![forbid(unsafe_code)]
 
@@ -8,31 +8,25 @@ use core::fmt;
 
 use super::application::Application;
 use super::completion::{Done, NotDelivered};
+use super::context::Inside;
 use super::counters::{Counters, count};
-use super::handle::{Command, HandleError, HubContext, SessionInfo, SessionState, check_reason};
 use super::id::SessionId;
 use super::machine::Hub;
 use super::note::note;
 use super::round::Task;
+use super::session_info::{SessionInfo, SessionState};
+use super::shared::Command;
 use super::socket::HubSocket;
 use crate::close::CloseCode;
 use crate::message::Prepared;
 
-impl<S: HubSocket + 'static, A: Application<S>> HubContext for Hub<S, A> {
-    fn send(&mut self, id: SessionId, message: Prepared) -> Result<(), NotDelivered> {
-        self.submit(id, message, Done::NOBODY).map_err(|(lost, _)| lost)
-    }
-
-    fn send_with(
-        &mut self,
-        id: SessionId,
-        message: Prepared,
-        done: Box<dyn FnOnce(Result<(), NotDelivered>) + Send>,
-    ) -> Result<(), NotDelivered> {
-        self.submit(id, message, Done::new(done)).map_err(|(lost, done)| {
-            done.forget();
-            lost
-        })
+impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
+    fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)> {
+        let sent = match self.places.get(id.key()).filter(|slot| slot.client.id == id) {
+            Some(slot) => slot.send(message, done, &self.settings.queue, &mut self.counters),
+            None => Err((NotDelivered::Ended, done)),
+        };
+        self.note_sent(id.key(), sent)
     }
 
     fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize {
@@ -43,21 +37,24 @@ impl<S: HubSocket + 'static, A: Application<S>> HubContext for Hub<S, A> {
         reached
     }
 
-    fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> Result<bool, HandleError> {
-        check_reason(reason)?;
+    fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> bool {
         let there = self.find(id).is_some();
         if there {
             self.close_at(id.key(), code, reason);
         }
-        Ok(there)
+        there
     }
 
-    fn sessions(&self, see: &mut dyn FnMut(&SessionInfo)) {
-        self.places.iter().for_each(|(_, slot)| see(&slot.client));
+    fn sessions(&self) -> Box<dyn Iterator<Item = &SessionInfo> + '_> {
+        Box::new(self.places.iter().map(|(_, slot)| &slot.client))
     }
 
     fn counters(&self) -> Counters {
         self.counters
+    }
+
+    fn application(&mut self) -> &mut dyn Any {
+        &mut self.application
     }
 
     fn hub(&mut self) -> &mut dyn Any {
@@ -65,7 +62,7 @@ impl<S: HubSocket + 'static, A: Application<S>> HubContext for Hub<S, A> {
     }
 }
 
-impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Executes a command of a handle.
     pub(super) fn obey(&mut self, command: Command) {
         match command {
@@ -76,23 +73,14 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
             }
             Command::Broadcast(message, to) => self.begin_round(Task::Broadcast(message, to)),
             Command::Close(id, code, reason) => {
-                let _ = self.close(id, code, &reason);
+                Inside::close(self, id, code, &reason);
             }
-            Command::Run(function) => function(self),
+            Command::Call(function) => function(&mut self.context()),
             Command::Stop(code) => {
                 self.stopping = true;
                 self.begin_round(Task::Close(code));
             }
         }
-    }
-
-    /// Queues a message for a session. An error says why the message is lost, and gives its completion back.
-    fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)> {
-        let sent = match self.places.get(id.key()).filter(|slot| slot.client.id == id) {
-            Some(slot) => slot.send(message, done, &self.settings.queue, &mut self.counters),
-            None => Err((NotDelivered::Ended, done)),
-        };
-        self.note_sent(id.key(), sent)
     }
 
     fn note_sent(
@@ -156,10 +144,10 @@ impl<S: HubSocket + 'static, A: Application<S>> Hub<S, A> {
 }
 
 /// Ends every session, and notifies its handler and the senders of its pending messages.
-impl<S: HubSocket + 'static, A: Application<S>> Drop for Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application> Drop for Hub<S, A> {
     fn drop(&mut self) {
-        struct Rest<'a, S: HubSocket + 'static, A: Application<S>>(&'a mut Hub<S, A>);
-        impl<S: HubSocket + 'static, A: Application<S>> Drop for Rest<'_, S, A> {
+        struct Rest<'a, S: HubSocket + 'static, A: Application>(&'a mut Hub<S, A>);
+        impl<S: HubSocket + 'static, A: Application> Drop for Rest<'_, S, A> {
             fn drop(&mut self) {
                 self.0.abandon_all();
             }
@@ -169,7 +157,7 @@ impl<S: HubSocket + 'static, A: Application<S>> Drop for Hub<S, A> {
     }
 }
 
-impl<S: HubSocket + 'static, A: Application<S>> fmt::Debug for Hub<S, A> {
+impl<S: HubSocket + 'static, A: Application> fmt::Debug for Hub<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("sessions", &self.places.len()).finish_non_exhaustive()
     }
