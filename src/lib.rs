@@ -43,7 +43,7 @@
 //!         // Shut the writing side of the transport down; then poll again.
 //!         Step::Shutdown => {}
 //!         // Drop the transport.
-//!         Step::Closed(cause) => panic!("{}", cause.reason),
+//!         Step::Done(cause) => panic!("{}", cause.reason),
 //!     }
 //! }
 //! assert_eq!(tx.pending(), b"\x81\x05Hello");
@@ -67,7 +67,7 @@
 //!                                                   both sent a Close, tx written: Step::Shutdown
 //!                                                   the peer's end of stream, or a deadline
 //!                                                                             ▼
-//!                                                                  Step::Closed(Cause), once
+//!                                                                  Step::Done(Cause), once
 //! ```
 //!
 //! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and
@@ -141,13 +141,14 @@ mod send;
 pub mod session;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod simd;
+mod step;
 mod time;
 mod utf8;
 
 pub use buffer::{ReceiveBuffer, TransmitBuffer};
 pub use close::CloseCode;
 pub use config::base::Config;
-pub use connection::{Connection, Step};
+pub use connection::Connection;
 pub use ending::Ending;
 pub use event::{Chunk, Event, Payload};
 pub use frame::Kind;
@@ -160,6 +161,7 @@ pub use message::owned::Message;
 pub use outbox::Outbox;
 pub use role::{Client, Server};
 pub use send::SendError;
+pub use step::Step;
 pub use time::Instant;
 
 /// Compiles and runs the examples in the README as tests.

@@ -536,7 +536,7 @@ fn every_connection_sends_small_messages_at_once() {
     let (mut client, mut server) = untouched_pair();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let outcome = serve(&mut server, &mut HandsOver, &Config::DEFAULT, &mut buffers()).unwrap();
-    assert_eq!(outcome, Outcome::HandOver);
+    assert_eq!(outcome, Outcome::HandedOver);
     assert!(server.nodelay().unwrap());
 }
 

@@ -10,7 +10,7 @@ use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Timeout, Violation};
 use sansocket::handshake::{Decision, Request};
 use sansocket::proto::{ConnectionState, DetachedEvent, Extension, MIN_BUFFER_LEN, NoExtension, Role};
-use sansocket::session::{HandlerDriver, Next};
+use sansocket::session::HandlerDriver;
 use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, ReceiveBuffer,
     SendError, Server, Step, TransmitBuffer,
@@ -867,8 +867,8 @@ fn a_handler_that_fails_closes_the_connection() {
             sent.extend(tx.pending());
             tx.consume(usize::MAX);
             match step {
-                Next::Done(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
-                Next::Shutdown => rx.fill(0),
+                Step::Done(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
+                Step::Shutdown => rx.fill(0),
                 _ if connection_is_waiting(&driver) => {
                     rx.feed(&Server::incoming(CLOSE, &close_body(1001, "")));
                 }
@@ -904,7 +904,7 @@ fn read<R: Role, X: Extension>(
         match connection.poll_detached(Instant::START, rx, tx) {
             Step::Event(event) => return Some(event),
             Step::Wait { .. } | Step::Shutdown => turn(rx, tx),
-            Step::Closed(_) => return None,
+            Step::Done(_) => return None,
         }
     }
 }

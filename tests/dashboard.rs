@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::{TEXT, frame};
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::session::{HandlerDriver, Next};
-use sansocket::{Config, Connection, Ending, Instant, ReceiveBuffer, Server, TransmitBuffer};
+use sansocket::session::HandlerDriver;
+use sansocket::{Config, Connection, Ending, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
 
 /// Measures the time. What is changed is seen by looking.
 #[derive(Clone)]
@@ -94,9 +94,9 @@ impl Page {
         for ms in from..=to {
             match self.driver.poll(Instant::from_millis(ms), &mut self.dashboard, &mut self.rx, &mut self.tx)
             {
-                Next::Done(cause) => self.ended = Some(cause),
-                Next::Shutdown => self.rx.fill(0),
-                Next::Wait { .. } => {}
+                Step::Done(cause) => self.ended = Some(cause),
+                Step::Shutdown => self.rx.fill(0),
+                Step::Wait { .. } => {}
             }
         }
     }

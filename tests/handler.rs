@@ -589,7 +589,7 @@ fn closed_is_called_once_and_last_with_ending_and_reason() {
         let cause = Ending { reason: end, received, sent };
         assert_eq!(drive.outcome, Some(Outcome::Closed(cause)), "case {i}");
         assert_eq!(drive.handler.closed, [(cause, reason.to_owned())], "case {i}");
-        assert_eq!(drive.outcome.unwrap().is_vanished(), end == EndReason::Disconnected);
+        assert_eq!(drive.outcome.unwrap().is_disconnect(), end == EndReason::Disconnected);
         // Whatever comes now, nobody is told.
         let calls = drive.handler.calls.len();
         drive.read_all();

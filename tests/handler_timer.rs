@@ -16,10 +16,10 @@ use sansocket::config::Delivery;
 use sansocket::embedded::{Transferred, Transport};
 use sansocket::error::EndReason;
 use sansocket::proto::NoExtension;
-use sansocket::session::{Buffers, HandlerDriver, Next};
+use sansocket::session::{Buffers, HandlerDriver};
 use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer,
-    Server, TransmitBuffer, embedded,
+    Server, Step, TransmitBuffer, embedded,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -78,7 +78,7 @@ fn a_periodic_timer_that_was_late_once_catches_up() {
     // The loop is busy for 25 ms, and punctual from then on.
     let (mut now, mut polls) = (at(35), 0);
     while now < at(10_000) {
-        let Next::Wait { deadline } = driver.poll(now, &mut ticks, &mut rx, &mut tx) else { panic!() };
+        let Step::Wait { deadline } = driver.poll(now, &mut ticks, &mut rx, &mut tx) else { panic!() };
         tx.clear();
         now = deadline.expect("the next tick").max(now);
         polls += 1;
@@ -96,10 +96,10 @@ fn a_timer_far_behind_lets_the_transport_have_its_turn() {
     let now = at(1_000);
     for portion in 1..=6 {
         let step = driver.poll(now, &mut ticks, &mut rx, &mut tx);
-        assert_eq!((step, ticks.count), (Next::Wait { deadline: Some(now) }, 16 * portion));
+        assert_eq!((step, ticks.count), (Step::Wait { deadline: Some(now) }, 16 * portion));
     }
     let step = driver.poll(now, &mut ticks, &mut rx, &mut tx);
-    assert_eq!((step, ticks.count), (Next::Wait { deadline: Some(at(1_010)) }, 100));
+    assert_eq!((step, ticks.count), (Step::Wait { deadline: Some(at(1_010)) }, 100));
 }
 
 /// A clock that shows the deadline when a turn is over, and was late once.
@@ -266,7 +266,7 @@ fn a_deadline_that_any_call_moves_into_the_past_is_due() {
         });
         rx.feed(&masked(0x82, b"x"));
         let step = driver.poll(now, &mut probe, &mut rx, &mut tx);
-        assert_eq!(step, Next::Wait { deadline: Some(at(2_000)) });
+        assert_eq!(step, Step::Wait { deadline: Some(at(2_000)) });
         assert_eq!(probe.calls.iter().filter(|call| **call == Call::Timer).count(), 1, "{mover:?}");
     }
 }
@@ -325,7 +325,7 @@ fn a_deadline_that_a_blocked_event_moves_is_due_and_does_not_spin() {
     let mut seen = vec![Call::Opened, Call::Writable];
     for round in 0..3 {
         let now = at(1_000 + round);
-        let Next::Wait { deadline } = driver.poll(now, &mut probe, &mut rx, &mut tx) else { panic!() };
+        let Step::Wait { deadline } = driver.poll(now, &mut probe, &mut rx, &mut tx) else { panic!() };
         assert!(deadline.is_some_and(|deadline| deadline > now), "it spins: {deadline:?}");
         seen.extend([Call::Event(0, 1), Call::Timer]);
         assert_eq!(probe.calls, seen);
@@ -388,7 +388,7 @@ fn a_failed_transport_calls_closed_alone() {
         driver.transport_failed();
         for _ in 0..3 {
             let step = driver.poll(at(2_000), &mut probe, &mut rx, &mut tx);
-            assert!(matches!(step, Next::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
+            assert!(matches!(step, Step::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
         }
         assert_eq!(probe.take(), gone, "{blocked:?}");
     }
@@ -403,7 +403,7 @@ fn closed_is_not_called_for_a_connection_that_was_not_opened() {
     driver.transport_failed();
     for _ in 0..2 {
         let step = driver.poll(at(1_000), &mut probe, &mut rx, &mut tx);
-        assert!(matches!(step, Next::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
+        assert!(matches!(step, Step::Done(cause) if cause.reason == EndReason::Disconnected), "{step:?}");
     }
     assert_eq!(probe.calls, []);
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use drive::{Memory, RFC_ACCEPT, RFC_KEY, leak};
 use sansocket::handshake::{
-    AcceptOptions, ClientHandshake, ClientRequest, ClientStep, Decision, HandshakeError, HandshakeStep,
-    HeadError, RefusedResponse, ServerHandshake, UrlError, WsUrl,
+    AcceptOptions, ClientHandshake, ClientHandshakeEnd as End, ClientRequest, Decision, HandshakeError,
+    HeadError, RefusedResponse, ServerHandshake, ServerHandshakeEnd, UrlError, WsUrl,
 };
-use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
+use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
 
 const NOW: Instant = Instant::from_millis(1_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ struct Drive<'m, 'c, 'u> {
     out: Vec<u8>,
     take: usize,
     deadline: Option<Instant>,
-    done: Option<ClientStep<'u>>,
+    done: Option<End<'u>>,
 }
 
 impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
@@ -45,14 +45,15 @@ impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
     fn pump(&mut self) {
         loop {
             match self.handshake.poll(self.now, &mut self.head, &mut self.rx, &mut self.tx) {
-                ClientStep::Wait { deadline } => {
+                Step::Wait { deadline } => {
                     assert_eq!(self.done, None, "there is nothing after the end");
                     assert!(deadline.is_none_or(|at| at > self.now));
                     self.deadline = deadline;
                 }
-                step => {
-                    assert!(self.done.is_none_or(|before| before == step), "the end is the same for ever");
-                    self.done = Some(step);
+                Step::Shutdown => panic!("a client's handshake shuts nothing down"),
+                Step::Done(end) => {
+                    assert!(self.done.is_none_or(|before| before == end), "the end is the same for ever");
+                    self.done = Some(end);
                     return;
                 }
             }
@@ -102,7 +103,7 @@ fn request(connect: &ClientRequest<'_>) -> Result<String, HeadError> {
 }
 
 /// What a client makes of an answer, whose reading it ends at the end of the stream.
-fn outcome<'u>(connect: &ClientRequest<'u>, answer: &[u8]) -> ClientStep<'u> {
+fn outcome<'u>(connect: &ClientRequest<'u>, answer: &[u8]) -> End<'u> {
     let config = Config::new();
     let mut memory = Memory::new(2048, 140, 140);
     let mut drive = Drive::new(&mut memory, &config, connect).unwrap();
@@ -379,7 +380,7 @@ fn bytes_after_the_101_are_kept() {
             for piece in [a].into_iter().chain(b.chunks(size.min(input.len()))) {
                 unread.extend_from_slice(drive.feed(piece));
             }
-            assert_eq!(drive.done, Some(ClientStep::Open(None)));
+            assert_eq!(drive.done, Some(End::Opened { protocol: None }));
             // What was read behind the head, and then what the transport still has: nothing lost or doubled.
             assert!([drive.rx.filled(), &unread].concat() == frames, "{head}, {rx}, {first}, {size}");
             assert!(drive.handshake.spare(&mut drive.head, &drive.rx).is_empty());
@@ -393,16 +394,16 @@ fn every_field_of_a_response_is_checked() {
     let ask = ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
     let good = switch(&[]);
     let accept = format!("Sec-WebSocket-Accept: {RFC_ACCEPT}\r\n");
-    let failed = |error| ClientStep::Failed(error);
-    assert_eq!(outcome(&ask, good.as_bytes()), ClientStep::Open(None));
+    let failed = |error| End::Failed(error);
+    assert_eq!(outcome(&ask, good.as_bytes()), End::Opened { protocol: None });
     for (from, to, step) in [
         // As §4.1 has it: these are compared without case, and Connection is a list.
-        ("Upgrade: websocket", "upgrade: WebSocket", ClientStep::Open(None)),
-        ("Connection: Upgrade", "CONNECTION: keep-alive, uPGRADE", ClientStep::Open(None)),
-        ("Switching Protocols", "Whatever You Like", ClientStep::Open(None)),
-        (" Switching Protocols", "", ClientStep::Open(None)),
-        (RFC_ACCEPT, &format!("  {RFC_ACCEPT}\t"), ClientStep::Open(None)),
-        ("Sec-WebSocket-Accept", "sec-websocket-accept", ClientStep::Open(None)),
+        ("Upgrade: websocket", "upgrade: WebSocket", End::Opened { protocol: None }),
+        ("Connection: Upgrade", "CONNECTION: keep-alive, uPGRADE", End::Opened { protocol: None }),
+        ("Switching Protocols", "Whatever You Like", End::Opened { protocol: None }),
+        (" Switching Protocols", "", End::Opened { protocol: None }),
+        (RFC_ACCEPT, &format!("  {RFC_ACCEPT}\t"), End::Opened { protocol: None }),
+        ("Sec-WebSocket-Accept", "sec-websocket-accept", End::Opened { protocol: None }),
         ("Upgrade: websocket\r\n", "", failed(Upgrade)),
         ("Upgrade: websocket", "Upgrade: h2c", failed(Upgrade)),
         ("Upgrade: websocket", "Upgrade: websockets", failed(Upgrade)),
@@ -446,30 +447,22 @@ fn a_subprotocol_that_was_not_offered_is_an_error() {
         ClientRequest { protocols: &["chat", "superchat"], ..connect("ws://server.example.com/chat") };
     let none = connect("ws://server.example.com/chat");
     for (lines, ask, step) in [
-        (&["Sec-WebSocket-Protocol: chat"][..], offered, ClientStep::Open(Some("chat"))),
-        (&["sec-websocket-protocol:\tsuperchat "], offered, ClientStep::Open(Some("superchat"))),
-        (&[], offered, ClientStep::Open(None)),
-        (&["Sec-WebSocket-Protocol: Chat"], offered, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol: other"], offered, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol: chat, superchat"], offered, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol: chat,"], offered, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol:"], offered, ClientStep::Failed(Protocol)),
-        (
-            &["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat"],
-            offered,
-            ClientStep::Failed(Protocol),
-        ),
-        (&["Sec-WebSocket-Protocol: chat"], none, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Protocol:"], none, ClientStep::Failed(Protocol)),
-        (&["Sec-WebSocket-Extensions: permessage-deflate"], offered, ClientStep::Failed(Extension)),
-        (&["Sec-WebSocket-Extensions: x; y=z"], none, ClientStep::Failed(Extension)),
-        (
-            &["Sec-WebSocket-Extensions: ,", "Sec-WebSocket-Extensions: x"],
-            none,
-            ClientStep::Failed(Extension),
-        ),
-        (&["Sec-WebSocket-Extensions:"], none, ClientStep::Open(None)),
-        (&["Set-Cookie: a=b", "X-Anything: \u{e9}"], none, ClientStep::Open(None)),
+        (&["Sec-WebSocket-Protocol: chat"][..], offered, End::Opened { protocol: Some("chat") }),
+        (&["sec-websocket-protocol:\tsuperchat "], offered, End::Opened { protocol: Some("superchat") }),
+        (&[], offered, End::Opened { protocol: None }),
+        (&["Sec-WebSocket-Protocol: Chat"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: other"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat, superchat"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat,"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol:"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat"], offered, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol: chat"], none, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Protocol:"], none, End::Failed(Protocol)),
+        (&["Sec-WebSocket-Extensions: permessage-deflate"], offered, End::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions: x; y=z"], none, End::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions: ,", "Sec-WebSocket-Extensions: x"], none, End::Failed(Extension)),
+        (&["Sec-WebSocket-Extensions:"], none, End::Opened { protocol: None }),
+        (&["Set-Cookie: a=b", "X-Anything: \u{e9}"], none, End::Opened { protocol: None }),
     ] {
         assert_eq!(outcome(&ask, switch(lines).as_bytes()), step, "{lines:?}");
     }
@@ -495,7 +488,7 @@ fn a_redirect_is_reported_and_not_followed() {
             drive.pump();
             let asked = drive.out.len();
             answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
-            assert_eq!(drive.done, Some(ClientStep::Refused));
+            assert_eq!(drive.done, Some(End::Refused));
             assert!(drive.out.len() == asked && drive.tx.is_empty(), "nobody is told anything more");
             let reply = RefusedResponse::parse(&drive.head, &config).unwrap();
             assert_eq!((reply.status, reply.body), (code, body.as_bytes()));
@@ -524,12 +517,12 @@ fn refusal(answer: &str, memory: usize) -> Result<(u16, String, bool, bool), Han
             drive.end();
         }
         let got = match drive.done.unwrap() {
-            ClientStep::Refused => {
+            End::Refused => {
                 let reply = RefusedResponse::parse(&drive.head, &config).unwrap();
                 let body = String::from_utf8(reply.body.to_vec()).unwrap();
                 Ok((reply.status, body, reply.complete, waits))
             }
-            ClientStep::Failed(error) => Err(error),
+            End::Failed(error) => Err(error),
             other => panic!("{other:?}"),
         };
         assert_eq!(*seen.get_or_insert_with(|| got.clone()), got, "{answer:?} in pieces of {size}");
@@ -675,7 +668,7 @@ fn interim_answers_are_passed_over_up_to_a_bound() {
     let ask = connect("ws://server.example.com/chat");
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>;\r\n rel=preload\r\n\r\n";
     let interim = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}");
-    assert_eq!(outcome(&ask, format!("{interim}{}", switch(&[])).as_bytes()), ClientStep::Open(None));
+    assert_eq!(outcome(&ask, format!("{interim}{}", switch(&[])).as_bytes()), End::Opened { protocol: None });
     let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     assert_eq!(refusal(&format!("{interim}{refused}"), 512), Ok((403, "no".into(), true, false)));
     // Alone they are no answer.
@@ -697,15 +690,15 @@ fn a_folded_field_is_read_as_one_line() {
         &["Sec-WebSocket-Protocol: \r\n\tchat \r\n "],
     ] {
         let protocol = lines.iter().any(|line| line.contains("chat")).then_some("chat");
-        assert_eq!(outcome(&ask, switch(lines).as_bytes()), ClientStep::Open(protocol), "{lines:?}");
+        assert_eq!(outcome(&ask, switch(lines).as_bytes()), End::Opened { protocol }, "{lines:?}");
     }
     // What is folded into a value is of the value, and no field of its own.
     assert_eq!(
         outcome(&ask, switch(&["X: a\r\n Sec-WebSocket-Protocol: chat"]).as_bytes()),
-        ClientStep::Open(None)
+        End::Opened { protocol: None }
     );
     let folded = switch(&[]).replace("Connection: Upgrade", "Connection:\r\n keep-alive,\r\n\tUpgrade");
-    assert_eq!(outcome(&ask, folded.as_bytes()), ClientStep::Open(None));
+    assert_eq!(outcome(&ask, folded.as_bytes()), End::Opened { protocol: None });
     let answer = "HTTP/1.1 401 No\r\nContent-Length:\r\n 2\r\nX: a\r\n\r\nno";
     assert_eq!(refusal(answer, 512), Ok((401, "no".into(), true, false)));
     // RFC 9112 §2.2: what precedes the first field is not of a field, and not of the status line.
@@ -733,7 +726,7 @@ fn a_body_that_does_not_come_has_the_deadline_of_the_handshake() {
     drive.now = drive.deadline.unwrap();
     drive.pump();
     // The status is known, and worth more than that the body is not.
-    assert_eq!(drive.done, Some(ClientStep::Refused));
+    assert_eq!(drive.done, Some(End::Refused));
     assert_eq!(RefusedResponse::parse(&drive.head, &config).unwrap().body, b"noooooooooo");
 }
 
@@ -747,7 +740,7 @@ fn a_server_that_disconnects_or_is_slow_fails_the_handshake() {
         let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
         drive.feed(&answer.as_bytes()[..len]);
         drive.end();
-        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Disconnected)));
+        assert_eq!(drive.done, Some(End::Failed(HandshakeError::Disconnected)));
         let mut drive = Drive::new(&mut memory, &config, &ask).unwrap();
         drive.feed(&answer.as_bytes()[..len]);
         drive.now = NOW.saturating_add(10 * SECOND - Duration::from_micros(1));
@@ -755,7 +748,7 @@ fn a_server_that_disconnects_or_is_slow_fails_the_handshake() {
         assert_eq!(drive.done, None);
         drive.now = drive.deadline.unwrap();
         drive.pump();
-        assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Timeout)));
+        assert_eq!(drive.done, Some(End::Failed(HandshakeError::Timeout)));
         drive.pump();
         // What comes too late is not looked at.
         assert_eq!(drive.feed(&answer.as_bytes()[len..]).len(), answer.len() - len);
@@ -767,7 +760,7 @@ fn a_server_that_disconnects_or_is_slow_fails_the_handshake() {
     assert!(drive.handshake.spare(&mut drive.head, &drive.rx).is_empty());
     drive.now = drive.deadline.unwrap();
     drive.pump();
-    assert_eq!(drive.done, Some(ClientStep::Failed(HandshakeError::Timeout)));
+    assert_eq!(drive.done, Some(End::Failed(HandshakeError::Timeout)));
 }
 
 #[test]
@@ -784,7 +777,7 @@ fn the_end_of_the_stream_may_come_with_the_response() {
     drive.handshake.fill(&mut drive.head, 0);
     drive.pump();
     // The connection is open, and learns at once that there is nobody.
-    assert_eq!(drive.done, Some(ClientStep::Open(None)));
+    assert_eq!(drive.done, Some(End::Opened { protocol: None }));
     assert!(drive.rx.is_ended());
 }
 
@@ -798,8 +791,8 @@ fn a_response_beyond_the_limits_is_an_error() {
         answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
         drive.done
     };
-    let too_large = Some(ClientStep::Failed(HandshakeError::TooLarge));
-    let open = Some(ClientStep::Open(None));
+    let too_large = Some(End::Failed(HandshakeError::TooLarge));
+    let open = Some(End::Opened { protocol: None });
     for size in [1, 100, 1000] {
         let mut config = Config::new();
         assert_eq!(ends(&config, long.len(), &long, size), open);
@@ -813,7 +806,7 @@ fn a_response_beyond_the_limits_is_an_error() {
             let mut fields: Vec<_> = fields.iter().map(String::as_str).collect();
             let mut config = Config::new();
             config.limits.headers = most;
-            let too_many = Some(ClientStep::Failed(HandshakeError::TooManyFields));
+            let too_many = Some(End::Failed(HandshakeError::TooManyFields));
             assert_eq!(ends(&config, 8192, &switch(&fields), size), too_many);
             fields.pop();
             assert_eq!(ends(&config, 8192, &switch(&fields), size), open);
@@ -837,7 +830,7 @@ fn a_response_with_any_byte_replaced_ends_the_handshake() {
                 drive.end();
             }
             assert!(drive.done.is_some(), "byte {byte:#x} at {at}");
-            if let Some(ClientStep::Open(protocol)) = drive.done {
+            if let Some(End::Opened { protocol }) = drive.done {
                 assert!(protocol.is_none_or(|protocol| protocol == "chat"));
             }
         }
@@ -870,7 +863,7 @@ fn client_and_server_complete_a_handshake() {
                         assert_eq!((request.path(), request.query()), ("/chat", "x=y"));
                         Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() })
                     });
-                    if let HandshakeStep::Open(protocol) = step {
+                    if let Step::Done(ServerHandshakeEnd::Opened { protocol }) = step {
                         opened = Some(protocol);
                     }
                 }
@@ -878,11 +871,11 @@ fn client_and_server_complete_a_handshake() {
                 client.feed(&tx.pending()[..n]);
                 tx.consume(n);
                 let again = server.poll(NOW, &mut head, &mut rx, &mut tx, |_| panic!("asked twice"));
-                if let HandshakeStep::Open(protocol) = again {
+                if let Step::Done(ServerHandshakeEnd::Opened { protocol }) = again {
                     opened = Some(protocol);
                 }
             }
-            assert_eq!((opened, client.done), (Some(name), Some(ClientStep::Open(name))));
+            assert_eq!((opened, client.done), (Some(name), Some(End::Opened { protocol: name })));
         }
     }
 }

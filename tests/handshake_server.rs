@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use drive::*;
 use sansocket::handshake::{
-    AcceptOptions, BadRequest, Decision, HandshakeStep, OriginPolicy, Refusal, Rejection, Request, Response,
-    ResponseBody, ServerHandshake,
+    AcceptOptions, BadRequest, Decision, OriginPolicy, Refusal, Rejection, Request, Response, ResponseBody,
+    ServerHandshake,
 };
 use sansocket::session::{Outcome, ServiceUnavailable};
-use sansocket::{Config, Handler, Instant};
+use sansocket::{Config, Handler, Instant, Step};
 
 const NOW: Instant = Instant::from_millis(1_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,12 +65,12 @@ fn flood(len: usize) -> (usize, usize, u16) {
         polls += 1;
         let spare = handshake.spare(&mut head, &mut rx);
         match (step, spare.first_mut()) {
-            (HandshakeStep::Wait { .. }, Some(slot)) => {
+            (Step::Wait { .. }, Some(slot)) => {
                 *slot = *endless.next().unwrap();
                 read += 1;
                 handshake.fill(&mut head, &mut rx, 1);
             }
-            (HandshakeStep::Wait { .. }, None) => break,
+            (Step::Wait { .. }, None) => break,
             (step, _) => panic!("{step:?}"),
         }
     }
@@ -596,7 +596,7 @@ fn the_end_of_the_stream_may_come_with_the_request() {
     assert_eq!(Http::take(&mut drive.out).status, 101);
     assert_eq!(messages(&frames(&drive.out)), [(1, b"bye".to_vec())]);
     assert_eq!(drive.handler.closed.len(), 1);
-    assert!(drive.outcome.unwrap().is_vanished());
+    assert!(drive.outcome.unwrap().is_disconnect());
 }
 
 // ---- answers ----
@@ -741,7 +741,7 @@ fn a_transport_that_fails_in_the_handshake() {
         drive.session.transport_failed();
         drive.pump();
         assert_eq!(drive.outcome, Some(outcome));
-        assert_eq!(outcome.is_vanished(), outcome == Outcome::Disconnected);
+        assert_eq!(outcome.is_disconnect(), outcome == Outcome::Disconnected);
         assert!(drive.handler.closed.is_empty());
         // The end of the stream in place of the failure.
         let mut drive = Drive::new(&mut memory, &config, App::new(accept));
@@ -752,7 +752,7 @@ fn a_transport_that_fails_in_the_handshake() {
         } else {
             Outcome::Disconnected
         };
-        assert_eq!((drive.outcome, drive.out.is_empty()), (Some(outcome), outcome.is_vanished()));
+        assert_eq!((drive.outcome, drive.out.is_empty()), (Some(outcome), outcome.is_disconnect()));
     }
 }
 

@@ -4,8 +4,10 @@ use core::convert::Infallible;
 use std::time::Duration;
 
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{ClientHandshake, ClientRequest, ClientStep, HandshakeError, WsUrl, accept_key};
-use sansocket::session::{HandlerDriver, Next};
+use sansocket::handshake::{
+    ClientHandshake, ClientHandshakeEnd as End, ClientRequest, HandshakeError, WsUrl, accept_key,
+};
+use sansocket::session::HandlerDriver;
 use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
     ReceiveBuffer, Server, Step, TransmitBuffer,
@@ -40,7 +42,7 @@ impl<'b> Board<'b> {
                 Step::Event(_) => {}
                 Step::Wait { deadline } => return Step::Wait { deadline },
                 Step::Shutdown => return Step::Shutdown,
-                Step::Closed(cause) => return Step::Closed(cause),
+                Step::Done(cause) => return Step::Done(cause),
             }
         }
     }
@@ -58,7 +60,7 @@ fn a_peer_that_is_silent_inside_a_long_frame_is_disconnected() {
         match board.poll(now) {
             Step::Wait { deadline } => now = deadline.expect("somebody looks after it"),
             Step::Shutdown => {}
-            Step::Closed(cause) => {
+            Step::Done(cause) => {
                 assert_eq!(cause.reason, EndReason::Timeout(Timeout::Pong));
                 assert!(now <= at(60));
                 return;
@@ -114,7 +116,7 @@ fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
     let both = Some(CloseCode::NORMAL);
     assert_eq!(
         board.poll(START),
-        Step::Closed(Ending { reason: EndReason::Clean, received: both, sent: both })
+        Step::Done(Ending { reason: EndReason::Clean, received: both, sent: both })
     );
 }
 
@@ -156,7 +158,7 @@ fn asked<'u>(head: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> (Clie
     let mut handshake = ClientHandshake::new(&Config::DEFAULT, START, [0; 16], &connect, head).unwrap();
     let mut none = [0; 140];
     let mut none = ReceiveBuffer::new(&mut none).unwrap();
-    while !matches!(handshake.poll(START, head, &mut none, tx), ClientStep::Wait { .. }) || !tx.is_empty() {
+    while !matches!(handshake.poll(START, head, &mut none, tx), Step::Wait { .. }) || !tx.is_empty() {
         tx.consume(usize::MAX);
     }
     let accept = String::from_utf8(accept_key(b"AAAAAAAAAAAAAAAAAAAAAA==").to_vec()).unwrap();
@@ -190,7 +192,7 @@ fn two_reads_before_a_poll_lose_nothing_behind_the_101() {
                 handshake.fill(&mut head, n);
             }
         }
-        if let ClientStep::Open(_) = handshake.poll(START, &mut head, &mut rx, &mut tx) {
+        if let Step::Done(End::Opened { .. }) = handshake.poll(START, &mut head, &mut rx, &mut tx) {
             break;
         }
     }
@@ -202,13 +204,14 @@ fn two_reads_before_a_poll_lose_nothing_behind_the_101() {
 #[test]
 fn interim_answers_are_passed_over_up_to_a_bound() {
     // A server that sends nothing else keeps a client no longer than that.
-    for (count, end) in [(16, ClientStep::Open(None)), (2_000, ClientStep::Failed(HandshakeError::Interim))] {
+    for (count, end) in [(16, End::Opened { protocol: None }), (2_000, End::Failed(HandshakeError::Interim))]
+    {
         assert_eq!(behind_interim_answers(count), end, "{count}");
     }
 }
 
 /// How a handshake ends whose answer stands behind so many interim ones.
-fn behind_interim_answers(count: usize) -> ClientStep<'static> {
+fn behind_interim_answers(count: usize) -> End<'static> {
     let mut memory = vec![0; 60_000];
     let (mut rx, mut tx) = ([0; 140], [0; 140]);
     let mut head = ReceiveBuffer::new(&mut memory).unwrap();
@@ -225,8 +228,8 @@ fn behind_interim_answers(count: usize) -> ClientStep<'static> {
         rest = &rest[n..];
         handshake.fill(&mut head, n);
         match handshake.poll(START, &mut head, &mut rx, &mut tx) {
-            ClientStep::Wait { .. } => {}
-            step => return step,
+            Step::Wait { .. } | Step::Shutdown => {}
+            Step::Done(end) => return end,
         }
     }
 }
@@ -257,9 +260,9 @@ fn ends(config: &Config, begin: bool, frame: &[u8]) -> (EndReason, Vec<u8>) {
     rx.feed(frame);
     for _ in 0..10 {
         match driver.poll(START, &mut Failing { begin }, &mut rx, &mut tx) {
-            Next::Shutdown => rx.fill(0),
-            Next::Done(cause) => return (cause.reason, sent),
-            Next::Wait { .. } => {
+            Step::Shutdown => rx.fill(0),
+            Step::Done(cause) => return (cause.reason, sent),
+            Step::Wait { .. } => {
                 sent.extend_from_slice(tx.pending());
                 tx.consume(usize::MAX);
             }

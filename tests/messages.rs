@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use sansocket::config::Delivery;
 use sansocket::message::{ArrayStorage, MessageStorage, SliceStorage, WholeMessages};
 use sansocket::proto::MIN_BUFFER_LEN;
-use sansocket::session::{HandlerDriver, Next};
+use sansocket::session::HandlerDriver;
 use sansocket::{
     CloseCode, Config, Connection, Ending, HandlerError, Kind, MessageHandler, MessageRef, Outbox,
-    ReceiveBuffer, Server, TransmitBuffer,
+    ReceiveBuffer, Server, Step, TransmitBuffer,
 };
 
 /// The longest message of the traffic.
@@ -102,8 +102,8 @@ fn drive<S: MessageStorage>(
     for turn in 0.. {
         assert!(turn < 100_000, "it never ends");
         match driver.poll(Instant::START, handler, &mut rx, &mut tx) {
-            Next::Done(ending) => return (ending, output),
-            Next::Wait { .. } | Next::Shutdown => {}
+            Step::Done(ending) => return (ending, output),
+            Step::Wait { .. } | Step::Shutdown => {}
         }
         let n = random.below(largest + 1).min(tx.pending().len());
         output.extend(&tx.pending()[..n]);

@@ -495,7 +495,7 @@ fn a_request_that_is_handed_over_is_unchanged() {
     for pieces in cuts(&input) {
         let mut drive = Drive::new(&mut memory, &config, App::new(decide));
         let read: usize = pieces.iter().map(|piece| drive.feed(piece)).sum();
-        assert_eq!(drive.outcome, Some(Outcome::HandOver));
+        assert_eq!(drive.outcome, Some(Outcome::HandedOver));
         assert!(read >= post.len());
         // What was read, the head and what came behind it, as it came; the transport has the rest.
         assert_eq!(drive.head.filled(), &input[..read]);

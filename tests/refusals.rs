@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use drive::*;
 use sansocket::handshake::{
-    AcceptOptions, BadRequest, Decide, Decision, HandshakeStep, Refusal, Rejection, Request, Response,
-    ServerHandshake,
+    AcceptOptions, BadRequest, Decide, Decision, Refusal, Rejection, Request, Response, ServerHandshake,
 };
 use sansocket::session::Outcome;
-use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox};
+use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox, Step};
 
 /// The path where there was a request, and what it got.
 type Heard = Vec<(Option<String>, Refusal)>;
@@ -145,7 +144,7 @@ fn without_a_handler_the_decider_hears_of_refusals() {
     let mut decider = Decider(vec![]);
     for _ in 0..3 {
         let step = handshake.poll_with(now, &mut head, &mut rx, &mut tx, &mut decider);
-        assert!(matches!(step, HandshakeStep::Wait { .. }));
+        assert!(matches!(step, Step::Wait { .. }));
     }
     assert_eq!(decider.0, [Refusal::from(Rejection::Forbidden)]);
 }

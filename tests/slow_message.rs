@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Timeout};
 use sansocket::proto::{ConnectionState, MIN_BUFFER_LEN, Role};
-use sansocket::session::{HandlerDriver, Next};
+use sansocket::session::HandlerDriver;
 use sansocket::{CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Outbox, Server, Step};
 
 const LIMIT: u64 = 60_000;
@@ -279,19 +279,19 @@ fn time_in_which_the_handler_is_blocked_does_not_count() {
     rx.feed(&header(BINARY, Some(KEY), 300));
     // The message has begun before the handler is blocked.
     let step = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx);
-    assert!(matches!(step, Next::Wait { deadline: Some(_) }), "{step:?}");
+    assert!(matches!(step, Step::Wait { deadline: Some(_) }), "{step:?}");
     rx.feed(&[0; 100]);
     // It takes ten minutes until something is written, then a second in which the rest arrives bit by bit.
     for minute in 0..10 {
         let step = driver.poll(Instant::from_millis(minute * 60_000), &mut handler, &mut rx, &mut tx);
-        assert_eq!(step, Next::Wait { deadline: None });
+        assert_eq!(step, Step::Wait { deadline: None });
     }
     tx.consume(usize::MAX);
     handler.blocked = false;
     for second in 0..50 {
         let now = Instant::from_millis(600_000 + second * 1_000);
         let step = driver.poll(now, &mut handler, &mut rx, &mut tx);
-        assert!(matches!(step, Next::Wait { .. }), "{step:?}");
+        assert!(matches!(step, Step::Wait { .. }), "{step:?}");
         assert_eq!(driver.connection().state(), ConnectionState::Open);
         rx.feed(&[0; 4]);
     }
@@ -427,7 +427,7 @@ impl<'c, R: Role> Drip<'c, R> {
                     self.tx.consume(usize::MAX);
                 }
                 Step::Shutdown => self.rx.fill(0),
-                Step::Closed(cause) => {
+                Step::Done(cause) => {
                     self.closed = Some(cause);
                     return;
                 }

@@ -310,7 +310,7 @@ fn input_that_is_not_tls_is_answered_with_an_alert() {
     let mut socket = server.tcp();
     let _ = socket.write_all(&long);
     let _ = socket.read_to_end(&mut Vec::new());
-    assert!(server.outcomes(6).iter().all(Outcome::is_vanished));
+    assert!(server.outcomes(6).iter().all(Outcome::is_disconnect));
     assert_eq!(server.counters().refused.disconnected, 6);
     server.connect().send(Theirs::text("still here")).unwrap();
 }
@@ -349,7 +349,7 @@ fn a_client_that_refuses_the_certificate_is_a_disconnect() {
     assert_eq!(stream.write(b"x").unwrap_err().kind(), ErrorKind::InvalidData);
     let _ = stream.conn.write_tls(&mut stream.sock);
     drop(stream);
-    assert!(server.outcomes(1)[0].is_vanished());
+    assert!(server.outcomes(1)[0].is_disconnect());
 }
 
 #[test]

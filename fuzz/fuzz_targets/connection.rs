@@ -263,7 +263,7 @@ impl<'c, R: Role> Side<'c, R> {
                     assert!(!self.shut && self.tx.is_empty());
                     self.shut = true;
                 }
-                Step::Closed(cause) => {
+                Step::Done(cause) => {
                     assert_eq!(self.cause.unwrap_or(cause), cause);
                     assert_eq!(self.connection.state(), ConnectionState::Closed);
                     self.cause = Some(cause);

@@ -62,9 +62,9 @@ fn run<R: Role>(
         match connection.poll(now, &mut rx, &mut tx) {
             Step::Event(event) => log.event(event, config.delivery),
             Step::Shutdown => assert!(tx.is_empty()),
-            Step::Closed(cause) => {
+            Step::Done(cause) => {
                 for _ in 0..3 {
-                    assert_eq!(connection.poll(now, &mut rx, &mut tx), Step::Closed(cause));
+                    assert_eq!(connection.poll(now, &mut rx, &mut tx), Step::Done(cause));
                 }
                 return (log, cause);
             }

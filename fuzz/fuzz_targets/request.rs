@@ -1,8 +1,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
-use sansocket::handshake::{AcceptOptions, Decision, HandshakeStep, OriginPolicy, Request, Response, ServerHandshake, accept_key};
+use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response, ServerHandshake, ServerHandshakeEnd as End, accept_key};
 use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket_fuzz::Script;
 
@@ -31,11 +31,11 @@ fuzz_target!(|data: &[u8]| {
     let end = script.0.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(script.0.len(), |at| at + 4);
     let welcome = look(&script.0[..end], &config);
 
-    let one = run(&config, answer, std::iter::repeat(usize::MAX), script.0);
+    let one = run(&config, answer.clone(), std::iter::repeat(usize::MAX), script.0);
     let other = run(&config, answer, pieces, script.0);
     assert_eq!(one, other);
-    let (step, sent, behind) = one;
-    if let HandshakeStep::Open(_) = step {
+    let (how, sent, behind) = one;
+    if let End::Opened { .. } = how {
         assert!(welcome && sent.starts_with(b"HTTP/1.1 101 ") && sent.ends_with(b"\r\n\r\n"));
         assert_eq!(behind, &script.0[end..]);
     }
@@ -64,7 +64,7 @@ fn run(
     answer: Decision<'_>,
     mut pieces: impl Iterator<Item = usize>,
     mut wire: &[u8],
-) -> (HandshakeStep, Vec<u8>, Vec<u8>) {
+) -> (End, Vec<u8>, Vec<u8>) {
     let mut now = Instant::START;
     let mut handshake = ServerHandshake::new(config, now);
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
@@ -72,8 +72,8 @@ fn run(
     let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
     let (mut sent, mut ended) = (vec![], false);
     for _ in 0..2 * wire.len() + 64 {
-        match handshake.poll(now, &mut head, &mut rx, &mut tx, |_| answer) {
-            HandshakeStep::Wait { deadline } => {
+        match handshake.poll(now, &mut head, &mut rx, &mut tx, |_| answer.clone()) {
+            Step::Wait { deadline } => {
                 sent.extend(tx.pending());
                 tx.consume(tx.pending().len());
                 let spare = handshake.spare(&mut head, &mut rx);
@@ -89,14 +89,14 @@ fn run(
                     now = deadline.expect("something to wait for");
                 }
             }
-            HandshakeStep::Shutdown => assert!(tx.is_empty()),
-            step => {
+            Step::Shutdown => assert!(tx.is_empty()),
+            Step::Done(end) => {
                 sent.extend(tx.pending());
                 // How much was read before the answer depends on the reads: what was, has to be here.
-                let here = if step == HandshakeStep::HandOver { head.filled() } else { rx.filled() };
+                let here = if end == End::HandedOver { head.filled() } else { rx.filled() };
                 let behind = [here, wire].concat();
-                let behind = if let HandshakeStep::Refused(_) | HandshakeStep::Disconnected = step { vec![] } else { behind };
-                return (step, sent, behind);
+                let behind = if let End::Refused(_) | End::Disconnected = end { vec![] } else { behind };
+                return (end, sent, behind);
             }
         }
     }

@@ -1,8 +1,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sansocket::{Config, Instant, ReceiveBuffer, TransmitBuffer};
-use sansocket::handshake::{WsUrl, ClientHandshake, ClientStep, ClientRequest, HandshakeError, RefusedResponse};
+use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+use sansocket::handshake::{WsUrl, ClientHandshake, ClientHandshakeEnd as End, ClientRequest, HandshakeError, RefusedResponse};
 use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket_fuzz::Script;
 
@@ -24,9 +24,9 @@ fuzz_target!(|data: &[u8]| {
     let one = run(&config, std::iter::repeat(usize::MAX), script.0);
     let other = run(&config, pieces, script.0);
     // A head that is both is called either, by how much of it was read at once.
-    let vague = [HandshakeError::NotHttp, HandshakeError::TooLarge].map(ClientStep::Failed);
+    let vague = [HandshakeError::NotHttp, HandshakeError::TooLarge].map(End::Failed);
     assert!(one == other || vague.contains(&one.0) && vague.contains(&other.0), "{one:?}\n{other:?}");
-    if let (ClientStep::Open(_), _, behind) = &one {
+    if let (End::Opened { .. }, _, behind) = &one {
         let end = script.0.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(behind, &script.0[end..]);
     }
@@ -37,7 +37,7 @@ fn run(
     config: &Config,
     mut pieces: impl Iterator<Item = usize>,
     mut wire: &[u8],
-) -> (ClientStep<'static>, Option<(u16, Vec<u8>, bool)>, Vec<u8>) {
+) -> (End<'static>, Option<(u16, Vec<u8>, bool)>, Vec<u8>) {
     let mut now = Instant::START;
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
     let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
@@ -50,7 +50,7 @@ fn run(
     let mut ended = false;
     for _ in 0..2 * wire.len() + 64 {
         match handshake.poll(now, &mut head, &mut rx, &mut tx) {
-            ClientStep::Wait { deadline } => {
+            Step::Wait { deadline } => {
                 let written = tx.pending().len();
                 tx.consume(written);
                 let spare = handshake.spare(&mut head, &rx);
@@ -66,15 +66,16 @@ fn run(
                     now = deadline.expect("something to wait for");
                 }
             }
-            step => {
-                assert_eq!(handshake.poll(now, &mut head, &mut rx, &mut tx), step);
-                let refusal = (step == ClientStep::Refused).then(|| {
+            Step::Shutdown => panic!("a client's handshake shuts nothing down"),
+            Step::Done(end) => {
+                assert_eq!(handshake.poll(now, &mut head, &mut rx, &mut tx), Step::Done(end));
+                let refusal = (end == End::Refused).then(|| {
                     let reply = RefusedResponse::parse(&head, config).unwrap();
                     (reply.status, reply.body.to_vec(), reply.complete)
                 });
-                let open = matches!(step, ClientStep::Open(_));
+                let open = matches!(end, End::Opened { .. });
                 let behind = if open { [rx.filled(), wire].concat() } else { vec![] };
-                return (step, refusal, behind);
+                return (end, refusal, behind);
             }
         }
     }

@@ -76,7 +76,7 @@ pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Erro
 
 /// Serves one connection: reads the request, runs the handler, and returns when all is over.
 ///
-/// Pass `&mut stream` to keep the stream for [`Outcome::HandOver`]; [`Buffers::head`] holds the request then.
+/// Pass `&mut stream` to keep the stream for [`Outcome::HandedOver`]; [`Buffers::head`] holds the request then.
 ///
 /// ```no_run
 /// use std::net::TcpListener;

@@ -4,13 +4,13 @@
 
 use core::convert::Infallible;
 
-use super::Step;
 use super::deadlines::ANSWER;
 use super::link::{Holds, Link, OurClose, Phase};
 use crate::close::{CloseCode, MAX_CLOSE_REASON};
 use crate::config::Timeouts;
 use crate::error::{EndReason, Violation};
 use crate::send::{SendError, Wire};
+use crate::step::Step;
 use crate::time::Instant;
 
 impl Link {
@@ -94,7 +94,7 @@ impl Link {
             self.phase = Phase::Closed(end);
         }
         match self.phase {
-            Phase::Closed(end) => Some(Step::Closed(self.cause(end))),
+            Phase::Closed(end) => Some(Step::Done(self.cause(end))),
             _ => None,
         }
     }

@@ -5,13 +5,13 @@
 use core::convert::Infallible;
 use core::time::Duration;
 
-use super::Step;
 use super::link::{Holds, Link, Phase, Probe};
 use crate::buffer::Place;
 use crate::close::CloseCode;
 use crate::config::Timeouts;
 use crate::error::{EndReason, Timeout};
 use crate::send::{SendError, Wire};
+use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant};
 
 impl Link {

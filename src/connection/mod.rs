@@ -22,26 +22,8 @@ use crate::extension::{Extension, ExtensionFailed, NoExtension};
 use crate::receive::{Decoder, ReceiveError};
 use crate::role::Role;
 use crate::send::Wire;
+use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
-
-/// What the caller of [`Connection::poll`] has to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "an event that is not processed is lost"]
-pub enum Step<E> {
-    /// Process the received event, then poll again.
-    Event(E),
-    /// Write the transmit buffer to the transport, read the transport into the receive buffer, or wait until the deadline;
-    /// then poll again.
-    Wait {
-        /// The latest moment for the next poll; `None` if there is no deadline.
-        deadline: Option<Instant>,
-    },
-    /// Shut down the writing side of the transport (TCP's FIN), then poll again: nothing more will be sent. It is returned at
-    /// most once.
-    Shutdown,
-    /// Drop the transport: the connection has ended. Every later poll returns this step again.
-    Closed(Ending),
-}
 
 /// The state of a connection (RFC 6455 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +50,8 @@ pub enum ConnectionState {
 ///    it by [`fill`](ReceiveBuffer::fill). Call `poll` again when either has happened, and at the deadline at the latest.
 ///    Read the clock once for each wake-up, not for each poll; time must not go back.
 /// 3. After [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
-/// 4. After [`Step::Closed`], drop the transport. Every call from then on returns it again.
-/// 5. If the transport fails, call [`reset`](Self::reset); the next poll returns `Closed`.
+/// 4. After [`Step::Done`], drop the transport. Every call from then on returns it again.
+/// 5. If the transport fails, call [`reset`](Self::reset); the next poll returns `Done`.
 ///
 /// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once, and
 /// changes the deadlines: poll again before you wait. If the application cannot take an event now, call [`tend`](Self::tend),
@@ -173,7 +155,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
             }
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,
-            Step::Closed(ending) => Step::Closed(ending),
+            Step::Done(ending) => Step::Done(ending),
         }
     }
 
@@ -237,7 +219,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    /// Returns how the connection ended, as [`Step::Closed`] does; `None` while it has not.
+    /// Returns how the connection ended, as [`Step::Done`] does; `None` while it has not.
     #[must_use]
     pub const fn ending(&self) -> Option<Ending> {
         match self.link.phase {
@@ -301,7 +283,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         loop {
             let config = receiver.config();
             match link.advance(now, view.place.ended, &mut wire, &config.timeouts) {
-                Some(Step::Closed(cause)) => return Step::Closed(cause),
+                Some(Step::Done(cause)) => return Step::Done(cause),
                 Some(Step::Wait { deadline }) => {
                     // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
                     // being instructed to _Fail the WebSocket Connection_." (§7.1.7)

@@ -33,7 +33,7 @@ pub enum TcpServeError {
 }
 
 /// Waits for a connection on `port`, serves it with `handler`, and leaves the socket ready for the next call. After
-/// [`Outcome::HandOver`] the socket is still connected, and the request is in [`Buffers::head`].
+/// [`Outcome::HandedOver`] the socket is still connected, and the request is in [`Buffers::head`].
 ///
 /// # Errors
 /// [`TcpServeError`]; the socket is ready for the next call also then.
@@ -48,7 +48,7 @@ pub async fn serve_tcp<C: ConfigRef>(
 ) -> Result<Outcome, TcpServeError> {
     socket.accept(port).await.map_err(TcpServeError::Accept)?;
     let outcome = super::serve(&mut TcpTransport::new(socket), handler, config.clone(), buffers).await;
-    if outcome != Ok(Outcome::HandOver) {
+    if outcome != Ok(Outcome::HandedOver) {
         hang_up(socket, config.timeouts.close).await;
     }
     outcome.map_err(TcpServeError::Socket)

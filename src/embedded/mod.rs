@@ -34,7 +34,8 @@ use crate::error::EndReason;
 use crate::extension::Extension;
 use crate::handler::Handler;
 use crate::role::Role;
-use crate::session::{Buffers, HandlerDriver, Next, Outcome, ServerSession};
+use crate::session::{Buffers, HandlerDriver, Outcome, ServerSession};
+use crate::step::Step;
 use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.
@@ -77,7 +78,7 @@ pub struct Transferred {
 }
 
 /// Serves one connection with `handler`: opening handshake, events, closing handshake. It clears the buffers first, so that
-/// they can serve one connection after another. After [`Outcome::HandOver`] the request is in [`Buffers::head`].
+/// they can serve one connection after another. After [`Outcome::HandedOver`] the request is in [`Buffers::head`].
 ///
 /// # Errors
 /// The transport's error; before that, [`Handler::closed`] is called if the connection was open. An error is
@@ -96,12 +97,12 @@ pub async fn serve<T: Transport, C: ConfigRef>(
     let mut session = ServerSession::new(config, time.now);
     loop {
         let turned = match session.poll(time.now, handler, head, rx, tx) {
-            Next::Wait { deadline } => {
+            Step::Wait { deadline } => {
                 let input = session.spare(head, rx);
                 take_turn(transport, input, tx, deadline, &mut time, &mut session).await
             }
-            Next::Shutdown => transport.shutdown().await.map(|()| None),
-            Next::Done(outcome) => return Ok(outcome),
+            Step::Shutdown => transport.shutdown().await.map(|()| None),
+            Step::Done(outcome) => return Ok(outcome),
         };
         match turned {
             Ok(None) => {}
@@ -109,7 +110,7 @@ pub async fn serve<T: Transport, C: ConfigRef>(
             Err(error) => {
                 session.transport_failed();
                 return match session.poll(time.now, handler, head, rx, tx) {
-                    Next::Done(outcome) if !outcome.is_vanished() => Ok(outcome),
+                    Step::Done(outcome) if !outcome.is_disconnect() => Ok(outcome),
                     _ => Err(error),
                 };
             }
@@ -136,16 +137,16 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     let mut late = driver.due(time.now) != Due::No;
     loop {
         let next = match late {
-            true => Next::Wait { deadline: Some(time.now) },
+            true => Step::Wait { deadline: Some(time.now) },
             false => driver.poll(time.now, handler, rx, tx),
         };
         late = false;
         let turned = match next {
-            Next::Wait { deadline } => {
+            Step::Wait { deadline } => {
                 take_turn(transport, rx.spare(), tx, deadline, &mut time, driver).await
             }
-            Next::Shutdown => transport.shutdown().await.map(|()| None),
-            Next::Done(cause) => return Ok(cause),
+            Step::Shutdown => transport.shutdown().await.map(|()| None),
+            Step::Done(cause) => return Ok(cause),
         };
         match turned {
             Ok(None) => {}
@@ -153,7 +154,7 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
             Err(error) => {
                 driver.transport_failed();
                 return match driver.poll(time.now, handler, rx, tx) {
-                    Next::Done(cause) if cause.reason != EndReason::Disconnected => Ok(cause),
+                    Step::Done(cause) if cause.reason != EndReason::Disconnected => Ok(cause),
                     _ => Err(error),
                 };
             }

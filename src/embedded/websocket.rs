@@ -10,15 +10,15 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
-use crate::connection::{Connection, Step};
+use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::error::EndReason;
 use crate::event::{DetachedEvent, Event};
 use crate::extension::NoExtension;
 use crate::frame::Kind;
 use crate::handshake::{
-    ClientHandshake, ClientRequest, ClientStep, Decision, HandshakeError, HandshakeStep, Request,
-    ServerHandshake,
+    ClientHandshake, ClientHandshakeEnd, ClientRequest, Decision, HandshakeError, Request, ServerHandshake,
+    ServerHandshakeEnd,
 };
 use crate::message::message_ref::MessageRef;
 use crate::message::{Assembler, MessageStorage};
@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::role::{Client, MaskingKey, Role, Server};
 use crate::send::SendError;
 use crate::session::Buffers;
+use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
 /// An open connection over a transport.
@@ -91,19 +92,19 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
                 None => Decision::HandOver,
             });
             let turned = match step {
-                HandshakeStep::Wait { deadline } => {
+                Step::Wait { deadline } => {
                     let input = handshake.spare(&mut head, &mut rx);
                     take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await
                 }
-                HandshakeStep::Shutdown => transport.shutdown().await.map(|()| None),
-                HandshakeStep::Open(protocol) => {
+                Step::Shutdown => transport.shutdown().await.map(|()| None),
+                Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
                     let connection = Connection::new(Server, handshake.config().clone(), time.now);
                     let link = Writer { transport, connection, tx, time, shutting: false };
                     return Ok(Accepted::WebSocket(WebSocket { rx, link }, protocol));
                 }
-                HandshakeStep::HandOver => return Ok(Accepted::HandOver(transport, head)),
-                HandshakeStep::Refused(refusal) => return Err(Error::Refused(refusal)),
-                HandshakeStep::Disconnected => {
+                Step::Done(ServerHandshakeEnd::HandedOver) => return Ok(Accepted::HandOver(transport, head)),
+                Step::Done(ServerHandshakeEnd::Refused(refusal)) => return Err(Error::Refused(refusal)),
+                Step::Done(ServerHandshakeEnd::Disconnected) => {
                     return Err(failed.map_or(HandshakeError::Disconnected.into(), Error::Transport));
                 }
             };
@@ -143,7 +144,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
         let mut handshake = ClientHandshake::new(config.clone(), time.now, nonce, connect, &mut head)?;
         loop {
             match handshake.poll(time.now, &mut head, &mut rx, &mut tx) {
-                ClientStep::Wait { deadline } => {
+                Step::Wait { deadline } => {
                     let input = handshake.spare(&mut head, &rx);
                     let turned =
                         take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await;
@@ -151,13 +152,15 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
                         handshake.fill(&mut head, n);
                     }
                 }
-                ClientStep::Open(protocol) => {
+                // The handshake shuts nothing down.
+                Step::Shutdown => {}
+                Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
                     let connection = Connection::new(Client(keys), config, time.now);
                     let link = Writer { transport, connection, tx, time, shutting: false };
                     return Ok(Connected::WebSocket(WebSocket { rx, link }, protocol));
                 }
-                ClientStep::Refused => return Ok(Connected::Refused(head)),
-                ClientStep::Failed(error) => return Err(error.into()),
+                Step::Done(ClientHandshakeEnd::Refused) => return Ok(Connected::Refused(head)),
+                Step::Done(ClientHandshakeEnd::Failed(error)) => return Err(error.into()),
             }
         }
     }
@@ -302,7 +305,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
                 Step::Wait { .. } if until == Until::Written && tx.is_empty() => return Ok(None),
                 Step::Wait { deadline } => Step::Wait { deadline: deadline.into_iter().chain(limit).min() },
                 Step::Shutdown => Step::Shutdown,
-                Step::Closed(ending) => Step::Closed(ending),
+                Step::Done(ending) => Step::Done(ending),
             };
             over = limit.is_some_and(|limit| self.link.transport.now() >= limit);
             if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
@@ -500,7 +503,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
                 self.shutting = false;
                 done.map(|()| None)
             }
-            Step::Closed(cause) => return Err(Error::Closed(cause)),
+            Step::Done(cause) => return Err(Error::Closed(cause)),
             Step::Wait { deadline } => {
                 let Self { transport, connection, tx, time, .. } = self;
                 take_turn(transport, input, tx, deadline, time, connection).await
@@ -513,9 +516,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
                 self.connection.transport_failed();
                 match self.connection.poll_without_receiving(self.time.now, &mut self.tx) {
                     // The connection has ended before the transport failed.
-                    Step::Closed(cause) if cause.reason != EndReason::Disconnected => {
-                        Err(Error::Closed(cause))
-                    }
+                    Step::Done(cause) if cause.reason != EndReason::Disconnected => Err(Error::Closed(cause)),
                     _ => Err(Error::Transport(error)),
                 }
             }

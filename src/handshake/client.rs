@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
+
 use super::address::WsUrl;
 use super::body::BodyDecoder;
 use super::head::{HeadError, Headers, Scanner, Writer, is_same, is_token, unfold};
@@ -10,6 +12,7 @@ use super::reply::RefusedResponse;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
+use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// A client's request for a WebSocket.
@@ -23,21 +26,17 @@ pub struct ClientRequest<'u> {
     pub headers: &'u [(&'u str, &'u str)],
 }
 
-/// What the caller has to do after [`ClientHandshake::poll`].
+/// How the client's side of an opening handshake ended: the `D` of the [`Step`] that [`ClientHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum ClientStep<'u> {
-    /// Write the transmit buffer, read into [`ClientHandshake::spare`], or let time pass until the deadline;
-    /// then poll again.
-    Wait {
-        /// The latest moment for the next poll.
-        deadline: Option<Instant>,
+pub enum ClientHandshakeEnd<'u> {
+    /// The connection is open. What was received after the answer is in the receive buffer.
+    Opened {
+        /// The subprotocol that was agreed upon, one of [`ClientRequest::protocols`].
+        protocol: Option<&'u str>,
     },
-    /// The connection is open, with this subprotocol. What was received after the answer is in the receive buffer.
-    Open(Option<&'u str>),
     /// The server answered with another status than 101. Read the answer from the head's buffer with
-    /// [`RefusedResponse::parse`], then drop the transport. This step comes as soon as the body is complete (RFC 9112 §6.3), no
-    /// more of it fits, or the deadline has passed.
+    /// [`RefusedResponse::parse`], then drop the transport. The handshake ends as soon as the body is complete (RFC 9112 §6.3),
+    /// no more of it fits, or the deadline has passed.
     Refused,
     /// The handshake failed. Drop the transport.
     Failed(HandshakeError),
@@ -117,7 +116,7 @@ enum Phase<'u> {
         body: BodyDecoder,
         len: usize,
     },
-    Done(ClientStep<'u>),
+    Done(ClientHandshakeEnd<'u>),
 }
 
 impl<'u> ClientRequest<'u> {
@@ -193,7 +192,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> ClientStep<'u> {
+    ) -> Step<Infallible, ClientHandshakeEnd<'u>> {
         if let Phase::Request = self.phase {
             head.consume(tx.feed(head.filled()));
             if head.is_empty() {
@@ -208,12 +207,12 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             self.phase = receive(body, len, head, late);
         }
         match self.phase {
-            Phase::Done(step) => return step,
-            _ if late => self.phase = Phase::Done(ClientStep::Failed(HandshakeError::Timeout)),
+            Phase::Done(end) => return Step::Done(end),
+            _ if late => self.phase = Phase::Done(ClientHandshakeEnd::Failed(HandshakeError::Timeout)),
             _ if head.is_ended() => {
-                self.phase = Phase::Done(ClientStep::Failed(HandshakeError::Disconnected))
+                self.phase = Phase::Done(ClientHandshakeEnd::Failed(HandshakeError::Disconnected))
             }
-            _ => return ClientStep::Wait { deadline: self.deadline.as_deadline() },
+            _ => return Step::Wait { deadline: self.deadline.as_deadline() },
         }
         self.poll(now, head, rx, tx)
     }
@@ -244,15 +243,15 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         let len = match self.scanner.find(head.filled()) {
             Ok(Some(len)) if len <= limit => len,
             Ok(None) if head.filled().len() < limit => return false,
-            Ok(_) => return self.done(ClientStep::Failed(HandshakeError::TooLarge)),
-            Err(_) => return self.done(ClientStep::Failed(HandshakeError::NotHttp)),
+            Ok(_) => return self.done(ClientHandshakeEnd::Failed(HandshakeError::TooLarge)),
+            Err(_) => return self.done(ClientHandshakeEnd::Failed(HandshakeError::NotHttp)),
         };
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // Parses exactly the scanner's head: a parser might find another end.
         let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
         let reply = match RefusedResponse::of(answer, &self.config) {
             Ok(reply) => reply,
-            Err(error) => return self.done(ClientStep::Failed(error)),
+            Err(error) => return self.done(ClientHandshakeEnd::Failed(error)),
         };
         match reply.status {
             101 if answer.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.headers) {
@@ -261,11 +260,11 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
                     if head.is_ended() {
                         rx.fill(0);
                     }
-                    self.done(ClientStep::Open(protocol))
+                    self.done(ClientHandshakeEnd::Opened { protocol })
                 }
-                Err(error) => self.done(ClientStep::Failed(error)),
+                Err(error) => self.done(ClientHandshakeEnd::Failed(error)),
             },
-            101 => self.done(ClientStep::Failed(HandshakeError::NotHttp)),
+            101 => self.done(ClientHandshakeEnd::Failed(HandshakeError::NotHttp)),
             // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
             // final response".
             100..=199 => match self.interim.checked_sub(1) {
@@ -275,7 +274,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
                     self.scanner = Scanner::default();
                     true
                 }
-                None => self.done(ClientStep::Failed(HandshakeError::Interim)),
+                None => self.done(ClientHandshakeEnd::Failed(HandshakeError::Interim)),
             },
             // "If the status code received from the server is not 101, the client handles the response per
             // HTTP [RFC2616] procedures." (§4.1)
@@ -284,14 +283,13 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
                     self.phase = Phase::Body { body, len };
                     false
                 }
-                Err(_) => self.done(ClientStep::Failed(HandshakeError::Length)),
+                Err(_) => self.done(ClientHandshakeEnd::Failed(HandshakeError::Length)),
             },
         }
     }
 
-    /// Ends the handshake with this step.
-    fn done(&mut self, step: ClientStep<'u>) -> bool {
-        self.phase = Phase::Done(step);
+    fn done(&mut self, end: ClientHandshakeEnd<'u>) -> bool {
+        self.phase = Phase::Done(end);
         false
     }
 
@@ -346,7 +344,7 @@ fn receive<'u>(mut body: BodyDecoder, mut len: usize, head: &mut ReceiveBuffer<'
     match body.end(ended).or((full || late).then_some(false)) {
         Some(whole) => {
             head.truncate(len, whole);
-            Phase::Done(ClientStep::Refused)
+            Phase::Done(ClientHandshakeEnd::Refused)
         }
         None => Phase::Body { body, len },
     }

@@ -17,7 +17,7 @@ mod server;
 mod sha1;
 
 pub use address::{UrlError, WsUrl};
-pub use client::{ClientHandshake, ClientRequest, ClientStep, HandshakeError};
+pub use client::{ClientHandshake, ClientHandshakeEnd, ClientRequest, HandshakeError};
 pub use head::{HeadError, Headers};
 pub use key::{AcceptKey, accept_key};
 pub use origin::OriginPolicy;
@@ -25,7 +25,7 @@ pub use rejection::{BadRequest, Refusal, Rejection};
 pub use reply::RefusedResponse;
 pub use request::Request;
 pub use response::{Response, ResponseBody};
-pub use server::{AcceptOptions, Decide, Decision, HandshakeStep, ServerHandshake};
+pub use server::{AcceptOptions, Decide, Decision, ServerHandshake, ServerHandshakeEnd};
 
 #[cfg(feature = "std")]
 pub use crate::host::error::HttpResponse;

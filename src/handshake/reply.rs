@@ -23,7 +23,7 @@ pub struct RefusedResponse<'h> {
 }
 
 impl<'h> RefusedResponse<'h> {
-    /// Parses the answer in the buffer of the head after [`ClientStep::Refused`](super::ClientStep::Refused). Not for
+    /// Parses the answer in the buffer of the head after [`ClientHandshakeEnd::Refused`](super::ClientHandshakeEnd::Refused). Not for
     /// a buffer that was filled otherwise: this one's chunks are decoded already.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use super::head::{HeadError, Scanner};
@@ -13,6 +14,7 @@ use super::response::{BodyRest, Response, write_switch};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
+use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// A server's decision about a request.
@@ -86,28 +88,21 @@ impl<'s> Decision<'s> {
     }
 }
 
-/// What the caller has to do after [`ServerHandshake::poll`].
+/// How the server's side of an opening handshake ended: the `D` of the [`Step`] that [`ServerHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum HandshakeStep {
-    /// Write the transmit buffer, read into [`ServerHandshake::spare`], or let time pass until the deadline;
-    /// then poll again.
-    Wait {
-        /// The latest moment for the next poll.
-        deadline: Option<Instant>,
+pub enum ServerHandshakeEnd {
+    /// The connection is open. The 101 is in the transmit buffer, and what was received after the request in the receive buffer.
+    Opened {
+        /// The subprotocol that was agreed upon, one of [`AcceptOptions::protocols`].
+        protocol: Option<&'static str>,
     },
-    /// Shut the writing side of the transport down, then poll again.
-    Shutdown,
-    /// The connection is open, with the subprotocol that was agreed upon, one of [`AcceptOptions::protocols`]. The 101 is in
-    /// the transmit buffer, and what was received after the request in the receive buffer.
-    Open(Option<&'static str>),
     /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
     /// [`ReceiveBuffer::filled`] of the head.
-    HandOver,
-    /// The handshake is over without a connection: this answer is written. Drop the transport.
+    HandedOver,
+    /// The handshake ended without a connection: this answer is written. Drop the transport.
     Refused(Refusal),
-    /// The handshake is over without an answer: the peer disconnected, did not read it, or sent no request in time.
-    /// Drop the transport.
+    /// The handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time. Drop the
+    /// transport.
     Disconnected,
 }
 
@@ -136,10 +131,10 @@ enum Phase {
     Request,
     /// The answer is being copied to the transmit buffer: its head from the head buffer, then the rest of its body.
     /// Then the connection opens, or the handshake ends.
-    Answer(HandshakeStep),
+    Answer(ServerHandshakeEnd),
     /// The answer is written, and the peer has to close.
     Shut(Refusal),
-    Done(HandshakeStep),
+    Done(ServerHandshakeEnd),
 }
 
 impl<C: ConfigRef> ServerHandshake<C> {
@@ -173,7 +168,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
-    ) -> HandshakeStep {
+    ) -> Step<Infallible, ServerHandshakeEnd> {
         self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
     }
 
@@ -185,7 +180,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
         decide: &mut impl Decide<C>,
-    ) -> HandshakeStep {
+    ) -> Step<Infallible, ServerHandshakeEnd> {
         if let Phase::Request = self.phase {
             self.read(now, head, rx, decide);
         }
@@ -196,17 +191,17 @@ impl<C: ConfigRef> ServerHandshake<C> {
             }
             let all = head.is_empty() && self.body.as_bytes().is_empty();
             self.phase = match end {
-                HandshakeStep::Refused(refusal) if all && tx.is_empty() => {
+                ServerHandshakeEnd::Refused(refusal) if all && tx.is_empty() => {
                     // The transport has taken the whole answer: shut the writing side down.
                     self.phase = Phase::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
-                    return HandshakeStep::Shutdown;
+                    return Step::Shutdown;
                 }
-                HandshakeStep::Open(_) if all => Phase::Done(end),
+                ServerHandshakeEnd::Opened { .. } if all => Phase::Done(end),
                 _ => Phase::Answer(end),
             };
             // A long answer may take longer, as long as the peer reads.
-            if matches!(end, HandshakeStep::Refused(_)) && tx.take_moved() {
+            if matches!(end, ServerHandshakeEnd::Refused(_)) && tx.take_moved() {
                 self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
         }
@@ -214,19 +209,19 @@ impl<C: ConfigRef> ServerHandshake<C> {
             // What follows a refused upgrade is not read as a request.
             rx.consume(usize::MAX);
             if rx.is_ended() {
-                self.phase = Phase::Done(HandshakeStep::Refused(refusal));
+                self.phase = Phase::Done(ServerHandshakeEnd::Refused(refusal));
             }
         }
         let late = now >= self.deadline;
         match self.phase {
-            Phase::Shut(refusal) if late => self.phase = Phase::Done(HandshakeStep::Refused(refusal)),
+            Phase::Shut(refusal) if late => self.phase = Phase::Done(ServerHandshakeEnd::Refused(refusal)),
             // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer(_) if late => self.phase = Phase::Done(HandshakeStep::Disconnected),
+            Phase::Answer(_) if late => self.phase = Phase::Done(ServerHandshakeEnd::Disconnected),
             _ => {}
         }
         match self.phase {
-            Phase::Done(step) => step,
-            _ => HandshakeStep::Wait { deadline: self.deadline.as_deadline() },
+            Phase::Done(end) => Step::Done(end),
+            _ => Step::Wait { deadline: self.deadline.as_deadline() },
         }
     }
 
@@ -252,7 +247,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         if let Phase::Request = self.phase { head.fill(n) } else { rx.fill(n) }
     }
 
-    /// Returns the configuration of the connection, once it is [open](HandshakeStep::Open): that of
+    /// Returns the configuration of the connection, once it is [open](ServerHandshakeEnd::Opened): that of
     /// [`AcceptOptions::config`], otherwise the handshake's.
     #[must_use]
     pub const fn config(&self) -> &C {
@@ -262,8 +257,8 @@ impl<C: ConfigRef> ServerHandshake<C> {
     /// Reports that the transport failed.
     pub fn transport_failed(&mut self) {
         self.phase = Phase::Done(match self.phase {
-            Phase::Shut(refusal) => HandshakeStep::Refused(refusal),
-            _ => HandshakeStep::Disconnected,
+            Phase::Shut(refusal) => ServerHandshakeEnd::Refused(refusal),
+            _ => ServerHandshakeEnd::Disconnected,
         });
     }
 
@@ -287,7 +282,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             }
             Ok(None) if !head.is_ended() && now < self.deadline => return,
             Ok(None) if head.is_ended() || filled.is_empty() => {
-                self.phase = Phase::Done(HandshakeStep::Disconnected);
+                self.phase = Phase::Done(ServerHandshakeEnd::Disconnected);
                 return;
             }
             Ok(None) => Err(self.late),
@@ -301,7 +296,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
                     Decision::Reject(rejection) => Err(rejection),
                     Decision::Respond(response) => Ok(Checked::Respond(response, None)),
                     Decision::HandOver => {
-                        self.phase = Phase::Done(HandshakeStep::HandOver);
+                        self.phase = Phase::Done(ServerHandshakeEnd::HandedOver);
                         return;
                     }
                 }
@@ -338,7 +333,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 decide.refused(None, &reason.into());
             }
             let body = head.rewrite(|memory| Response::from(reason).write(memory, to_head));
-            (HandshakeStep::Refused(reason.into()), body.unwrap_or(BodyRest::NONE))
+            (ServerHandshakeEnd::Refused(reason.into()), body.unwrap_or(BodyRest::NONE))
         });
         self.body = body;
         self.phase = Phase::Answer(end);
@@ -393,21 +388,21 @@ impl<'s, C> AcceptOptions<'s, C> {
 }
 
 impl<C> Checked<'_, C> {
-    /// Writes the head of the answer. Returns its length, the final step, and the rest of its body.
+    /// Writes the head of the answer. Returns its length, how the handshake ends then, and the rest of its body.
     fn write(
         self,
         memory: &mut [u8],
         to_head: bool,
-    ) -> Result<(usize, (HandshakeStep, BodyRest)), HeadError> {
+    ) -> Result<(usize, (ServerHandshakeEnd, BodyRest)), HeadError> {
         match self {
             Self::Switch { key, protocol, headers, .. } => {
                 let n = write_switch(memory, &key, protocol, headers)?;
-                Ok((n, (HandshakeStep::Open(protocol), BodyRest::NONE)))
+                Ok((n, (ServerHandshakeEnd::Opened { protocol }, BodyRest::NONE)))
             }
             Self::Respond(response, reason) => {
                 let refusal = Refusal { status: response.status(), reason };
                 let (n, body) = response.write(memory, to_head)?;
-                Ok((n, (HandshakeStep::Refused(refusal), body)))
+                Ok((n, (ServerHandshakeEnd::Refused(refusal), body)))
             }
         }
     }

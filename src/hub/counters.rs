@@ -121,7 +121,7 @@ impl Counters {
     pub(super) fn end(&mut self, outcome: Outcome) {
         count(match outcome {
             Outcome::Closed(cause) => self.closed.by(cause),
-            Outcome::HandOver => &mut self.refused.handed_over,
+            Outcome::HandedOver => &mut self.refused.handed_over,
             Outcome::Disconnected => &mut self.refused.disconnected,
             Outcome::Refused(refusal) => self.refused.by(refusal),
         });

@@ -249,7 +249,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
                 self.leave(key, Some(outcome));
             }
             Turn::HandOver(received) => {
-                if let Some(slot) = self.leave(key, Some(Outcome::HandOver)) {
+                if let Some(slot) = self.leave(key, Some(Outcome::HandedOver)) {
                     let request = HandedOver::new(slot.io.socket, received);
                     self.application.handed_over(&slot.client, request);
                 }

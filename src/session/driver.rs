@@ -8,28 +8,13 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
-use crate::connection::{Connection, ConnectionState, Step};
-use crate::ending::Ending;
+use crate::connection::{Connection, ConnectionState};
 use crate::event::{DetachedEvent, Event};
 use crate::extension::{Extension, NoExtension};
 use crate::handler::{Handler, HandlerError};
 use crate::role::Role;
+use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
-
-/// What the caller of [`ServerSession::poll`](crate::session::ServerSession::poll) or [`HandlerDriver::poll`] has to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Next<D> {
-    /// Write the transmit buffer, read from the peer, or wait until the deadline; then poll again.
-    Wait {
-        /// The latest moment for the next poll; `None` if there is no deadline.
-        deadline: Option<Instant>,
-    },
-    /// Shut down the writing side of the transport, then poll again.
-    Shutdown,
-    /// Drop the transport: the connection has ended.
-    Done(D),
-}
 
 /// A connection with its handler, after the opening handshake.
 #[derive(Debug)]
@@ -90,7 +75,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         handler: &mut (impl Handler + ?Sized),
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Next<Ending> {
+    ) -> Step<Infallible> {
         let mut ticks = Ticks::NEW;
         let step = self.run(now, handler, &mut ticks, rx, tx);
         self.sent |= !tx.is_empty();
@@ -99,16 +84,16 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 // A deadline that has passed waits for the transport, unless the calls of this poll are used up.
                 let timer = handler.deadline().filter(|moment| *moment > now || ticks.left == 0);
                 let timer = timer.map(|moment| moment.max(now));
-                Next::Wait { deadline: deadline.into_iter().chain(timer).min() }
+                Step::Wait { deadline: deadline.into_iter().chain(timer).min() }
             }
-            Step::Closed(cause) => {
+            Step::Done(cause) => {
                 let told = core::mem::replace(&mut self.stage, Stage::Closed);
                 if matches!(told, Stage::Opening | Stage::Open) {
                     handler.closed(&cause, self.connection.close_reason());
                 }
-                Next::Done(cause)
+                Step::Done(cause)
             }
-            Step::Shutdown => Next::Shutdown,
+            Step::Shutdown => Step::Shutdown,
         }
     }
 
@@ -166,7 +151,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                     }
                 }
                 Step::Shutdown => return Step::Shutdown,
-                Step::Closed(cause) => return Step::Closed(cause),
+                Step::Done(cause) => return Step::Done(cause),
             }
         }
         // The handler is blocked inside an event; its timer still runs.

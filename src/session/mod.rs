@@ -15,6 +15,6 @@ pub use backoff::Backoff;
 #[cfg(feature = "alloc")]
 pub use buffers::BufferSizes;
 pub use buffers::{Buffers, Memory};
-pub use driver::{HandlerDriver, Next};
+pub use driver::HandlerDriver;
 pub use server::{Outcome, ServerSession};
 pub use unavailable::ServiceUnavailable;

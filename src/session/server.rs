@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::convert::Infallible;
+
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
@@ -12,10 +14,11 @@ use crate::error::EndReason;
 use crate::event::Event;
 use crate::extension::NoExtension;
 use crate::handler::{Handler, HandlerError, forward};
-use crate::handshake::{Decide, Decision, HandshakeStep, Refusal, Request, ServerHandshake};
+use crate::handshake::{Decide, Decision, Refusal, Request, ServerHandshake, ServerHandshakeEnd};
 use crate::outbox::Outbox;
 use crate::role::Server;
-use crate::session::{HandlerDriver, Next};
+use crate::session::HandlerDriver;
+use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
 /// The whole life of a server's connection: opening handshake, handler and closing handshake.
@@ -43,7 +46,7 @@ pub enum Outcome {
     /// The opening handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time.
     Disconnected,
     /// [`Decision::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
-    HandOver,
+    HandedOver,
 }
 
 /// A handler as the one that decides about a request.
@@ -66,11 +69,11 @@ impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
 impl Outcome {
     /// Returns whether the peer disconnected before the session was complete.
     #[must_use]
-    pub fn is_vanished(&self) -> bool {
+    pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Closed(cause) => cause.reason == EndReason::Disconnected,
             Self::Disconnected => true,
-            Self::Refused(_) | Self::HandOver => false,
+            Self::Refused(_) | Self::HandedOver => false,
         }
     }
 }
@@ -104,7 +107,7 @@ impl<C: ConfigRef> ServerSession<C> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Next<Outcome> {
+    ) -> Step<Infallible, Outcome> {
         self.poll_with(now, &mut Deciding(handler), head, rx, tx)
     }
 
@@ -116,25 +119,27 @@ impl<C: ConfigRef> ServerSession<C> {
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
-    ) -> Next<Outcome> {
+    ) -> Step<Infallible, Outcome> {
         if let Phase::Handshake(handshake) = &mut self.phase {
             match handshake.poll_with(now, head, rx, tx, handler) {
-                HandshakeStep::Wait { deadline } => return Next::Wait { deadline },
-                HandshakeStep::Shutdown => return Next::Shutdown,
-                HandshakeStep::HandOver => return Next::Done(Outcome::HandOver),
-                HandshakeStep::Refused(refusal) => return Next::Done(Outcome::Refused(refusal)),
-                HandshakeStep::Disconnected => return Next::Done(Outcome::Disconnected),
-                HandshakeStep::Open(protocol) => {
+                Step::Wait { deadline } => return Step::Wait { deadline },
+                Step::Shutdown => return Step::Shutdown,
+                Step::Done(ServerHandshakeEnd::HandedOver) => return Step::Done(Outcome::HandedOver),
+                Step::Done(ServerHandshakeEnd::Refused(refusal)) => {
+                    return Step::Done(Outcome::Refused(refusal));
+                }
+                Step::Done(ServerHandshakeEnd::Disconnected) => return Step::Done(Outcome::Disconnected),
+                Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
                     let connection = Connection::new(Server, handshake.config().clone(), now);
                     self.phase = Phase::Open(HandlerDriver::new(connection, protocol));
                 }
             }
         }
-        let Phase::Open(driver) = &mut self.phase else { return Next::Wait { deadline: None } };
+        let Phase::Open(driver) = &mut self.phase else { return Step::Wait { deadline: None } };
         match driver.poll(now, handler, rx, tx) {
-            Next::Wait { deadline } => Next::Wait { deadline },
-            Next::Shutdown => Next::Shutdown,
-            Next::Done(cause) => Next::Done(Outcome::Closed(cause)),
+            Step::Wait { deadline } => Step::Wait { deadline },
+            Step::Shutdown => Step::Shutdown,
+            Step::Done(cause) => Step::Done(Outcome::Closed(cause)),
         }
     }
 

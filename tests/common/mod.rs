@@ -314,14 +314,14 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
         let step = match self.connection.poll_without_receiving(self.now, &mut self.tx) {
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,
-            Step::Closed(cause) => Step::Closed(cause),
+            Step::Done(cause) => Step::Done(cause),
         };
         self.note(step)
     }
 
     fn note(&mut self, step: Step<DetachedEvent>) -> &'static str {
         if let Some(cause) = self.closed {
-            assert_eq!(step, Step::Closed(cause), "closed is closed, for the same reason");
+            assert_eq!(step, Step::Done(cause), "closed is closed, for the same reason");
         }
         match step {
             Step::Event(event) => {
@@ -342,7 +342,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
                 self.shutdown = true;
                 "Shutdown"
             }
-            Step::Closed(cause) => {
+            Step::Done(cause) => {
                 self.closed = Some(cause);
                 "Closed"
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use sansocket::error::EndReason;
 use sansocket::handshake::{AcceptOptions, Decision, Request};
-use sansocket::session::{Next, Outcome, ServerSession};
+use sansocket::session::{Outcome, ServerSession};
 use sansocket::{
-    CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, SendError,
+    CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, SendError, Step,
     TransmitBuffer,
 };
 
@@ -78,7 +78,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
         let step = session.poll(*now, handler, head, rx, tx);
         self.polls += 1;
         match step {
-            Next::Wait { deadline } => {
+            Step::Wait { deadline } => {
                 assert_eq!(self.outcome, None, "there is nothing after the end");
                 assert!(
                     deadline.is_none_or(|at| at > self.now),
@@ -90,13 +90,13 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
                 self.tx.consume(n);
                 n > 0
             }
-            Next::Shutdown => {
+            Step::Shutdown => {
                 self.shutdowns += 1;
                 assert_eq!(self.shutdowns, 1, "the writing side is shut down once");
                 assert!(self.tx.is_empty(), "what is written after the shutdown is lost");
                 true
             }
-            Next::Done(outcome) => {
+            Step::Done(outcome) => {
                 assert_eq!(*self.outcome.get_or_insert(outcome), outcome, "the end is the same for ever");
                 false
             }

@@ -6,6 +6,7 @@ mod closing;
 mod transfer;
 
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::mem;
 use core::time::Duration;
 
@@ -28,7 +29,8 @@ use crate::connection::ConnectionState;
 use crate::error::EndReason;
 use crate::handler::Handler;
 use crate::message::Prepared;
-use crate::session::{Next, Outcome, ServerSession};
+use crate::session::{Outcome, ServerSession};
+use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
 /// A transport, its session, and what the hub keeps for them.
@@ -216,7 +218,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
             let (next, reply) = self.poll(now, application, counters);
             self.note_state(pool, counters);
             match next {
-                Next::Wait { deadline } => match self.turn(now, &mut budget, counters) {
+                Step::Wait { deadline } => match self.turn(now, &mut budget, counters) {
                     // Nothing moves without a budget.
                     Ok(moved) if moved || budget == 0 => {}
                     Ok(_) => {
@@ -230,7 +232,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
                     }
                     Err(SocketFailed) => self.session.transport_failed(),
                 },
-                Next::Shutdown => {
+                Step::Shutdown => {
                     self.end_by(now.plus(self.timeouts().close));
                     if self.io.socket.shutdown().is_err() {
                         self.session.transport_failed();
@@ -238,14 +240,14 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
                     // The discarded input may have been all there is to wait for.
                     self.io.ready(Ready { read: true, ..Ready::default() });
                 }
-                Next::Done(Outcome::HandOver) => {
+                Step::Done(Outcome::HandedOver) => {
                     let received = self.buffers.head.filled().to_vec();
                     let Some(reply) = reply else { return Turn::HandOver(received) };
                     self.exchange =
                         Some(Exchange::new(received, reply, Arc::clone(self.session.config()), now));
                     pool.take(&mut self.buffers);
                 }
-                Next::Done(outcome) => return Turn::Ended(outcome),
+                Step::Done(outcome) => return Turn::Ended(outcome),
             }
         }
         Turn::Again
@@ -268,8 +270,8 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         self.session.transport_failed();
         // A reset session does not use the time.
         match self.poll(Instant::START, application, counters) {
-            (Next::Done(outcome), _) => outcome,
-            (Next::Wait { .. } | Next::Shutdown, _) => Outcome::Disconnected,
+            (Step::Done(outcome), _) => outcome,
+            (Step::Wait { .. } | Step::Shutdown, _) => Outcome::Disconnected,
         }
     }
 
@@ -306,7 +308,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         now: Instant,
         application: &mut A,
         counters: &mut Counters,
-    ) -> (Next<Outcome>, Option<Reply>) {
+    ) -> (Step<Infallible, Outcome>, Option<Reply>) {
         let Buffers { head, rx, tx } = &mut self.buffers;
         let mut reply = None;
         let mut link = Link {
@@ -345,6 +347,6 @@ const fn is_given_up(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Closed(cause) => matches!(cause.reason, EndReason::Timeout(_) | EndReason::Disconnected),
         Outcome::Disconnected => true,
-        Outcome::Refused(_) | Outcome::HandOver => false,
+        Outcome::Refused(_) | Outcome::HandedOver => false,
     }
 }

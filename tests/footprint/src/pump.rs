@@ -44,7 +44,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                 }
             }
             Step::Shutdown => last = "shut",
-            Step::Closed(cause) => {
+            Step::Done(cause) => {
                 tell(cause.received.map_or(0, CloseCode::get).into());
                 write(connection.close_reason().as_bytes());
                 return Ok(());

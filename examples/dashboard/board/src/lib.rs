@@ -8,12 +8,13 @@
 #[path = "../../handler.rs"]
 mod handler;
 
+use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::{Handler, Instant};
-use sansocket::session::{Buffers, Next, Outcome, ServerSession};
+use sansocket::{Handler, Instant, Step};
+use sansocket::session::{Buffers, Outcome, ServerSession};
 
 static LED: AtomicBool = AtomicBool::new(false);
 static PWM: AtomicU8 = AtomicU8::new(50);
@@ -40,7 +41,7 @@ impl Place {
         now: Instant,
         session: &mut ServerSession,
         buffers: &mut Buffers<'_>,
-    ) -> Next<Outcome> {
+    ) -> Step<Infallible, Outcome> {
         let Buffers { head, rx, tx } = buffers;
         session.poll(now, &mut self.0, head, rx, tx)
     }

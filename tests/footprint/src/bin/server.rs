@@ -4,9 +4,9 @@
 #![no_main]
 
 use footprint::{config, memory, micros, read, tell, write};
-use sansocket::{Event, HandlerError, Handler, Instant, Outbox, ReceiveBuffer, TransmitBuffer};
+use sansocket::{Event, HandlerError, Handler, Instant, Outbox, ReceiveBuffer, Step, TransmitBuffer};
 use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
-use sansocket::session::{Outcome, ServerSession, Next};
+use sansocket::session::{Outcome, ServerSession};
 
 /// Echoes on `/ws`.
 struct Echo;
@@ -44,15 +44,15 @@ fn serve() -> u32 {
     let mut session = ServerSession::new(config(), now());
     loop {
         match session.poll(now(), &mut Echo, &mut head, &mut rx, &mut tx) {
-            Next::Wait { deadline } => {
+            Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));
                 let n = read(session.spare(&mut head, &mut rx));
                 session.fill(&mut head, &mut rx, n);
             }
-            Next::Shutdown => tell(2),
-            Next::Done(Outcome::Refused(refusal)) => return refusal.status.into(),
-            Next::Done(outcome) => return outcome.is_vanished().into(),
+            Step::Shutdown => tell(2),
+            Step::Done(Outcome::Refused(refusal)) => return refusal.status.into(),
+            Step::Done(outcome) => return outcome.is_disconnect().into(),
         }
     }
 }
