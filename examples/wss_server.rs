@@ -123,8 +123,7 @@ impl Application for App {
     fn request<'s>(&'s mut self, client: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
         match request.path() {
             "/ws" => {
-                let accept =
-                    AcceptOptions { config: Some(Arc::clone(&self.route)), ..AcceptOptions::default() };
+                let accept = AcceptOptions::new().config(Arc::clone(&self.route));
                 RequestAction::Accept(Echo { id: client.id() }, accept)
             }
             _ => RequestAction::Answer(Decision::Respond(Response::text(404, "try /ws\n"))),

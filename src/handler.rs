@@ -5,7 +5,7 @@
 use crate::close::CloseCode;
 use crate::ending::Ending;
 use crate::event::Event;
-use crate::handshake::{AcceptOptions, Decision, Refusal, Request};
+use crate::handshake::{Decision, Refusal, Request};
 use crate::message::message_ref::MessageRef;
 use crate::outbox::Outbox;
 use crate::send::SendError;
@@ -18,7 +18,7 @@ macro_rules! methods {
         /// you need of the request later. The default accepts every upgrade whose `Origin`, if any, is the same host.
         fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
             let _ = request;
-            Decision::Accept(AcceptOptions::default())
+            Decision::accept()
         }
 
         /// Reports that the request is refused, for [`Refusal::reason`]: it is invalid, was late, failed a check after

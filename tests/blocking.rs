@@ -39,7 +39,7 @@ fn buffers() -> Buffers<'static> {
 }
 
 fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {
-    let accept = AcceptOptions { protocols: &["chat"], ..AcceptOptions::default() };
+    let accept = AcceptOptions::new().protocols(&["chat"]);
     match WebSocket::accept(stream, config, buffers(), |_| Decision::Accept(accept)).unwrap() {
         Accepted::WebSocket(socket) => socket,
         Accepted::HandOver(..) => panic!("handed over"),
@@ -270,7 +270,7 @@ struct Flood {
 
 impl Handler for Flood {
     fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
-        Decision::Accept(AcceptOptions::default())
+        Decision::accept()
     }
 
     fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {

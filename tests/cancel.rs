@@ -15,7 +15,7 @@ use sansocket::embedded::{
     Accepted, Clock, CloseWrite, Connected, Error, SplitTransport, WebSocket, drive, serve,
 };
 use sansocket::error::EndReason;
-use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Request, WsUrl};
+use sansocket::handshake::{ClientRequest, Decision, Request, WsUrl};
 use sansocket::message::Assembler;
 use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
@@ -177,7 +177,7 @@ async fn impatient<F: Future>(patience: u32, future: F) -> Option<F::Output> {
 }
 
 async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
-    let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::default());
+    let decide = |_: &Request<'_>| Decision::accept();
     match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
         Accepted::WebSocket(socket, None) => socket,
         _ => panic!("no connection"),
@@ -269,7 +269,7 @@ struct Echo(Option<Ending>);
 
 impl Handler for Echo {
     fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
-        Decision::Accept(AcceptOptions::default())
+        Decision::accept()
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
@@ -378,7 +378,7 @@ fn after_long_work_the_peer_has_its_time_to_read() {
         let near = SplitTransport::new(writer.clone(), reader.clone(), Still);
         let clock = Rc::new(Cell::new(0));
         let server = async {
-            let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::default());
+            let decide = |_: &Request<'_>| Decision::accept();
             let io = SplitTransport::new(reader, writer, Reported(Rc::clone(&clock)));
             let Accepted::WebSocket(mut socket, _) =
                 WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap()

@@ -262,12 +262,12 @@ fn the_request_has_what_the_options_say() {
                 .map(|name| request.headers().get(name).map(<[u8]>::to_vec))
                 .into();
             let headers = &[("X-Two", "2")];
-            Decision::Accept(AcceptOptions {
-                protocols: &["b"],
-                headers,
-                origin: sansocket::handshake::OriginPolicy::Any,
-                ..AcceptOptions::default()
-            })
+            Decision::Accept(
+                AcceptOptions::new()
+                    .protocols(&["b"])
+                    .headers(headers)
+                    .origin(sansocket::handshake::OriginPolicy::Any),
+            )
         };
         let Accepted::WebSocket(mut socket) =
             WebSocket::accept(stream, &Config::DEFAULT, buffers, decide).unwrap()

@@ -861,7 +861,7 @@ fn client_and_server_complete_a_handshake() {
                     server.fill(&mut head, &mut rx, piece.len());
                     let step = server.poll(NOW, &mut head, &mut rx, &mut tx, |request| {
                         assert_eq!((request.path(), request.query()), ("/chat", "x=y"));
-                        Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() })
+                        Decision::Accept(AcceptOptions::new().protocols(protocols))
                     });
                     if let Step::Done(ServerHandshakeEnd::Opened { protocol }) = step {
                         opened = Some(protocol);

@@ -116,8 +116,7 @@ fn long_lists_of_separators_take_linear_time() {
             let list = filler.repeat(100_000 / filler.len());
             let request = upgrade("/", &[&format!("Sec-WebSocket-{name}: {list}, chat")]);
             let protocols = &["a", "b", "c", "d", "e", "f", "g", "h", "chat"][1..];
-            let decide =
-                |_: &Request<'_>| Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() });
+            let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::new().protocols(protocols));
             let mut drive = Drive::new(&mut memory, &config, App::new(decide));
             drive.send(&request);
             let answer = Http::parse(&drive.out);
@@ -272,7 +271,7 @@ fn a_request_from_another_origin_is_403() {
         let mut request = request.into_bytes();
         let at = request.len() - 2;
         request.splice(at..at, [b"Origin: ", origin, b"\r\n"].concat());
-        ask(&Config::new(), AcceptOptions::default(), &request).status
+        ask(&Config::new(), AcceptOptions::new(), &request).status
     };
     for (host, origin, welcome) in [
         ("host.com", "http://host.com", true),
@@ -334,7 +333,7 @@ fn a_request_from_another_origin_is_403() {
     assert_eq!(status("host.com", b"http://host.com\xFF"), 403);
     assert_eq!(status("host.com", b"\xFF"), 403);
     // Absent: no browser, and welcome.
-    assert_eq!(ask(&Config::new(), AcceptOptions::default(), &upgrade("/", &[])).status, 101);
+    assert_eq!(ask(&Config::new(), AcceptOptions::new(), &upgrade("/", &[])).status, 101);
 }
 
 #[test]
@@ -353,7 +352,7 @@ fn origins_of_a_list_are_compared_whole() {
     ] {
         let request = upgrade("/", &[&format!("Origin: {line}")]);
         assert_eq!(
-            ask(&Config::new(), AcceptOptions { origin, ..AcceptOptions::default() }, &request).status,
+            ask(&Config::new(), AcceptOptions::new().origin(origin.clone()), &request).status,
             status,
             "{line}"
         );
@@ -371,8 +370,7 @@ fn a_response_with_control_characters_is_500() {
             let headers: &'static [_] = Box::leak(Box::new(fields));
             let respond =
                 |_: &Request<'_>| Decision::Respond(Response::text(200, "ok").with_headers(headers));
-            let accepts =
-                |_: &Request<'_>| Decision::Accept(AcceptOptions { headers, ..AcceptOptions::default() });
+            let accepts = |_: &Request<'_>| Decision::Accept(AcceptOptions::new().headers(headers));
             let request = upgrade("/", &[]);
             let plain = answer(&config, 1024, App::new(respond), &request);
             let switch = answer(&config, 1024, App::new(accepts), &request);
@@ -389,8 +387,7 @@ fn a_response_with_control_characters_is_500() {
         }
         // A subprotocol is agreed upon only where the client has offered the same: no byte slips in there.
         let protocols: &'static [&str] = Box::leak(Box::new([text, leak(format!("x\r\nX-Evil: {text}"))]));
-        let accepts =
-            |_: &Request<'_>| Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() });
+        let accepts = |_: &Request<'_>| Decision::Accept(AcceptOptions::new().protocols(protocols));
         let answer =
             answer(&config, 1024, App::new(accepts), &upgrade("/", &["Sec-WebSocket-Protocol: x, a, b"]));
         assert_eq!((answer.status, answer.field("X-Evil")), (101, None));
@@ -976,7 +973,7 @@ fn a_host_that_is_none_is_400() {
         [("a b", 400), ("a/b", 400), ("user@a", 400), ("a?", 400), ("", 400), ("[::1]:80", 101), ("a:8", 101)]
     {
         let request = String::from_utf8(upgrade("/", &[])).unwrap().replace(good, &format!("Host: {host}"));
-        let accept = App::new(|_| Decision::Accept(AcceptOptions::default()));
+        let accept = App::new(|_| Decision::accept());
         assert_eq!(answer(&config, 1024, accept, request.as_bytes()).status, status, "{host}");
     }
 }

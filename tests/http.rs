@@ -472,9 +472,7 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
 fn requests_of_http_1_0_are_answered() {
     let served = Served::new(HubSettings::default(), |_, routes| {
         routes.get("/", |_, _| Page::text(200, "page"));
-        routes.websocket_with("/ws", AcceptOptions::default(), |_, _| {
-            Ok(sansocket::session::ServiceUnavailable)
-        });
+        routes.websocket_with("/ws", AcceptOptions::new(), |_, _| Ok(sansocket::session::ServiceUnavailable));
     });
     let answer = served.ask("GET / HTTP/1.0\r\n\r\n");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"page"[..]));

@@ -72,12 +72,9 @@ impl Application for App {
             "/body" => RequestAction::Body(10),
             "/chat" => {
                 let protocols = &["chat"];
-                RequestAction::Accept(
-                    handler,
-                    AcceptOptions { protocols, protocol_required: true, ..AcceptOptions::default() },
-                )
+                RequestAction::Accept(handler, AcceptOptions::new().protocols(protocols).require_protocol())
             }
-            "/internal" => RequestAction::Answer(Decision::Accept(AcceptOptions::default())),
+            "/internal" => RequestAction::Answer(Decision::accept()),
             _ => RequestAction::Handler(handler),
         }
     }
@@ -222,7 +219,7 @@ fn routes_report_what_they_refuse() {
     let into = told.clone();
     let mut world = World::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
-        let accept = AcceptOptions { origin: OriginPolicy::SameHost, ..AcceptOptions::default() };
+        let accept = AcceptOptions::new().origin(OriginPolicy::SameHost);
         routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
         routes.on_refuse(move |_, request, refusal| {
             let path = request.map(|request| request.path().to_owned());

@@ -295,7 +295,7 @@ fn a_route_has_its_own_time_for_closing() {
         let world = || {
             let mut world = World::new(settings(|settings| settings.config = hub.into()), |_| {
                 let mut routes = Routes::new();
-                let accept = AcceptOptions { config: Some(route.into()), ..AcceptOptions::default() };
+                let accept = AcceptOptions::new().config(route);
                 routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
                 routes
             });

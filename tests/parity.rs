@@ -119,7 +119,7 @@ fn the_example_of_the_rfc_holds_at_every_split() {
     let answer = [answer.as_bytes(), &[0x81, 0x05], b"Hello"].concat();
     let accept = |_: &Request<'_>| {
         let origin = OriginPolicy::List(&["http://example.com"]);
-        Decision::Accept(AcceptOptions { protocols: &["chat"], origin, ..AcceptOptions::default() })
+        Decision::Accept(AcceptOptions::new().protocols(&["chat"]).origin(origin))
     };
     for (head, rx, tx) in SIZES.into_iter().filter(|(head, ..)| *head > 200) {
         let mut memory = Memory::new(head, rx, tx);
@@ -190,7 +190,7 @@ fn upgrade_and_connection_are_lists_without_case() {
     for (upgrade, connection, status) in cases {
         let others = ["Host: a", "Sec-WebSocket-Version: 13", &key];
         let request = request("GET", "/", &[upgrade, connection, &others[..]].concat());
-        let answer = ask(&Config::new(), AcceptOptions::default(), &request);
+        let answer = ask(&Config::new(), AcceptOptions::new(), &request);
         assert_eq!(answer.status, *status, "{upgrade:?} {connection:?}");
     }
 }
@@ -212,7 +212,7 @@ fn only_version_13_is_accepted() {
         let version = version.map(|version| format!("Sec-WebSocket-Version: {version}"));
         let mut lines = vec!["Host: a", "Upgrade: websocket", "Connection: Upgrade", &key];
         lines.extend(version.as_deref());
-        let answer = ask(&Config::new(), AcceptOptions::default(), &request("GET", "/", &lines));
+        let answer = ask(&Config::new(), AcceptOptions::new(), &request("GET", "/", &lines));
         assert_eq!(answer.status, status, "{version:?}");
         if status == 426 {
             // "the server MUST abort the WebSocket handshake [...] and instead send an appropriate HTTP error
@@ -246,14 +246,14 @@ fn http_version_host_and_key_are_checked() {
         ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
     ] {
         assert!(good.contains(from));
-        let answer = ask(&Config::new(), AcceptOptions::default(), good.replace(from, to).as_bytes());
+        let answer = ask(&Config::new(), AcceptOptions::new(), good.replace(from, to).as_bytes());
         assert_eq!(answer.status, 400, "{from} -> {to}");
         answer.check_closing(true);
     }
-    assert_eq!(ask(&Config::new(), AcceptOptions::default(), good.as_bytes()).status, 101);
+    assert_eq!(ask(&Config::new(), AcceptOptions::new(), good.as_bytes()).status, 101);
     // The leniency is about the key's length, not about whether there is one.
     let none = good.replace("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "");
-    assert_eq!(ask(&lenient(), AcceptOptions::default(), none.as_bytes()).status, 400);
+    assert_eq!(ask(&lenient(), AcceptOptions::new(), none.as_bytes()).status, 400);
 }
 
 #[test]
@@ -276,20 +276,20 @@ fn a_subprotocol_is_chosen_in_the_order_of_the_server() {
     ] {
         let request = upgrade("/", &lines);
         let protocols = &["echo", "chat"];
-        let answer = ask(&Config::new(), AcceptOptions { protocols, ..AcceptOptions::default() }, &request);
+        let answer = ask(&Config::new(), AcceptOptions::new().protocols(protocols), &request);
         assert_eq!((answer.status, answer.field("Sec-WebSocket-Protocol")), (101, agreed), "{lines:?}");
-        let required = AcceptOptions { protocols, protocol_required: true, ..AcceptOptions::default() };
+        let required = AcceptOptions::new().protocols(protocols).require_protocol();
         let answer = ask(&Config::new(), required, &request);
         assert_eq!(answer.status, if agreed.is_some() { 101 } else { 400 }, "{lines:?}");
         // A route without subprotocols agrees upon none.
-        let answer = ask(&Config::new(), AcceptOptions::default(), &request);
+        let answer = ask(&Config::new(), AcceptOptions::new(), &request);
         assert_eq!((answer.status, answer.field("Sec-WebSocket-Protocol")), (101, None));
     }
     // The handler learns which one it was.
     let config = Config::new();
     let mut memory = Memory::new(1024, 140, 140);
     let protocols = &["echo", "chat"];
-    let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions { protocols, ..AcceptOptions::default() });
+    let decide = |_: &Request<'_>| Decision::Accept(AcceptOptions::new().protocols(protocols));
     let mut drive = Drive::new(&mut memory, &config, App::new(decide));
     drive.open(&upgrade("/", &["Sec-WebSocket-Protocol: x, chat"]));
     assert_eq!(drive.handler.opened, [Some("chat".to_owned())]);
@@ -301,7 +301,7 @@ fn lists_of_separators_alone_are_refused() {
         let lines = ["Protocol", "Extensions"].map(|name| format!("Sec-WebSocket-{name}: {list}"));
         let request = upgrade("/", &[&lines[0], &lines[1], &lines[0]]);
         let protocols = &["", ","];
-        let answer = ask(&Config::new(), AcceptOptions { protocols, ..AcceptOptions::default() }, &request);
+        let answer = ask(&Config::new(), AcceptOptions::new().protocols(protocols), &request);
         assert_eq!(answer.status, 101, "{list:?}");
         assert_eq!(answer.field("Sec-WebSocket-Protocol"), None, "{list:?}");
         assert_eq!(answer.field("Sec-WebSocket-Extensions"), None, "{list:?}");
@@ -311,7 +311,7 @@ fn lists_of_separators_alone_are_refused() {
             [(&*upgrade, "Connection: Upgrade", 426), ("Upgrade: websocket", &connection, 400)]
         {
             let lines = ["Host: a", upgrade, connection, "Sec-WebSocket-Version: 13", &key];
-            let answer = ask(&Config::new(), AcceptOptions::default(), &drive::request("GET", "/", &lines));
+            let answer = ask(&Config::new(), AcceptOptions::new(), &drive::request("GET", "/", &lines));
             assert_eq!(answer.status, status, "{list:?}");
         }
     }
@@ -341,10 +341,7 @@ fn the_hook_before_the_handshake_sees_the_request_and_may_respond() {
             fields: request.headers().map(|(name, value)| (own(name), value.to_vec())).collect(),
         });
         if request.query_value("token") == Some("valid") {
-            return Decision::Accept(AcceptOptions {
-                headers: &[("Set-Cookie", "a=b")],
-                ..AcceptOptions::default()
-            });
+            return Decision::Accept(AcceptOptions::new().headers(&[("Set-Cookie", "a=b")]));
         }
         let response = Response::json(401, r#"{"error":"token"}"#);
         Decision::Respond(response.with_headers(&[("WWW-Authenticate", "Bearer")]))
@@ -408,11 +405,7 @@ fn duplicates_are_refused_and_lists_are_joined() {
         for twice in [line.to_owned(), line.to_uppercase(), format!("{}:", line.split(':').next().unwrap())] {
             let (first, rest) = ("Origin: http://server.example.com", [&*twice]);
             let request = upgrade("/", &[&[first], &rest[..]].concat());
-            let answer = ask(
-                &Config::new(),
-                AcceptOptions { origin: OriginPolicy::Any, ..AcceptOptions::default() },
-                &request,
-            );
+            let answer = ask(&Config::new(), AcceptOptions::new().origin(OriginPolicy::Any), &request);
             assert_eq!(answer.status, 400, "{twice}");
             assert!(String::from_utf8_lossy(&answer.body).contains("twice"), "{answer:?}");
         }
@@ -426,17 +419,17 @@ fn duplicates_are_refused_and_lists_are_joined() {
             "Sec-WebSocket-Extensions: c",
         ],
     );
-    assert_eq!(ask(&Config::new(), AcceptOptions::default(), &joined).status, 101);
+    assert_eq!(ask(&Config::new(), AcceptOptions::new(), &joined).status, 101);
 }
 
 #[test]
 fn origin_policies_decide_which_pages_may_connect() {
     let origin = |line: Option<&'static str>, origin: OriginPolicy<'static>| {
         let request = upgrade("/", &line.into_iter().collect::<Vec<_>>());
-        ask(&Config::new(), AcceptOptions { origin, ..AcceptOptions::default() }, &request).status
+        ask(&Config::new(), AcceptOptions::new().origin(origin), &request).status
     };
     let list = OriginPolicy::List(&["https://a.example", "http://b.example:8080"]);
-    let check = OriginPolicy::Check(|origin| origin.ends_with(".example"));
+    let check = OriginPolicy::Check(&|origin| origin.ends_with(".example"));
     for (line, same, listed, checked) in [
         (None, 101, 101, 101),
         (Some("Origin: http://server.example.com"), 101, 403, 403),
@@ -448,8 +441,8 @@ fn origin_policies_decide_which_pages_may_connect() {
         (Some("Origin:"), 403, 403, 403),
     ] {
         assert_eq!(origin(line, OriginPolicy::SameHost), same, "{line:?}");
-        assert_eq!(origin(line, list), listed, "{line:?}");
-        assert_eq!(origin(line, check), checked, "{line:?}");
+        assert_eq!(origin(line, list.clone()), listed, "{line:?}");
+        assert_eq!(origin(line, check.clone()), checked, "{line:?}");
         assert_eq!(origin(line, OriginPolicy::Any), 101, "{line:?}");
     }
 }
@@ -457,8 +450,7 @@ fn origin_policies_decide_which_pages_may_connect() {
 #[test]
 fn a_plain_get_on_a_websocket_route_is_426() {
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
-        let answer =
-            ask(&Config::new(), AcceptOptions::default(), &request("GET", "/ws", &["Host: a", line]));
+        let answer = ask(&Config::new(), AcceptOptions::new(), &request("GET", "/ws", &["Host: a", line]));
         assert_eq!(answer.line, "HTTP/1.1 426 Upgrade Required");
         assert_eq!(answer.field("Upgrade"), Some("websocket"));
         assert_eq!(answer.field("Connection"), Some("Upgrade, close"));

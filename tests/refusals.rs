@@ -35,7 +35,7 @@ impl<D: Fn(&Request<'_>) -> Decision<'static>> Handler for App<D> {
 }
 
 fn accept(_: &Request<'_>) -> Decision<'static> {
-    Decision::Accept(AcceptOptions { protocols: &["chat"], ..AcceptOptions::default() })
+    Decision::Accept(AcceptOptions::new().protocols(&["chat"]))
 }
 
 /// What is heard of this input, how it ends, and the status that the peer sees.
@@ -80,13 +80,8 @@ fn a_handler_hears_of_each_refusal_once() {
         assert_eq!(heard, [(path.map(str::to_owned), refusal)], "{}", input.escape_ascii());
         assert_eq!((outcome, status), (Some(Outcome::Refused(refusal)), reason.status()));
     }
-    let required = |_: &Request<'_>| {
-        Decision::Accept(AcceptOptions {
-            protocols: &["chat"],
-            protocol_required: true,
-            ..AcceptOptions::default()
-        })
-    };
+    let required =
+        |_: &Request<'_>| Decision::Accept(AcceptOptions::new().protocols(&["chat"]).require_protocol());
     let (heard, ..) = hear(&few, 600, &upgrade("/a", &[]), required);
     assert_eq!(heard, [(Some("/a".into()), Rejection::from(BadRequest::Protocol).into())]);
 }
@@ -112,9 +107,7 @@ fn a_handler_hears_of_its_rejections_and_not_of_its_own_responses() {
 fn a_response_that_cannot_be_written_is_reported_once() {
     let config = Config::new();
     for decide in [
-        |_: &Request<'_>| {
-            Decision::Accept(AcceptOptions { headers: &[("X", "\n")], ..AcceptOptions::default() })
-        },
+        |_: &Request<'_>| Decision::Accept(AcceptOptions::new().headers(&[("X", "\n")])),
         |_: &Request<'_>| Decision::Respond(Response::text(42, "")),
     ] {
         let (heard, outcome, status) = hear(&config, 600, &upgrade("/a", &[]), decide);
@@ -129,7 +122,7 @@ fn without_a_handler_the_decider_hears_of_refusals() {
     struct Decider(Vec<Refusal>);
     impl<C> Decide<C> for Decider {
         fn decide<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s, C> {
-            Decision::Accept(AcceptOptions::default())
+            Decision::accept()
         }
         fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
             assert_eq!(request.and_then(Request::origin), Some("http://evil.example"));

@@ -113,7 +113,7 @@ struct Agreed(&'static [&'static str]);
 
 impl Handler for Agreed {
     fn request<'s>(&'s mut self, _: &Request<'_>) -> Decision<'s> {
-        Decision::Accept(AcceptOptions { protocols: self.0, ..AcceptOptions::default() })
+        Decision::Accept(AcceptOptions::new().protocols(self.0))
     }
 
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
@@ -128,11 +128,9 @@ impl Handler for Agreed {
 #[test]
 fn each_route_has_its_subprotocols() {
     let served = Served::new(HubSettings::default(), |_, routes| {
-        let chat = AcceptOptions { protocols: &["echo", "chat"], ..AcceptOptions::default() };
+        let chat = AcceptOptions::new().protocols(&["echo", "chat"]);
         routes.websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])));
-        routes.websocket_with("/must", AcceptOptions { protocol_required: true, ..chat }, |_, _| {
-            Ok(Agreed(&[]))
-        });
+        routes.websocket_with("/must", chat.require_protocol(), |_, _| Ok(Agreed(&[])));
         routes.websocket("/own", |_, _| Ok(Agreed(&["mqtt"])));
         routes.websocket("/none", |_, _| Ok(Agreed(&[])));
     });
@@ -169,7 +167,7 @@ fn each_route_has_its_subprotocols() {
 #[test]
 fn lists_of_separators_alone_are_refused() {
     let served = Served::new(HubSettings::default(), |_, routes| {
-        let accept = AcceptOptions { protocols: &["", ","], ..AcceptOptions::default() };
+        let accept = AcceptOptions::new().protocols(&["", ","]);
         routes.websocket_with("/ws", accept, says("still here"));
     });
     for list in ["", ",", ", ,", ",,,,,,", " , \t,", ";", "\"\",\"", "=", ",=;,"] {
@@ -302,8 +300,7 @@ fn the_hook_after_the_handshake_may_send_and_close() {
 #[test]
 fn duplicates_are_refused_and_lists_are_joined() {
     let served = Served::new(HubSettings::default(), |_, routes| {
-        let accept =
-            AcceptOptions { origin: OriginPolicy::Any, protocols: &["chat"], ..AcceptOptions::default() };
+        let accept = AcceptOptions::new().origin(OriginPolicy::Any).protocols(&["chat"]);
         routes.websocket_with("/ws", accept, says("one"));
         routes.get("/page", page("one"));
     });
@@ -339,15 +336,15 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
                     count.fetch_add(1, Ordering::Relaxed);
                     Page::text(200, "")
                 });
-                if let Some(origin) = origin {
-                    assert!(routes.set_origin(number, origin));
+                if let Some(origin) = &origin {
+                    assert!(routes.set_origin(number, origin.clone()));
                 }
             }
         }
         assert!(!routes.set_origin(99, OriginPolicy::Any));
         let handed = asked.clone();
         routes.hand_over("/other", move |_, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
-        let ws = routes.websocket_with("/ws", AcceptOptions::default(), says("ws"));
+        let ws = routes.websocket_with("/ws", AcceptOptions::new(), says("ws"));
         assert!(routes.set_origin(ws, OriginPolicy::List(&["https://a.example"])));
     });
     let (none, same, known, foreign) = (
@@ -393,14 +390,17 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
 
 #[test]
 fn each_route_has_its_origins() {
+    let domain = String::from(".example");
     let served = Served::new(HubSettings::default(), |_, routes| {
         for (path, origin) in [
             ("/same", OriginPolicy::SameHost),
             ("/list", OriginPolicy::List(&["https://a.example", "http://b.example:8080"])),
-            ("/check", OriginPolicy::Check(|origin| origin.ends_with(".example"))),
+            ("/check", OriginPolicy::Check(&|origin| origin.ends_with(".example"))),
+            ("/owned-list", OriginPolicy::from_list(vec!["https://a.example", "http://b.example:8080"])),
+            ("/owned-check", OriginPolicy::from_fn(move |origin| origin.ends_with(&domain))),
             ("/any", OriginPolicy::Any),
         ] {
-            routes.websocket_with(path, AcceptOptions { origin, ..AcceptOptions::default() }, says(path));
+            routes.websocket_with(path, AcceptOptions::new().origin(origin), says(path));
         }
         routes.websocket("/default", says("/default"));
     });
@@ -413,9 +413,15 @@ fn each_route_has_its_origins() {
         (Some("Origin: null"), [403, 403, 403]),
     ] {
         let lines: Vec<_> = line.into_iter().collect();
-        for (path, status) in
-            [("/same", same), ("/list", list), ("/check", check), ("/any", 101), ("/default", same)]
-        {
+        for (path, status) in [
+            ("/same", same),
+            ("/list", list),
+            ("/check", check),
+            ("/owned-list", list),
+            ("/owned-check", check),
+            ("/any", 101),
+            ("/default", same),
+        ] {
             let mut peer = served.dial();
             peer.write(upgrade(path, &lines));
             assert_eq!(peer.head().status, status, "{path} {line:?}");
@@ -432,7 +438,7 @@ fn each_route_has_its_origins() {
 fn a_request_from_another_origin_does_not_reach_the_hook() {
     let (tx, asked) = mpsc::channel();
     let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket_with("/ws", AcceptOptions::default(), move |_, _| {
+        routes.websocket_with("/ws", AcceptOptions::new(), move |_, _| {
             tx.send(()).unwrap();
             Ok(Says("welcome".into()))
         });
@@ -882,10 +888,8 @@ impl Handler for Controls {
 #[test]
 fn a_route_may_answer_control_frames_itself() {
     let served = Served::new(HubSettings::default(), |_, routes| {
-        let config = Some(config(|config| config.control = ControlFrames::Manual));
-        routes.websocket_with("/manual", AcceptOptions { config, ..AcceptOptions::default() }, |_, _| {
-            Ok(Controls)
-        });
+        let config = config(|config| config.control = ControlFrames::Manual);
+        routes.websocket_with("/manual", AcceptOptions::new().config(config), |_, _| Ok(Controls));
         routes.websocket("/automatic", |_, _| Ok(Controls));
     });
     let sent = [masked(0x89, b"one"), masked(0x8A, b"two"), masked(0x88, b"\x03\xE8three")].concat();
@@ -908,8 +912,8 @@ fn a_route_may_answer_control_frames_itself() {
 #[test]
 fn each_route_has_its_limits() {
     let served = Served::new(HubSettings::default(), |_, routes| {
-        let config = Some(config(|config| config.limits.message = 10));
-        routes.websocket_with("/short", AcceptOptions { config, ..AcceptOptions::default() }, says("short"));
+        let config = config(|config| config.limits.message = 10);
+        routes.websocket_with("/short", AcceptOptions::new().config(config), says("short"));
         routes.websocket("/long", says("long"));
     });
     let mut long = served.open("/long", &[]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sansocket::embedded::{Accepted, Connected, Error, Transferred, Transport, WebSocket, drive, serve};
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, WsUrl, accept_key};
+use sansocket::handshake::{ClientRequest, Decision, WsUrl, accept_key};
 use sansocket::proto::MaskingKey;
 use sansocket::session::{BufferSizes, Buffers, HandlerDriver, Outcome};
 use sansocket::{
@@ -286,8 +286,7 @@ fn a_request_that_arrived_in_time_is_answered() {
         }
         let stop = Stop { at: 0.3, until: 3.3, bytes: request[100..].to_vec(), ..Stop::default() };
         let wire = Wire::new(&request[..100], [stop]);
-        let accepted =
-            WebSocket::accept(wire, &config, buffers(), |_| Decision::Accept(AcceptOptions::default()));
+        let accepted = WebSocket::accept(wire, &config, buffers(), |_| Decision::accept());
         assert!(matches!(run(accepted), Ok(Accepted::WebSocket(..))));
     }
 }

@@ -19,7 +19,7 @@
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
+use sansocket::handshake::{Decision, Request, Response};
 use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox};
 
 /// The page at `/`.
@@ -165,7 +165,7 @@ impl<D: Device> Handler for Dashboard<D> {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match (request.path(), request.method()) {
             ("/", "GET" | "HEAD") => Decision::Respond(Response::html(200, PAGE)),
-            ("/ws", _) => Decision::Accept(AcceptOptions::default()),
+            ("/ws", _) => Decision::accept(),
             _ => Decision::Respond(Response::text(404, "try /\n")),
         }
     }

@@ -169,7 +169,7 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
             _ => return Decision::Respond(Response::text(404, "try /, /ws, /ws_partial or /auth\n")),
         };
         let protocols: &[&str] = if self.route == Route::Echo { &["chat", "echo"] } else { &[] };
-        Decision::Accept(AcceptOptions { protocols, origin: self.origin, ..AcceptOptions::default() })
+        Decision::Accept(AcceptOptions::new().protocols(protocols).origin(self.origin.clone()))
     }
 
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {

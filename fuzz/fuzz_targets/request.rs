@@ -16,13 +16,9 @@ fuzz_target!(|data: &[u8]| {
         config.limits.head = 200;
         config.limits.headers = 6;
     }
-    let accept = AcceptOptions {
-        protocols: &["chat", "superchat"],
-        protocol_required: flags & 4 != 0,
-        origin: if flags & 8 == 0 { OriginPolicy::SameHost } else { OriginPolicy::List(&["http://example.com"]) },
-        headers: &[("Server", "fuzz")],
-        ..AcceptOptions::default()
-    };
+    let origin = if flags & 8 == 0 { OriginPolicy::SameHost } else { OriginPolicy::List(&["http://example.com"]) };
+    let accept = AcceptOptions::new().protocols(&["chat", "superchat"]).origin(origin).headers(&[("Server", "fuzz")]);
+    let accept = if flags & 4 == 0 { accept } else { accept.require_protocol() };
     let answer = match flags >> 4 & 3 {
         0 | 1 => Decision::Accept(accept),
         2 => Decision::Respond(Response::text(404, "not here\n")),
@@ -48,7 +44,7 @@ fn look(head: &[u8], config: &Config) -> bool {
     assert!(request.path().len() + request.query().len() <= head.len());
     let _ = (request.method(), request.query_value("token"), request.origin());
     assert!(request.protocols().all(|name| !name.is_empty()));
-    let allowed = [OriginPolicy::SameHost, OriginPolicy::List(&["http://example.com"]), OriginPolicy::Check(|_| false)]
+    let allowed = [OriginPolicy::SameHost, OriginPolicy::List(&["http://example.com"]), OriginPolicy::Check(&|_| false)]
         .map(|origin| origin.allows(&request));
     assert!(OriginPolicy::Any.allows(&request));
     assert!(request.headers().get("Origin").is_some() || allowed == [true; 3]);

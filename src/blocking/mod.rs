@@ -30,7 +30,7 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::embedded;
 use crate::handler::Handler;
-use crate::handshake::{AcceptOptions, Decision};
+use crate::handshake::Decision;
 use crate::host::error::Error;
 use crate::role::Server;
 use crate::session::{BufferSizes, Buffers, Outcome};
@@ -68,7 +68,7 @@ use transport::Blocking;
 /// As [`WebSocket::accept`].
 pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Error> {
     let buffers = Buffers::with_sizes(BufferSizes::default());
-    match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::Accept(AcceptOptions::default()))? {
+    match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::accept())? {
         Accepted::WebSocket(socket) => Ok(socket),
         Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
     }

@@ -42,7 +42,7 @@ use crate::session::Buffers;
 ///     let (stream, _) = listener.accept()?;
 ///     let buffers = Buffers::with_sizes(BufferSizes::default());
 ///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
-///         "/chat" => Decision::Accept(AcceptOptions { protocols: &["chat.v2", "chat.v1"], ..AcceptOptions::default() }),
+///         "/chat" => Decision::Accept(AcceptOptions::new().protocols(&["chat.v2", "chat.v1"])),
 ///         _ => Decision::HandOver,
 ///     });
 ///     match accepted? {

@@ -5,6 +5,7 @@
 mod address;
 mod body;
 mod client;
+mod decision;
 mod head;
 mod key;
 mod origin;
@@ -18,6 +19,7 @@ mod sha1;
 
 pub use address::{UrlError, WsUrl};
 pub use client::{ClientHandshake, ClientHandshakeEnd, ClientRequest, HandshakeError};
+pub use decision::{AcceptOptions, Decide, Decision};
 pub use head::{HeadError, Headers};
 pub use key::{AcceptKey, accept_key};
 pub use origin::OriginPolicy;
@@ -25,7 +27,7 @@ pub use rejection::{BadRequest, Refusal, Rejection};
 pub use reply::RefusedResponse;
 pub use request::Request;
 pub use response::{Response, ResponseBody};
-pub use server::{AcceptOptions, Decide, Decision, ServerHandshake, ServerHandshakeEnd};
+pub use server::{ServerHandshake, ServerHandshakeEnd};
 
 #[cfg(feature = "std")]
 pub use crate::host::error::HttpResponse;

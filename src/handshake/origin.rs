@@ -2,25 +2,39 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::fmt;
+
 use super::head::{is_same, split_scheme};
 use super::request::Request;
 
 /// Selects the pages that may open a connection, by their `Origin`. A request without an `Origin` does not come from
 /// a browser, and is allowed: such a client could claim any origin.
 ///
-/// Compare origins that are known only at run time where the request is answered:
-///
 /// ```
-/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Rejection, Request};
+/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy};
 ///
-/// fn answer(known: &[String], request: &Request<'_>) -> Decision<'static> {
-///     match request.origin() {
-///         Some(origin) if !known.iter().any(|known| known == origin) => Decision::Reject(Rejection::Forbidden),
-///         _ => Decision::Accept(AcceptOptions { origin: OriginPolicy::Any, ..AcceptOptions::default() }),
-///     }
+/// /// The pages of one customer.
+/// struct Customer {
+///     domain: String,
 /// }
+///
+/// # #[cfg(feature = "alloc")]
+/// # {
+/// let customer = Customer { domain: "example.com".into() };
+/// let check = |origin: &str| origin.strip_prefix("https://") == Some(&customer.domain);
+/// let decision: Decision<'_> = Decision::Accept(AcceptOptions::new().origin(OriginPolicy::Check(&check)));
+///
+/// // On a host, a list that is read when the program starts:
+/// let origins = std::env::args().skip(1);
+/// let policy = OriginPolicy::from_list(origins);
+/// // Each decision takes a clone.
+/// let decision: Decision<'static> = Decision::Accept(AcceptOptions::new().origin(policy.clone()));
+/// # }
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum OriginPolicy<'s> {
     /// Allows pages from the server's host and port: the origin's authority must be the request's `Host`. The
     /// default, as anything wider lets any page that the user visits talk to the server in the user's name.
@@ -30,12 +44,30 @@ pub enum OriginPolicy<'s> {
     /// 443 in `Host` count as none. Make a proxy pass `Host` on, or name the origins.
     #[default]
     SameHost,
-    /// Allows pages from these origins, written as browsers do: `https://example.com:8443`.
+    /// Allows pages from these origins, written as browsers do: `https://example.com:8443`. They are compared without
+    /// case.
     List(&'s [&'s str]),
     /// Allows pages from each origin for which the function returns true.
-    Check(fn(&str) -> bool),
+    Check(&'s (dyn Fn(&str) -> bool + Sync)),
+    /// The same with a shared function; see [`from_list`](Self::from_list) and [`from_fn`](Self::from_fn).
+    #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+    Shared(Arc<dyn Fn(&str) -> bool + Send + Sync>),
     /// Allows every page.
     Any,
+}
+
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl OriginPolicy<'static> {
+    /// Creates a policy that owns its list of origins, for a list that is known only at run time. A clone shares it.
+    pub fn from_list(origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let list: Vec<String> = origins.into_iter().map(Into::into).collect();
+        Self::from_fn(move |origin| list.iter().any(|known| is_same(known.as_bytes(), origin)))
+    }
+
+    /// Creates a policy that owns its function. A clone shares it.
+    pub fn from_fn(check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self::Shared(Arc::new(check))
+    }
 }
 
 impl OriginPolicy<'_> {
@@ -47,8 +79,23 @@ impl OriginPolicy<'_> {
         match self {
             Self::Any => true,
             Self::Check(approves) => approves(origin),
+            #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+            Self::Shared(approves) => approves(origin),
             Self::List(list) => list.iter().any(|known| is_same(known.as_bytes(), origin)),
             Self::SameHost => same_host(origin, request.header("Host").unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Debug for OriginPolicy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameHost => f.write_str("SameHost"),
+            Self::List(list) => f.debug_tuple("List").field(list).finish(),
+            Self::Check(_) => f.write_str("Check(..)"),
+            #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+            Self::Shared(_) => f.write_str("Shared(..)"),
+            Self::Any => f.write_str("Any"),
         }
     }
 }

@@ -5,9 +5,9 @@
 use core::convert::Infallible;
 use core::marker::PhantomData;
 
+use super::decision::{AcceptOptions, Decide, Decision};
 use super::head::{HeadError, Scanner};
 use super::key::{AcceptKey, accept_key};
-use super::origin::OriginPolicy;
 use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
 use super::response::{BodyRest, Response, write_switch};
@@ -16,77 +16,6 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
-
-/// A server's decision about a request.
-#[derive(Clone, Debug)]
-pub enum Decision<'s, C = &'static Config> {
-    /// Accepts the upgrade. If the request is not a correct upgrade, the server sends the matching [`Rejection`]
-    /// instead.
-    Accept(AcceptOptions<'s, C>),
-    /// Refuses the request for this reason, with the server's own answer.
-    Reject(Rejection),
-    /// Sends another answer, which closes the connection: a page, a 401, a 404.
-    Respond(Response<'s>),
-    /// Leaves the request to the caller: its bytes stay in the head's buffer, unchanged.
-    HandOver,
-}
-
-/// Decides about a request, and is notified of a refusal.
-pub trait Decide<C = &'static Config> {
-    /// Decides about the request, when its whole head has arrived. Called at most once.
-    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C>;
-
-    /// Called when the server refuses the request, with the reason in [`Refusal::reason`]: the request cannot be
-    /// read, came too late, or fails a check after [`decide`](Self::decide); also for [`Decision::Reject`]. Not called
-    /// for [`Decision::Respond`]. Called at most once. `request` is `None` if none can be read, and for
-    /// [`Rejection::Internal`].
-    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
-        let _ = (request, refusal);
-    }
-}
-
-/// The options with which a server accepts an upgrade.
-#[derive(Clone, Copy, Debug)]
-pub struct AcceptOptions<'s, C = &'static Config> {
-    /// The supported subprotocols, in order of preference: the first that the client offers too is agreed upon.
-    pub protocols: &'static [&'static str],
-    /// Whether to refuse with 400 if no subprotocol is agreed upon; otherwise the connection opens without one.
-    pub protocol_required: bool,
-    /// The pages that may open a connection.
-    pub origin: OriginPolicy<'s>,
-    /// Further header fields of the 101.
-    pub headers: &'s [(&'s str, &'s str)],
-    /// The configuration of the connection; `None`: that of the handshake. Gives a route its own limits, deadlines
-    /// and control mode.
-    pub config: Option<C>,
-}
-
-impl<C> Default for AcceptOptions<'_, C> {
-    fn default() -> Self {
-        Self {
-            protocols: &[],
-            protocol_required: false,
-            origin: OriginPolicy::default(),
-            headers: &[],
-            config: None,
-        }
-    }
-}
-
-impl<'s> Decision<'s> {
-    /// Converts the answer for a connection that holds its configuration in another way.
-    pub(crate) fn with_config<C: ConfigRef>(self) -> Decision<'s, C> {
-        match self {
-            Self::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config }) => {
-                let config = config.map(C::from_static);
-                Decision::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config })
-            }
-            Self::Reject(rejection) => Decision::Reject(rejection),
-            Self::Respond(response) => Decision::Respond(response),
-            Self::HandOver => Decision::HandOver,
-        }
-    }
-}
 
 /// How the server's side of an opening handshake ended: the `D` of the [`Step`] that [`ServerHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,7 +68,7 @@ use crate::session::Outcome;
 ///
 /// # fn routes() -> Routes {
 /// let mut routes = Routes::new();
-/// let accept = AcceptOptions { protocols: &["chat"], origin: OriginPolicy::Any, ..AcceptOptions::default() };
+/// let accept = AcceptOptions::new().protocols(&["chat"]).origin(OriginPolicy::Any);
 /// routes.websocket_with("/rooms/*", accept, |_, request| match request.query_value("token") {
 ///     Some("valid") => Ok(Room(request.path().into())),
 ///     _ => Err(Page::text(401, "the token is missing or wrong\n")),
@@ -146,7 +146,8 @@ impl Routes {
         hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
     ) -> u32 {
         // The origin is checked before the hook, and not again.
-        let (origin, accept) = (accept.origin, AcceptOptions { origin: OriginPolicy::Any, ..accept });
+        let origin = accept.origin.clone();
+        let accept = accept.origin(OriginPolicy::Any);
         self.add(pattern, origin, Action::WebSocket(Some(accept), erase(hook)))
     }
 

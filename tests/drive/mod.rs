@@ -401,13 +401,13 @@ impl<F: FnMut(&Request<'_>) -> Decision<'static>> Handler for App<F> {
 
 /// What an application that accepts everything answers.
 pub(crate) fn accept(_: &Request<'_>) -> Decision<'static> {
-    Decision::Accept(AcceptOptions::default())
+    Decision::accept()
 }
 
 /// The answer to a request that is refused, from an application that accepts `accepted`.
 pub(crate) fn ask(config: &Config, accepted: AcceptOptions<'static>, request: &[u8]) -> Http {
     let mut memory = Memory::new(16 * 1024, 256, 256);
-    let mut drive = Drive::new(&mut memory, config, App::new(|_| Decision::Accept(accepted)));
+    let mut drive = Drive::new(&mut memory, config, App::new(|_| Decision::Accept(accepted.clone())));
     drive.feed(request);
     drive.end();
     Http::parse(&drive.out)

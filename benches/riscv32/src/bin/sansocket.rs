@@ -10,7 +10,7 @@ use board::{BUFFER, HEAD, PORT};
 use embassy_net::tcp::TcpSocket;
 use figures::CONFIG;
 use sansocket::{embedded, Event, HandlerError, Handler, Outbox};
-use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
+use sansocket::handshake::{Decision, Request, Response};
 use sansocket::session::Buffers;
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
@@ -20,7 +20,7 @@ struct Echo;
 impl Handler for Echo {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match request.path() {
-            "/ws" => Decision::Accept(AcceptOptions::default()),
+            "/ws" => Decision::accept(),
             _ => Decision::Respond(Response::text(404, "")),
         }
     }

@@ -5,7 +5,7 @@
 
 use footprint::{config, memory, micros, read, tell, write};
 use sansocket::{Event, HandlerError, Handler, Instant, Outbox, ReceiveBuffer, Step, TransmitBuffer};
-use sansocket::handshake::{AcceptOptions, Decision, Request, Response};
+use sansocket::handshake::{Decision, Request, Response};
 use sansocket::session::{Outcome, ServerSession};
 
 /// Echoes on `/ws`.
@@ -14,7 +14,7 @@ struct Echo;
 impl Handler for Echo {
     fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
         match request.path() {
-            "/ws" => Decision::Accept(AcceptOptions::default()),
+            "/ws" => Decision::accept(),
             _ => Decision::Respond(Response::text(404, "not here\n")),
         }
     }

@@ -1,0 +1,148 @@
+//! What a server makes of a request.
+
+#![forbid(unsafe_code)]
+
+use super::origin::OriginPolicy;
+use super::rejection::{Refusal, Rejection};
+use super::request::Request;
+use super::response::Response;
+use crate::config::ConfigRef;
+use crate::config::base::Config;
+
+/// A server's decision about a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Decision<'s, C = &'static Config> {
+    /// Accepts the upgrade. If the request is not a correct upgrade, the server sends the response of the matching
+    /// [`Rejection`] instead.
+    Accept(AcceptOptions<'s, C>),
+    /// Refuses the request with the response of this rejection. Unlike for [`Respond`](Self::Respond), the reason is
+    /// reported to [`Decide::refused`] and in [`Refusal::reason`].
+    Reject(Rejection),
+    /// Sends another response, which closes the connection: a page, a 401, a 404.
+    Respond(Response<'s>),
+    /// Leaves the request to the caller: its bytes stay in the head's buffer, unchanged.
+    HandOver,
+}
+
+/// Decides about a request, and is notified of a refusal.
+pub trait Decide<C = &'static Config> {
+    /// Decides about the request, when its whole head has arrived. Called at most once.
+    fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C>;
+
+    /// Called when the server refuses the request, with the reason in [`Refusal::reason`]: the request cannot be
+    /// read, came too late, or fails a check after [`decide`](Self::decide); also for [`Decision::Reject`]. Not called
+    /// for [`Decision::Respond`]. Called at most once. `request` is `None` if none can be read, and for
+    /// [`Rejection::Internal`].
+    fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let _ = (request, refusal);
+    }
+}
+
+/// The options with which a server accepts an upgrade.
+///
+/// ```
+/// use sansocket::Config;
+/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy};
+///
+/// static CONFIG: Config = Config::new().max_message_len(4096);
+///
+/// fn accept() -> Decision<'static> {
+///     let options = AcceptOptions::new()
+///         .protocols(&["chat.v2", "chat.v1"])
+///         .require_protocol()
+///         .origin(OriginPolicy::List(&["https://app.example"]))
+///         .headers(&[("X-Node", "3")])
+///         .config(&CONFIG);
+///     Decision::Accept(options)
+/// }
+/// # assert!(matches!(accept(), Decision::Accept(_)));
+/// ```
+#[derive(Clone, Debug)]
+pub struct AcceptOptions<'s, C = &'static Config> {
+    pub(crate) protocols: &'static [&'static str],
+    pub(crate) protocol_required: bool,
+    pub(crate) origin: OriginPolicy<'s>,
+    pub(crate) headers: &'s [(&'s str, &'s str)],
+    pub(crate) config: Option<C>,
+}
+
+impl<'s, C> AcceptOptions<'s, C> {
+    /// Creates the default options: no subprotocol, pages of the same host only, the configuration of the handshake.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            protocols: &[],
+            protocol_required: false,
+            origin: OriginPolicy::SameHost,
+            headers: &[],
+            config: None,
+        }
+    }
+
+    /// Sets the supported subprotocols, in order of preference: the first that the client offers too is agreed upon.
+    /// Without a common one the connection opens without a subprotocol. Default: none.
+    #[must_use]
+    pub const fn protocols(mut self, names: &'static [&'static str]) -> Self {
+        self.protocols = names;
+        self
+    }
+
+    /// Refuses the request with 400 if no subprotocol is agreed upon.
+    #[must_use]
+    pub const fn require_protocol(mut self) -> Self {
+        self.protocol_required = true;
+        self
+    }
+
+    /// Sets which pages may open a connection. Default: [`OriginPolicy::SameHost`].
+    #[must_use]
+    pub fn origin(mut self, policy: OriginPolicy<'s>) -> Self {
+        self.origin = policy;
+        self
+    }
+
+    /// Sets further header fields of the 101. A field that cannot be written makes the response 500. Default: none.
+    #[must_use]
+    pub const fn headers(mut self, fields: &'s [(&'s str, &'s str)]) -> Self {
+        self.headers = fields;
+        self
+    }
+
+    /// Sets the configuration of the connection: its own limits, deadlines and control mode. Default: that of the
+    /// handshake.
+    #[must_use]
+    pub fn config(mut self, config: impl Into<C>) -> Self {
+        self.config = Some(config.into());
+        self
+    }
+}
+
+impl<C> Default for AcceptOptions<'_, C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C> Decision<'_, C> {
+    /// Accepts the upgrade with the default options.
+    #[must_use]
+    pub const fn accept() -> Self {
+        Self::Accept(AcceptOptions::new())
+    }
+}
+
+impl<'s> Decision<'s> {
+    /// Converts the decision for a connection that holds its configuration in another way.
+    pub(crate) fn with_config<C: ConfigRef>(self) -> Decision<'s, C> {
+        match self {
+            Self::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config }) => {
+                let config = config.map(C::from_static);
+                Decision::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config })
+            }
+            Self::Reject(rejection) => Decision::Reject(rejection),
+            Self::Respond(response) => Decision::Respond(response),
+            Self::HandOver => Decision::HandOver,
+        }
+    }
+}
