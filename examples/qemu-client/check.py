@@ -280,7 +280,7 @@ def the_request_is_as_it_was_set():
         while peer.frame()[0] != CLOSE:
             pass
         peer.end()
-        board.expect(r"^failed: WebSocket\(Closed\(Cause \{ end: Clean")
+        board.expect(r"^failed: WebSocket\(\w+\(Ending \{ reason: Clean")
 
 
 @check("masking keys never repeat")
@@ -377,7 +377,7 @@ def a_server_that_does_not_answer_a_ping():
     with Listener() as listener, Board(listener.url, "large=0", "every=0") as board:
         peer = Peer(listener)
         assert peer.frame()[0] == PING
-        board.expect(r"end: Timeout\(Pong\)")
+        board.expect(r"reason: Timeout\(Pong\)")
         peer.ended()
 
 
