@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sansocket::blocking::{Accepted, BlockingStream, WebSocket, serve};
 use sansocket::config::ControlFrames;
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response, WsUrl};
+use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response};
 use sansocket::proto::SystemKeys;
 use sansocket::session::{BufferSizes, Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
@@ -47,7 +47,7 @@ fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {
 }
 
 fn connect(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Client<SystemKeys>> {
-    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::parse("ws://localhost/").unwrap();
     WebSocket::connect(stream, config, buffers(), SystemKeys::new().unwrap(), &request).unwrap()
 }
 
@@ -194,7 +194,7 @@ fn a_refusal_shows_status_headers_and_body() {
         let response = Response::text(401, "who are you?").with_headers(&[("WWW-Authenticate", "Basic")]);
         WebSocket::accept(server, &Config::DEFAULT, buffers(), |_| Decision::Respond(response)).map(|_| ())
     });
-    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::parse("ws://localhost/").unwrap();
     let keys = SystemKeys::new().unwrap();
     let refused = WebSocket::connect(client, &Config::DEFAULT, buffers(), keys, &request).unwrap_err();
     assert_eq!(refused.to_string(), "the server refused the connection with status 401");
@@ -558,7 +558,7 @@ fn a_stream_that_does_not_block_is_an_error() {
     drop(client);
     let (client, _server) = untouched_pair();
     client.set_nonblocking(true).unwrap();
-    let request = ClientRequest::new(WsUrl::parse("ws://localhost/").unwrap());
+    let request = ClientRequest::parse("ws://localhost/").unwrap();
     check(WebSocket::connect(client, &config, buffers(), SystemKeys::new().unwrap(), &request));
 
     // In the middle of a connection.

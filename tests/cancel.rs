@@ -15,7 +15,7 @@ use sansocket::embedded::{
     Accepted, Clock, CloseWrite, Connected, Error, SplitTransport, WebSocket, drive, serve,
 };
 use sansocket::error::EndReason;
-use sansocket::handshake::{ClientRequest, Decision, Request, WsUrl};
+use sansocket::handshake::{ClientRequest, Decision, Request};
 use sansocket::message::Assembler;
 use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
@@ -185,7 +185,7 @@ async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
 }
 
 async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::proto::MaskingKey>> {
-    let request = ClientRequest::new(WsUrl::parse("ws://board/").unwrap());
+    let request = ClientRequest::parse("ws://board/").unwrap();
     let mut key = 0_u32;
     let keys = move || {
         key = key.wrapping_add(0x9E37_79B9);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sansocket::error::{EndReason, Timeout};
 use sansocket::handshake::{
-    ClientHandshake, ClientHandshakeEnd as End, ClientRequest, HandshakeError, WsUrl, accept_key,
+    ClientHandshake, ClientHandshakeEnd as End, ClientRequest, HandshakeError, accept_key,
 };
 use sansocket::session::HandlerDriver;
 use sansocket::{
@@ -154,7 +154,7 @@ fn a_handler_that_always_sends_does_not_starve_pong_and_close() {
 
 /// A client that has asked, with 140 bytes to receive.
 fn asked<'u>(head: &mut ReceiveBuffer<'_>, tx: &mut TransmitBuffer<'_>) -> (ClientHandshake<'u>, String) {
-    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
+    let connect = ClientRequest::parse("ws://a/").unwrap();
     let mut handshake = ClientHandshake::new(&Config::DEFAULT, START, [0; 16], &connect, head).unwrap();
     let mut none = [0; 140];
     let mut none = ReceiveBuffer::new(&mut none).unwrap();

@@ -338,7 +338,7 @@ fn the_hook_before_the_handshake_sees_the_request_and_may_respond() {
             query: own(request.query()),
             token: request.query_value("token").map(own),
             header: request.header("authorization").map(own),
-            fields: request.headers().map(|(name, value)| (own(name), value.to_vec())).collect(),
+            fields: request.headers().iter().map(|(name, value)| (own(name), value.to_vec())).collect(),
         });
         if request.query_value("token") == Some("valid") {
             return Decision::Accept(AcceptOptions::new().headers(&[("Set-Cookie", "a=b")]));

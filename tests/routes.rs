@@ -190,7 +190,7 @@ fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond()
             let header = request.header("authorization").map(str::to_owned);
             let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
             let path = (request.path().to_owned(), request.query().to_owned());
-            tx.send((client.peer(), path, header, raw, request.headers().count())).unwrap();
+            tx.send((client.peer(), path, header, raw, request.headers().iter().count())).unwrap();
             match request.query_value("token") {
                 Some("valid") => Ok(Says("welcome".into())),
                 Some("large") => Err(Page::new(403, "text/html", "no ".repeat(100_000))),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sansocket::embedded::{Accepted, Connected, Error, Transferred, Transport, WebSocket, drive, serve};
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{ClientRequest, Decision, WsUrl, accept_key};
+use sansocket::handshake::{ClientRequest, Decision, accept_key};
 use sansocket::proto::MaskingKey;
 use sansocket::session::{BufferSizes, Buffers, HandlerDriver, Outcome};
 use sansocket::{
@@ -370,7 +370,7 @@ fn answer() -> Vec<u8> {
 }
 
 fn connected(config: &Config, wire: Wire) -> WebSocket<'static, Wire, Client<Zeros>, &Config> {
-    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
+    let connect = ClientRequest::parse("ws://a/").unwrap();
     match run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)) {
         Ok(Connected::WebSocket(socket, _)) => socket,
         Ok(Connected::Refused(_)) => panic!("refused"),
@@ -393,7 +393,7 @@ fn a_response_that_arrived_in_time_is_read() {
     let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 300\r\n\r\n";
     let bytes = [&refusal[20..], &[b'x'; 300]].concat();
     let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
-    let connect = ClientRequest::new(WsUrl::parse("ws://a/").unwrap());
+    let connect = ClientRequest::parse("ws://a/").unwrap();
     let wire = Wire::new(&refusal[..20], [stop]);
     match run(WebSocket::connect(wire, &config, buffers(), Zeros, &connect)) {
         Ok(Connected::Refused(head)) => {

@@ -16,7 +16,7 @@ use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, PATIENCE, Peer, Pki, dial, sealed, u
 use rustls::ClientConfig;
 use sansocket::blocking::{NetStream, WebSocket, serve};
 use sansocket::error::EndReason;
-use sansocket::handshake::{ClientRequest, WsUrl};
+use sansocket::handshake::ClientRequest;
 use sansocket::proto::SystemKeys;
 use sansocket::session::{BufferSizes, Buffers, Outcome};
 use sansocket::{
@@ -77,7 +77,7 @@ type Socket = WebSocket<NetStream, Client<SystemKeys>>;
 
 fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Result<Socket, Error> {
     let stream = NetStream::tls_client(dial(address), config, name).unwrap();
-    let request = ClientRequest::new(WsUrl::parse("wss://echo.test/").unwrap());
+    let request = ClientRequest::parse("wss://echo.test/").unwrap();
     WebSocket::connect(stream, &Config::DEFAULT, buffers(), SystemKeys::new().unwrap(), &request)
 }
 
@@ -328,7 +328,7 @@ fn a_server_that_never_speaks_tls_is_given_up() {
         });
         let config = hasty();
         let stream = NetStream::tls_client(dial(address), &Pki::new().client(), NAME).unwrap();
-        let request = ClientRequest::new(WsUrl::parse("wss://echo.test/").unwrap());
+        let request = ClientRequest::parse("wss://echo.test/").unwrap();
         let keys = SystemKeys::new().unwrap();
         let failed = WebSocket::connect(stream, &config, buffers(), keys, &request).unwrap_err();
         assert_eq!(failed.to_string(), "the opening handshake took too long");

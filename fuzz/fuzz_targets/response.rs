@@ -42,10 +42,7 @@ fn run(
     let mut head = ReceiveBuffer::with_capacity(512).unwrap();
     let mut rx = ReceiveBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
     let mut tx = TransmitBuffer::with_capacity(MIN_BUFFER_LEN).unwrap();
-    let connect = ClientRequest {
-        protocols: &["chat", "superchat"],
-        ..ClientRequest::new(WsUrl::parse("ws://server.example.com/chat?a=b").unwrap())
-    };
+    let connect = ClientRequest::parse("ws://server.example.com/chat?a=b").unwrap().protocols(&["chat", "superchat"]);
     let mut handshake = ClientHandshake::new(config, now, NONCE, &connect, &mut head).unwrap();
     let mut ended = false;
     for _ in 0..2 * wire.len() + 64 {

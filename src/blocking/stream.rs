@@ -31,7 +31,7 @@ use std::net::{Shutdown, TcpStream};
 /// use sansocket::{Config, Message};
 /// use sansocket::blocking::{BlockingStream, WebSocket, accept};
 /// use sansocket::proto::SystemKeys;
-/// use sansocket::handshake::{WsUrl, ClientRequest};
+/// use sansocket::handshake::{ClientRequest};
 ///
 /// struct Unix(UnixStream);
 ///
@@ -64,7 +64,7 @@ use std::net::{Shutdown, TcpStream};
 ///
 /// let (client, server) = UnixStream::pair()?;
 /// let server = std::thread::spawn(move || accept(Unix(server))?.recv());
-/// let request = ClientRequest::new(WsUrl::parse("ws://localhost/")?);
+/// let request = ClientRequest::parse("ws://localhost/")?;
 /// let buffers = Buffers::with_sizes(BufferSizes::default());
 /// let mut client = WebSocket::connect(Unix(client), Config::new(), buffers, SystemKeys::new()?, &request)?;
 /// client.send("hello")?;

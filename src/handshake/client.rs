@@ -4,27 +4,16 @@
 
 use core::convert::Infallible;
 
-use super::address::WsUrl;
 use super::body::BodyDecoder;
-use super::head::{HeadError, Headers, Scanner, Writer, is_same, is_token, unfold};
+use super::client_request::ClientRequest;
+use super::head::{HeadError, Headers, Scanner, is_same, unfold};
 use super::key::{AcceptKey, accept_key, encode_nonce};
-use super::reply::RefusedResponse;
+use super::refused::RefusedResponse;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
-
-/// A client's request for a WebSocket.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientRequest<'u> {
-    /// The URL to connect to.
-    pub address: WsUrl<'u>,
-    /// The subprotocols on offer, in order of preference.
-    pub protocols: &'u [&'u str],
-    /// Further header fields: authorization, cookies, an origin. Not those of the handshake itself.
-    pub headers: &'u [(&'u str, &'u str)],
-}
 
 /// How the client's side of an opening handshake ended: the `D` of the [`Step`] that [`ClientHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,42 +35,42 @@ pub enum ClientHandshakeEnd<'u> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The answer is not HTTP/1.1.
-    #[error("the answer is not HTTP/1.1")]
+    /// The response is not HTTP/1.1.
+    #[error("the server's response is not HTTP/1.1")]
     NotHttp,
     /// The head is larger than [`Limits::head`](crate::config::Limits::head), or than the memory that holds it.
-    #[error("the head of the answer is too large (Limits::head, and the memory for it)")]
+    #[error("the head of the response is too large (Limits::head, and the memory for it)")]
     TooLarge,
     /// The head has more fields than [`Limits::headers`](crate::config::Limits::headers).
-    #[error("the answer has too many fields (Limits::headers)")]
+    #[error("the response has too many header fields (Limits::headers)")]
     TooManyFields,
     /// `Upgrade` is missing or wrong: "If the response lacks an |Upgrade| header field or the |Upgrade| header field
     /// contains a value that is not [...] "websocket"".
-    #[error("the answer does not upgrade to websocket")]
+    #[error("Upgrade in the response is missing or is not websocket")]
     Upgrade,
     /// `Connection` is missing or lacks the token: "If the response lacks a |Connection| header field or the
     /// |Connection| header field doesn't contain a token [...] "Upgrade"".
-    #[error("the answer's Connection does not have the token Upgrade")]
+    #[error("Connection in the response does not have the token Upgrade")]
     Connection,
     /// `Sec-WebSocket-Accept` is missing, wrong, or present twice.
-    #[error("Sec-WebSocket-Accept does not match the key")]
+    #[error("Sec-WebSocket-Accept in the response does not match the key")]
     Accept,
-    /// The answer names "a subprotocol that was not present in the client's handshake".
-    #[error("a subprotocol that was not offered")]
+    /// The server chose "a subprotocol that was not present in the client's handshake".
+    #[error("the server chose a subprotocol that was not offered")]
     Protocol,
-    /// The answer names "an extension that was not present in the client's handshake".
-    #[error("an extension that was not offered")]
+    /// The server chose "an extension that was not present in the client's handshake".
+    #[error("the server chose an extension that was not offered")]
     Extension,
-    /// `Content-Length` is not a number, or there are several and they differ: the end of the answer is unknown.
-    #[error("the answer's Content-Length is malformed")]
+    /// `Content-Length` is not a number, or there are several and they differ: the end of the response is unknown.
+    #[error("Content-Length in the response is malformed")]
     Length,
-    /// The server sent more than 16 interim answers (1xx).
-    #[error("too many interim answers")]
+    /// The server sent more than 16 interim responses (1xx).
+    #[error("the server sent more than 16 interim responses")]
     Interim,
     /// The deadline passed.
     #[error("the opening handshake took too long")]
     Timeout,
-    /// The transport ended before the whole answer had arrived.
+    /// The transport ended before the whole response had arrived.
     #[error("the server closed the connection before it answered")]
     Disconnected,
 }
@@ -93,7 +82,7 @@ pub enum HandshakeError {
 #[derive(Debug)]
 pub struct ClientHandshake<'u, C = &'static Config> {
     config: C,
-    connect: ClientRequest<'u>,
+    request: ClientRequest<'u>,
     accept: AcceptKey,
     scanner: Scanner,
     deadline: Instant,
@@ -119,50 +108,6 @@ enum Phase<'u> {
     Done(ClientHandshakeEnd<'u>),
 }
 
-impl<'u> ClientRequest<'u> {
-    /// Makes a request without subprotocols and further fields.
-    #[must_use]
-    pub const fn new(address: WsUrl<'u>) -> Self {
-        Self { address, protocols: &[], headers: &[] }
-    }
-
-    fn write(&self, memory: &mut [u8], key: &[u8; 24]) -> Result<usize, HeadError> {
-        let target = self.address.target();
-        let mut head = Writer::new(memory);
-        head.text("GET ")
-            .text(if target.starts_with('/') { "" } else { "/" })
-            .text(target)
-            .text(" HTTP/1.1\r\n")
-            .field("Host", self.address.authority())
-            .text("Upgrade: websocket\r\nConnection: Upgrade\r\n")
-            .field("Sec-WebSocket-Key", core::str::from_utf8(key).unwrap_or_default())
-            .text("Sec-WebSocket-Version: 13\r\n");
-        let mut offered = self.protocols;
-        while let Some((last, others)) = offered.split_last() {
-            // They are few: comparing all pairs is cheap.
-            head.fail_unless(is_token(last), HeadError::Malformed)
-                .fail_unless(!others.contains(last), HeadError::ProtocolTwice);
-            offered = others;
-        }
-        if let Some((first, others)) = self.protocols.split_first() {
-            head.text("Sec-WebSocket-Protocol: ").text(first);
-            others.iter().fold(&mut head, |head, name| head.text(", ").text(name)).text("\r\n");
-        }
-        const OURS: &[&str] = &[
-            "Host",
-            "Upgrade",
-            "Connection",
-            "Sec-WebSocket-Key",
-            "Sec-WebSocket-Version",
-            "Sec-WebSocket-Protocol",
-            "Sec-WebSocket-Extensions",
-            "Content-Length",
-            "Transfer-Encoding",
-        ];
-        head.fields(self.headers, OURS).text("\r\n").finish()
-    }
-}
-
 impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     /// Begins the handshake when the transport has connected, and writes the request into `head`.
     ///
@@ -174,15 +119,15 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         config: C,
         now: Instant,
         nonce: [u8; 16],
-        connect: &ClientRequest<'u>,
+        request: &ClientRequest<'u>,
         head: &mut ReceiveBuffer<'_>,
     ) -> Result<Self, HeadError> {
         let key = encode_nonce(nonce);
-        head.rewrite(|memory| connect.write(memory, &key).map(|len| (len, ())))?;
+        head.rewrite(|memory| request.write(memory, &key).map(|len| (len, ())))?;
         let deadline = now.plus(config.timeouts.handshake);
         let (scanner, accept) = (Scanner::default(), accept_key(&key));
         let (interim, phase) = (INTERIM, Phase::Request);
-        Ok(Self { config, connect: *connect, accept, scanner, deadline, interim, phase })
+        Ok(Self { config, request: *request, accept, scanner, deadline, interim, phase })
     }
 
     /// Advances the handshake, and returns what to do next.
@@ -313,12 +258,10 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         }
         let mut agreed = fields.all("Sec-WebSocket-Protocol");
         let Some(agreed_one) = agreed.next() else { return Ok(None) };
-        let known = self.connect.protocols.iter().find(|name| name.as_bytes() == agreed_one);
         if agreed.next().is_some() {
-            Err(HandshakeError::Protocol)
-        } else {
-            known.copied().ok_or(HandshakeError::Protocol).map(Some)
+            return Err(HandshakeError::Protocol);
         }
+        self.request.offered(agreed_one).ok_or(HandshakeError::Protocol).map(Some)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use super::rejection::{BadRequest, Rejection};
 use crate::buffer::copy;
 
@@ -42,9 +44,29 @@ impl Scanner {
     }
 }
 
-/// The checked header fields of a head. Iterates over names and values in order.
-#[derive(Clone, Copy, Debug)]
+/// The checked header fields of a head.
+///
+/// ```
+/// use sansocket::Config;
+/// use sansocket::handshake::{Rejection, Request};
+///
+/// let head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\naccept: text/plain, */*\r\n\r\n";
+/// let headers = Request::parse(head, &Config::DEFAULT)?.headers();
+/// assert_eq!(headers.get("host"), Some(&b"a"[..]));
+/// assert_eq!(headers.list("Accept").count(), 3);
+/// for (name, value) in headers {
+///     println!("{name}: {}", value.escape_ascii());
+/// }
+/// # Ok::<_, Rejection>(())
+/// ```
+#[derive(Clone, Copy)]
 pub struct Headers<'h> {
+    lines: &'h [u8],
+}
+
+/// Iterates over names and values of [`Headers`], in order.
+#[derive(Clone, Debug)]
+pub struct HeadersIter<'h> {
     lines: &'h [u8],
 }
 
@@ -78,6 +100,12 @@ impl<'h> Headers<'h> {
         }
     }
 
+    /// Returns names and values of all fields, in order. White space around a value is removed.
+    #[must_use]
+    pub const fn iter(self) -> HeadersIter<'h> {
+        HeadersIter { lines: self.lines }
+    }
+
     /// Returns the value of the first field with this name, compared without case.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'h [u8]> {
@@ -85,8 +113,9 @@ impl<'h> Headers<'h> {
     }
 
     /// Returns the values of all fields with this name, compared without case.
-    pub fn all(mut self, name: &str) -> impl Iterator<Item = &'h [u8]> {
-        core::iter::from_fn(move || self.next_of(name))
+    pub fn all(self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        let mut fields = self.iter();
+        core::iter::from_fn(move || fields.next_of(name))
     }
 
     /// Returns the elements of a comma-separated list, which may span several fields (RFC 9110 §5.6.1): trimmed,
@@ -109,7 +138,9 @@ impl<'h> Headers<'h> {
             value.split(|&c| c == b',').map(trim).filter(|item| !item.is_empty()).for_each(&mut *see);
         }
     }
+}
 
+impl<'h> HeadersIter<'h> {
     /// Returns the value of the next field with this name.
     #[inline(never)]
     fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
@@ -130,7 +161,26 @@ impl<'h> Headers<'h> {
     }
 }
 
-impl<'h> Iterator for Headers<'h> {
+impl fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (name, value) in *self {
+            map.entry(&name, &format_args!("\"{}\"", value.escape_ascii()));
+        }
+        map.finish()
+    }
+}
+
+impl<'h> IntoIterator for Headers<'h> {
+    type Item = (&'h str, &'h [u8]);
+    type IntoIter = HeadersIter<'h>;
+
+    fn into_iter(self) -> HeadersIter<'h> {
+        self.iter()
+    }
+}
+
+impl<'h> Iterator for HeadersIter<'h> {
     type Item = (&'h str, &'h [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -147,18 +197,27 @@ pub(crate) struct Writer<'m> {
     failed: Option<HeadError>,
 }
 
-/// The reason why a head was not written.
+/// The reason why the head of a request or a response was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
     /// Capacity: the memory for the head is too small.
     #[error("the memory for the head is too small")]
     TooLarge,
-    /// Caller: CR, LF or NUL in a value, a separator in a name or a subprotocol, a field that the library writes
-    /// itself, or an invalid status.
-    #[error("a name, a value or a status that cannot be written")]
-    Malformed,
-    /// Caller: a subprotocol is offered twice. "The elements that comprise this value MUST [...] all be unique strings" (RFC 6455 §4.1).
+    /// Caller: the status is not between 200 and 599.
+    #[error("the status is not between 200 and 599")]
+    Status,
+    /// Caller: the name of a header field is not a token, or its value has a control character other than the tab.
+    #[error("the name or the value of a header field has a character that is not allowed")]
+    Header,
+    /// Caller: a header field that the library writes itself.
+    #[error("a header field that only the library writes, such as Connection or Content-Length")]
+    ReservedHeader,
+    /// Caller: the name of a subprotocol is not a token.
+    #[error("the name of a subprotocol has a character that is not allowed")]
+    Protocol,
+    /// Caller: a subprotocol is offered twice. "The elements that comprise this value MUST [...] all be unique strings"
+    /// (RFC 6455 §4.1).
     #[error("a subprotocol is offered twice")]
     ProtocolTwice,
 }
@@ -181,14 +240,14 @@ impl<'m> Writer<'m> {
     #[inline(never)]
     pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
         let good = is_token(name) && is_value(value.as_bytes());
-        self.fail_unless(good, HeadError::Malformed).text(name).text(": ").text(value).text("\r\n")
+        self.fail_unless(good, HeadError::Header).text(name).text(": ").text(value).text("\r\n")
     }
 
     /// Writes the caller's fields. None may be one of `ours`: a peer might read the second in place of the first.
     pub(crate) fn fields(&mut self, fields: &[(&str, &str)], ours: &[&str]) -> &mut Self {
         fields.iter().fold(self, |writer, (name, value)| {
             let free = !ours.iter().any(|known| is_same(known.as_bytes(), name));
-            writer.fail_unless(free, HeadError::Malformed).field(name, value)
+            writer.fail_unless(free, HeadError::ReservedHeader).field(name, value)
         })
     }
 

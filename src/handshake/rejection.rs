@@ -85,6 +85,36 @@ pub struct Refusal {
     pub reason: Option<Rejection>,
 }
 
+impl BadRequest {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NotHttp => "not an HTTP/1.1 request",
+            Self::Folded => "a folded field line",
+            Self::HttpVersion => "an upgrade needs HTTP/1.1",
+            Self::Host => "Host is missing or malformed",
+            Self::Connection => "Connection does not have the token Upgrade",
+            Self::Body => "an upgrade has no body",
+            #[cfg(feature = "hub")]
+            Self::Length => "Content-Length is malformed",
+            Self::Version => "Sec-WebSocket-Version is missing",
+            Self::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
+            Self::Protocol => "no offered subprotocol is supported",
+            Self::HostTwice => "Host came twice",
+            Self::OriginTwice => "Origin came twice",
+            Self::VersionTwice => "Sec-WebSocket-Version came twice",
+            Self::KeyTwice => "Sec-WebSocket-Key came twice",
+        }
+    }
+}
+
+impl core::fmt::Display for BadRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl core::error::Error for BadRequest {}
+
 impl Rejection {
     /// Returns the status code.
     #[must_use]
@@ -111,23 +141,7 @@ impl Rejection {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::BadRequest(fault) => match fault {
-                BadRequest::NotHttp => "not an HTTP/1.1 request",
-                BadRequest::Folded => "a folded field line",
-                BadRequest::HttpVersion => "an upgrade needs HTTP/1.1",
-                BadRequest::Host => "Host is missing or malformed",
-                BadRequest::Connection => "Connection does not have the token Upgrade",
-                BadRequest::Body => "an upgrade has no body",
-                #[cfg(feature = "hub")]
-                BadRequest::Length => "Content-Length is malformed",
-                BadRequest::Version => "Sec-WebSocket-Version is missing",
-                BadRequest::Key => "Sec-WebSocket-Key is not 16 bytes in base64",
-                BadRequest::Protocol => "no offered subprotocol is supported",
-                BadRequest::HostTwice => "Host came twice",
-                BadRequest::OriginTwice => "Origin came twice",
-                BadRequest::VersionTwice => "Sec-WebSocket-Version came twice",
-                BadRequest::KeyTwice => "Sec-WebSocket-Key came twice",
-            },
+            Self::BadRequest(fault) => fault.text(),
             Self::Forbidden => "the origin is not allowed",
             Self::MethodNotAllowed => "the method is not GET",
             Self::Timeout => "the request took too long",
@@ -172,13 +186,13 @@ impl core::fmt::Display for Rejection {
         f.write_str(self.text())?;
         f.write_str(match self {
             Self::BadRequest(BadRequest::Key) => " (Config::allow_malformed_key)",
-            Self::BadRequest(BadRequest::Protocol) => " (Accept::protocols)",
+            Self::BadRequest(BadRequest::Protocol) => " (AcceptOptions::protocols)",
             #[cfg(feature = "hub")]
-            Self::BodyTooLarge => " (Choice::Body)",
+            Self::BodyTooLarge => " (RequestAction::Body)",
             #[cfg(feature = "hub")]
-            Self::Forbidden => " (Accept::origin, Routes::set_origin)",
+            Self::Forbidden => " (AcceptOptions::origin, Routes::set_origin)",
             #[cfg(not(feature = "hub"))]
-            Self::Forbidden => " (Accept::origin)",
+            Self::Forbidden => " (AcceptOptions::origin)",
             Self::Timeout => " (Timeouts::handshake)",
             Self::TooLarge => " (Limits::head, and the memory for it)",
             Self::TooManyFields => " (Limits::headers)",

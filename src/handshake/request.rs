@@ -101,8 +101,8 @@ impl<'h> Request<'h> {
         self.fields.list("Sec-WebSocket-Protocol")
     }
 
-    /// Returns whether the request asks for a WebSocket. [`check_upgrade`](Self::check_upgrade) checks whether it
-    /// does so correctly.
+    /// Returns whether the request asks for a WebSocket. Whether it does so correctly is checked after
+    /// [`Decision::Accept`](super::Decision::Accept).
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         self.fields.has_token("Upgrade", "websocket")
@@ -112,7 +112,7 @@ impl<'h> Request<'h> {
     ///
     /// # Errors
     /// The [`Rejection`] to answer with.
-    pub fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
+    pub(crate) fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
         let fields = self.fields;
         // "The method of the request MUST be GET"
         if self.method != "GET" {

@@ -199,7 +199,7 @@ impl Response<'_> {
             .text(" ")
             .text(reason(self.status))
             .text("\r\n")
-            .fail_unless((200..600).contains(&self.status), HeadError::Malformed);
+            .fail_unless((200..600).contains(&self.status), HeadError::Status);
         if let Some(content_type) = self.content_type {
             writer.field("Content-Type", content_type);
         }

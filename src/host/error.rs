@@ -278,7 +278,7 @@ impl From<embedded::Error<io::Error>> for Error {
 
 impl From<RefusedResponse<'_>> for HttpResponse {
     fn from(reply: RefusedResponse<'_>) -> Self {
-        let fields = reply.headers.map(|(name, value)| (name.into(), value.into())).collect();
+        let fields = reply.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
         Self { status: reply.status, headers: fields, body: reply.body.into(), complete: reply.complete }
     }
 }

@@ -13,7 +13,7 @@ use super::basic;
 use super::error::{ConnectError, ConnectPhase, Error, HttpResponse, Reason};
 use super::options::ClientOptions;
 use super::redirect::{self, RedirectError};
-use crate::handshake::{ClientRequest, HeadError, WsUrl};
+use crate::handshake::{ClientRequest, UrlError, WsUrl};
 
 /// The server that a client connects to next.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ pub(crate) struct Target {
 
 impl Target {
     /// # Errors
-    /// [`Error::Url`]; [`Error::Request`] if user and password cannot be sent.
+    /// [`Error::Url`].
     pub(crate) fn new(url: &str, options: &ClientOptions) -> Result<Self, Error> {
         let address = WsUrl::parse(url)?;
         let mut credentials = options.headers.clone();
         if let Some(userinfo) = address.userinfo() {
-            let value = basic::authorization(userinfo).ok_or(Error::Request(HeadError::Malformed))?;
+            let value = basic::authorization(userinfo).ok_or(UrlError::Userinfo)?;
             if !credentials.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
                 credentials.push(("Authorization".into(), value));
             }
@@ -107,7 +107,7 @@ pub(crate) fn request<'u>(
     protocols: &'u [&'u str],
     headers: &'u [(&'u str, &'u str)],
 ) -> ClientRequest<'u> {
-    ClientRequest { protocols, headers, ..ClientRequest::new(address) }
+    ClientRequest::new(address).protocols(protocols).headers(headers)
 }
 
 /// Host and port, for messages.

@@ -47,11 +47,9 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
     buffers: Buffers<'_>,
     opened: &mut Option<Instant>,
 ) -> Result<Ending, Failure<T::Error>> {
-    let request = ClientRequest {
-        protocols: settings.protocol.as_slice(),
-        headers: settings.header.as_slice(),
-        ..ClientRequest::new(settings.target)
-    };
+    let request = ClientRequest::new(settings.target)
+        .protocols(settings.protocol.as_slice())
+        .headers(settings.header.as_slice());
     let connected = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await;
     let mut socket = match connected.map_err(Failure::WebSocket)? {
         Connected::WebSocket(socket, protocol) => {

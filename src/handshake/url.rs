@@ -11,10 +11,10 @@ use super::head::{cut, is_same, split_scheme};
 /// ```
 /// use sansocket::handshake::{WsUrl, UrlError};
 ///
-/// let address = WsUrl::parse("wss://example.com/chat?room=1")?;
-/// assert!(address.is_secure());
-/// assert_eq!((address.host(), address.port()), ("example.com", 443));
-/// assert_eq!(address.target(), "/chat?room=1");
+/// let url = WsUrl::parse("wss://example.com/chat?room=1")?;
+/// assert!(url.is_secure());
+/// assert_eq!((url.host(), url.port()), ("example.com", 443));
+/// assert_eq!(url.target(), "/chat?room=1");
 /// assert_eq!(WsUrl::parse("https://example.com"), Err(UrlError::Scheme));
 /// # Ok::<_, UrlError>(())
 /// ```
@@ -47,6 +47,10 @@ pub enum UrlError {
     /// The URL has a fragment: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used" (§3).
     #[error("a WebSocket URL has no fragment")]
     Fragment,
+    /// The user or the password cannot be sent as Basic authorization (RFC 7617): it has a control character, or the user
+    /// has a colon. Only hosts send it.
+    #[error("the user or the password in the URL cannot be sent as Basic authorization")]
+    Userinfo,
     /// A character of user information, path or query has to be percent-encoded.
     #[error("the character {0:?} has to be percent-encoded")]
     Character(char),
@@ -113,7 +117,7 @@ impl<'u> WsUrl<'u> {
     /// none.
     ///
     /// The opening handshake does not send them: add `Authorization: Basic` (RFC 7617) to the
-    /// [fields](super::Connect::headers) of the request.
+    /// header fields of the request with [`ClientRequest::headers`](super::ClientRequest::headers).
     #[must_use]
     pub fn userinfo(&self) -> Option<&'u str> {
         Some(self.userinfo).filter(|userinfo| !userinfo.is_empty())
@@ -150,7 +154,7 @@ impl core::fmt::Debug for WsUrl<'_> {
         let Self { secure, userinfo, authority, target, .. } = self;
         let scheme = if *secure { "wss" } else { "ws" };
         let user = if userinfo.is_empty() { "" } else { "***@" };
-        write!(f, "Address({scheme}://{user}{authority}{target})")
+        write!(f, "WsUrl({scheme}://{user}{authority}{target})")
     }
 }
 
