@@ -10,7 +10,8 @@ pub const MIN_BUFFER_LEN: usize = 140;
 
 /// A buffer for received bytes that are not yet processed.
 ///
-/// Read the transport into [`spare`](Self::spare), then report with [`fill`](Self::fill) how many bytes arrived.
+/// Read the transport into [`spare`](Self::spare), then report with [`fill`](Self::fill) how many bytes arrived, or with
+/// [`end`](Self::end) that the stream has ended.
 #[derive(Debug)]
 pub struct ReceiveBuffer<'b> {
     memory: Memory<'b>,
@@ -137,21 +138,25 @@ impl<'b> ReceiveBuffer<'b> {
         self.memory.get_mut().get_mut(self.place.end..).unwrap_or_default()
     }
 
-    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
-    ///
-    /// A value above the length of `spare` counts as that length.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare). A value above the length of `spare` counts as that length,
+    /// and 0 has no effect: report the end of the stream by [`end`](Self::end).
     pub fn fill(&mut self, n: usize) {
-        self.place.ended |= n == 0;
-        self.place.fresh = true;
+        self.place.fresh |= n > 0;
         self.place.end = self.place.end.saturating_add(n).min(self.capacity());
     }
 
-    /// Appends as many of `bytes` as there is room for, as received bytes, and returns how many that was.
+    /// Reports the end of the stream: the peer will send nothing more. What the buffer holds is still processed.
+    pub fn end(&mut self) {
+        self.place.ended = true;
+        self.place.fresh = true;
+    }
+
+    /// Appends as many of `bytes` as there is room for, as if they were read into [`spare`](Self::spare), and returns how many
+    /// that was. It copies them, so that it is meant for bytes that another machine has received: what arrived behind the opening
+    /// handshake of an HTTP library, for example.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = copy(self.spare(), bytes);
-        if n > 0 {
-            self.fill(n);
-        }
+        self.fill(n);
         n
     }
 
@@ -168,9 +173,11 @@ impl<'b> ReceiveBuffer<'b> {
         Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
     }
 
-    /// Returns the received bytes that were not consumed.
+    /// Returns the received bytes that are not yet processed: of a request that was
+    /// [handed over](crate::handshake::Decision::HandOver) its head and what followed it, and at any other time bytes of frames as
+    /// the peer sent them, of which a part may be unmasked already.
     #[must_use]
-    pub fn filled(&self) -> &[u8] {
+    pub fn unread(&self) -> &[u8] {
         self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
     }
 
@@ -193,7 +200,7 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     /// Removes the first `n` bytes.
-    pub fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.place.start = self.place.start.saturating_add(n).min(self.place.end);
     }
 
@@ -361,8 +368,8 @@ impl<'b> TransmitBuffer<'b> {
     }
 
     /// Appends as many of `bytes` as there is room for to the pending ones, and returns how many that was. It writes no frame
-    /// header: [`Outbox`](crate::Outbox) and [`Encoder`](crate::proto::Encoder) send messages.
-    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+    /// header.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
         let (memory, place) = self.parts();
         copy(place.reserve(memory, n).unwrap_or_default(), bytes)

@@ -82,7 +82,7 @@
 //! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes that
 //!    arrived while the thread, the process or the machine was suspended are then processed before a deadline is enforced.
 //! 2. On `Wait`, write the pending bytes and report with [`consume`](TransmitBuffer::consume) how many the transport took;
-//!    read into `spare`, unless it is empty, and report with `fill` how many bytes arrived, 0 for the end of the stream.
+//!    read into `spare`, unless it is empty, and report with `fill` how many bytes arrived, and with `end` the end of the stream.
 //!    Call `poll` again after either, and at the deadline at the latest.
 //! 3. On `Shutdown`, shut down the writing side of the transport; on `Done`, drop the transport. If the transport fails,
 //!    call `reset`.

@@ -868,7 +868,7 @@ fn a_handler_that_fails_closes_the_connection() {
             tx.consume(usize::MAX);
             match step {
                 Step::Done(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
-                Step::Shutdown => rx.fill(0),
+                Step::Shutdown => rx.end(),
                 _ if connection_is_waiting(&driver) => {
                     rx.feed(&Server::incoming(CLOSE, &close_body(1001, "")));
                 }
@@ -936,7 +936,7 @@ fn a_loop_reads_and_echoes_without_a_copy() {
     loop {
         let event = read(&mut connection, &mut rx, &mut tx, |rx, _| match bytes.next() {
             Some(byte) => drop(rx.feed(byte)),
-            None => rx.fill(0),
+            None => rx.end(),
         });
         let Some(event) = event else { break };
         if let Event::Data(data) = rx.event(event) {
@@ -958,7 +958,7 @@ fn a_loop_reads_and_echoes_without_a_copy() {
     rx.feed(tx.pending());
     tx.consume(usize::MAX);
     let mut text: Vec<u8> = Vec::new();
-    while let Some(event) = read(&mut client, &mut rx, &mut tx, |rx, _| rx.fill(0)) {
+    while let Some(event) = read(&mut client, &mut rx, &mut tx, |rx, _| rx.end()) {
         if let Event::Data(data) = rx.event(event) {
             text.extend(data.payload.as_bytes());
         }

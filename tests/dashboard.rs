@@ -95,7 +95,7 @@ impl Page {
             match self.driver.poll(Instant::from_millis(ms), &mut self.dashboard, &mut self.rx, &mut self.tx)
             {
                 Step::Done(cause) => self.ended = Some(cause),
-                Step::Shutdown => self.rx.fill(0),
+                Step::Shutdown => self.rx.end(),
                 Step::Wait { .. } => {}
             }
         }

@@ -84,7 +84,7 @@ impl<'m, 'c, 'u> Drive<'m, 'c, 'u> {
 
     fn end(&mut self) {
         self.pump();
-        self.handshake.fill(&mut self.head, 0);
+        self.handshake.end(&mut self.head);
         self.pump();
     }
 }
@@ -329,7 +329,7 @@ fn a_request_with_control_characters_is_an_error_and_sends_nothing() {
             let (mut head, ..) = memory.buffers();
             let made = ClientHandshake::new(&config, NOW, NONCE, &ask, &mut head);
             assert_eq!(made.err(), (!good).then_some(error), "{byte:#x}");
-            assert_eq!(head.filled().is_empty(), !good, "nothing is there to be sent");
+            assert_eq!(head.unread().is_empty(), !good, "nothing is there to be sent");
         }
         // What stands in the URL has been looked at before.
         if let Ok(address) = WsUrl::parse(&format!("ws://host/{text}")) {
@@ -385,7 +385,7 @@ fn bytes_after_the_101_are_kept() {
             }
             assert_eq!(drive.done, Some(End::Opened { protocol: None }));
             // What was read behind the head, and then what the transport still has: nothing lost or doubled.
-            assert!([drive.rx.filled(), &unread].concat() == frames, "{head}, {rx}, {first}, {size}");
+            assert!([drive.rx.unread(), &unread].concat() == frames, "{head}, {rx}, {first}, {size}");
             assert!(drive.handshake.spare(&mut drive.head, &drive.rx).is_empty());
         }
     }
@@ -776,7 +776,7 @@ fn the_end_of_the_stream_may_come_with_the_response() {
     drive.feed(a);
     drive.handshake.spare(&mut drive.head, &drive.rx)[..b.len()].copy_from_slice(b);
     drive.handshake.fill(&mut drive.head, b.len());
-    drive.handshake.fill(&mut drive.head, 0);
+    drive.handshake.end(&mut drive.head);
     drive.pump();
     // The connection is open, and learns at once that there is nobody.
     assert_eq!(drive.done, Some(End::Opened { protocol: None }));

@@ -588,7 +588,7 @@ fn the_end_of_the_stream_may_come_with_the_request() {
     let spare = drive.session.spare(&mut drive.head, &mut drive.rx);
     spare[..b.len()].copy_from_slice(b);
     drive.session.fill(&mut drive.head, &mut drive.rx, b.len());
-    drive.session.fill(&mut drive.head, &mut drive.rx, 0);
+    drive.session.end(&mut drive.head, &mut drive.rx);
     drive.pump();
     assert_eq!(Http::take(&mut drive.out).status, 101);
     assert_eq!(messages(&frames(&drive.out)), [(1, b"bye".to_vec())]);

@@ -106,7 +106,7 @@ fn a_close_and_the_end_of_the_stream_wait_for_room_to_answer() {
     let mut board = Board::new(&mut rx, &mut tx);
     board.connection.outbox(START, &mut board.tx).send(&[0; 136]).unwrap();
     board.rx.feed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
-    board.rx.fill(0);
+    board.rx.end();
     assert!(matches!(board.poll(START), Step::Wait { .. }));
     board.tx.consume(140);
     assert!(matches!(board.poll(START), Step::Wait { .. }));
@@ -196,7 +196,7 @@ fn two_reads_before_a_poll_lose_nothing_behind_the_101() {
             break;
         }
     }
-    got.extend_from_slice(rx.filled());
+    got.extend_from_slice(rx.unread());
     got.extend_from_slice(rest);
     assert_eq!(got, stream[stream.len() - 260..]);
 }
@@ -260,7 +260,7 @@ fn ends(config: &Config, begin: bool, frame: &[u8]) -> (EndReason, Vec<u8>) {
     rx.feed(frame);
     for _ in 0..10 {
         match driver.poll(START, &mut Failing { begin }, &mut rx, &mut tx) {
-            Step::Shutdown => rx.fill(0),
+            Step::Shutdown => rx.end(),
             Step::Done(cause) => return (cause.reason, sent),
             Step::Wait { .. } => {
                 sent.extend_from_slice(tx.pending());

@@ -115,7 +115,7 @@ fn drive<S: MessageStorage>(
         if n > 0 {
             rx.fill(n);
         } else if input.is_empty() && !rx.is_ended() && tx.is_empty() && random.one_in(20) {
-            rx.fill(0);
+            rx.end();
         }
     }
     unreachable!()

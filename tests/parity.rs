@@ -490,13 +490,13 @@ fn a_request_that_is_handed_over_is_unchanged() {
         assert_eq!(drive.outcome, Some(Outcome::HandedOver));
         assert!(read >= post.len());
         // What was read, the head and what came behind it, as it came; the transport has the rest.
-        assert_eq!(drive.head.filled(), &input[..read]);
+        assert_eq!(drive.head.unread(), &input[..read]);
         assert!(drive.tx.is_empty() && drive.out.is_empty() && drive.rx.is_empty() && drive.shutdowns == 0);
         assert!(drive.session.spare(&mut drive.head, &mut drive.rx).is_empty());
         assert!(drive.handler.opened.is_empty() && drive.handler.closed.is_empty());
         // Time that passes changes nothing.
         drive.pass(Duration::from_secs(100));
-        assert_eq!(drive.head.filled(), &input[..read]);
+        assert_eq!(drive.head.unread(), &input[..read]);
     }
     // A WebSocket on the same server and port.
     let mut drive = Drive::new(&mut memory, &config, App::new(decide));

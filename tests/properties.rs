@@ -734,7 +734,7 @@ fn pair(seed: u64, cuts: bool) {
                 client.end.connection.transport_failed();
             }
             if random.one_in(3) && !server.end.rx.is_ended() {
-                server.end.rx.fill(0);
+                server.end.rx.end();
             }
             if random.one_in(3) {
                 server.end.written();

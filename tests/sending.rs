@@ -5,7 +5,9 @@ mod common;
 use common::*;
 use sansocket::error::BufferTooSmall;
 use sansocket::proto::{Encoder, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MIN_BUFFER_LEN};
-use sansocket::{CloseCode, Config, Kind, ReceiveBuffer, SendError, Server, TransmitBuffer};
+use sansocket::{
+    CloseCode, Config, Connection, Kind, ReceiveBuffer, SendError, Server, Step, TransmitBuffer,
+};
 
 /// A sender with its buffer.
 struct Rig<'m, R> {
@@ -452,33 +454,41 @@ fn buffers() {
     let mut memory = [0; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
     assert_eq!((tx.capacity(), tx.room(), tx.is_empty()), (MIN_BUFFER_LEN, MIN_BUFFER_LEN, true));
-    // As much as fits; more than there is cannot be taken away.
-    assert_eq!(tx.feed(&[1; 100]), 100);
-    assert_eq!(tx.feed(&[2; 100]), 40);
-    assert_eq!(tx.pending(), [&[1; 100][..], &[2; 40]].concat());
+    Encoder::new(Server).send(&mut tx, Kind::Binary, &[1; 98]).expect("room");
+    assert_eq!((tx.pending().len(), tx.room(), tx.is_empty()), (100, 40, false));
+    // More than there is cannot be taken away.
     tx.consume(1000);
     assert_eq!((tx.pending(), tx.room()), (&[][..], MIN_BUFFER_LEN));
+}
 
-    let mut memory = [0; MIN_BUFFER_LEN];
+#[test]
+fn a_receive_buffer_moves_the_rest_to_the_front_and_ends_once() {
+    let (mut memory, mut more) = ([0; MIN_BUFFER_LEN], [0; MIN_BUFFER_LEN]);
     let mut rx = ReceiveBuffer::new(&mut memory).expect("enough");
+    let mut tx = TransmitBuffer::new(&mut more).expect("enough");
+    let mut connection = Connection::new(Server, &Config::DEFAULT, Instant::START);
+    let mut receive = |rx: &mut ReceiveBuffer<'_>| {
+        matches!(connection.poll_detached(Instant::START, rx, &mut tx), Step::Event(_))
+    };
     assert_eq!(rx.spare().len(), MIN_BUFFER_LEN);
-    assert_eq!(rx.feed(&[1; 100]), 100);
-    rx.consume(60);
-    assert_eq!(rx.filled(), [1; 40]);
-    // What is here moves to the front: no room is lost.
+    // A frame of 60 bytes, and the first 40 bytes of one of 264.
+    let begun = [&[0x82, 0xFE, 1, 0, 0, 0, 0, 0][..], &[2; 32]].concat();
+    assert_eq!(rx.feed(&[Server::incoming(BINARY, &[1; 54]), begun.clone()].concat()), 100);
+    assert!(receive(&mut rx));
+    assert_eq!(rx.unread(), begun);
     assert_eq!(rx.feed(&[2; 200]), 100);
-    assert_eq!(rx.filled(), [&[1; 40][..], &[2; 100]].concat());
+    assert_eq!(rx.unread(), [&begun[..], &[2; 100]].concat());
     assert_eq!(rx.spare().len(), 0);
-    rx.consume(1000);
+    assert!(receive(&mut rx));
     assert!(rx.is_empty() && !rx.is_ended());
     assert_eq!(rx.spare().len(), MIN_BUFFER_LEN);
-    rx.fill(1000);
-    assert_eq!(rx.filled().len(), MIN_BUFFER_LEN, "no more than there is room for");
-    // The end of the stream; nothing comes after it.
     rx.fill(0);
-    rx.consume(100);
+    assert!(rx.is_empty() && !rx.is_ended(), "no bytes are not the end");
+    rx.fill(1000);
+    assert_eq!(rx.unread().len(), MIN_BUFFER_LEN, "no more than there is room for");
+    rx.end();
     assert_eq!((rx.is_ended(), rx.spare().len(), rx.feed(b"x")), (true, 0, 0));
-    assert_eq!(rx.filled().len(), 40, "what came before it stays");
+    assert_eq!(rx.unread().len(), MIN_BUFFER_LEN, "what came before the end stays");
 }
 
 #[cfg(feature = "alloc")]

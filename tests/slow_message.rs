@@ -426,7 +426,7 @@ impl<'c, R: Role> Drip<'c, R> {
                     }
                     self.tx.consume(usize::MAX);
                 }
-                Step::Shutdown => self.rx.fill(0),
+                Step::Shutdown => self.rx.end(),
                 Step::Done(cause) => {
                     self.closed = Some(cause);
                     return;

@@ -271,6 +271,48 @@ fn an_end_of_stream_during_a_stall_is_not_a_timeout() {
 }
 
 #[test]
+fn a_read_into_an_empty_slice_is_not_the_end_of_the_stream() {
+    /// Passes on what a reader returns, which is 0 for an empty slice, and writes one byte a turn.
+    struct Careless {
+        to_us: VecDeque<u8>,
+        from_us: Vec<u8>,
+        empty: usize,
+    }
+    impl Transport for Careless {
+        type Error = Infallible;
+
+        fn now(&mut self) -> Instant {
+            Instant::START
+        }
+
+        async fn read_write(
+            &mut self,
+            input: &mut [u8],
+            output: &[u8],
+            _: Option<Instant>,
+        ) -> Result<Transferred, Infallible> {
+            self.empty += usize::from(input.is_empty());
+            let n = input.len().min(self.to_us.len());
+            input.iter_mut().zip(self.to_us.drain(..n)).for_each(|(to, byte)| *to = byte);
+            self.from_us.extend(output.first());
+            Ok(Transferred { read: Some(n), written: output.len().min(1) })
+        }
+
+        async fn shutdown(&mut self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+    let texts = [frame(0x81, &[b'x'; 100]).repeat(20), frame(0x88, &[])].concat();
+    let mut wire = Careless { to_us: request_and(&texts).into(), from_us: vec![], empty: 0 };
+    let outcome = run(serve(&mut wire, &mut Echo::default(), &Config::DEFAULT, &mut buffers())).unwrap();
+    assert!(wire.empty > 0, "the receive buffer was full");
+    assert_eq!(end(outcome), EndReason::Clean);
+    let sent = Wire { from_us: wire.from_us, ..Wire::default() }.frames();
+    let echoed = sent.iter().filter(|(_, payload)| payload[..] == [b'x'; 100]).count();
+    assert_eq!((echoed, sent.len()), (20, 21));
+}
+
+#[test]
 fn a_request_that_arrived_in_time_is_answered() {
     let config = config(|timeouts| timeouts.handshake = Some(2 * SECOND));
     // It takes many reads: none is larger than the receive buffer.

@@ -300,7 +300,7 @@ impl<'c, R: Role> Side<'c, R> {
         let end = self.pipe.ended && self.pipe.bytes.is_empty() && !self.pipe.told;
         if end {
             self.pipe.told = true;
-            self.rx.fill(0);
+            self.rx.end();
         }
         out > 0 || over || brought > 0 || end
     }

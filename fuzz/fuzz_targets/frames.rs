@@ -88,7 +88,7 @@ fn run<R: Role>(
                     wire = &wire[fed..];
                 } else if !ended {
                     ended = true;
-                    rx.fill(0);
+                    rx.end();
                 } else {
                     now = deadline.expect("something to wait for");
                 }

@@ -79,7 +79,7 @@ fn run(
                     handshake.fill(&mut head, &mut rx, n);
                 } else if wire.is_empty() && !ended {
                     ended = true;
-                    handshake.fill(&mut head, &mut rx, 0);
+                    handshake.end(&mut head, &mut rx);
                 } else if sent.is_empty() {
                     now = deadline.expect("something to wait for");
                 }
@@ -88,7 +88,7 @@ fn run(
             Step::Done(end) => {
                 sent.extend(tx.pending());
                 // How much was read before the answer depends on the reads: what was, has to be here.
-                let here = if end == End::HandedOver { head.filled() } else { rx.filled() };
+                let here = if end == End::HandedOver { head.unread() } else { rx.unread() };
                 let behind = [here, wire].concat();
                 let behind = if let End::Refused(_) | End::Disconnected = end { vec![] } else { behind };
                 return (end, sent, behind);

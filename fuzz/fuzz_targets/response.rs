@@ -58,7 +58,7 @@ fn run(
                     handshake.fill(&mut head, n);
                 } else if wire.is_empty() && !ended && written == 0 {
                     ended = true;
-                    handshake.fill(&mut head, 0);
+                    handshake.end(&mut head);
                 } else if written == 0 {
                     now = deadline.expect("something to wait for");
                 }
@@ -71,7 +71,7 @@ fn run(
                     (reply.status, reply.body.to_vec(), reply.complete)
                 });
                 let open = matches!(end, End::Opened { .. });
-                let behind = if open { [rx.filled(), wire].concat() } else { vec![] };
+                let behind = if open { [rx.unread(), wire].concat() } else { vec![] };
                 return (end, refusal, behind);
             }
         }

@@ -133,7 +133,7 @@ impl<S: BlockingStream> WebSocket<S, Server> {
                 Accepted::WebSocket(Self::over(socket, protocol))
             }
             embedded::Accepted::HandOver(transport, head) => {
-                Accepted::HandOver(transport.stream, head.filled().to_vec())
+                Accepted::HandOver(transport.stream, head.unread().to_vec())
             }
         })
     }

@@ -47,7 +47,8 @@ pub enum ConnectionState {
 ///    borrows the receive buffer; [`poll_detached`](Self::poll_detached) returns events that do not.
 /// 2. After `Wait`, write [`TransmitBuffer::pending`] to the transport and report it by
 ///    [`consume`](TransmitBuffer::consume); read the transport into [`ReceiveBuffer::spare`], if that is not empty, and report
-///    it by [`fill`](ReceiveBuffer::fill). Call `poll` again when either has happened, and at the deadline at the latest.
+///    it by [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Call `poll` again when either
+///    has happened, and at the deadline at the latest.
 ///    Read the clock once for each wake-up, not for each poll; time must not go back.
 /// 3. After [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
 /// 4. After [`Step::Done`], drop the transport. Every call from then on returns it again.

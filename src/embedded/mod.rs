@@ -71,7 +71,8 @@ pub trait Transport {
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Transferred {
-    /// Bytes that were read; `None` if the turn read nothing, `Some(0)` at the end of the stream.
+    /// Bytes that were read; `None` if the turn read nothing. `Some(0)` is the end of the stream, as for `std::io::Read` and
+    /// `embedded_io_async::Read`, so that their result can be passed on; if the `input` was empty, it counts as `None`.
     pub read: Option<usize>,
     /// Bytes that were written.
     pub written: usize,
@@ -106,6 +107,7 @@ pub async fn serve<T: Transport, C: ConfigRef>(
         };
         match turned {
             Ok(None) => {}
+            Ok(Some(0)) => session.end(head, rx),
             Ok(Some(n)) => session.fill(head, rx, n),
             Err(error) => {
                 session.transport_failed();
@@ -149,8 +151,7 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
             Step::Done(cause) => return Ok(cause),
         };
         match turned {
-            Ok(None) => {}
-            Ok(Some(n)) => rx.fill(n),
+            Ok(read) => report(read, rx),
             Err(error) => {
                 driver.transport_failed();
                 return match driver.poll(time.now, handler, rx, tx) {
@@ -195,12 +196,14 @@ async fn take_turn<T: Transport>(
             Attempt::Write => (&mut [], tx.pending()),
             Attempt::Read => (&mut *input, &[]),
         };
+        let reads = !into.is_empty();
         let turn = transport.read_write(into, from, end).await;
         let now = transport.now();
         if attempt == Attempt::Both {
             time.now = now;
         }
         let Transferred { read, written } = turn?;
+        let read = read.filter(|_| reads);
         tx.consume(written);
         let due = peer.due(time.now);
         if due == Due::No {
@@ -227,6 +230,15 @@ async fn take_turn<T: Transport>(
             _ => return Ok(None),
         };
         end = Some(now.saturating_add(GRACE));
+    }
+}
+
+/// Reports to the receive buffer what a turn has read.
+fn report(read: Option<usize>, rx: &mut ReceiveBuffer<'_>) {
+    match read {
+        None => {}
+        Some(0) => rx.end(),
+        Some(n) => rx.fill(n),
     }
 }
 

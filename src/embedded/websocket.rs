@@ -5,7 +5,7 @@
 use core::convert::Infallible;
 
 use super::error::Error;
-use super::{Time, Transport, take_turn};
+use super::{Time, Transport, report, take_turn};
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
@@ -110,6 +110,7 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
             };
             match turned {
                 Ok(None) => {}
+                Ok(Some(0)) => handshake.end(&mut head, &mut rx),
                 Ok(Some(n)) => handshake.fill(&mut head, &mut rx, n),
                 Err(error) => {
                     handshake.transport_failed();
@@ -148,8 +149,10 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
                     let input = handshake.spare(&mut head, &rx);
                     let turned =
                         take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await;
-                    if let Some(n) = turned.map_err(Error::Transport)? {
-                        handshake.fill(&mut head, n);
+                    match turned.map_err(Error::Transport)? {
+                        None => {}
+                        Some(0) => handshake.end(&mut head),
+                        Some(n) => handshake.fill(&mut head, n),
                     }
                 }
                 // The handshake shuts nothing down.
@@ -283,9 +286,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
             let now = self.link.transport.now();
             if self.link.connection.due(now) != Due::No {
                 let step = Step::Wait { deadline: Some(now) };
-                if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
-                    self.rx.fill(n);
-                }
+                let read = self.link.turn(step, self.rx.spare()).await?;
+                report(read, &mut self.rx);
             } else {
                 self.link.time.now = now;
                 let step = self.link.connection.poll_without_receiving(now, &mut self.link.tx);
@@ -308,9 +310,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
                 Step::Done(ending) => Step::Done(ending),
             };
             over = limit.is_some_and(|limit| self.link.transport.now() >= limit);
-            if let Some(n) = self.link.turn(step, self.rx.spare()).await? {
-                self.rx.fill(n);
-            }
+            let read = self.link.turn(step, self.rx.spare()).await?;
+            report(read, &mut self.rx);
         }
     }
 

@@ -139,7 +139,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible, ClientHandshakeEnd<'u>> {
         if let Phase::Request = self.phase {
-            head.consume(tx.feed(head.filled()));
+            head.consume(tx.feed(head.unread()));
             if head.is_empty() {
                 self.phase = Phase::Answer;
             }
@@ -169,7 +169,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             return &mut [];
         }
         let unseen = match self.phase {
-            Phase::Answer => self.scanner.unseen(head.filled().len()),
+            Phase::Answer => self.scanner.unseen(head.unread().len()),
             _ => 0,
         };
         let spare = head.spare();
@@ -177,23 +177,28 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         spare.get_mut(..n).unwrap_or_default()
     }
 
-    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare).
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, n: usize) {
         head.fill(n);
+    }
+
+    /// Reports the end of the stream: the server will send nothing more.
+    pub fn end(&self, head: &mut ReceiveBuffer<'_>) {
+        head.end();
     }
 
     /// Reads what has arrived of the answer. Returns whether it was an interim one, which another follows.
     fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
         let limit = self.config.limits.head.min(head.capacity());
-        let len = match self.scanner.find(head.filled()) {
+        let len = match self.scanner.find(head.unread()) {
             Ok(Some(len)) if len <= limit => len,
-            Ok(None) if head.filled().len() < limit => return false,
+            Ok(None) if head.unread().len() < limit => return false,
             Ok(_) => return self.done(ClientHandshakeEnd::Failed(HandshakeError::TooLarge)),
             Err(_) => return self.done(ClientHandshakeEnd::Failed(HandshakeError::NotHttp)),
         };
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // Parses exactly the scanner's head: a parser might find another end.
-        let (answer, behind) = head.filled().split_at_checked(len).unwrap_or_default();
+        let (answer, behind) = head.unread().split_at_checked(len).unwrap_or_default();
         let reply = match RefusedResponse::of(answer, &self.config) {
             Ok(reply) => reply,
             Err(error) => return self.done(ClientHandshakeEnd::Failed(error)),
@@ -203,7 +208,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
                 Ok(protocol) => {
                     rx.feed(behind);
                     if head.is_ended() {
-                        rx.fill(0);
+                        rx.end();
                     }
                     self.done(ClientHandshakeEnd::Opened { protocol })
                 }

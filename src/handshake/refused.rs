@@ -29,7 +29,7 @@ impl<'h> RefusedResponse<'h> {
     /// # Errors
     /// [`HandshakeError`]: the buffer holds no answer.
     pub fn parse(head: &'h ReceiveBuffer<'_>, config: &Config) -> Result<Self, HandshakeError> {
-        Ok(Self { complete: head.is_ended(), ..Self::of(head.filled(), config)? })
+        Ok(Self { complete: head.is_ended(), ..Self::of(head.unread(), config)? })
     }
 
     pub(super) fn of(answer: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {

@@ -26,7 +26,7 @@ pub enum ServerHandshakeEnd {
         protocol: Option<&'static str>,
     },
     /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
-    /// [`ReceiveBuffer::filled`] of the head.
+    /// [`ReceiveBuffer::unread`] of the head.
     HandedOver,
     /// The handshake ended without a connection: this answer is written. Drop the transport.
     Refused(Refusal),
@@ -114,7 +114,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             self.read(now, head, rx, decide);
         }
         if let Phase::Answer(end) = self.phase {
-            head.consume(tx.feed(head.filled()));
+            head.consume(tx.feed(head.unread()));
             if head.is_empty() {
                 self.body.consume(tx.feed(self.body.as_bytes()));
             }
@@ -160,8 +160,8 @@ impl<C: ConfigRef> ServerHandshake<C> {
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match self.phase {
             Phase::Request => {
-                let limit = rx.capacity().saturating_sub(self.scanner.unseen(head.filled().len()));
-                let room = self.config.limits.head.saturating_sub(head.filled().len());
+                let limit = rx.capacity().saturating_sub(self.scanner.unseen(head.unread().len()));
+                let room = self.config.limits.head.saturating_sub(head.unread().len());
                 let spare = head.spare();
                 let n = spare.len().min(limit).min(room);
                 spare.get_mut(..n).unwrap_or_default()
@@ -171,9 +171,14 @@ impl<C: ConfigRef> ServerHandshake<C> {
         }
     }
 
-    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare).
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
         if let Phase::Request = self.phase { head.fill(n) } else { rx.fill(n) }
+    }
+
+    /// Reports the end of the stream: the peer will send nothing more.
+    pub fn end(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) {
+        if let Phase::Request = self.phase { head.end() } else { rx.end() }
     }
 
     /// Returns the configuration of the connection, once it is [open](ServerHandshakeEnd::Opened): that of
@@ -198,7 +203,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         rx: &mut ReceiveBuffer<'_>,
         decide: &mut impl Decide<C>,
     ) {
-        let filled = head.filled();
+        let filled = head.unread();
         let (mut rest, mut to_head) = (&[][..], false);
         let request = match self.scanner.find(filled) {
             Ok(Some(len)) => {
@@ -252,7 +257,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             self.limit = now.at_slowest(write);
         }
         if head.is_ended() {
-            rx.fill(0);
+            rx.end();
         }
         let written = head.rewrite(|memory| decision.write(memory, to_head));
         // The answer cannot be written: sends 500 instead.

@@ -45,7 +45,7 @@ pub enum Outcome {
     Refused(Refusal),
     /// The opening handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time.
     Disconnected,
-    /// [`Decision::HandOver`]: the head buffer [holds](ReceiveBuffer::filled) the request and the bytes after it.
+    /// [`Decision::HandOver`]: the head buffer [holds](ReceiveBuffer::unread) the request and the bytes after it.
     HandedOver,
 }
 
@@ -202,11 +202,19 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
-    /// Reports that `n` bytes were read into [`spare`](Self::spare); 0 is the end of the stream.
+    /// Reports that `n` bytes were read into [`spare`](Self::spare).
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.fill(head, rx, n),
             Phase::Open(_) => rx.fill(n),
+        }
+    }
+
+    /// Reports the end of the stream: the peer will send nothing more.
+    pub fn end(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.end(head, rx),
+            Phase::Open(_) => rx.end(),
         }
     }
 

@@ -386,7 +386,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
 
     /// The transport has ended.
     pub fn eof(&mut self) -> Vec<&'static str> {
-        self.rx.fill(0);
+        self.rx.end();
         self.run()
     }
 
@@ -421,7 +421,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
             self.run();
             sent.extend(self.written());
             if self.shutdown && !self.rx.is_ended() {
-                self.rx.fill(0);
+                self.rx.end();
             }
             if let Some(cause) = self.closed {
                 assert_eq!(self.run(), ["Closed"], "for ever after");
@@ -484,7 +484,7 @@ impl Pipe {
         assert_eq!(to.rx.feed(&piece), n);
         let end = self.ended && self.bytes.is_empty() && !to.rx.is_ended();
         if end {
-            to.rx.fill(0);
+            to.rx.end();
         }
         n > 0 || end
     }

@@ -142,7 +142,7 @@ impl<'m, 'c, H: Handler> Drive<'m, 'c, H> {
     /// The peer has shut its writing side down.
     pub(crate) fn end(&mut self) {
         self.pump();
-        self.session.fill(&mut self.head, &mut self.rx, 0);
+        self.session.end(&mut self.head, &mut self.rx);
         self.pump();
     }
 

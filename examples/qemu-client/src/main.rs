@@ -12,6 +12,8 @@
 #[path = "../../qemu-riscv32/src/virt/mod.rs"]
 mod virt;
 
+#[cfg(feature = "tls")]
+mod pipe;
 mod random;
 mod settings;
 mod stack;

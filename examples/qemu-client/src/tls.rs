@@ -21,9 +21,10 @@ use embedded_tls::{
     Aes128GcmSha256, Certificate, CertificateRef, CertificateVerifyRef, CryptoProvider, CryptoRngCore,
     FlushPolicy, TlsClock, TlsConfig, TlsConnection, TlsContext, TlsError, TlsVerifier,
 };
-use sansocket::{Instant, ReceiveBuffer, TransmitBuffer};
+use sansocket::Instant;
 use sansocket::embedded::{Transport, Transferred};
 
+use crate::pipe::Pipe;
 use crate::virt::time;
 
 /// The largest record of TLS 1.3, without its header: a server may send one whenever it likes.
@@ -38,13 +39,13 @@ type Suite = Aes128GcmSha256;
 /// What the pump and the transport share.
 pub struct Pipes<'b> {
     /// From the network.
-    arrived: ReceiveBuffer<'b>,
+    arrived: Pipe<'b>,
     /// To the network.
-    leaving: TransmitBuffer<'b>,
+    leaving: Pipe<'b>,
     /// From the server, deciphered; ends with its `close_notify`.
-    received: ReceiveBuffer<'b>,
+    received: Pipe<'b>,
     /// To the server, not yet enciphered.
-    sending: TransmitBuffer<'b>,
+    sending: Pipe<'b>,
     /// Where in the network's stream of records TLS is.
     records: Records,
     /// The handshake is over, and the server is who it has to be.
@@ -54,15 +55,13 @@ pub struct Pipes<'b> {
 }
 
 impl<'b> Pipes<'b> {
-    /// Over four buffers of at least [`sansocket::proto::MIN_BUFFER_LEN`] bytes.
     pub fn new(memory: &'b mut [[u8; 512]; 4]) -> RefCell<Self> {
-        const FITS: &str = "larger than MIN_BUFFER";
         let [arrived, leaving, received, sending] = memory;
         RefCell::new(Self {
-            arrived: ReceiveBuffer::new(arrived).expect(FITS),
-            leaving: TransmitBuffer::new(leaving).expect(FITS),
-            received: ReceiveBuffer::new(received).expect(FITS),
-            sending: TransmitBuffer::new(sending).expect(FITS),
+            arrived: Pipe::new(arrived),
+            leaving: Pipe::new(leaving),
+            received: Pipe::new(received),
+            sending: Pipe::new(sending),
             records: Records::default(),
             open: false,
             closing: false,
@@ -97,7 +96,7 @@ pub async fn pump(
                 Err(error) => return Err(error),
             };
             while !data.is_empty() {
-                let n = wait(pipes, |pipes| pipes.received.feed(data.peek_all())).await;
+                let n = wait(pipes, |pipes| pipes.received.put(data.peek_all())).await;
                 data.pop(n);
             }
         }
@@ -106,8 +105,7 @@ pub async fn pump(
         let mut chunk = [0; 128];
         loop {
             let n = wait(pipes, |pipes| {
-                let n = copy(&mut chunk, pipes.sending.pending());
-                pipes.sending.consume(n);
+                let n = pipes.sending.take(&mut chunk);
                 if n == 0 && pipes.closing { usize::MAX } else { n }
             });
             let n = n.await;
@@ -124,7 +122,7 @@ pub async fn pump(
         Either::First(ended) => {
             ended?;
             // By its Close the server has said already that it wants no more.
-            pipes.borrow_mut().received.fill(0);
+            pipes.borrow_mut().received.end();
             Ok(())
         }
         Either::Second(ended) => {
@@ -145,12 +143,6 @@ fn wait<'a, 'b>(
     })
 }
 
-fn copy(to: &mut [u8], from: &[u8]) -> usize {
-    let n = to.len().min(from.len());
-    to[..n].copy_from_slice(&from[..n]);
-    n
-}
-
 /// What embedded-tls takes for the network.
 #[derive(Clone, Copy)]
 struct Wire<'a, 'b>(&'a RefCell<Pipes<'b>>);
@@ -162,8 +154,7 @@ impl ErrorType for Wire<'_, '_> {
 impl Read for Wire<'_, '_> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         let read = wait(self.0, |pipes| {
-            let n = copy(buffer, pipes.arrived.filled());
-            pipes.arrived.consume(n);
+            let n = pipes.arrived.take(buffer);
             let over = n == 0 && pipes.arrived.is_ended();
             if over || !pipes.records.accept(&buffer[..n], pipes.open) { usize::MAX } else { n }
         });
@@ -176,7 +167,7 @@ impl Read for Wire<'_, '_> {
 
 impl Write for Wire<'_, '_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        Ok(wait(self.0, |pipes| pipes.leaving.feed(bytes)).await)
+        Ok(wait(self.0, |pipes| pipes.leaving.put(bytes)).await)
     }
 
     async fn flush(&mut self) -> Result<(), Infallible> {
@@ -291,13 +282,15 @@ impl<'a, 'b, T: Transport, P: Future<Output = Result<(), TlsError>>> Tls<'a, 'b,
             self.shut = true;
         }
         if self.ended {
-            arrived.consume(usize::MAX); // nobody is left to decipher it
+            arrived.consume(arrived.filled().len()); // nobody is left to decipher it
         }
-        let turn = self.transport.read_write(arrived.spare(), leaving.pending(), deadline).await;
+        let turn = self.transport.read_write(arrived.spare(), leaving.filled(), deadline).await;
         let turn = turn.map_err(Error::Transport)?;
         leaving.consume(turn.written);
-        if let Some(n) = turn.read {
-            arrived.fill(n);
+        match turn.read {
+            None => {}
+            Some(0) => arrived.end(),
+            Some(n) => arrived.fill(n),
         }
         Ok(())
     }
@@ -328,10 +321,9 @@ impl<T: Transport, P: Future<Output = Result<(), TlsError>>> Transport for Tls<'
             {
                 let Pipes { arrived, received, sending, closing, .. } = &mut *self.pipes.borrow_mut();
                 if !*closing && !self.ended {
-                    turn.written = sending.feed(output);
+                    turn.written = sending.put(output);
                 }
-                let n = copy(input, received.filled());
-                received.consume(n);
+                let n = received.take(input);
                 let over = received.is_ended() || self.ended && arrived.is_ended();
                 if n > 0 || over && received.is_empty() && !input.is_empty() {
                     turn.read = Some(n);

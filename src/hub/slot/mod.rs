@@ -241,7 +241,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
                     self.io.ready(Ready { read: true, ..Ready::default() });
                 }
                 Step::Done(Outcome::HandedOver) => {
-                    let received = self.buffers.head.filled().to_vec();
+                    let received = self.buffers.head.unread().to_vec();
                     let Some(reply) = reply else { return Turn::HandOver(received) };
                     self.exchange =
                         Some(Exchange::new(received, reply, Arc::clone(self.session.config()), now));

@@ -62,7 +62,10 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         let Buffers { head, rx, .. } = &mut self.buffers;
         if let Some(n) = self.io.recv(self.session.spare(head, rx), budget, counters)? {
             moved = true;
-            self.session.fill(head, rx, n);
+            match n {
+                0 => self.session.end(head, rx),
+                n => self.session.fill(head, rx, n),
+            }
             self.heard = now;
         }
         Ok(moved)

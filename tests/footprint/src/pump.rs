@@ -34,8 +34,10 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
             Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));
-                let n = read(rx.spare());
-                rx.fill(n);
+                match read(rx.spare()) {
+                    0 => rx.end(),
+                    n => rx.fill(n),
+                }
                 if word() == 2 {
                     connection.outbox(now(), &mut tx).close(Some(CloseCode::NORMAL), "")?;
                 }

@@ -47,8 +47,10 @@ fn serve() -> u32 {
             Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));
-                let n = read(session.spare(&mut head, &mut rx));
-                session.fill(&mut head, &mut rx, n);
+                match read(session.spare(&mut head, &mut rx)) {
+                    0 => session.end(&mut head, &mut rx),
+                    n => session.fill(&mut head, &mut rx, n),
+                }
             }
             Step::Shutdown => tell(2),
             Step::Done(Outcome::Refused(refusal)) => return refusal.status.into(),
