@@ -145,11 +145,11 @@ fn without_a_handler_the_decider_hears_of_refusals() {
 #[test]
 fn a_refusal_has_status_and_reason_and_names_the_setting() {
     for (reason, for_the_peer, setting) in [
-        (Rejection::Forbidden, "the origin is not allowed", "Accept::origin"),
+        (Rejection::Forbidden, "the origin is not allowed", "AcceptOptions::origin"),
         #[cfg(feature = "hub")]
         (Rejection::Forbidden, "the origin is not allowed", "Routes::set_origin"),
         (Rejection::TooLarge, "the head is too large", "Limits::head"),
-        (Rejection::TooManyFields, "too many fields", "Limits::headers"),
+        (Rejection::TooManyFields, "too many header fields", "Limits::headers"),
         (Rejection::Timeout, "the request took too long", "Timeouts::handshake"),
     ] {
         assert_eq!(reason.text(), for_the_peer);

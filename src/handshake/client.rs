@@ -4,7 +4,7 @@
 
 use core::convert::Infallible;
 
-use super::body::BodyDecoder;
+use super::body_decoder::BodyDecoder;
 use super::client_request::ClientRequest;
 use super::head::{HeadError, Headers, Scanner, is_same, unfold};
 use super::key::{AcceptKey, accept_key, encode_nonce};
@@ -18,12 +18,12 @@ use crate::time::{Due, EXTENSION, Instant, Timed};
 /// How the client's side of an opening handshake ended: the `D` of the [`Step`] that [`ClientHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientHandshakeEnd<'u> {
-    /// The connection is open. What was received after the answer is in the receive buffer.
+    /// The connection is open. What was received after the response is in the receive buffer.
     Opened {
         /// The subprotocol that was agreed upon, one of [`ClientRequest::protocols`].
         protocol: Option<&'u str>,
     },
-    /// The server answered with another status than 101. Read the answer from the head's buffer with
+    /// The server answered with another status than 101. Read the response from the head's buffer with
     /// [`RefusedResponse::parse`], then drop the transport. The handshake ends as soon as the body is complete (RFC 9112 §6.3),
     /// no more of it fits, or the deadline has passed.
     Refused,
@@ -31,7 +31,7 @@ pub enum ClientHandshakeEnd<'u> {
     Failed(HandshakeError),
 }
 
-/// The reason why the opening handshake failed. The peer or the transport is to blame.
+/// Server or network: the reason why a client's opening handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -75,10 +75,47 @@ pub enum HandshakeError {
     Disconnected,
 }
 
-/// Drives the client's side of the opening handshake: sends the request, and checks the whole answer.
+/// Drives the client's side of the opening handshake: sends the request, and checks the response.
 ///
 /// The heads of both lie in a separate buffer, which the caller can reuse when the handshake is over. Redirects are
 /// not followed: the caller sees the 3xx and decides what another host may receive.
+///
+/// ```
+/// use sansocket::handshake::{ClientHandshake, ClientHandshakeEnd, ClientRequest, accept_key};
+/// use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut head_memory, mut rx_memory, mut tx_memory) = ([0; 512], [0; 512], [0; 512]);
+/// # let (mut head, mut rx) = (ReceiveBuffer::new(&mut head_memory)?, ReceiveBuffer::new(&mut rx_memory)?);
+/// # let mut tx = TransmitBuffer::new(&mut tx_memory)?;
+/// let now = Instant::from_millis(0);
+/// let request = ClientRequest::parse("ws://example.com/chat")?.protocols(&["chat"]);
+/// let nonce = [7; 16]; // from a random number generator
+/// let mut handshake = ClientHandshake::new(&Config::DEFAULT, now, nonce, &request, &mut head)?;
+/// loop {
+///     match handshake.poll(now, &mut head, &mut rx, &mut tx) {
+///         Step::Wait { .. } => {
+///             // An adapter writes tx.pending(), and reads into handshake.spare() up to the deadline.
+/// #           let sent = String::from_utf8(tx.pending().to_vec())?;
+/// #           tx.consume(sent.len());
+/// #           let key = sent.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+/// #           let accept = String::from_utf8(accept_key(key.as_bytes()).to_vec())?;
+/// #           let response = format!("HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+/// #               Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+/// #           handshake.spare(&mut head, &rx)[..response.len()].copy_from_slice(response.as_bytes());
+/// #           handshake.fill(&mut head, response.len());
+///         }
+///         Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
+///             // `rx` and `tx` are now those of a `Connection` with `Client`.
+///             assert_eq!(protocol, Some("chat"));
+///             break;
+///         }
+///         step => return Err(format!("{step:?}").into()),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ClientHandshake<'u, C = &'static Config> {
     config: C,
@@ -86,20 +123,20 @@ pub struct ClientHandshake<'u, C = &'static Config> {
     accept: AcceptKey,
     scanner: Scanner,
     deadline: Instant,
-    /// Interim answers that may still come.
+    /// How many interim responses may still come.
     interim: u8,
     phase: Phase<'u>,
 }
 
-/// The most interim answers before the final one.
+/// The most interim responses before the final one.
 const INTERIM: u8 = 16;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase<'u> {
     /// The request is being copied from the head buffer to the transmit buffer.
     Request,
-    /// The answer is being received.
-    Answer,
+    /// The response is being received.
+    Response,
     /// A refusal's body is being received; head and body take `len` bytes so far.
     Body {
         body: BodyDecoder,
@@ -114,7 +151,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     /// > The nonce MUST be selected randomly for each connection.
     ///
     /// # Errors
-    /// [`HeadError`]: the request does not fit `head`, or a subprotocol or a field cannot be sent.
+    /// [`HeadError`]: the request does not fit `head`, or a subprotocol or a header field cannot be sent.
     pub fn new(
         config: C,
         now: Instant,
@@ -141,11 +178,11 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         if let Phase::Request = self.phase {
             head.consume(tx.feed(head.unread()));
             if head.is_empty() {
-                self.phase = Phase::Answer;
+                self.phase = Phase::Response;
             }
         }
         let late = now >= self.deadline;
-        if let Phase::Answer = self.phase {
+        if let Phase::Response = self.phase {
             while self.read(head, rx) {}
         }
         if let Phase::Body { body, len } = self.phase {
@@ -169,7 +206,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             return &mut [];
         }
         let unseen = match self.phase {
-            Phase::Answer => self.scanner.unseen(head.unread().len()),
+            Phase::Response => self.scanner.unseen(head.unread().len()),
             _ => 0,
         };
         let spare = head.spare();
@@ -187,7 +224,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         head.end();
     }
 
-    /// Reads what has arrived of the answer. Returns whether it was an interim one, which another follows.
+    /// Reads what has arrived of the response. Returns whether it was an interim one, which another follows.
     fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
         let limit = self.config.limits.head.min(head.capacity());
         let len = match self.scanner.find(head.unread()) {
@@ -198,13 +235,13 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         };
         unfold(head.open().input.get_mut(..len).unwrap_or_default());
         // Parses exactly the scanner's head: a parser might find another end.
-        let (answer, behind) = head.unread().split_at_checked(len).unwrap_or_default();
-        let reply = match RefusedResponse::of(answer, &self.config) {
-            Ok(reply) => reply,
+        let (bytes, behind) = head.unread().split_at_checked(len).unwrap_or_default();
+        let response = match RefusedResponse::of(bytes, &self.config) {
+            Ok(response) => response,
             Err(error) => return self.done(ClientHandshakeEnd::Failed(error)),
         };
-        match reply.status {
-            101 if answer.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(&reply.headers) {
+        match response.status {
+            101 if bytes.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(response.headers) {
                 Ok(protocol) => {
                     rx.feed(behind);
                     if head.is_ended() {
@@ -228,7 +265,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             },
             // "If the status code received from the server is not 101, the client handles the response per
             // HTTP [RFC2616] procedures." (§4.1)
-            status => match BodyDecoder::of(status, reply.headers) {
+            status => match BodyDecoder::of(status, response.headers) {
                 Ok(body) => {
                     self.phase = Phase::Body { body, len };
                     false
@@ -243,7 +280,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         false
     }
 
-    fn check(&self, fields: &Headers<'_>) -> Result<Option<&'u str>, HandshakeError> {
+    fn check(&self, fields: Headers<'_>) -> Result<Option<&'u str>, HandshakeError> {
         // `Upgrade` is not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
         let mut upgrades = fields.all("Upgrade");
         if !upgrades.next().is_some_and(|value| is_same(value, "websocket")) || upgrades.next().is_some() {

@@ -10,6 +10,23 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 
 /// A server's decision about a request.
+///
+/// ```
+/// use sansocket::Config;
+/// use sansocket::handshake::{Decision, Rejection, Request, Response};
+///
+/// fn decide(request: &Request<'_>) -> Decision<'static> {
+///     match request.path() {
+///         "/chat" => Decision::accept(),
+///         "/full" => Decision::Reject(Rejection::Unavailable),
+///         _ => Decision::Respond(Response::text(404, "not found\n")),
+///     }
+/// }
+///
+/// let request = Request::parse(b"GET /chat?room=1 HTTP/1.1\r\nHost: a\r\n\r\n", &Config::DEFAULT)?;
+/// assert!(matches!(decide(&request), Decision::Accept(_)));
+/// # Ok::<_, Rejection>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Decision<'s, C = &'static Config> {

@@ -1,4 +1,4 @@
-//! `Sec-WebSocket-Key` and the answer to it (RFC 6455 §4.2.2).
+//! `Sec-WebSocket-Key`, and `Sec-WebSocket-Accept` that belongs to it (RFC 6455 §4.2.2).
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use crate::buffer::copy;
 #[cfg(not(all(feature = "small", not(feature = "std"))))]
 use sha1::{Digest, Sha1};
 
-/// The value of `Sec-WebSocket-Accept`: a SHA-1 in base64.
+/// The value of `Sec-WebSocket-Accept`: a SHA-1 hash in base64.
 pub type AcceptKey = [u8; 28];
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -18,6 +18,15 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// > The value of this header field is constructed by concatenating /key/, [...] with the string
 /// > "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value [...] and
 /// > base64-encoding
+///
+/// The server's handshake calls it: it is for servers that answer upgrades themselves.
+///
+/// ```
+/// use sansocket::handshake::accept_key;
+///
+/// // The example of RFC 6455 §1.3.
+/// assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
 #[must_use]
 pub fn accept_key(key: &[u8]) -> AcceptKey {
     let mut accept = [0; 28];

@@ -1,8 +1,13 @@
-//! The opening handshake (RFC 6455 §4).
+//! The opening handshake (RFC 6455 §4): HTTP requests, responses and their checks, for servers and clients.
+//!
+//! A server makes a [`Decision`] about each [`Request`]: it accepts with [`AcceptOptions`], refuses, or sends a
+//! [`Response`]. A client sends a [`ClientRequest`], and gets a connection, a [`RefusedResponse`] or a
+//! [`HandshakeError`]. The adapters run both; [`ServerHandshake`] and [`ClientHandshake`] are the state machines
+//! below them.
 
 #![forbid(unsafe_code)]
 
-mod body;
+mod body_decoder;
 mod client;
 mod client_request;
 mod decision;
@@ -13,6 +18,7 @@ mod refused;
 mod rejection;
 mod request;
 mod response;
+mod response_body;
 mod server;
 #[cfg(any(test, all(feature = "small", not(feature = "std"))))]
 mod sha1;
@@ -27,7 +33,8 @@ pub use origin::OriginPolicy;
 pub use refused::RefusedResponse;
 pub use rejection::{BadRequest, Refusal, Rejection};
 pub use request::Request;
-pub use response::{Response, ResponseBody};
+pub use response::Response;
+pub use response_body::ResponseBody;
 pub use server::{ServerHandshake, ServerHandshakeEnd};
 pub use url::{UrlError, WsUrl};
 

@@ -1,4 +1,4 @@
-//! A client's view of an answer that is no upgrade.
+//! A client's view of a response that is no upgrade.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,31 @@ use super::rejection::Rejection;
 use crate::buffer::ReceiveBuffer;
 use crate::config::base::Config;
 
-/// A server's answer that is no upgrade, in the buffer of the head.
+/// A server's response that is no upgrade, in the buffer of the head.
+///
+/// ```
+/// use sansocket::handshake::{ClientHandshake, ClientHandshakeEnd, ClientRequest, RefusedResponse};
+/// use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut head_memory, mut rx_memory, mut tx_memory) = ([0; 512], [0; 512], [0; 512]);
+/// # let (mut head, mut rx) = (ReceiveBuffer::new(&mut head_memory)?, ReceiveBuffer::new(&mut rx_memory)?);
+/// # let (mut tx, now) = (TransmitBuffer::new(&mut tx_memory)?, Instant::START);
+/// # let request = ClientRequest::parse("ws://example.com/chat")?;
+/// let config = Config::new();
+/// # let mut handshake = ClientHandshake::new(&config, now, [7; 16], &request, &mut head)?;
+/// # let _ = handshake.poll(now, &mut head, &mut rx, &mut tx);
+/// # let response = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 5\r\n\r\nlogin";
+/// # handshake.spare(&mut head, &rx)[..response.len()].copy_from_slice(response);
+/// # handshake.fill(&mut head, response.len());
+/// let step = handshake.poll(now, &mut head, &mut rx, &mut tx);
+/// assert!(matches!(step, Step::Done(ClientHandshakeEnd::Refused)));
+/// let response = RefusedResponse::parse(&head, &config)?;
+/// assert_eq!((response.status, response.body), (401, &b"login"[..]));
+/// assert_eq!(response.headers.get("WWW-Authenticate"), Some(&b"Basic"[..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RefusedResponse<'h> {
@@ -23,17 +47,18 @@ pub struct RefusedResponse<'h> {
 }
 
 impl<'h> RefusedResponse<'h> {
-    /// Parses the answer in the buffer of the head after [`ClientHandshakeEnd::Refused`](super::ClientHandshakeEnd::Refused). Not for
-    /// a buffer that was filled otherwise: this one's chunks are decoded already.
+    /// Parses the response in the buffer of the head after
+    /// [`ClientHandshakeEnd::Refused`](super::ClientHandshakeEnd::Refused). Not for a buffer that was filled otherwise:
+    /// this one's chunks are decoded already.
     ///
     /// # Errors
-    /// [`HandshakeError`]: the buffer holds no answer.
+    /// [`HandshakeError`]: the buffer holds no response.
     pub fn parse(head: &'h ReceiveBuffer<'_>, config: &Config) -> Result<Self, HandshakeError> {
         Ok(Self { complete: head.is_ended(), ..Self::of(head.unread(), config)? })
     }
 
-    pub(super) fn of(answer: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
-        let (line, lines) = first_line(answer);
+    pub(super) fn of(response: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
+        let (line, lines) = first_line(response);
         let status = status_code(line).ok_or(HandshakeError::NotHttp)?;
         let (fields, body) = Headers::check(lines, config.limits.headers).map_err(|bad| match bad {
             Rejection::TooManyFields => HandshakeError::TooManyFields,

@@ -4,7 +4,11 @@
 
 use super::response::Response;
 
-/// The server's own answer to a request that it cannot accept.
+/// The reason why a server refuses a request, and so the response that it sends: a `Rejection` converts into a
+/// [`Response`]. Feature `hub` adds the reasons that concern bodies.
+///
+/// Displays for the operator of the server, with the setting that decides it: `the request took too long
+/// (Timeouts::handshake)`. [`text`](Self::text) is what the peer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -32,23 +36,23 @@ pub enum Rejection {
     /// 503: no memory for the body.
     #[cfg(feature = "hub")]
     NoMemory,
-    /// 500: the answer cannot be written.
+    /// 500: the response cannot be written: its status or a header field is invalid, or it is too large.
     Internal,
     /// 503: no room for another connection.
     Unavailable,
 }
 
-/// The fault of a malformed request.
+/// What is wrong with a malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BadRequest {
     /// The request is not HTTP.
     NotHttp,
-    /// A header line continues the one before, which older HTTP allowed.
+    /// A header field continues on a second line, which older HTTP allowed.
     Folded,
     /// The request is older than HTTP/1.1.
     HttpVersion,
-    /// `Host` is missing, or is not a host.
+    /// `Host` is missing or malformed.
     Host,
     /// `Connection` does not have the token `Upgrade`.
     Connection,
@@ -73,7 +77,7 @@ pub enum BadRequest {
     KeyTwice,
 }
 
-/// An answer other than the 101: its status, and the server's reason for it.
+/// A response other than the 101: its status, and the server's reason for it.
 ///
 /// Displays as `408: the request took too long (Timeouts::handshake)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub enum BadRequest {
 pub struct Refusal {
     /// The status code.
     pub status: u16,
-    /// The server's own reason; `None` if the application chose the answer.
+    /// The server's own reason; `None` if the application chose the response.
     pub reason: Option<Rejection>,
 }
 
@@ -89,7 +93,7 @@ impl BadRequest {
     const fn text(self) -> &'static str {
         match self {
             Self::NotHttp => "not an HTTP/1.1 request",
-            Self::Folded => "a folded field line",
+            Self::Folded => "a header field on two lines",
             Self::HttpVersion => "an upgrade needs HTTP/1.1",
             Self::Host => "Host is missing or malformed",
             Self::Connection => "Connection does not have the token Upgrade",
@@ -137,7 +141,7 @@ impl Rejection {
         }
     }
 
-    /// Returns the fault in words for the peer: the body of the answer.
+    /// Returns the reason in words for the peer: the body of the response.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -146,21 +150,21 @@ impl Rejection {
             Self::MethodNotAllowed => "the method is not GET",
             Self::Timeout => "the request took too long",
             #[cfg(feature = "hub")]
-            Self::LengthRequired => "send a Content-Length",
+            Self::LengthRequired => "Content-Length is missing",
             #[cfg(feature = "hub")]
             Self::BodyTooLarge => "the body is too large",
             Self::UpgradeRequired => "this is a WebSocket: ask for an upgrade to version 13",
             Self::TooLarge => "the head is too large",
-            Self::TooManyFields => "too many fields",
+            Self::TooManyFields => "too many header fields",
             #[cfg(feature = "hub")]
             Self::NoMemory => "no memory for the body",
-            Self::Internal => "the answer could not be written",
+            Self::Internal => "the response could not be written",
             Self::Unavailable => "no room for another connection",
         }
     }
 }
 
-/// The answer that the server sends.
+/// Creates the response that the server sends.
 impl From<Rejection> for Response<'_> {
     fn from(rejection: Rejection) -> Self {
         let headers: &[(&str, &str)] = match rejection {
@@ -180,7 +184,6 @@ impl From<Rejection> for Response<'_> {
     }
 }
 
-/// Names the fault in words for the server's operator, with the setting that decides it.
 impl core::fmt::Display for Rejection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.text())?;
@@ -222,7 +225,7 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
-    /// Makes the refusal for an answer that the application chose.
+    /// Creates the refusal for a response that the application chose.
     #[must_use]
     pub const fn answered(status: u16) -> Self {
         Self { status, reason: None }

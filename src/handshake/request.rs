@@ -33,7 +33,7 @@ impl<'h> Request<'h> {
     /// Parses a whole head, including its empty line.
     ///
     /// # Errors
-    /// The [`Rejection`] to answer with: the head is not an HTTP request, or has more fields than
+    /// The [`Rejection`] to respond with: the head is not an HTTP request, or has more fields than
     /// [`Limits::headers`](crate::config::Limits::headers).
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
         let (line, lines) = first_line(head);
@@ -111,7 +111,7 @@ impl<'h> Request<'h> {
     /// Checks that the request is a correct upgrade. Returns the key.
     ///
     /// # Errors
-    /// The [`Rejection`] to answer with.
+    /// The [`Rejection`] to respond with.
     pub(crate) fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
         let fields = self.fields;
         // "The method of the request MUST be GET"

@@ -1,4 +1,4 @@
-//! A server's answers other than the 101, and the 101 itself.
+//! A server's responses: the 101, and all others.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use super::head::{HeadError, Writer, cut, is_same, status_of};
 use super::key::AcceptKey;
+use super::response_body::{BodyRest, ResponseBody};
 use crate::buffer::copy;
 
 /// An HTTP response other than the 101. The connection closes after it.
@@ -35,19 +36,6 @@ pub struct Response<'s> {
     #[cfg(feature = "alloc")]
     more_headers: Vec<(Cow<'s, str>, Cow<'s, str>)>,
     body: ResponseBody<'s>,
-}
-
-/// The body of a [`Response`]. Static and owned text and bytes convert into it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum ResponseBody<'s> {
-    /// A body of any length, which is sent in pieces from where it lies.
-    Static(&'static [u8]),
-    /// A body that is copied at once: together with the head it has to fit the memory for heads.
-    Copied(&'s [u8]),
-    /// A body of any length, which is sent in pieces from where it lies.
-    #[cfg(feature = "alloc")]
-    Owned(Vec<u8>),
 }
 
 impl<'s> Response<'s> {
@@ -156,7 +144,7 @@ impl<'s> Response<'s> {
 
 impl Response<'_> {
     /// Writes the head, and the body if it is to be copied. Returns their length, and what is left of the body.
-    /// An answer to HEAD has no body.
+    /// A response to HEAD has no body.
     pub(crate) fn write(self, memory: &mut [u8], to_head: bool) -> Result<(usize, BodyRest), HeadError> {
         let head = self.write_head(memory)?;
         if to_head || is_bodiless(self.status) {
@@ -215,81 +203,6 @@ impl Response<'_> {
         let upgrade = self.fields().any(|(name, _)| is_same(name.as_bytes(), "Upgrade"));
         let close = if upgrade { "Connection: Upgrade, close" } else { "Connection: close" };
         writer.text(close).text("\r\n\r\n").finish()
-    }
-}
-
-impl ResponseBody<'_> {
-    /// Returns the bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Static(body) => body,
-            Self::Copied(body) => body,
-            #[cfg(feature = "alloc")]
-            Self::Owned(body) => body,
-        }
-    }
-}
-
-impl From<&'static [u8]> for ResponseBody<'_> {
-    fn from(body: &'static [u8]) -> Self {
-        Self::Static(body)
-    }
-}
-
-impl<const N: usize> From<&'static [u8; N]> for ResponseBody<'_> {
-    fn from(body: &'static [u8; N]) -> Self {
-        Self::Static(body)
-    }
-}
-
-impl From<&'static str> for ResponseBody<'_> {
-    fn from(body: &'static str) -> Self {
-        Self::Static(body.as_bytes())
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl From<Vec<u8>> for ResponseBody<'_> {
-    fn from(body: Vec<u8>) -> Self {
-        Self::Owned(body)
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl From<String> for ResponseBody<'_> {
-    fn from(body: String) -> Self {
-        Self::Owned(body.into_bytes())
-    }
-}
-
-/// The part of a body that is still to be written, from where it lies.
-#[derive(Clone, Debug)]
-pub(crate) enum BodyRest {
-    Static(&'static [u8]),
-    /// The bytes from this index on.
-    #[cfg(feature = "alloc")]
-    Owned(Vec<u8>, usize),
-}
-
-impl BodyRest {
-    pub(crate) const NONE: Self = Self::Static(&[]);
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Static(rest) => rest,
-            #[cfg(feature = "alloc")]
-            Self::Owned(body, start) => body.get(*start..).unwrap_or_default(),
-        }
-    }
-
-    /// Removes the first `n` bytes, which are written.
-    pub(crate) fn consume(&mut self, n: usize) {
-        match self {
-            Self::Static(rest) => *rest = rest.get(n..).unwrap_or_default(),
-            #[cfg(feature = "alloc")]
-            Self::Owned(_, start) => *start = start.saturating_add(n),
-        }
     }
 }
 

@@ -10,7 +10,8 @@ use super::head::{HeadError, Scanner};
 use super::key::{AcceptKey, accept_key};
 use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
-use super::response::{BodyRest, Response, write_switch};
+use super::response::{Response, write_switch};
+use super::response_body::BodyRest;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
@@ -28,28 +29,54 @@ pub enum ServerHandshakeEnd {
     /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
     /// [`ReceiveBuffer::unread`] of the head.
     HandedOver,
-    /// The handshake ended without a connection: this answer is written. Drop the transport.
+    /// The handshake ended without a connection: a response with this status is written. Drop the transport.
     Refused(Refusal),
-    /// The handshake ended without an answer: the peer disconnected, did not read it, or sent no request in time. Drop the
+    /// The handshake ended without a response: the peer disconnected, did not read it, or sent no request in time. Drop the
     /// transport.
     Disconnected,
 }
 
 /// Drives the server's side of the opening handshake: reads a request, lets the application decide, and sends the
-/// answer.
+/// response.
 ///
-/// The head of the request, and after it the head of the answer, lie in a separate buffer, which the caller can reuse
+/// The head of the request, and after it the head of the response, lie in a separate buffer, which the caller can reuse
 /// when the handshake is over: its size limits both. The other two buffers are the connection's.
+///
+/// ```
+/// use sansocket::handshake::{Decision, Response, ServerHandshake, ServerHandshakeEnd};
+/// use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut head_memory, mut rx_memory, mut tx_memory) = ([0; 512], [0; 512], [0; 512]);
+/// # let (mut head, mut rx) = (ReceiveBuffer::new(&mut head_memory)?, ReceiveBuffer::new(&mut rx_memory)?);
+/// # let mut tx = TransmitBuffer::new(&mut tx_memory)?;
+/// let now = Instant::from_millis(0);
+/// let mut handshake = ServerHandshake::new(&Config::DEFAULT, now);
+/// // An adapter reads the transport.
+/// let request = b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// handshake.spare(&mut head, &mut rx)[..request.len()].copy_from_slice(request);
+/// handshake.fill(&mut head, &mut rx, request.len());
+/// let step = handshake.poll(now, &mut head, &mut rx, &mut tx, |request| match request.path() {
+///     "/chat" => Decision::accept(),
+///     _ => Decision::Respond(Response::text(404, "not found\n")),
+/// });
+/// // `rx` and `tx` are now those of a `Connection` with `Server`.
+/// assert!(matches!(step, Step::Done(ServerHandshakeEnd::Opened { protocol: None })));
+/// assert!(tx.pending().starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ServerHandshake<C = &'static Config> {
     config: C,
     scanner: Scanner,
     deadline: Instant,
-    /// The hard limit for an answer that the peer reads slowly.
+    /// The hard limit for a response that the peer reads slowly.
     limit: Instant,
-    /// The answer to a request that has not arrived in time.
+    /// The response to a request that has not arrived in time.
     late: Rejection,
-    /// The part of the answer's body that is not copied to the transmit buffer yet.
+    /// The part of the response's body that is not copied to the transmit buffer yet.
     body: BodyRest,
     phase: Phase,
 }
@@ -58,10 +85,10 @@ pub struct ServerHandshake<C = &'static Config> {
 enum Phase {
     /// The request is being received.
     Request,
-    /// The answer is being copied to the transmit buffer: its head from the head buffer, then the rest of its body.
+    /// The response is being copied to the transmit buffer: its head from the head buffer, then the rest of its body.
     /// Then the connection opens, or the handshake ends.
-    Answer(ServerHandshakeEnd),
-    /// The answer is written, and the peer has to close.
+    Respond(ServerHandshakeEnd),
+    /// The response is written, and the peer has to close.
     Shut(Refusal),
     Done(ServerHandshakeEnd),
 }
@@ -89,7 +116,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
     }
 
     /// Advances the handshake, and returns what to do next. `decide` is called at most once, when the whole head of
-    /// the request has arrived; its answer may borrow anything but the request.
+    /// the request has arrived; its decision may borrow anything but the request.
     pub fn poll<'s>(
         &mut self,
         now: Instant,
@@ -113,7 +140,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         if let Phase::Request = self.phase {
             self.read(now, head, rx, decide);
         }
-        if let Phase::Answer(end) = self.phase {
+        if let Phase::Respond(end) = self.phase {
             head.consume(tx.feed(head.unread()));
             if head.is_empty() {
                 self.body.consume(tx.feed(self.body.as_bytes()));
@@ -121,15 +148,15 @@ impl<C: ConfigRef> ServerHandshake<C> {
             let all = head.is_empty() && self.body.as_bytes().is_empty();
             self.phase = match end {
                 ServerHandshakeEnd::Refused(refusal) if all && tx.is_empty() => {
-                    // The transport has taken the whole answer: shut the writing side down.
+                    // The transport has taken the whole response: shut the writing side down.
                     self.phase = Phase::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
                     return Step::Shutdown;
                 }
                 ServerHandshakeEnd::Opened { .. } if all => Phase::Done(end),
-                _ => Phase::Answer(end),
+                _ => Phase::Respond(end),
             };
-            // A long answer may take longer, as long as the peer reads.
+            // A long response may take longer, as long as the peer reads.
             if matches!(end, ServerHandshakeEnd::Refused(_)) && tx.take_moved() {
                 self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
             }
@@ -144,8 +171,8 @@ impl<C: ConfigRef> ServerHandshake<C> {
         let late = now >= self.deadline;
         match self.phase {
             Phase::Shut(refusal) if late => self.phase = Phase::Done(ServerHandshakeEnd::Refused(refusal)),
-            // The peer does not read: without the whole answer there is no connection.
-            Phase::Answer(_) if late => self.phase = Phase::Done(ServerHandshakeEnd::Disconnected),
+            // The peer does not read: without the whole response there is no connection.
+            Phase::Respond(_) if late => self.phase = Phase::Done(ServerHandshakeEnd::Disconnected),
             _ => {}
         }
         match self.phase {
@@ -167,7 +194,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 spare.get_mut(..n).unwrap_or_default()
             }
             Phase::Shut(_) => rx.spare(),
-            Phase::Answer(_) | Phase::Done(_) => &mut [],
+            Phase::Respond(_) | Phase::Done(_) => &mut [],
         }
     }
 
@@ -260,7 +287,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             rx.end();
         }
         let written = head.rewrite(|memory| decision.write(memory, to_head));
-        // The answer cannot be written: sends 500 instead.
+        // The response cannot be written: sends 500 instead.
         let (end, body) = written.unwrap_or_else(|_| {
             let reason = Rejection::Internal;
             if !told {
@@ -270,7 +297,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             (ServerHandshakeEnd::Refused(reason.into()), body.unwrap_or(BodyRest::NONE))
         });
         self.body = body;
-        self.phase = Phase::Answer(end);
+        self.phase = Phase::Respond(end);
     }
 }
 
@@ -285,7 +312,7 @@ impl<C: ConfigRef> Timed for ServerHandshake<C> {
     }
 }
 
-/// A closure that decides; its answer borrows for `'a`.
+/// A closure that decides; its decision borrows for `'a`.
 struct Once<'a, F, C>(Option<F>, PhantomData<Decision<'a, C>>);
 
 impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F, C> {
@@ -294,7 +321,7 @@ impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F
     }
 }
 
-/// The answer to a request; it does not borrow the request.
+/// What is sent for a request; it does not borrow the request.
 enum Checked<'s, C> {
     Switch {
         key: AcceptKey,
@@ -322,7 +349,7 @@ impl<'s, C> AcceptOptions<'s, C> {
 }
 
 impl<C> Checked<'_, C> {
-    /// Writes the head of the answer. Returns its length, how the handshake ends then, and the rest of its body.
+    /// Writes the head of the response. Returns its length, how the handshake ends then, and the rest of its body.
     fn write(
         self,
         memory: &mut [u8],

@@ -199,7 +199,7 @@ fn each_refusal_leaves_a_line_with_status_reason_and_origin() {
             "431: the head is too large",
             "",
         ),
-        (upgrade(&format!("Host: a\r\n{}", "X: y\r\n".repeat(9))), "431: too many fields", ""),
+        (upgrade(&format!("Host: a\r\n{}", "X: y\r\n".repeat(9))), "431: too many header fields", ""),
         ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".into(), "404", ""),
         ("GET /ws HTTP/1.1\r\nHost: a\r\n".into(), "408: the request took too long", ""),
     ];

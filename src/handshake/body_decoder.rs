@@ -1,4 +1,4 @@
-//! Decodes the body of an answer that is no upgrade: finds its end and removes chunks (RFC 9112 §6.3, §7.1).
+//! Decodes the body of a response that is no upgrade: finds its end and removes chunks (RFC 9112 §6.3, §7.1).
 
 #![forbid(unsafe_code)]
 
@@ -60,7 +60,7 @@ enum Place {
 pub(crate) struct BadLength;
 
 impl BodyDecoder {
-    /// Makes a decoder for an answer to a GET.
+    /// Creates a decoder for a response to a GET.
     pub(crate) fn of(status: u16, fields: Headers<'_>) -> Result<Self, BadLength> {
         // "any response with a 1xx (Informational), 204 (No Content), or 304 (Not Modified) status code is always
         // terminated by the first empty line after the header fields"
