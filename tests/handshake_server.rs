@@ -423,6 +423,34 @@ fn nothing_after_a_refused_upgrade_is_read_as_a_request() {
 }
 
 #[test]
+fn the_fields_that_decide_may_stand_anywhere() {
+    let right =
+        ["Host: a", "Upgrade: WebSocket", "Connection: keep-alive, upgrade", "Sec-WebSocket-Version: 13"];
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let wrong = [
+        ("", 101),
+        ("Host: a", 400),
+        ("Origin: http://evil.example", 403),
+        ("sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", 400),
+        ("Sec-WebSocket-Version: 13", 400),
+        ("Content-Length: 1", 400),
+        ("Transfer-Encoding: chunked", 400),
+    ];
+    for fillers in 0..40 {
+        for (line, status) in wrong {
+            for before in 0..=right.len() {
+                let mut lines: Vec<&str> = vec!["X-Filler: \t value \t"; fillers];
+                lines.splice(0..0, right[..before].iter().copied());
+                lines.extend(right[before..].iter().chain([&key, &line]).filter(|line| !line.is_empty()));
+                let request = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"));
+                let answer = answer(&Config::new(), 2048, App::new(accept), request.as_bytes());
+                assert_eq!(answer.status, status, "{request}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_upgrade_with_a_body_is_refused() {
     for (line, status) in [
         ("Content-Length: 0", 101),

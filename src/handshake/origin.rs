@@ -74,7 +74,7 @@ impl OriginPolicy<'_> {
     /// Returns whether the page that sends this request is allowed.
     #[must_use]
     pub fn allows(&self, request: &Request<'_>) -> bool {
-        let Some(value) = request.headers().get("Origin") else { return true };
+        let Some(value) = request.origin_field() else { return true };
         let Ok(origin) = core::str::from_utf8(value) else { return matches!(self, Self::Any) };
         match self {
             Self::Any => true,
@@ -82,7 +82,7 @@ impl OriginPolicy<'_> {
             #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
             Self::Shared(approves) => approves(origin),
             Self::List(list) => list.iter().any(|known| is_same(known.as_bytes(), origin)),
-            Self::SameHost => same_host(origin, request.header("Host").unwrap_or_default()),
+            Self::SameHost => same_host(origin, request.host()),
         }
     }
 }

@@ -60,10 +60,11 @@ impl<'h> RefusedResponse<'h> {
     pub(super) fn of(response: &'h [u8], config: &Config) -> Result<Self, HandshakeError> {
         let (line, lines) = first_line(response);
         let status = status_code(line).ok_or(HandshakeError::NotHttp)?;
-        let (fields, body) = Headers::check(lines, config.limits.headers).map_err(|bad| match bad {
-            Rejection::TooManyFields => HandshakeError::TooManyFields,
-            _ => HandshakeError::NotHttp,
-        })?;
+        let (fields, body) =
+            Headers::check(lines, config.limits.headers, &mut |_, _| {}).map_err(|bad| match bad {
+                Rejection::TooManyFields => HandshakeError::TooManyFields,
+                _ => HandshakeError::NotHttp,
+            })?;
         Ok(Self { status, headers: fields, body, complete: false })
     }
 }

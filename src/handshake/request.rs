@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::head::{Headers, cut, first_line, is_token, split_scheme};
+use super::head::{Headers, cut, first_line, is_same, is_token, lists, split_scheme};
 use super::key::is_well_formed;
 use super::rejection::{BadRequest, Rejection};
 use crate::config::base::Config;
@@ -27,6 +27,39 @@ pub struct Request<'h> {
     /// The minor version: 1 in HTTP/1.1.
     minor: u8,
     fields: Headers<'h>,
+    noted: Noted<'h>,
+}
+
+/// What one walk over the fields notes for the checks of an upgrade.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noted<'h> {
+    /// Those of [`NAMES`] that a request may have once.
+    singles: [Single<'h>; 4],
+    /// `Upgrade` lists "websocket".
+    upgrade: bool,
+    /// `Connection` lists "Upgrade".
+    connection: bool,
+    /// `Content-Length` is not 0, or there is a `Transfer-Encoding`.
+    body: bool,
+}
+
+/// The fields that decide about an upgrade; first those that a request may have once.
+const NAMES: [&str; 8] = [
+    "Host",
+    "Origin",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Key",
+    "Upgrade",
+    "Connection",
+    "Content-Length",
+    "Transfer-Encoding",
+];
+
+/// A field that a request may have once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Single<'h> {
+    first: Option<&'h [u8]>,
+    twice: bool,
 }
 
 impl<'h> Request<'h> {
@@ -38,14 +71,17 @@ impl<'h> Request<'h> {
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
         let (line, lines) = first_line(head);
         let (method, target, minor) = request_line(line).ok_or(BadRequest::NotHttp)?;
-        let (fields, _) = Headers::check(lines, config.limits.headers)?;
+        let mut noted = Noted::default();
+        let (fields, _) =
+            Headers::check(lines, config.limits.headers, &mut |name, value| noted.note(name, value))?;
         // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         // message that lacks a Host header field and to any request message that contains more than one Host
         // header field line".
-        if single(fields, "Host", BadRequest::HostTwice)?.is_none() && minor == 1 {
+        let [host, ..] = noted.singles;
+        if host.get(BadRequest::HostTwice)?.is_none() && minor == 1 {
             return Err(BadRequest::Host.into());
         }
-        Ok(Self { method, target, minor, fields })
+        Ok(Self { method, target, minor, fields, noted })
     }
 
     /// Returns the method as it was received; methods are case-sensitive.
@@ -93,7 +129,18 @@ impl<'h> Request<'h> {
     /// a browser.
     #[must_use]
     pub fn origin(&self) -> Option<&'h str> {
-        self.header("Origin")
+        self.origin_field().and_then(|value| core::str::from_utf8(value).ok())
+    }
+
+    pub(crate) const fn origin_field(&self) -> Option<&'h [u8]> {
+        let [_, origin, ..] = self.noted.singles;
+        origin.first
+    }
+
+    /// Returns the field `Host`; empty if there is none, or if it is not UTF-8.
+    pub(crate) fn host(&self) -> &'h str {
+        let [host, ..] = self.noted.singles;
+        host.first.and_then(|value| core::str::from_utf8(value).ok()).unwrap_or_default()
     }
 
     /// Returns the subprotocols on offer, in the client's order of preference.
@@ -105,7 +152,7 @@ impl<'h> Request<'h> {
     /// [`Decision::Accept`](super::Decision::Accept).
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
-        self.fields.has_token("Upgrade", "websocket")
+        self.noted.upgrade
     }
 
     /// Checks that the request is a correct upgrade. Returns the key.
@@ -113,7 +160,8 @@ impl<'h> Request<'h> {
     /// # Errors
     /// The [`Rejection`] to respond with.
     pub(crate) fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
-        let fields = self.fields;
+        let noted = &self.noted;
+        let [host, origin, version, key] = noted.singles;
         // "The method of the request MUST be GET"
         if self.method != "GET" {
             return Err(Rejection::MethodNotAllowed);
@@ -126,27 +174,26 @@ impl<'h> Request<'h> {
             return Err(BadRequest::HttpVersion.into());
         }
         // "A |Host| header field containing the server's authority."
-        if !single(fields, "Host", BadRequest::HostTwice)?.is_some_and(is_authority) {
+        if !host.get(BadRequest::HostTwice)?.is_some_and(is_authority) {
             return Err(BadRequest::Host.into());
         }
         // "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // case-insensitive value."
-        if !fields.has_token("Connection", "Upgrade") {
+        if !noted.connection {
             return Err(BadRequest::Connection.into());
         }
         // A body would be read as frames, which allows request smuggling.
-        let lengths = fields.all("Content-Length").any(|len| len != b"0");
-        if lengths || fields.get("Transfer-Encoding").is_some() {
+        if noted.body {
             return Err(BadRequest::Body.into());
         }
-        single(fields, "Origin", BadRequest::OriginTwice)?;
+        origin.get(BadRequest::OriginTwice)?;
         // "A |Sec-WebSocket-Version| header field, with a value of 13."
-        match single(fields, "Sec-WebSocket-Version", BadRequest::VersionTwice)? {
+        match version.get(BadRequest::VersionTwice)? {
             Some(b"13") => {}
             Some(_) => return Err(Rejection::UpgradeRequired),
             None => return Err(BadRequest::Version.into()),
         }
-        let key = single(fields, "Sec-WebSocket-Key", BadRequest::KeyTwice)?.ok_or(BadRequest::Key)?;
+        let key = key.get(BadRequest::KeyTwice)?.ok_or(BadRequest::Key)?;
         if !config.allow_malformed_key && !is_well_formed(key) {
             return Err(BadRequest::Key.into());
         }
@@ -174,6 +221,32 @@ impl<'h> Request<'h> {
     }
 }
 
+impl<'h> Noted<'h> {
+    fn note(&mut self, name: &str, value: &'h [u8]) {
+        let is = |known: &&str| known.len() == name.len() && is_same(name.as_bytes(), known);
+        match NAMES.iter().position(is) {
+            Some(4) => self.upgrade |= lists(value, "websocket"),
+            Some(5) => self.connection |= lists(value, "Upgrade"),
+            Some(6) => self.body |= value != b"0",
+            Some(7) => self.body = true,
+            Some(single) => {
+                if let Some(single) = self.singles.get_mut(single) {
+                    single.twice = single.first.is_some();
+                    single.first.get_or_insert(value);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+impl<'h> Single<'h> {
+    /// Returns the value; an error if the request has the field twice.
+    fn get(self, twice: BadRequest) -> Result<Option<&'h [u8]>, Rejection> {
+        if self.twice { Err(twice.into()) } else { Ok(self.first) }
+    }
+}
+
 /// Parses method, target and minor version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
 fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
     let (method, rest) = cut(core::str::from_utf8(line).ok()?, b' ')?;
@@ -186,13 +259,6 @@ fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
     };
     let good = is_token(method) && !target.is_empty() && target.bytes().all(|c| c > b' ' && c != 0x7F);
     good.then_some((method, target, minor))
-}
-
-/// Returns the value of a field that may be present once.
-fn single<'h>(fields: Headers<'h>, name: &str, twice: BadRequest) -> Result<Option<&'h [u8]>, Rejection> {
-    let mut values = fields.all(name);
-    let first = values.next();
-    if values.next().is_some() { Err(twice.into()) } else { Ok(first) }
 }
 
 /// Whether the value of `Host` is an authority (RFC 3986 §3.2, without a user): not empty, and without separators.

@@ -219,8 +219,9 @@ pub(crate) fn write_switch(
     headers: &[(&str, &str)],
 ) -> Result<usize, HeadError> {
     let mut head = Writer::new(memory);
-    head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
-        .field("Sec-WebSocket-Accept", core::str::from_utf8(key).unwrap_or_default());
+    head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+        .text(core::str::from_utf8(key).unwrap_or_default())
+        .text("\r\n");
     if let Some(protocol) = protocol {
         head.field("Sec-WebSocket-Protocol", protocol);
     }
