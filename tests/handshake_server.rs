@@ -1005,3 +1005,27 @@ fn a_host_that_is_none_is_400() {
         assert_eq!(answer(&config, 1024, accept, request.as_bytes()).status, status, "{host}");
     }
 }
+
+#[test]
+fn a_subprotocol_may_be_known_only_at_run_time() {
+    let config = Config::new();
+    for (offer, own, written, told) in [
+        ("chat, echo", "echo", Some("echo"), None),
+        ("chat, echo", "chat", Some("chat"), None),
+        ("chat", "echo", Some("chat"), Some("chat")),
+        ("mqtt", "echo", None, None),
+        ("echo", "Echo", None, None),
+    ] {
+        let name = leak(own);
+        let options = || AcceptOptions::new().protocols(&["chat"]).protocol(name);
+        let request = upgrade("/", &[&format!("Sec-WebSocket-Protocol: {offer}")]);
+        let mut memory = Memory::new(1024, 140, 140);
+        let accept = App::new(|_: &Request<'_>| Decision::Accept(options()));
+        let mut drive = Drive::new(&mut memory, &config, accept);
+        let answer = drive.open(&request);
+        assert_eq!(answer.field("Sec-WebSocket-Protocol"), written, "{offer}");
+        assert_eq!(drive.handler.opened, [told.map(str::to_owned)]);
+        let status = if written.is_some() { 101 } else { 400 };
+        assert_eq!(ask(&config, options().require_protocol(), &request).status, status);
+    }
+}

@@ -78,6 +78,7 @@ pub trait Decide<C = &'static Config> {
 #[derive(Clone, Debug)]
 pub struct AcceptOptions<'s, C = &'static Config> {
     pub(crate) protocols: &'static [&'static str],
+    pub(crate) protocol: Option<&'s str>,
     pub(crate) protocol_required: bool,
     pub(crate) origin: OriginPolicy<'s>,
     pub(crate) headers: &'s [(&'s str, &'s str)],
@@ -90,6 +91,7 @@ impl<'s, C> AcceptOptions<'s, C> {
     pub const fn new() -> Self {
         Self {
             protocols: &[],
+            protocol: None,
             protocol_required: false,
             origin: OriginPolicy::SameHost,
             headers: &[],
@@ -102,6 +104,34 @@ impl<'s, C> AcceptOptions<'s, C> {
     #[must_use]
     pub const fn protocols(mut self, names: &'static [&'static str]) -> Self {
         self.protocols = names;
+        self
+    }
+
+    /// Sets a subprotocol whose name is known only at run time: it is agreed upon if the client offers it, before those of
+    /// [`protocols`](Self::protocols). The library only writes it into the 101: remember it where the decision is made, as the
+    /// connection opens with `None` as its subprotocol.
+    ///
+    /// ```
+    /// use sansocket::Config;
+    /// use sansocket::handshake::{AcceptOptions, Decision, Rejection, Request};
+    ///
+    /// /// Accepts with the first name of the list that the client offers.
+    /// fn accept<'s>(list: &'s [String], request: &Request<'_>) -> Decision<'s> {
+    ///     let offered = |name: &&String| request.protocols().any(|offer| offer == name.as_bytes());
+    ///     match list.iter().find(offered) {
+    ///         Some(name) => Decision::Accept(AcceptOptions::new().protocol(name)),
+    ///         None => Decision::accept(),
+    ///     }
+    /// }
+    ///
+    /// # let head = b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
+    /// # let list = ["chat".to_string()];
+    /// # assert!(matches!(accept(&list, &Request::parse(head, &Config::DEFAULT)?), Decision::Accept(_)));
+    /// # Ok::<_, Rejection>(())
+    /// ```
+    #[must_use]
+    pub const fn protocol(mut self, name: &'s str) -> Self {
+        self.protocol = Some(name);
         self
     }
 
@@ -153,9 +183,23 @@ impl<'s> Decision<'s> {
     /// Converts the decision for a connection that holds its configuration in another way.
     pub(crate) fn with_config<C: ConfigRef>(self) -> Decision<'s, C> {
         match self {
-            Self::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config }) => {
+            Self::Accept(AcceptOptions {
+                protocols,
+                protocol,
+                protocol_required,
+                origin,
+                headers,
+                config,
+            }) => {
                 let config = config.map(C::from_static);
-                Decision::Accept(AcceptOptions { protocols, protocol_required, origin, headers, config })
+                Decision::Accept(AcceptOptions {
+                    protocols,
+                    protocol,
+                    protocol_required,
+                    origin,
+                    headers,
+                    config,
+                })
             }
             Self::Reject(rejection) => Decision::Reject(rejection),
             Self::Respond(response) => Decision::Respond(response),

@@ -23,7 +23,7 @@ use crate::time::{Due, EXTENSION, Instant, Timed};
 pub enum ServerHandshakeEnd {
     /// The connection is open. The 101 is in the transmit buffer, and what was received after the request in the receive buffer.
     Opened {
-        /// The subprotocol that was agreed upon, one of [`AcceptOptions::protocols`].
+        /// The subprotocol that was agreed upon, if it is one of [`AcceptOptions::protocols`].
         protocol: Option<&'static str>,
     },
     /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
@@ -325,7 +325,9 @@ impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F
 enum Checked<'s, C> {
     Switch {
         key: AcceptKey,
-        protocol: Option<&'static str>,
+        protocol: Option<&'s str>,
+        /// The same, if it is one of [`AcceptOptions::protocols`].
+        known: Option<&'static str>,
         headers: &'s [(&'s str, &'s str)],
         config: Option<C>,
     },
@@ -339,12 +341,14 @@ impl<'s, C> AcceptOptions<'s, C> {
             return Err(Rejection::Forbidden);
         }
         let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
-        let protocol = self.protocols.iter().copied().find(|name| offered(name));
+        let own = self.protocol.filter(|name| offered(name));
+        let known = self.protocols.iter().copied().find(|name| own.is_none() && offered(name));
+        let protocol = own.or(known);
         if protocol.is_none() && self.protocol_required {
             return Err(BadRequest::Protocol.into());
         }
         let (headers, config) = (self.headers, self.config);
-        Ok(Checked::Switch { key: accept_key(key), protocol, headers, config })
+        Ok(Checked::Switch { key: accept_key(key), protocol, known, headers, config })
     }
 }
 
@@ -356,9 +360,9 @@ impl<C> Checked<'_, C> {
         to_head: bool,
     ) -> Result<(usize, (ServerHandshakeEnd, BodyRest)), HeadError> {
         match self {
-            Self::Switch { key, protocol, headers, .. } => {
+            Self::Switch { key, protocol, known, headers, .. } => {
                 let n = write_switch(memory, &key, protocol, headers)?;
-                Ok((n, (ServerHandshakeEnd::Opened { protocol }, BodyRest::NONE)))
+                Ok((n, (ServerHandshakeEnd::Opened { protocol: known }, BodyRest::NONE)))
             }
             Self::Respond(response, reason) => {
                 let refusal = Refusal { status: response.status(), reason };
