@@ -217,6 +217,7 @@ fn show(event: Event<'_>) -> Result<bool, io::Error> {
         Event::Close(code, reason) => {
             note(format_args!("close {:?} {}\n", code.map(CloseCode::get), reason.escape_ascii()));
         }
+        _ => {}
     }
     Ok(false)
 }

@@ -169,9 +169,7 @@ impl Client {
             (Ok(Outcome::Refused(refusal)), None) => {
                 logger::line(format_args!("{peer}: refused with {refusal}"));
             }
-            (Ok(Outcome::Disconnected | Outcome::HandedOver), _) => {
-                logger::line(format_args!("{peer}: no request"))
-            }
+            (Ok(_), _) => logger::line(format_args!("{peer}: no request")),
             (Err(error), _) => logger::line(format_args!("{peer}: {error}")),
         }
     }

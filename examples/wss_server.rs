@@ -165,6 +165,7 @@ impl Handler for Echo {
                 out.close(code, "")?;
                 self.log(format_args!("got a CLOSE, answered it"));
             }
+            _ => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::num::NonZeroU16;
 
 /// A status code that a Close frame can carry.
@@ -18,6 +19,7 @@ use core::num::NonZeroU16;
 /// assert_eq!(CloseCode::new(1006), None); // stands for a connection that ended without a Close
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CloseCode(NonZeroU16);
 
 impl CloseCode {
@@ -67,6 +69,13 @@ impl CloseCode {
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0.get()
+    }
+}
+
+impl fmt::Display for CloseCode {
+    /// Writes the number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 

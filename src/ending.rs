@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use crate::close::CloseCode;
 use crate::error::EndReason;
 
@@ -30,10 +32,12 @@ use crate::error::EndReason;
 /// let ending = connection.ending().ok_or("not ended")?;
 /// assert_eq!((ending.reason, ending.code()), (EndReason::Clean, 1001));
 /// assert_eq!(ending.received, Some(CloseCode::GOING_AWAY));
+/// assert_eq!(ending.to_string(), "closed cleanly, received 1001, sent 1001");
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ending {
     /// What ended the connection.
     pub reason: EndReason,
@@ -61,3 +65,19 @@ impl Ending {
         }
     }
 }
+
+impl fmt::Display for Ending {
+    /// Writes the reason, and the codes that were received and sent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        for (what, code) in [("received", self.received), ("sent", self.sent)] {
+            if let Some(code) = code {
+                write!(f, ", {what} {code}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An ending that is not [clean](Ending::is_clean) can serve as an error.
+impl core::error::Error for Ending {}

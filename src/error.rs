@@ -38,6 +38,7 @@ use crate::close::CloseCode;
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Violation {
     /// §5.2: a reserved bit is set that no extension claims.
@@ -111,6 +112,7 @@ impl Violation {
 
 /// What ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EndReason {
     /// Both sides sent a Close: "the WebSocket connection is said to have been closed _cleanly_" (§7.1.4).
@@ -136,6 +138,7 @@ pub enum EndReason {
 
 /// Which deadline passed; see [`Timeouts`](crate::config::Timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Timeout {
     /// Nothing was received.

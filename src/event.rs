@@ -7,6 +7,7 @@ use crate::frame::Kind;
 
 /// A received data chunk or control frame. Its payload is borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event<'i> {
     /// The payload of a data frame, or a chunk of it.
     Data(Chunk<'i>),
@@ -24,6 +25,7 @@ pub enum Event<'i> {
 /// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are 0, as the
 /// lengths on the wire do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Chunk<'i> {
     /// Whether the message is text or binary; also known for a continuation frame.
     pub kind: Kind,
@@ -61,15 +63,32 @@ pub(crate) struct Span {
     pub(crate) decoded: bool,
 }
 
-/// A payload that is borrowed from a buffer. It dereferences to its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A payload that is borrowed from a buffer. It dereferences to its bytes, and equals a payload of the same bytes.
+#[derive(Clone, Copy, Debug)]
 pub struct Payload<'i>(Bytes<'i>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Bytes<'i> {
     Any(&'i [u8]),
     /// A whole text, checked in one pass.
     Text(&'i str),
+}
+
+impl<'i> Chunk<'i> {
+    /// Creates the chunk that a whole message in one frame is. Change its fields for any other chunk, as tests of a handler need
+    /// them.
+    ///
+    /// ```
+    /// use sansocket::{Chunk, Kind};
+    ///
+    /// let whole = Chunk::new(Kind::Text, "Hello");
+    /// assert_eq!((whole.payload.to_str(), whole.start, whole.end), (Some("Hello"), true, true));
+    /// ```
+    #[must_use]
+    pub fn new(kind: Kind, payload: impl Into<Payload<'i>>) -> Self {
+        let payload = payload.into();
+        Self { kind, payload, start: true, end: true, fin: true, offset: 0, remaining: 0 }
+    }
 }
 
 impl<'i> Payload<'i> {
@@ -110,6 +129,26 @@ impl<'i> From<&'i mut [u8]> for Payload<'i> {
 impl<'i> From<&'i str> for Payload<'i> {
     fn from(text: &'i str) -> Self {
         Self(Bytes::Text(text))
+    }
+}
+
+impl<'i, const N: usize> From<&'i [u8; N]> for Payload<'i> {
+    fn from(bytes: &'i [u8; N]) -> Self {
+        Self(Bytes::Any(bytes))
+    }
+}
+
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Payload<'_> {}
+
+impl AsRef<[u8]> for Payload<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
     }
 }
 

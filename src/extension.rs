@@ -103,5 +103,6 @@ impl Extension for NoExtension {
 /// Extension: it failed internally, for example for lack of memory, or violated the contract of
 /// [`Extension`](crate::proto::Extension). The peer is not to blame: the connection closes with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[error("the extension failed")]
 pub struct ExtensionFailed;

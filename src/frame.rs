@@ -60,6 +60,7 @@ impl OpCode {
 
 /// The type of a message: text or binary (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
     /// UTF-8 text.
     Text,

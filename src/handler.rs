@@ -261,18 +261,23 @@ impl<H: MessageHandler + ?Sized> MessageHandler for alloc::boxed::Box<H> {
 /// `?` converts a [`SendError`]: [`SendError::Blocked`] waits for room; [`SendError::Closed`] and [`SendError::Extension`]
 /// become [`Closing`](Self::Closing), as the connection ends anyway; every other error is a mistake of the application and
 /// closes the connection with 1011.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum HandlerError {
     /// The transmit buffer has no room: the handler is called again when the transport has taken bytes, with the event less
     /// the first `consumed` bytes of its payload. If no byte is pending, there will never be room, and the connection closes
     /// with 1011.
+    #[error("there is no room to send")]
     Blocked {
         /// How many bytes of the event's payload the handler has processed.
         consumed: usize,
     },
     /// Closes the connection with this code and this reason.
+    #[error("closes with {0}: {1}")]
     Close(CloseCode, &'static str),
     /// The connection is closing already, and nothing can be sent. It has no effect.
+    #[error("the connection is closing")]
     Closing,
 }
 

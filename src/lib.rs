@@ -109,6 +109,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod auto_traits;
 #[cfg(feature = "std")]
 pub mod blocking;
 mod buffer;

@@ -2,12 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+use core::ops::{Add, Sub};
 use core::time::Duration;
 
 /// A moment on the caller's monotonic clock, in microseconds since a start that the caller chooses.
 ///
 /// 64 bits of microseconds last for 584,000 years, so arithmetic saturates and never wraps.
+///
+/// ```
+/// use core::time::Duration;
+/// use sansocket::Instant;
+///
+/// let now = Instant::from_millis(1_500);
+/// let later = now + Duration::from_secs(2);
+/// assert_eq!(later.as_micros(), 3_500_000);
+/// assert_eq!((later - now, now - later), (Duration::from_secs(2), Duration::ZERO));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant(u64);
 
 impl Instant {
@@ -66,6 +78,24 @@ impl Instant {
     /// Converts to the form that adapters use: `None` if there is no deadline.
     pub(crate) fn as_deadline(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
+    }
+}
+
+/// Saturates, as [`saturating_add`](Instant::saturating_add) does.
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        self.saturating_add(duration)
+    }
+}
+
+/// Returns the time from the right moment to the left one, or zero if the left one is earlier.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        earlier.saturating_duration_until(self)
     }
 }
 

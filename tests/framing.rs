@@ -13,9 +13,7 @@ use sansocket::message::{Assembler, MessageStorage, SliceStorage};
 use sansocket::proto::{
     ConnectionState, Encoder, Header, HeaderRules, MIN_BUFFER_LEN, ReservedBits, Utf8Validator,
 };
-use sansocket::{
-    Chunk, Client, CloseCode, Config, Connection, Kind, Payload, SendError, Server, TransmitBuffer,
-};
+use sansocket::{Chunk, Client, CloseCode, Config, Connection, Kind, SendError, Server, TransmitBuffer};
 
 /// How a connection ended that the peer ended by breaking a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -1013,15 +1011,8 @@ fn an_assembler_does_not_return_a_message_that_overflowed() {
     let mut memory = [0; 4];
     let mut assembler = Assembler::new(SliceStorage::new(&mut memory));
     for (payload, end) in [("much too long", false), ("and its end", true)] {
-        let data = Chunk {
-            kind: Kind::Text,
-            payload: Payload::from(payload),
-            start: !end,
-            end,
-            fin: end,
-            offset: 0,
-            remaining: 0,
-        };
+        let mut data = Chunk::new(Kind::Text, payload);
+        (data.start, data.end, data.fin) = (!end, end, end);
         assert_eq!(assembler.push(&data), if end { Ok(None) } else { Err(MessageTooBig) });
         assert_eq!((assembler.to_str(), assembler.as_bytes()), (None, &[][..]));
     }

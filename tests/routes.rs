@@ -880,6 +880,7 @@ impl Handler for Controls {
             Event::Ping(_) => out.pong(b"by hand")?,
             Event::Pong(payload) => out.send(&format!("pong {}", payload.to_str().unwrap()))?,
             Event::Close(..) => out.close(CloseCode::new(4000), "by hand")?,
+            other => panic!("{other:?}"),
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ impl Log {
                 std::str::from_utf8(&reason).expect("a reason is text");
                 self.control(Frame::Close(code.map(|code| code.get()), reason.to_vec()));
             }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::time::{Due, Instant, Timed};
 
 /// The state of a connection (RFC 6455 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ConnectionState {
     /// Both sides can send.
     Open,

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::future::{Future, pending};
 use core::time::Duration;
 
@@ -18,6 +19,12 @@ use crate::time::Instant;
 
 /// A connected socket as a [`Transport`].
 pub struct TcpTransport<'a, 's>(&'a mut TcpSocket<'s>);
+
+impl fmt::Debug for TcpTransport<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransport").finish_non_exhaustive()
+    }
+}
 
 /// The clock of embassy-time.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,6 +10,7 @@ use super::response::Response;
 /// Displays for the operator of the server, with the setting that decides it: `the request took too long
 /// (Timeouts::handshake)`. [`text`](Self::text) is what the peer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Rejection {
     /// 400: the request is malformed.
@@ -44,6 +45,7 @@ pub enum Rejection {
 
 /// What is wrong with a malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum BadRequest {
     /// The request is not HTTP.
@@ -81,6 +83,7 @@ pub enum BadRequest {
 ///
 /// Displays as `408: the request took too long (Timeouts::handshake)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Refusal {
     /// The status code.

@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
-use core::mem;
+use core::{fmt, mem};
 
 use super::completion::Done;
 use super::context::HubContext;
@@ -56,6 +56,17 @@ pub(super) enum Command {
 
 pub(super) type Function = Box<dyn FnOnce(&mut HubContext<'_>) + Send>;
 pub(super) type Filter = Box<dyn FnMut(&SessionInfo) -> bool + Send>;
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, commands, .. } = self;
+        let (sessions, commands) = (sessions.len(), commands.len());
+        f.debug_struct("Shared")
+            .field("sessions", &sessions)
+            .field("commands", &commands)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Shared {
     /// Publishes the session with this key, or removes it.

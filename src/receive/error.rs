@@ -8,6 +8,7 @@ use crate::extension::ExtensionFailed;
 
 /// Why receiving failed; it cannot be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// Peer: it violated the protocol or a limit.

@@ -6,6 +6,7 @@ use crate::extension::ExtensionFailed;
 
 /// Why a call sent nothing. Unless a variant says otherwise, the call changed nothing and can be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SendError {
     /// Capacity, temporary: write [`TransmitBuffer::pending`](crate::TransmitBuffer::pending) to the transport, then call

@@ -38,6 +38,8 @@ enum Phase<C> {
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Outcome {
     /// The connection was open, and has ended.
     Closed(Ending),

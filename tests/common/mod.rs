@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 pub use sansocket::Instant;
 use sansocket::proto::{DetachedEvent, Extension, NoExtension, Role};
 use sansocket::{
-    Chunk, Client, CloseCode, Config, Connection, Ending, Event, Kind, Outbox, Payload, ReceiveBuffer,
-    Server, Step, TransmitBuffer,
+    Chunk, Client, CloseCode, Config, Connection, Ending, Event, Kind, Outbox, ReceiveBuffer, Server, Step,
+    TransmitBuffer,
 };
 
 /// First bytes of frames: FIN and an opcode.
@@ -143,13 +143,16 @@ pub struct Data {
 impl Data {
     pub fn chunk(&self) -> Chunk<'_> {
         let Self { kind, ref payload, start, end, fin, offset, remaining } = *self;
-        Chunk { kind, payload: Payload::from(&payload[..]), start, end, fin, offset, remaining }
+        let mut chunk = Chunk::new(kind, &payload[..]);
+        (chunk.start, chunk.end, chunk.fin) = (start, end, fin);
+        (chunk.offset, chunk.remaining) = (offset, remaining);
+        chunk
     }
 }
 
 impl From<Chunk<'_>> for Data {
     fn from(chunk: Chunk<'_>) -> Self {
-        let Chunk { kind, payload, start, end, fin, offset, remaining } = chunk;
+        let Chunk { kind, payload, start, end, fin, offset, remaining, .. } = chunk;
         Self { kind, payload: payload.to_vec(), start, end, fin, offset, remaining }
     }
 }
@@ -172,6 +175,7 @@ impl Got {
             Event::Close(code, reason) => {
                 Self::Close(code.map(CloseCode::get), reason.to_str().expect("a reason is UTF-8").into())
             }
+            other => panic!("{other:?}"),
         }
     }
 

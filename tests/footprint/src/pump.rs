@@ -31,6 +31,7 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
             }
             Step::Event(Event::Pong(payload)) => tell(payload.len() as u32),
             Step::Event(Event::Close(code, _)) => connection.outbox(now(), &mut tx).close(code, "bye")?,
+            Step::Event(_) => {}
             Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
                 tx.consume(write(tx.pending()));

@@ -1,0 +1,48 @@
+//! Checks at compile time that public types can be moved to other threads and shared with them.
+
+#![forbid(unsafe_code)]
+
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+use alloc::sync::Arc;
+
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::config::base::Config;
+use crate::connection::Connection;
+use crate::ending::Ending;
+use crate::error::{BufferTooSmall, InvalidUtf8, MessageTooBig};
+use crate::event::{DetachedEvent, Event};
+use crate::extension::ExtensionFailed;
+use crate::handler::HandlerError;
+use crate::handshake::{ClientHandshake, ClientHandshakeEnd, ServerHandshake, ServerHandshakeEnd};
+use crate::message::{Assembler, SliceStorage};
+use crate::receive::{Decoder, ReceiveError};
+use crate::role::{Client, Server};
+use crate::send::{Encoder, SendError};
+use crate::session::{Backoff, Buffers, HandlerDriver, Outcome, ServerSession};
+use crate::step::Step;
+
+type Keys = fn() -> [u8; 4];
+
+const fn send_and_sync<T: Send + Sync>() {}
+
+const _: () = {
+    send_and_sync::<Connection<Server>>();
+    send_and_sync::<Connection<Client<Keys>>>();
+    send_and_sync::<HandlerDriver<Client<Keys>>>();
+    send_and_sync::<ServerSession>();
+    send_and_sync::<(ServerHandshake, ServerHandshakeEnd)>();
+    send_and_sync::<(ClientHandshake<'_>, ClientHandshakeEnd<'_>)>();
+    send_and_sync::<(Encoder<Server>, Decoder<Server>)>();
+    send_and_sync::<(ReceiveBuffer<'_>, TransmitBuffer<'_>, Buffers<'_>)>();
+    send_and_sync::<(Step<Event<'_>>, DetachedEvent)>();
+    send_and_sync::<Assembler<SliceStorage<'_>>>();
+    send_and_sync::<(Config, Backoff)>();
+    send_and_sync::<(Ending, Outcome, HandlerError, SendError, ReceiveError)>();
+    send_and_sync::<(BufferTooSmall, MessageTooBig, InvalidUtf8, ExtensionFailed)>();
+};
+
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+const _: () = {
+    send_and_sync::<Connection<Server, crate::extension::NoExtension, Arc<Config>>>();
+    send_and_sync::<ServerSession<Arc<Config>>>();
+};
