@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::time::{self, Duration};
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
-use sansocket::handshake::{Decision, Refusal, Rejection, Request};
+use sansocket::handshake::{Refusal, Rejection, Request};
 use sansocket::hub::driver::PlainAcceptor;
 use sansocket::hub::{Application, HubHandle, HubSettings, RequestAction, SessionInfo};
 use sansocket::message::Prepared;
@@ -103,9 +103,9 @@ impl Application for App {
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
         if self.0.inside.borrow().booted > time::Instant::now() {
-            return RequestAction::Answer(Decision::Reject(Rejection::Unavailable));
+            return RequestAction::Reject(Rejection::Unavailable);
         }
-        RequestAction::Handler(Dashboard::new(self.0.clone()))
+        RequestAction::Serve(Dashboard::new(self.0.clone()))
     }
 
     fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {

@@ -27,7 +27,7 @@ use std::{fmt, io, thread};
 
 use handler::{Echo, Escaped};
 use rustls::ServerConfig;
-use sansocket::handshake::{Decision, OriginPolicy, Refusal, Rejection, Request};
+use sansocket::handshake::{OriginPolicy, Refusal, Rejection, Request};
 use sansocket::hub::driver::{MioAcceptor, PlainAcceptor};
 use sansocket::hub::{Application, HubSettings, MioServer, RequestAction, SessionInfo, TlsAcceptor};
 use sansocket::proto::MIN_BUFFER_LEN;
@@ -185,13 +185,13 @@ impl Application for App {
     ) -> RequestAction<'s, Self::Handler> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            return RequestAction::Answer(Decision::Reject(Rejection::Unavailable));
+            return RequestAction::Reject(Rejection::Unavailable);
         }
         client.set_tag(COUNTED);
         let mut echo = Echo::new(self.log);
         let welcome = self.origins.iter().any(|origin| origin.allows(request));
         echo.origin = if welcome { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
-        RequestAction::Handler(echo)
+        RequestAction::Serve(echo)
     }
 
     fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {

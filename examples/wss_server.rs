@@ -29,7 +29,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::PrivateKeyDer;
 use sansocket::config::ControlFrames;
-use sansocket::handshake::{AcceptOptions, Decision, Refusal, Request, Response};
+use sansocket::handshake::{AcceptOptions, Refusal, Request, Response};
 use sansocket::hub::{
     Application, HandleError, HubHandle, HubSettings, MioServer, RequestAction, SessionId, SessionInfo,
     TlsAcceptor,
@@ -126,7 +126,7 @@ impl Application for App {
                 let accept = AcceptOptions::new().config(Arc::clone(&self.route));
                 RequestAction::Accept(Echo { id: client.id() }, accept)
             }
-            _ => RequestAction::Answer(Decision::Respond(Response::text(404, "try /ws\n"))),
+            _ => RequestAction::Respond(Response::text(404, "try /ws\n")),
         }
     }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use drive::{Http, request, upgrade};
 use pipe::World;
-use sansocket::handshake::AcceptOptions;
-use sansocket::hub::{HubSettings, Page, Routes};
+use sansocket::handshake::{AcceptOptions, Response};
+use sansocket::hub::{HubSettings, Routes};
 use sansocket::{CloseCode, Config};
 use served::{Peer, Served, config};
 
@@ -32,8 +32,8 @@ fn reversed(body: &[u8]) -> Vec<u8> {
 }
 
 /// Answers a body with its reverse.
-fn reverse(routes: &mut Routes) {
-    routes.post("/reverse", LIMIT, |_, _, body| Page::new(200, "text/plain", reversed(body)));
+fn reverse(routes: Routes) -> Routes {
+    routes.post("/reverse", LIMIT, |_, _, body| Response::new(200, "text/plain", reversed(body)))
 }
 
 fn post(path: &str, len: usize, more: &[&str]) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn a_body_in_pieces_of_every_size() {
     let mut small = HubSettings::default();
     (small.head_buffer, small.receive_buffer, small.transmit_buffer) = (200, 140, 140);
     for settings in [HubSettings::default(), small] {
-        let served = Served::new(settings, |_, routes| reverse(routes));
+        let served = Served::new(settings, |_| reverse(Routes::new()));
         for (len, size) in
             [(0, 1), (1, 1), (200, 1), (5_000, 7), (LIMIT, 1000), (LIMIT, 65_536), (LIMIT, usize::MAX)]
         {
@@ -70,7 +70,7 @@ fn a_body_in_pieces_of_every_size() {
 
 #[test]
 fn a_head_at_every_split() {
-    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
     let asked = [&post("/reverse", 5, &[])[..], b"hello"].concat();
     for at in 1..asked.len() {
         let mut peer = served.dial();
@@ -86,9 +86,8 @@ fn a_head_at_every_split() {
 
 #[test]
 fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        reverse(routes);
-        routes.get("/", |_, _| Page::text(200, "page"));
+    let served = Served::new(HubSettings::default(), |_| {
+        reverse(Routes::new()).get("/", |_, _| Response::text(200, "page"))
     });
     for sent in [0, LIMIT + 1, 20 * LIMIT] {
         let mut peer = served.dial();
@@ -111,7 +110,7 @@ fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
 
 #[test]
 fn lengths_that_could_be_read_in_two_ways_are_refused() {
-    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
     for (lines, status) in [
         (&["Transfer-Encoding: chunked"][..], 411),
         (&["Transfer-Encoding: identity"], 411),
@@ -140,7 +139,7 @@ fn lengths_that_could_be_read_in_two_ways_are_refused() {
 
 #[test]
 fn a_peer_that_expects_100_gets_it() {
-    let served = Served::new(HubSettings::default(), |_, routes| reverse(routes));
+    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
     for expect in ["Expect: 100-continue", "expect: 100-Continue"] {
         let mut peer = served.dial();
         peer.write(post("/reverse", 5, &[expect]));
@@ -159,9 +158,10 @@ fn a_peer_that_expects_100_gets_it() {
     // (RFC 9110 §10.1.1)
     let old = String::from_utf8(post("/reverse", 5, &["Expect: 100-continue"])).unwrap();
     served.rest();
+    let all = served.inside(|hub| hub.counters().received) + old.len() as u64;
     let mut peer = served.dial();
     peer.write(old.replace("HTTP/1.1", "HTTP/1.0"));
-    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag() > 0));
+    served.until("the request", |served| served.inside(|hub| hub.counters().received) == all);
     peer.write("hello");
     assert_eq!(peer.whole().body, b"olleh");
     drop(peer);
@@ -170,11 +170,12 @@ fn a_peer_that_expects_100_gets_it() {
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        reverse(routes);
-        routes.get("/page", |_, _| Page::text(200, "0123456789"));
-        routes
-            .websocket("/ws", |_, _| Err::<sansocket::session::ServiceUnavailable, _>(Page::text(401, "no")));
+    let served = Served::new(HubSettings::default(), |_| {
+        reverse(Routes::new())
+            .get("/page", |_, _| Response::text(200, "0123456789"))
+            .websocket("/ws", |_, _| {
+                Err::<sansocket::session::ServiceUnavailable, _>(Response::text(401, "no"))
+            })
     });
     for (path, status, len) in
         [("/page", 200, "10"), ("/reverse", 405, "21"), ("/ws", 405, "21"), ("/none", 404, "10")]
@@ -190,9 +191,9 @@ fn an_answer_to_head_has_no_body() {
 
 #[test]
 fn responses_without_a_body_and_invalid_responses() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.get("/status/*", |_, request| {
-            Page::text(request.path().rsplit('/').next().unwrap().parse().unwrap(), "body")
+    let served = Served::new(HubSettings::default(), |_| {
+        let mut routes = Routes::new().get("/status/*", |_, request| {
+            Response::text(request.path().rsplit('/').next().unwrap().parse().unwrap(), "body")
         });
         for (path, name, value) in [
             ("/split", "X-A", "a\r\nX-B: b"),
@@ -200,12 +201,9 @@ fn responses_without_a_body_and_invalid_responses() {
             ("/length", "Content-Length", "3"),
             ("/twice", "connection", "keep-alive"),
         ] {
-            routes.get(path, move |_, _| {
-                let mut page = Page::text(200, "body");
-                page.headers.push((name.into(), value.into()));
-                page
-            });
+            routes = routes.get(path, move |_, _| Response::text(200, "body").with_header(name, value));
         }
+        routes
     });
     for (status, answered) in
         [(200, 200), (404, 404), (599, 599), (199, 500), (101, 500), (600, 500), (0, 500)]
@@ -233,16 +231,17 @@ fn responses_without_a_body_and_invalid_responses() {
 fn input_after_a_request_is_not_read_as_a_request() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let counted = asked.clone();
-        routes.get("/", move |_, _| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            Page::text(200, "page")
-        });
-        routes.post("/reverse", LIMIT, move |_, _, body| {
-            asked.fetch_add(1, Ordering::SeqCst);
-            Page::new(200, "text/plain", reversed(body))
-        });
+        Routes::new()
+            .get("/", move |_, _| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Response::text(200, "page")
+            })
+            .post("/reverse", LIMIT, move |_, _, body| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                Response::new(200, "text/plain", reversed(body))
+            })
     });
     let get = request("GET", "/", &["Host: a"]);
     let garbage = pattern(1_000_000);
@@ -267,7 +266,7 @@ fn a_slow_body_ends_at_the_deadline() {
         config.timeouts.handshake = Some(Duration::from_millis(300));
         config.timeouts.close = Some(Duration::from_millis(300));
     });
-    let served = Served::new(settings, |_, routes| reverse(routes));
+    let served = Served::new(settings, |_| reverse(Routes::new()));
     // Not a byte of it, a part, and one byte after the other for ever.
     for sent in [0, 4] {
         let mut peer = served.dial();
@@ -298,13 +297,14 @@ fn a_slow_body_ends_at_the_deadline() {
 #[test]
 fn a_large_answer_to_a_slow_reader_comes_whole() {
     let large = Arc::new(pattern(5_000_000));
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let large = large.clone();
-        routes.get("/large", move |_, _| Page::new(200, "application/octet-stream", large.to_vec()));
-        // As the refusal of an upgrade as well.
-        routes.websocket("/ws", |_, _| {
-            Err::<sansocket::session::ServiceUnavailable, _>(Page::new(403, "text/plain", pattern(5_000_000)))
-        });
+        Routes::new()
+            .get("/large", move |_, _| Response::new(200, "application/octet-stream", large.to_vec()))
+            // As the refusal of an upgrade as well.
+            .websocket("/ws", |_, _| {
+                Err::<sansocket::session::ServiceUnavailable, _>(Response::text(403, pattern(5_000_000)))
+            })
     });
     for (asked, status) in [(request("GET", "/large", &["Host: a"]), 200), (upgrade("/ws", &[]), 403)] {
         let mut peer = served.dial();
@@ -328,10 +328,10 @@ fn a_large_answer_to_a_slow_reader_comes_whole() {
 }
 
 /// A page that does not fit what the system keeps between two sockets.
-fn huge(routes: &mut Routes) -> u64 {
-    let len = 32 * 1024 * 1024;
-    routes.get("/huge", move |_, _| Page::new(200, "application/octet-stream", vec![0; len]));
-    len as u64
+const HUGE: usize = 32 * 1024 * 1024;
+
+fn huge(routes: Routes) -> Routes {
+    routes.get("/huge", |_, _| Response::new(200, "application/octet-stream", vec![0; HUGE]))
 }
 
 fn ask_for_huge(served: &Served) -> Peer {
@@ -344,21 +344,18 @@ fn ask_for_huge(served: &Served) -> Peer {
 #[test]
 fn a_reader_that_stops_is_disconnected_at_the_write_deadline() {
     let settings = hasty(|config| config.timeouts.write = Some(Duration::from_millis(300)));
-    let mut len = 0;
-    let served = Served::new(settings, |_, routes| len = huge(routes));
+    let served = Served::new(settings, |_| huge(Routes::new()));
     let mut peer = ask_for_huge(&served);
     served.rest();
-    assert!(peer.drain(|| {}) < len);
+    assert!(peer.drain(|| {}) < HUGE as u64);
     assert_eq!(served.inside(|control| control.counters().refused.disconnected), 1);
     served.finish();
 }
 
 #[test]
 fn peers_that_disconnect_do_not_disturb_others() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        reverse(routes);
-        huge(routes);
-        routes.get("/", |_, _| Page::text(200, "page"));
+    let served = Served::new(HubSettings::default(), |_| {
+        huge(reverse(Routes::new())).get("/", |_, _| Response::text(200, "page"))
     });
     for _ in 0..20 {
         // In the head, in the body, behind the request, in the answer; orderly, and with a reset, which is what unread
@@ -382,9 +379,8 @@ fn peers_that_disconnect_do_not_disturb_others() {
 
 #[test]
 fn a_peer_that_has_half_closed_gets_its_response() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        reverse(routes);
-        routes.get("/", |_, _| Page::text(200, "page"));
+    let served = Served::new(HubSettings::default(), |_| {
+        reverse(Routes::new()).get("/", |_, _| Response::text(200, "page"))
     });
     for (asked, status) in [
         (request("GET", "/", &["Host: a"]), 200),
@@ -407,9 +403,7 @@ fn a_peer_that_has_half_closed_gets_its_response() {
 
 /// A hub on a virtual clock, with a peer that asks this and reads nothing.
 fn asks(asked: &[u8]) -> (World<Routes>, pipe::Peer) {
-    let mut routes = Routes::new();
-    reverse(&mut routes);
-    routes.get("/", |_, _| Page::text(200, &"page".repeat(1000)));
+    let routes = reverse(Routes::new()).get("/", |_, _| Response::text(200, "page".repeat(1000)));
     let mut world = World::new(HubSettings::default(), |_| routes);
     let peer = world.connect();
     peer.block();
@@ -470,9 +464,12 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
 
 #[test]
 fn requests_of_http_1_0_are_answered() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.get("/", |_, _| Page::text(200, "page"));
-        routes.websocket_with("/ws", AcceptOptions::new(), |_, _| Ok(sansocket::session::ServiceUnavailable));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new().get("/", |_, _| Response::text(200, "page")).websocket_with(
+            "/ws",
+            AcceptOptions::new(),
+            |_, _| Ok(sansocket::session::ServiceUnavailable),
+        )
     });
     let answer = served.ask("GET / HTTP/1.0\r\n\r\n");
     assert_eq!((answer.status, &answer.body[..]), (200, &b"page"[..]));

@@ -1000,7 +1000,7 @@ fn a_transport_that_takes_nothing_for_ever_has_failed() {
             _: &mut SessionInfo,
             _: &sansocket::handshake::Request<'_>,
         ) -> sansocket::hub::RequestAction<'s, Nothing> {
-            sansocket::hub::RequestAction::Handler(Nothing)
+            sansocket::hub::RequestAction::Serve(Nothing)
         }
     }
     let world = echoes(HubSettings::default());

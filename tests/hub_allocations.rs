@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use pipe::*;
 use sansocket::Event;
-use sansocket::hub::{HubSettings, Page, Routes};
+use sansocket::handshake::Response;
+use sansocket::hub::{HubSettings, Routes};
 use sansocket::message::Prepared;
 
 struct Counting;
@@ -271,11 +272,10 @@ static PAGE_BYTES: [u8; PAGE] = [7; PAGE];
 fn a_response_and_a_body_take_their_own_size() {
     const HEAD: isize = 1024;
     let mut world = World::new(HubSettings::default(), |_| {
-        let mut routes = Routes::new();
-        routes.get("/owned", |_, _| Page::new(200, "a/b", vec![7; PAGE]));
-        routes.get("/static", |_, _| Page::from_static(200, "a/b", &PAGE_BYTES));
-        routes.post("/body", PAGE, |_, _, body| Page::text(200, &body.len().to_string()));
-        routes
+        Routes::new()
+            .get("/owned", |_, _| Response::new(200, "a/b", vec![7; PAGE]))
+            .get("/static", |_, _| Response::new(200, "a/b", &PAGE_BYTES))
+            .post("/body", PAGE, |_, _, body| Response::text(200, body.len().to_string()))
     });
     let ask = |world: &mut World<Routes>, path: &str| {
         let peer = world.connect();

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use sansocket::handshake::{Decision, Request};
+use sansocket::handshake::Request;
 use sansocket::hub::driver::{MioTcpSocket, PlainAcceptor};
 use sansocket::hub::{
     Application, Capacity, HandedOver, HubSettings, InvalidSettings, MioServer, NotDelivered, RequestAction,
@@ -129,7 +129,7 @@ fn accepted_sockets_have_keep_alive_and_no_delay() {
         type Handler = Echo;
 
         fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
-            RequestAction::Answer(Decision::HandOver)
+            RequestAction::HandOver
         }
 
         fn handed_over(&mut self, _: &SessionInfo, request: HandedOver) {

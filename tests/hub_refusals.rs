@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use pipe::*;
-use sansocket::handshake::{
-    AcceptOptions, BadRequest, Decision, OriginPolicy, Refusal, Rejection, Request, Response,
-};
-use sansocket::hub::{Application, Capacity, HubSettings, Page, RequestAction, Routes, SessionInfo};
+use sansocket::handshake::{AcceptOptions, BadRequest, OriginPolicy, Refusal, Rejection, Request, Response};
+use sansocket::hub::{Application, Capacity, HubSettings, RequestAction, Routes, SessionInfo};
 use sansocket::{Config, Event, Handler, HandlerError, Outbox};
 
 thread_local! {
@@ -66,21 +64,21 @@ impl Application for App {
     ) -> RequestAction<'s, Self::Handler> {
         let handler = Box::new(Quiet);
         match request.path() {
-            "/401" => RequestAction::Answer(Decision::Respond(Response::text(401, ""))),
-            "/page" => RequestAction::Page(Page::text(200, "")),
-            "/page/404" => RequestAction::Page(Page::text(404, "")),
-            "/body" => RequestAction::Body(10),
+            "/401" => RequestAction::Respond(Response::text(401, "")),
+            "/page" => RequestAction::Respond(Response::text(200, "")),
+            "/page/404" => RequestAction::Respond(Response::text(404, "")),
+            "/body" => RequestAction::ReadBody(10),
             "/chat" => {
                 let protocols = &["chat"];
                 RequestAction::Accept(handler, AcceptOptions::new().protocols(protocols).require_protocol())
             }
-            "/internal" => RequestAction::Answer(Decision::accept()),
-            _ => RequestAction::Handler(handler),
+            "/internal" => RequestAction::Reject(Rejection::Internal),
+            _ => RequestAction::Serve(handler),
         }
     }
 
-    fn exchange(&mut self, _: &SessionInfo, _: &Request<'_>, _: &[u8]) -> Page {
-        Page::text(500, "")
+    fn body(&mut self, _: &SessionInfo, _: &Request<'_>, _: &[u8]) -> Response<'static> {
+        Response::text(500, "")
     }
 
     fn refused(&mut self, _: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
@@ -218,14 +216,11 @@ fn routes_report_what_they_refuse() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
     let into = told.clone();
     let mut world = World::new(HubSettings::default(), |_| {
-        let mut routes = Routes::new();
         let accept = AcceptOptions::new().origin(OriginPolicy::SameHost);
-        routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
-        routes.on_refuse(move |_, request, refusal| {
+        Routes::new().websocket_with("/ws", accept, |_, _| Ok(Quiet)).on_refuse(move |_, request, refusal| {
             let path = request.map(|request| request.path().to_owned());
             into.lock().unwrap().push((path, refusal.status, refusal.reason));
-        });
-        routes
+        })
     });
     for request in [
         ask("GET", "/ws", "Origin: http://evil.example\r\n"),

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pipe::*;
 use proptest::prelude::*;
-use sansocket::hub::{Capacity, HubSettings, Page, Routes, SessionId, SessionState};
+use sansocket::handshake::Response;
+use sansocket::hub::{Capacity, HubSettings, Routes, SessionId, SessionState};
 use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
 
@@ -310,12 +311,11 @@ static LARGE_PAGE: [u8; LARGE] = [7; LARGE];
 
 fn pages() -> World<Routes> {
     World::new(settings(|_| {}), |_| {
-        let mut routes = Routes::new();
-        routes.get("/owned", |_, _| Page::new(200, "a/b", LARGE_PAGE.to_vec()));
-        routes.get("/static", |_, _| Page::from_static(200, "a/b", &LARGE_PAGE));
-        routes.post("/body", LARGE, |_, _, body| Page::text(200, &format!("{} bytes", body.len())));
-        routes.websocket("/ws", |_, _| Ok::<_, Page>(Quick));
-        routes
+        Routes::new()
+            .get("/owned", |_, _| Response::new(200, "a/b", LARGE_PAGE.to_vec()))
+            .get("/static", |_, _| Response::new(200, "a/b", &LARGE_PAGE))
+            .post("/body", LARGE, |_, _, body| Response::text(200, format!("{} bytes", body.len())))
+            .websocket("/ws", |_, _| Ok::<_, Response<'_>>(Quick))
     })
 }
 
@@ -411,9 +411,7 @@ fn a_body_is_read_in_turns_and_so_is_input_after_the_response() {
 #[test]
 fn a_body_without_memory_is_refused() {
     let mut world = World::new(settings(|_| {}), |_| {
-        let mut routes = Routes::new();
-        routes.post("/", usize::MAX, |_, _, _| Page::text(200, ""));
-        routes
+        Routes::new().post("/", usize::MAX, |_, _, _| Response::text(200, ""))
     });
     let peer = world.connect();
     // Of 4 GiB a quarter may be had.

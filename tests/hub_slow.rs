@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pipe::*;
-use sansocket::handshake::AcceptOptions;
-use sansocket::hub::{Capacity, HubSettings, Page, Routes};
+use sansocket::handshake::{AcceptOptions, Response};
+use sansocket::hub::{Capacity, HubSettings, Routes};
 use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
 
 fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
@@ -166,9 +166,7 @@ fn a_late_hub_reads_before_it_enforces_a_deadline() {
 #[test]
 fn a_body_that_arrived_in_time_is_processed() {
     let mut world = World::new(settings(|_| {}), |_| {
-        let mut routes = Routes::new();
-        routes.post("/up", 100, |_, _, body| Page::text(200, &format!("{} bytes", body.len())));
-        routes
+        Routes::new().post("/up", 100, |_, _, body| Response::text(200, format!("{} bytes", body.len())))
     });
     for (rest, status) in [(&b"cde"[..], "200"), (b"cd", "408")] {
         let peer = world.connect();
@@ -188,10 +186,9 @@ fn the_end_waits_until_the_socket_is_flushed() {
     for flushes in [true, false] {
         for upgrade in [true, false] {
             let mut world = World::new(settings(|_| {}), |_| {
-                let mut routes = Routes::new();
-                routes.get("/page", |_, _| Page::text(200, "a page"));
-                routes.websocket("/ws", |_, _| Ok::<_, Page>(Quiet));
-                routes
+                Routes::new()
+                    .get("/page", |_, _| Response::text(200, "a page"))
+                    .websocket("/ws", |_, _| Ok::<_, Response<'_>>(Quiet))
             });
             let peer = world.connect();
             peer.wire().keeps = true;
@@ -227,14 +224,9 @@ fn the_end_waits_until_the_socket_is_flushed() {
 #[test]
 fn a_page_that_cannot_be_written_is_a_500() {
     let mut world = World::new(settings(|_| {}), |_| {
-        let mut routes = Routes::new();
-        routes.get("/status", |_, _| Page::text(99, "x"));
-        routes.get("/header", |_, _| {
-            let mut page = Page::text(200, "x");
-            page.headers.push(("A".into(), "b\r\nC: d".into()));
-            page
-        });
-        routes
+        Routes::new()
+            .get("/status", |_, _| Response::text(99, "x"))
+            .get("/header", |_, _| Response::text(200, "x").with_header("A", "b\r\nC: d"))
     });
     for path in ["/status", "/header"] {
         let peer = world.connect();
@@ -294,10 +286,8 @@ fn a_route_has_its_own_time_for_closing() {
         let close = route.timeouts.close.unwrap();
         let world = || {
             let mut world = World::new(settings(|settings| settings.config = hub.into()), |_| {
-                let mut routes = Routes::new();
                 let accept = AcceptOptions::new().config(route);
-                routes.websocket_with("/ws", accept, |_, _| Ok(Quiet));
-                routes
+                Routes::new().websocket_with("/ws", accept, |_, _| Ok(Quiet))
             });
             let peer = world.open();
             (world, peer)

@@ -147,7 +147,7 @@ fn a_refusal_has_status_and_reason_and_names_the_setting() {
     for (reason, for_the_peer, setting) in [
         (Rejection::Forbidden, "the origin is not allowed", "AcceptOptions::origin"),
         #[cfg(feature = "hub")]
-        (Rejection::Forbidden, "the origin is not allowed", "Routes::set_origin"),
+        (Rejection::Forbidden, "the origin is not allowed", "Routes::origin"),
         (Rejection::TooLarge, "the head is too large", "Limits::head"),
         (Rejection::TooManyFields, "too many header fields", "Limits::headers"),
         (Rejection::Timeout, "the request took too long", "Timeouts::handshake"),

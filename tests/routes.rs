@@ -15,9 +15,9 @@ use std::thread;
 use drive::{RFC_KEY, frame, masked, request, upgrade};
 use sansocket::config::ControlFrames;
 use sansocket::error::EndReason;
-use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request};
+use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response};
 use sansocket::hub::driver::{HubSocket, MioTcpSocket, SocketFailed};
-use sansocket::hub::{Capacity, HubSettings, Page, Routes, SessionInfo};
+use sansocket::hub::{Capacity, HubSettings, Routes, SessionInfo};
 use sansocket::message::Prepared;
 use sansocket::{Chunk, CloseCode, Ending, Event, Handler, HandlerError, Kind, Outbox};
 use served::{PATIENCE, Served, config};
@@ -35,14 +35,16 @@ impl Handler for Says {
     }
 }
 
-fn says(text: &str) -> impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<Says, Page> + Send + use<> {
+fn says(
+    text: &str,
+) -> impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<Says, Response<'static>> + Send + use<> {
     let text = text.to_owned();
     move |_, _| Ok(Says(text.clone()))
 }
 
-fn page(text: &str) -> impl FnMut(&SessionInfo, &Request<'_>) -> Page + Send + use<> {
+fn page(text: &str) -> impl FnMut(&SessionInfo, &Request<'_>) -> Response<'static> + Send + use<> {
     let text = text.to_owned();
-    move |_, _| Page::text(200, &text)
+    move |_, _| Response::text(200, text.clone())
 }
 
 fn plain(method: &str, path: &str) -> Vec<u8> {
@@ -51,14 +53,15 @@ fn plain(method: &str, path: &str) -> Vec<u8> {
 
 #[test]
 fn an_unknown_path_is_404_and_a_wrong_method_405() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket("/ws", says("ws"));
-        routes.get("/page", page("page"));
-        routes.post("/page", 10, |_, _, body| Page::new(200, "text/plain", body));
-        routes.http("PUT", "/file", 10, |_, _, _| Page::text(200, "put"));
-        // Two on one path: the upgrade goes to the WebSocket, whichever was there first.
-        routes.get("/both", page("both"));
-        routes.websocket("/both", says("both"));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new()
+            .websocket("/ws", says("ws"))
+            .get("/page", page("page"))
+            .post("/page", 10, |_, _, body| Response::new(200, "text/plain", body.to_vec()))
+            .http("PUT", "/file", 10, |_, _, _| Response::text(200, "put"))
+            // Two on one path: the upgrade goes to the WebSocket, whichever was there first.
+            .get("/both", page("both"))
+            .websocket("/both", says("both"))
     });
     for (method, path, status, allow, body) in [
         ("GET", "/ws", 426, None, None),
@@ -127,12 +130,13 @@ impl Handler for Agreed {
 
 #[test]
 fn each_route_has_its_subprotocols() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let chat = AcceptOptions::new().protocols(&["echo", "chat"]);
-        routes.websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])));
-        routes.websocket_with("/must", chat.require_protocol(), |_, _| Ok(Agreed(&[])));
-        routes.websocket("/own", |_, _| Ok(Agreed(&["mqtt"])));
-        routes.websocket("/none", |_, _| Ok(Agreed(&[])));
+        Routes::new()
+            .websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])))
+            .websocket_with("/must", chat.require_protocol(), |_, _| Ok(Agreed(&[])))
+            .websocket("/own", |_, _| Ok(Agreed(&["mqtt"])))
+            .websocket("/none", |_, _| Ok(Agreed(&[])))
     });
     // ESP-IDF truncates the list near 49 characters.
     let long = format!("Sec-WebSocket-Protocol: {}mqtt, chat, echo", "a-long-name, ".repeat(20));
@@ -166,9 +170,9 @@ fn each_route_has_its_subprotocols() {
 
 #[test]
 fn lists_of_separators_alone_are_refused() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let accept = AcceptOptions::new().protocols(&["", ","]);
-        routes.websocket_with("/ws", accept, says("still here"));
+        Routes::new().websocket_with("/ws", accept, says("still here"))
     });
     for list in ["", ",", ", ,", ",,,,,,", " , \t,", ";", "\"\",\"", "=", ",=;,"] {
         let lines = ["Protocol", "Extensions"].map(|name| format!("Sec-WebSocket-{name}: {list}"));
@@ -185,22 +189,20 @@ fn lists_of_separators_alone_are_refused() {
 #[test]
 fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond() {
     let (tx, seen) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket("/auth/*", move |client, request| {
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new().websocket("/auth/*", move |client, request| {
             let header = request.header("authorization").map(str::to_owned);
             let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
             let path = (request.path().to_owned(), request.query().to_owned());
             tx.send((client.peer(), path, header, raw, request.headers().iter().count())).unwrap();
             match request.query_value("token") {
                 Some("valid") => Ok(Says("welcome".into())),
-                Some("large") => Err(Page::new(403, "text/html", "no ".repeat(100_000))),
+                Some("large") => Err(Response::new(403, "text/html", "no ".repeat(100_000))),
                 _ => {
-                    let mut page = Page::new(401, "application/json", r#"{"error":"token"}"#);
-                    page.headers.push(("WWW-Authenticate".into(), "Bearer".into()));
-                    Err(page)
+                    Err(Response::json(401, r#"{"error":"token"}"#).with_header("WWW-Authenticate", "Bearer"))
                 }
             }
-        });
+        })
     });
     for (token, status) in [("wrong", 401), ("valid", 101), ("large", 403)] {
         let query = format!("a=1&token={token}&b");
@@ -238,12 +240,13 @@ fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond()
 
 #[test]
 fn a_hook_that_panics_ends_its_session_only() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket("/ws", |_, request| match request.query() {
-            "panic" => panic!("as the test wants"),
-            _ => Ok(Says("alive".into())),
-        });
-        routes.post("/post", 10, |_, _, _| panic!("as the test wants"));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new()
+            .websocket("/ws", |_, request| match request.query() {
+                "panic" => panic!("as the test wants"),
+                _ => Ok(Says("alive".into())),
+            })
+            .post("/post", 10, |_, _, _| panic!("as the test wants"))
     });
     let mut other = served.open("/ws", &[]);
     for asked in [upgrade("/ws?panic", &[]), request("POST", "/post", &["Host: a", "Content-Length: 0"])] {
@@ -277,10 +280,12 @@ impl Handler for Greets {
 
 #[test]
 fn the_hook_after_the_handshake_may_send_and_close() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
+        let mut routes = Routes::new();
         for (path, does) in [("/stay", "stay"), ("/close", "close"), ("/halt", "halt")] {
-            routes.websocket(path, move |_, _| Ok(Greets(does)));
+            routes = routes.websocket(path, move |_, _| Ok(Greets(does)));
         }
+        routes
     });
     for (path, close) in [("/close", &b"\x0f\xa0goodbye"[..]), ("/halt", b"\x03\xf0not you")] {
         let mut peer = served.open(path, &[]);
@@ -299,10 +304,9 @@ fn the_hook_after_the_handshake_may_send_and_close() {
 
 #[test]
 fn duplicates_are_refused_and_lists_are_joined() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let accept = AcceptOptions::new().origin(OriginPolicy::Any).protocols(&["chat"]);
-        routes.websocket_with("/ws", accept, says("one"));
-        routes.get("/page", page("one"));
+        Routes::new().websocket_with("/ws", accept, says("one")).get("/page", page("one"))
     });
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
     let first = "Origin: http://server.example.com";
@@ -323,7 +327,8 @@ fn duplicates_are_refused_and_lists_are_joined() {
 #[test]
 fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
+        let mut routes = Routes::new();
         for (path, origin) in [
             ("/default", None),
             ("/any", Some(OriginPolicy::Any)),
@@ -332,20 +337,20 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
         ] {
             for method in ["GET", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
                 let count = asked.clone();
-                let number = routes.http(method, path, 10, move |_, _, _| {
+                routes = routes.http(method, path, 10, move |_, _, _| {
                     count.fetch_add(1, Ordering::Relaxed);
-                    Page::text(200, "")
+                    Response::text(200, "")
                 });
                 if let Some(origin) = &origin {
-                    assert!(routes.set_origin(number, origin.clone()));
+                    routes = routes.origin(origin.clone());
                 }
             }
         }
-        assert!(!routes.set_origin(99, OriginPolicy::Any));
         let handed = asked.clone();
-        routes.hand_over("/other", move |_, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0));
-        let ws = routes.websocket_with("/ws", AcceptOptions::new(), says("ws"));
-        assert!(routes.set_origin(ws, OriginPolicy::List(&["https://a.example"])));
+        routes
+            .hand_over("/other", move |_, _| assert!(handed.fetch_add(1, Ordering::Relaxed) > 0))
+            .websocket_with("/ws", AcceptOptions::new(), says("ws"))
+            .origin(OriginPolicy::List(&["https://a.example"]))
     });
     let (none, same, known, foreign) = (
         None,
@@ -391,7 +396,8 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
 #[test]
 fn each_route_has_its_origins() {
     let domain = String::from(".example");
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
+        let mut routes = Routes::new();
         for (path, origin) in [
             ("/same", OriginPolicy::SameHost),
             ("/list", OriginPolicy::List(&["https://a.example", "http://b.example:8080"])),
@@ -400,9 +406,9 @@ fn each_route_has_its_origins() {
             ("/owned-check", OriginPolicy::from_fn(move |origin| origin.ends_with(&domain))),
             ("/any", OriginPolicy::Any),
         ] {
-            routes.websocket_with(path, AcceptOptions::new().origin(origin), says(path));
+            routes = routes.websocket_with(path, AcceptOptions::new().origin(origin), says(path));
         }
-        routes.websocket("/default", says("/default"));
+        routes.websocket("/default", says("/default"))
     });
     for (line, [same, list, check]) in [
         (None, [101, 101, 101]),
@@ -437,11 +443,11 @@ fn each_route_has_its_origins() {
 #[test]
 fn a_request_from_another_origin_does_not_reach_the_hook() {
     let (tx, asked) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket_with("/ws", AcceptOptions::new(), move |_, _| {
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new().websocket_with("/ws", AcceptOptions::new(), move |_, _| {
             tx.send(()).unwrap();
             Ok(Says("welcome".into()))
-        });
+        })
     });
     assert_eq!(served.ask(upgrade("/ws", &["Origin: https://a.example"])).status, 403);
     assert_eq!(asked.try_iter().count(), 0);
@@ -455,11 +461,12 @@ fn a_request_from_another_origin_does_not_reach_the_hook() {
 
 #[test]
 fn a_plain_get_on_a_websocket_route_is_426() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        // Whatever takes the rest.
-        routes.get("/*", page("rest"));
-        routes.hand_over("*", |_, _| panic!("nothing is left for this"));
-        routes.websocket("/ws", says("ws"));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new()
+            // Whatever takes the rest.
+            .get("/*", page("rest"))
+            .hand_over("*", |_, _| panic!("nothing is left for this"))
+            .websocket("/ws", says("ws"))
     });
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
         let answer = served.ask(request("GET", "/ws", &["Host: a", line]));
@@ -514,11 +521,13 @@ fn the_most_specific_pattern_counts_in_any_order() {
         ("*", "*"),
     ];
     for turn in 0..patterns.len() {
-        let served = Served::new(HubSettings::default(), |_, routes| {
+        let served = Served::new(HubSettings::default(), |_| {
+            let mut routes = Routes::new();
             for at in 0..patterns.len() {
                 let pattern = patterns[(at + turn) % patterns.len()];
-                routes.get(pattern, page(pattern));
+                routes = routes.get(pattern, page(pattern));
             }
+            routes
         });
         for (path, pattern) in paths {
             let answer = served.ask(plain("GET", path));
@@ -543,9 +552,7 @@ fn wildcards_at_the_end_of_a_pattern_match() {
         ("?", &[], &["/", "/a"]),
         ("*", &["/", "/a"], &[]),
     ] {
-        let served = Served::new(HubSettings::default(), |_, routes| {
-            routes.websocket(pattern, says("here"));
-        });
+        let served = Served::new(HubSettings::default(), |_| Routes::new().websocket(pattern, says("here")));
         for (paths, status) in [(matches, 426), (others, 404)] {
             for path in paths {
                 assert_eq!(served.ask(plain("GET", path)).status, status, "{pattern} {path}");
@@ -557,36 +564,42 @@ fn wildcards_at_the_end_of_a_pattern_match() {
 
 #[test]
 fn of_equal_patterns_the_first_counts() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.get("/a*", page("first"));
-        routes.get("/a*", page("second"));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new().get("/a*", page("first")).get("/a*", page("second"))
     });
     assert_eq!(served.ask(plain("GET", "/ab")).body, b"first");
-    assert!(served.routes(|routes| routes.remove(1)));
+    served.routes(|routes| {
+        // Removes both.
+        assert!(routes.remove("/a*") && !routes.remove("/a*"));
+        let mut added = Routes::new().get("/a*", page("second"));
+        added.merge(Routes::new().get("/a*", page("third")));
+        routes.merge(added);
+    });
     assert_eq!(served.ask(plain("GET", "/ab")).body, b"second");
     served.finish();
 }
 
 #[test]
 fn http_and_websockets_and_other_protocols_share_a_port() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket("/ws", says("ws"));
-        routes.get("/", |_, request| {
-            let agent = request.header("User-Agent").unwrap_or_default();
-            Page::text(200, &format!("{} {agent}", request.query()))
-        });
-        routes.hand_over("*", |session, request| {
-            let (socket, received) = request.into_stream::<MioTcpSocket>().unwrap();
-            let mut stream = TcpStream::from(socket.into_stream().unwrap());
-            assert_eq!(stream.peer_addr().unwrap(), session.peer());
-            stream.set_nonblocking(false).unwrap();
-            thread::spawn(move || {
-                stream.write_all(&received).unwrap();
-                let mut rest = Vec::new();
-                stream.read_to_end(&mut rest).unwrap();
-                stream.write_all(&rest).unwrap();
-            });
-        });
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new()
+            .websocket("/ws", says("ws"))
+            .get("/", |_, request| {
+                let agent = request.header("User-Agent").unwrap_or_default();
+                Response::text(200, format!("{} {agent}", request.query()))
+            })
+            .hand_over("*", |session, request| {
+                let (socket, received) = request.into_stream::<MioTcpSocket>().unwrap();
+                let mut stream = TcpStream::from(socket.into_stream().unwrap());
+                assert_eq!(stream.peer_addr().unwrap(), session.peer());
+                stream.set_nonblocking(false).unwrap();
+                thread::spawn(move || {
+                    stream.write_all(&received).unwrap();
+                    let mut rest = Vec::new();
+                    stream.read_to_end(&mut rest).unwrap();
+                    stream.write_all(&rest).unwrap();
+                });
+            })
     });
     let mut open = served.open("/ws", &[]);
     let answer = served.ask(request("GET", "/?a=b", &["Host: a", "User-Agent: me"]));
@@ -654,15 +667,17 @@ fn path_query_and_data_are_known_to_the_end() {
     let (tx, told) = mpsc::channel();
     let mut settings = HubSettings::default();
     (settings.receive_buffer, settings.transmit_buffer) = (1024, 1024);
-    let served = Served::new(settings, |_, routes| {
+    let served = Served::new(settings, |_| {
+        let mut routes = Routes::new();
         let hub = Arc::new(AtomicUsize::new(0));
         for (pattern, route) in [("/a/*", "A"), ("/b/*", "B")] {
             let (hub, told) = (hub.clone(), tx.clone());
-            routes.websocket(pattern, move |_, request| {
+            routes = routes.websocket(pattern, move |_, request| {
                 let (path, query) = (request.path().into(), request.query().into());
                 Ok(Session { path, query, route, hub: hub.clone(), messages: 0, told: told.clone() })
             });
         }
+        routes
     });
     let mut peers = ["/a/1?x=1", "/a/2", "/b/1?y"].map(|path| served.open(path, &[]));
     assert_eq!(peers[0].say("?"), "/a/1 x=1 A 1 1");
@@ -691,13 +706,14 @@ fn path_query_and_data_are_known_to_the_end() {
 fn opened_may_refuse_and_closed_is_called() {
     let welcome = Arc::new(AtomicBool::new(false));
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let (welcome, ends) = (welcome.clone(), ends.clone());
-        routes.on_accept(move |client| client.peer().ip().is_loopback() && welcome.load(Ordering::SeqCst));
-        routes.on_end(move |client, outcome| ends.lock().unwrap().push((client.peer(), outcome.is_some())));
-        routes.websocket("/ws", says("ws"));
-        routes.get("/", page("page"));
-        routes.post("/panic", 0, |_, _, _| panic!("as the test wants"));
+        Routes::new()
+            .on_accept(move |session| session.peer().ip().is_loopback() && welcome.load(Ordering::SeqCst))
+            .on_end(move |session, outcome| ends.lock().unwrap().push((session.peer(), outcome.is_some())))
+            .websocket("/ws", says("ws"))
+            .get("/", page("page"))
+            .post("/panic", 0, |_, _, _| panic!("as the test wants"))
     });
     // Not a byte for one that is not welcome, and no session.
     let mut peer = served.dial();
@@ -729,10 +745,11 @@ fn at_capacity_every_route_is_503() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Refuse(4);
-    let served = Served::new(settings, |_, routes| {
-        routes.websocket("/ws", says("ws"));
-        routes.get("/", page("page"));
-        routes.hand_over("*", |_, _| panic!("nothing is handed over at capacity"));
+    let served = Served::new(settings, |_| {
+        Routes::new()
+            .websocket("/ws", says("ws"))
+            .get("/", page("page"))
+            .hand_over("*", |_, _| panic!("nothing is handed over at capacity"))
     });
     let mut peers = [served.open("/ws", &[]), served.open("/ws", &[])];
     for asked in [upgrade("/ws", &[]), plain("GET", "/"), plain("GET", "/nowhere"), plain("PUT", "/ws")] {
@@ -757,10 +774,7 @@ fn at_capacity_the_session_that_was_silent_for_longest_is_evicted() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Evict;
-    let served = Served::new(settings, |_, routes| {
-        routes.websocket("/ws", says("ws"));
-        routes.get("/", page("page"));
-    });
+    let served = Served::new(settings, |_| Routes::new().websocket("/ws", says("ws")).get("/", page("page")));
     let mut silent = served.open("/ws", &[]);
     let mut busy = served.open("/ws", &[]);
     assert_eq!((silent.say("?"), busy.say("?")), ("ws".into(), "ws".into()));
@@ -776,42 +790,42 @@ fn at_capacity_the_session_that_was_silent_for_longest_is_evicted() {
 
 #[test]
 fn routes_change_while_connections_live_on() {
-    let served = Served::new(HubSettings::default(), |handle, routes| {
+    let served = Served::new(HubSettings::default(), |handle| {
         let handle = handle.clone();
         // From a hook as well: it takes effect behind it.
-        routes.post("/add", 100, move |_, _, body| {
+        Routes::new().post("/add", 100, move |_, _, body| {
             let path = String::from_utf8(body.into()).unwrap();
-            let added = handle.call(move |control| {
-                control.application::<Routes>().unwrap().websocket(&path, says(&path));
+            let added = handle.call(move |hub| {
+                hub.application::<Routes>().unwrap().merge(Routes::new().websocket(&path, says(&path)));
             });
-            Page::text(200, if added.is_ok() { "added" } else { "full" })
-        });
+            Response::text(200, if added.is_ok() { "added" } else { "full" })
+        })
     });
     assert_eq!(served.ask(upgrade("/late", &[])).status, 404);
     let asked = request("POST", "/add", &["Host: a", "Content-Length: 5"]);
     assert_eq!(served.ask([&asked[..], b"/late"].concat()).body, b"added");
     let mut late = served.open("/late", &[]);
     assert_eq!(late.say("?"), "/late");
-    // Numbers are given once.
-    let number = served.routes(|routes| routes.get("/*", page("rest")));
-    assert_eq!(number, 3);
+    served.routes(|routes| routes.merge(Routes::new().get("/*", page("rest"))));
     assert_eq!(served.ask(plain("GET", "/x")).body, b"rest");
     assert_eq!(
-        served.routes(|routes| [routes.remove(2), routes.remove(2), routes.remove(77)]),
+        served.routes(|routes| [routes.remove("/late"), routes.remove("/late"), routes.remove("/other")]),
         [true, false, false]
     );
     assert_eq!(served.ask(plain("GET", "/late")).body, b"rest");
     assert_eq!(late.say("?"), "/late", "it lives on");
-    assert_eq!(served.routes(|routes| routes.websocket("/late", says("again"))), 4);
+    served.routes(|routes| routes.merge(Routes::new().websocket("/late", says("again"))));
     let mut again = served.open("/late", &[]);
     assert_eq!((again.say("?"), late.say("?")), ("again".into(), "/late".into()));
     again.close();
     late.close();
     // A body that is still on its way when its route goes.
     let mut slow = served.dial();
+    let before = served.inside(|hub| hub.counters().received);
     slow.write(&asked);
-    served.until("the request", |served| served.handle.sessions().iter().any(|client| client.tag() == 1));
-    assert!(served.routes(|routes| routes.remove(1)));
+    let all = before + asked.len() as u64;
+    served.until("the request", |served| served.inside(|hub| hub.counters().received) == all);
+    assert!(served.routes(|routes| routes.remove("/add")));
     slow.write("/none");
     assert_eq!(slow.whole().status, 404);
     drop(slow);
@@ -822,9 +836,8 @@ fn routes_change_while_connections_live_on() {
 fn a_server_stops_and_starts_again() {
     let mut address = "127.0.0.1:0".parse().unwrap();
     for round in ["one", "two", "three"] {
-        let served = Served::at(address, HubSettings::default(), |_, routes| {
-            routes.websocket("/ws", says(round));
-        });
+        let served =
+            Served::at(address, HubSettings::default(), |_| Routes::new().websocket("/ws", says(round)));
         address = served.address;
         let mut peer = served.open("/ws", &[]);
         assert_eq!(peer.say("?"), round);
@@ -837,15 +850,19 @@ fn a_server_stops_and_starts_again() {
 
 #[test]
 fn a_broadcast_reaches_one_route_or_a_room() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        assert_eq!(routes.websocket("/a", says("a")), 1);
-        assert_eq!(routes.websocket("/b", says("b")), 2);
-        let room = |client: &mut SessionInfo, request: &Request<'_>| {
-            assert_eq!(client.tag(), 3, "the route's own, before");
-            client.set_tag(request.query().parse().unwrap());
+    let served = Served::new(HubSettings::default(), |_| {
+        let tagged = |tag: u32| {
+            move |session: &mut SessionInfo, _: &Request<'_>| {
+                session.set_tag(tag);
+                Ok(Says(tag.to_string()))
+            }
+        };
+        let room = |session: &mut SessionInfo, request: &Request<'_>| {
+            assert_eq!(session.tag(), 0, "no tag is set before");
+            session.set_tag(request.query().parse().unwrap());
             Ok(Says("room".into()))
         };
-        assert_eq!(routes.websocket("/room", room), 3);
+        Routes::new().websocket("/a", tagged(1)).websocket("/b", tagged(2)).websocket("/room", room)
     });
     let mut peers = ["/a", "/a", "/b", "/room?77", "/room?78"].map(|path| {
         let (peer, _) = tungstenite::connect(format!("ws://{}{path}", served.address)).unwrap();
@@ -888,10 +905,12 @@ impl Handler for Controls {
 
 #[test]
 fn a_route_may_answer_control_frames_itself() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let config = config(|config| config.control = ControlFrames::Manual);
-        routes.websocket_with("/manual", AcceptOptions::new().config(config), |_, _| Ok(Controls));
-        routes.websocket("/automatic", |_, _| Ok(Controls));
+        let options = AcceptOptions::new().config(config);
+        Routes::new()
+            .websocket_with("/manual", options, |_, _| Ok(Controls))
+            .websocket("/automatic", |_, _| Ok(Controls))
     });
     let sent = [masked(0x89, b"one"), masked(0x8A, b"two"), masked(0x88, b"\x03\xE8three")].concat();
     let mut peer = served.open("/automatic", &[]);
@@ -912,10 +931,11 @@ fn a_route_may_answer_control_frames_itself() {
 
 #[test]
 fn each_route_has_its_limits() {
-    let served = Served::new(HubSettings::default(), |_, routes| {
+    let served = Served::new(HubSettings::default(), |_| {
         let config = config(|config| config.limits.message = 10);
-        routes.websocket_with("/short", AcceptOptions::new().config(config), says("short"));
-        routes.websocket("/long", says("long"));
+        Routes::new()
+            .websocket_with("/short", AcceptOptions::new().config(config), says("short"))
+            .websocket("/long", says("long"))
     });
     let mut long = served.open("/long", &[]);
     let mut short = served.open("/short", &[]);
@@ -958,8 +978,8 @@ impl Handler for Fails {
 #[test]
 fn a_handler_that_fails_closes_its_connection_only() {
     let (tx, ends) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_, routes| {
-        routes.websocket("/ws", move |_, _| Ok(Fails(tx.clone())));
+    let served = Served::new(HubSettings::default(), |_| {
+        Routes::new().websocket("/ws", move |_, _| Ok(Fails(tx.clone())))
     });
     let mut other = served.open("/ws", &[]);
     for (how, code, part) in [("halt", 4321_u16, false), ("misuse", 1011, true), ("stuck", 1011, false)] {
@@ -1005,7 +1025,7 @@ impl HubSocket for Nothing {
 
 #[test]
 fn a_hub_of_other_types_is_not_found() {
-    let served = Served::new(HubSettings::default(), |_, _| {});
+    let served = Served::new(HubSettings::default(), |_| Routes::new());
     let found = served
         .inside(|hub| (hub.hub::<MioTcpSocket, Routes>().is_some(), hub.hub::<Nothing, Routes>().is_some()));
     assert_eq!(found, (true, false));

@@ -55,7 +55,7 @@ impl Application for Echoes {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
-        RequestAction::Handler(Echo)
+        RequestAction::Serve(Echo)
     }
 }
 

@@ -33,7 +33,7 @@ impl Application for App {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Echo> {
-        RequestAction::Handler(Echo)
+        RequestAction::Serve(Echo)
     }
 
     fn ended(&mut self, _: &SessionInfo, outcome: Option<Outcome>) {

@@ -194,9 +194,9 @@ impl core::fmt::Display for Rejection {
             Self::BadRequest(BadRequest::Key) => " (Config::allow_malformed_key)",
             Self::BadRequest(BadRequest::Protocol) => " (AcceptOptions::protocols)",
             #[cfg(feature = "hub")]
-            Self::BodyTooLarge => " (RequestAction::Body)",
+            Self::BodyTooLarge => " (RequestAction::ReadBody)",
             #[cfg(feature = "hub")]
-            Self::Forbidden => " (AcceptOptions::origin, Routes::set_origin)",
+            Self::Forbidden => " (AcceptOptions::origin, Routes::origin)",
             #[cfg(not(feature = "hub"))]
             Self::Forbidden => " (AcceptOptions::origin)",
             Self::Timeout => " (Timeouts::handshake)",

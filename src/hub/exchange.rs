@@ -8,24 +8,16 @@ use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::application::{Application, Page};
+use super::application::Application;
 use super::counters::Counters;
 use super::note::note_refusal;
 use super::session_info::SessionInfo;
 use super::socket::{HubSocket, Io, SocketFailed};
 use super::turn::{BYTES, STEPS, Turn};
 use crate::config::base::Config;
-use crate::handshake::{BadRequest, Refusal, Rejection, Request};
+use crate::handshake::{BadRequest, Refusal, Rejection, Request, Response};
 use crate::session::Outcome;
 use crate::time::Instant;
-
-/// How the hub answers a request that is not upgraded.
-pub(super) enum Reply {
-    /// After its body, of at most this many bytes.
-    Body(usize),
-    /// At once, with this page.
-    Page(Page),
-}
 
 pub(super) struct Exchange {
     config: Arc<Config>,
@@ -56,8 +48,8 @@ enum Stage {
 }
 
 impl Exchange {
-    /// Begins with the bytes of the request that have arrived.
-    pub(super) fn new(received: Vec<u8>, reply: Reply, config: Arc<Config>, now: Instant) -> Self {
+    /// Begins with the bytes of the request that have arrived. Its body may have at most `limit` bytes.
+    pub(super) fn new(received: Vec<u8>, limit: usize, config: Arc<Config>, now: Instant) -> Self {
         let end = received
             .windows(4)
             .position(|end| end == b"\r\n\r\n")
@@ -74,13 +66,6 @@ impl Exchange {
             stage: Stage::Receive,
             limit: Instant::NEVER,
             untold: None,
-        };
-        let limit = match reply {
-            Reply::Body(limit) => limit,
-            Reply::Page(page) => {
-                exchange.answer(page, None, now);
-                return exchange;
-            }
         };
         let asked =
             exchange.request().and_then(|request| Ok((body_len(&request, limit)?, expects(&request))));
@@ -120,11 +105,11 @@ impl Exchange {
         &mut self,
         now: Instant,
         application: &mut A,
-        client: &SessionInfo,
+        session: &SessionInfo,
         io: &mut Io<S>,
         counters: &mut Counters,
     ) -> Turn {
-        match self.go_on(now, application, client, io, counters) {
+        match self.go_on(now, application, session, io, counters) {
             Ok(turn) => turn,
             Err(SocketFailed) => Turn::Ended(self.failed()),
         }
@@ -143,7 +128,7 @@ impl Exchange {
         &mut self,
         now: Instant,
         application: &mut A,
-        client: &SessionInfo,
+        session: &SessionInfo,
         io: &mut Io<S>,
         counters: &mut Counters,
     ) -> Result<Turn, SocketFailed> {
@@ -155,8 +140,8 @@ impl Exchange {
             }
             if let Some(refusal) = self.untold.take() {
                 let request = self.request().ok();
-                note_refusal(client, request.as_ref(), &refusal);
-                application.refused(client, request.as_ref(), &refusal);
+                note_refusal(session, request.as_ref(), &refusal);
+                application.refused(session, request.as_ref(), &refusal);
             }
             if let Some(n) = io.send(self.output(), &mut budget, counters)? {
                 self.written = self.written.saturating_add(n);
@@ -174,9 +159,9 @@ impl Exchange {
                     match self.request() {
                         Ok(request) => {
                             let body = self.request.get(self.head..).unwrap_or_default();
-                            let page = application.exchange(client, &request, body);
-                            note_refusal(client, Some(&request), &Refusal::answered(page.status));
-                            self.answer(page, None, now);
+                            let response = application.body(session, &request, body);
+                            note_refusal(session, Some(&request), &Refusal::answered(response.status()));
+                            self.answer(response, None, now);
                         }
                         Err(rejection) => self.reject(rejection, now),
                     }
@@ -229,7 +214,7 @@ impl Exchange {
 
     fn reject(&mut self, reason: Rejection, now: Instant) {
         self.untold = Some(reason.into());
-        self.answer(Page::text(reason.status(), reason.text()), Some(reason), now);
+        self.answer(reason.into(), Some(reason), now);
     }
 
     /// The output that is not written yet.
@@ -244,11 +229,11 @@ impl Exchange {
     }
 
     /// Starts the answer, and releases the body of the request.
-    fn answer(&mut self, page: Page, reason: Option<Rejection>, now: Instant) {
+    fn answer(&mut self, response: Response<'static>, reason: Option<Rejection>, now: Instant) {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
         self.request.truncate(self.head);
         self.request.shrink_to_fit();
-        let (status, head, body) = page.encode(to_head);
+        let (status, head, body) = response.encode(to_head);
         self.heads.extend(head);
         self.body = body;
         self.stage = Stage::Answer(Refusal { status, reason });

@@ -4,7 +4,6 @@
 
 use super::application::{Application, RequestAction};
 use super::counters::count;
-use super::exchange::Reply;
 use super::note::note_refusal;
 use super::session_info::SessionInfo;
 use crate::config::base::Config;
@@ -25,8 +24,8 @@ pub(super) struct Link<'a, A: Application> {
     pub(super) refuse: bool,
     /// Set if the answer is not 101.
     pub(super) ordinary: &'a mut bool,
-    /// Set if the hub itself sends the answer to the request that was handed over.
-    pub(super) reply: &'a mut Option<Reply>,
+    /// Set if the hub reads the body of the request, to the most bytes that it may have.
+    pub(super) body: &'a mut Option<usize>,
 }
 
 impl<A: Application> Decide<Arc<Config>> for Link<'_, A> {
@@ -34,30 +33,25 @@ impl<A: Application> Decide<Arc<Config>> for Link<'_, A> {
         if self.refuse {
             return Decision::Reject(Rejection::Unavailable);
         }
-        let choice = self.application.request(self.client, request);
-        let answer = match choice {
-            RequestAction::Handler(handler) => self.handler.insert(handler).request(request).with_config(),
-            RequestAction::Answer(Decision::Accept(_)) => Decision::Reject(Rejection::Internal),
-            RequestAction::Accept(handler, accept) => {
+        let decision = match self.application.request(self.client, request) {
+            RequestAction::Serve(handler) => self.handler.insert(handler).request(request).with_config(),
+            RequestAction::Accept(handler, options) => {
                 *self.handler = Some(handler);
-                Decision::Accept(accept)
+                Decision::Accept(options)
             }
-            RequestAction::Answer(answer) => answer.with_config(),
-            RequestAction::Page(page) => {
-                note_refusal(self.client, Some(request), &Refusal::answered(page.status));
-                *self.reply = Some(Reply::Page(page));
-                Decision::HandOver
-            }
-            RequestAction::Body(limit) => {
-                *self.reply = Some(Reply::Body(limit));
+            RequestAction::Respond(response) => Decision::Respond(response),
+            RequestAction::Reject(rejection) => Decision::Reject(rejection),
+            RequestAction::HandOver => Decision::HandOver,
+            RequestAction::ReadBody(limit) => {
+                *self.body = Some(limit);
                 Decision::HandOver
             }
         };
-        *self.ordinary = !matches!(answer, Decision::Accept(_));
-        if let Decision::Respond(response) = &answer {
+        *self.ordinary = !matches!(decision, Decision::Accept(_));
+        if let Decision::Respond(response) = &decision {
             note_refusal(self.client, Some(request), &Refusal::answered(response.status()));
         }
-        answer
+        decision
     }
 
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {

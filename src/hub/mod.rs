@@ -56,6 +56,7 @@ mod machine;
 #[cfg(feature = "mio")]
 mod mio_server;
 mod note;
+mod pattern;
 mod places;
 mod pool;
 mod queue;
@@ -71,7 +72,7 @@ mod timers;
 mod tls_acceptor;
 mod turn;
 
-pub use application::{Application, Page, RequestAction};
+pub use application::{Application, RequestAction};
 pub use completion::NotDelivered;
 pub use context::HubContext;
 pub use counters::{ClosedCounters, Counters, RefusedCounters};

@@ -3,22 +3,51 @@
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::fmt;
 
-use super::application::{Application, Page, RequestAction};
+use super::application::{Application, RequestAction};
 use super::handed_over::HandedOver;
+use super::pattern::{Pattern, Rank};
 use super::session_info::SessionInfo;
 use crate::config::base::Config;
-use crate::handler::Handler;
-use crate::handshake::{AcceptOptions, Decision, OriginPolicy, Refusal, Rejection, Request};
+use crate::handler::{Handler, MessageHandler};
+use crate::handshake::{AcceptOptions, OriginPolicy, Refusal, Rejection, Request, Response};
+use crate::message::WholeMessages;
 use crate::session::Outcome;
 
-/// An [`Application`] that answers by path and method: WebSockets, ordinary HTTP, and requests that are handed over,
+/// An [`Application`] that decides by path and method: WebSockets, ordinary HTTP, and requests that are handed over,
 /// side by side.
+///
+/// ```
+/// use sansocket::handshake::{OriginPolicy, Response};
+/// use sansocket::hub::Routes;
+/// use sansocket::{HandlerError, MessageHandler, MessageRef, Outbox};
+///
+/// /// Responds to each message with the name of the room.
+/// struct Room(String);
+///
+/// impl MessageHandler for Room {
+///     fn message(&mut self, _: MessageRef<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         Ok(out.send(&self.0)?)
+///     }
+/// }
+///
+/// fn routes() -> Routes {
+///     Routes::new()
+///         .messages("/rooms/*", |_, request| match request.query_value("token") {
+///             Some("valid") => Ok(Room(request.path().into())),
+///             _ => Err(Response::text(401, "the token is missing or wrong\n")),
+///         })
+///         .get("/status", |_, _| Response::json(200, r#"{"up":true}"#))
+///         .post("/echo", 1024, |_, _, body| Response::new(200, "application/octet-stream", body.to_vec()))
+///         .origin(OriginPolicy::List(&["https://app.example.com"])) // for `/echo`
+/// }
+/// # routes();
+/// ```
+///
+/// # Patterns
 ///
 /// A pattern is a path that may end with the wildcards of ESP-IDF: `/*` matches every path that begins with `/`,
 /// `/a?` matches `/` with or without the `a`, and `/a?*` matches `/`, `/a`, and every path that begins with `/a`. The
@@ -29,66 +58,54 @@ use crate::session::Outcome;
 /// were added:
 ///
 /// - an upgrade goes to a WebSocket, and to [`get`](Self::get) if there is none;
-/// - HEAD goes to [`get`](Self::get), and its answer has no body;
-/// - a GET for a path that has only a WebSocket is answered with 426, another method that no route takes with 405 and
-///   `Allow`;
-/// - [`hand_over`](Self::hand_over) takes every method. As `*` it takes every path that nothing else matches, which
-///   otherwise is answered with 404.
+/// - HEAD goes to [`get`](Self::get), and its response has no body;
+/// - the response to a GET for a path that has only a WebSocket is 426; to another method that no route takes it is 405
+///   with `Allow`;
+/// - [`hand_over`](Self::hand_over) takes every method. As `*` it takes every path that nothing else matches; without
+///   it, the response to such a path is 404.
 ///
-/// By default a page of another origin must not change anything: a request with a method that is not safe (RFC 9110
-/// §9.2.1), such as POST or DELETE, is answered with 403 unless its `Origin` is of the server's own host, as an
-/// upgrade is ([`OriginPolicy::SameHost`]). A request without an `Origin` does not come from a browser, and is accepted.
-/// [`set_origin`](Self::set_origin) changes that for a route. Applications of other types check [`OriginPolicy::allows`]
-/// themselves.
+/// # Origins
 ///
-/// Each method that adds a route returns its number, from 1 on and never given twice. It is set as [`SessionInfo::tag`],
-/// so that a broadcast can select the clients of one route; the hook of a WebSocket may set another group, for a
-/// room.
+/// By default a page of another origin must not change anything: the response to a request with a method that is not
+/// safe (RFC 9110 §9.2.1), such as POST or DELETE, is 403 unless its `Origin` is of the server's own host, as for an
+/// upgrade ([`OriginPolicy::SameHost`]). A request without `Origin` does not come from a browser, and is accepted.
+/// [`origin`](Self::origin) changes that for a route.
 ///
-/// Routes can be added and removed while the hub runs, in [`with`](Self::with); the connections of a removed route
-/// stay open. The closures own or share the data of routes; the handler keeps the data of a session, also its path
-/// and query.
+/// # Data
+///
+/// The functions of a route own or share the data of the route. The handler keeps the data of a session, also its path
+/// and query. A function of a WebSocket can set the [tag](SessionInfo::set_tag) of the session, for a room or a user,
+/// so that a broadcast can select sessions.
+///
+/// # Changes
+///
+/// Routes can be added and removed while the hub runs: [`HubContext::application`](super::HubContext::application)
+/// returns them for [`merge`](Self::merge) and [`remove`](Self::remove).
 ///
 /// ```
-/// use sansocket::{Event, HandlerError, Handler, Instant, Outbox};
-/// use sansocket::handshake::{AcceptOptions, OriginPolicy};
-/// use sansocket::hub::{Page, Routes};
+/// use sansocket::handshake::Response;
+/// use sansocket::hub::{HandleError, HubHandle, Routes};
 ///
-/// /// Answers with the room that it was asked for in.
-/// struct Room(String);
-///
-/// impl Handler for Room {
-///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
-///         match event {
-///             Event::Data(data) if data.end => Ok(out.send(&*self.0)?),
-///             _ => Ok(()),
-///         }
-///     }
+/// fn announce(hub: &HubHandle) -> Result<(), HandleError> {
+///     hub.call(|hub| {
+///         let Some(routes) = hub.application::<Routes>() else { return };
+///         routes.remove("/news");
+///         routes.merge(Routes::new().get("/news", |_, _| Response::text(200, "a new route\n")));
+///     })
 /// }
-///
-/// # fn routes() -> Routes {
-/// let mut routes = Routes::new();
-/// let accept = AcceptOptions::new().protocols(&["chat"]).origin(OriginPolicy::Any);
-/// routes.websocket_with("/rooms/*", accept, |_, request| match request.query_value("token") {
-///     Some("valid") => Ok(Room(request.path().into())),
-///     _ => Err(Page::text(401, "the token is missing or wrong\n")),
-/// });
-/// routes.get("/status", |_, _| Page::new(200, "application/json", "{\"up\":true}"));
-/// routes.post("/echo", 1024, |_, _, body| Page::new(200, "application/octet-stream", body));
-/// # routes
-/// # }
 /// ```
 pub struct Routes {
     /// Sorted: the most specific first.
     routes: Vec<Route>,
     /// The number that was given last.
     last: u32,
-    welcome: Option<Welcome>,
-    farewell: Option<Farewell>,
-    refused: Option<RefusedCounters>,
+    on_accept: Option<OnAccept>,
+    on_refuse: Option<OnRefuse>,
+    on_end: Option<OnEnd>,
 }
 
 struct Route {
+    /// Never given twice.
     number: u32,
     pattern: Pattern,
     /// The pages that may use the route.
@@ -97,156 +114,199 @@ struct Route {
 }
 
 enum Action {
-    WebSocket(Option<AcceptOptions<'static, Arc<Config>>>, Hook),
-    Exchange(&'static str, usize, Reply),
-    HandOver(Taker),
+    WebSocket(Option<AcceptOptions<'static, Arc<Config>>>, MakeHandler),
+    /// The method, the most bytes of the body, and the function.
+    Http(&'static str, usize, Respond),
+    HandOver(TakeOver),
 }
 
-type Hook = Box<dyn FnMut(&mut SessionInfo, &Request<'_>) -> Result<Box<dyn Handler + Send>, Page> + Send>;
-type Reply = Box<dyn FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send>;
-type Taker = Box<dyn FnMut(&SessionInfo, HandedOver) + Send>;
-type Welcome = Box<dyn FnMut(&mut SessionInfo) -> bool + Send>;
-type RefusedCounters = Box<dyn FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send>;
-type Farewell = Box<dyn FnMut(&SessionInfo, Option<Outcome>) + Send>;
+type MakeHandler = Box<
+    dyn FnMut(&mut SessionInfo, &Request<'_>) -> Result<Box<dyn Handler + Send>, Response<'static>> + Send,
+>;
+type Respond = Box<dyn FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Response<'static> + Send>;
+type TakeOver = Box<dyn FnMut(&SessionInfo, HandedOver) + Send>;
+type OnAccept = Box<dyn FnMut(&mut SessionInfo) -> bool + Send>;
+type OnRefuse = Box<dyn FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send>;
+type OnEnd = Box<dyn FnMut(&SessionInfo, Option<Outcome>) + Send>;
 
-impl fmt::Debug for Routes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routes").field("routes", &self.routes.len()).finish_non_exhaustive()
-    }
-}
-
+/// Methods that return the routes with one added or changed.
 impl Routes {
-    /// Makes an application without routes, which answers every request with 404.
+    /// Creates an application without routes, which responds to every request with 404.
     #[must_use]
     pub const fn new() -> Self {
-        Self { routes: Vec::new(), last: 0, welcome: None, farewell: None, refused: None }
+        Self { routes: Vec::new(), last: 0, on_accept: None, on_refuse: None, on_end: None }
     }
 
-    /// Adds a WebSocket. `hook` sees the request before it is answered, and returns the handler of the connection, or
-    /// a page that refuses. The handler's [`request`](Handler::request) then decides how to accept.
+    /// Adds a WebSocket. `make` sees the request before the response is sent, and returns the handler of the connection,
+    /// or a response that refuses. The handler's [`request`](Handler::request) then decides how to accept.
     ///
-    /// Key, version, origin and subprotocols are checked after the hook. So the hook may run for a request that is
+    /// Key, version, origin and subprotocols are checked after `make`. So it may be called for a request that is
     /// refused later; the handler is dropped then. Put what concerns open connections only into [`Handler::opened`],
     /// which is called after the 101.
+    #[must_use]
     pub fn websocket<H: Handler + Send + 'static>(
-        &mut self,
+        self,
         pattern: &str,
-        hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
-    ) -> u32 {
-        self.add(pattern, OriginPolicy::Any, Action::WebSocket(None, erase(hook)))
+        make: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Response<'static>> + Send + 'static,
+    ) -> Self {
+        self.add(pattern, OriginPolicy::Any, Action::WebSocket(None, boxed(make)))
+    }
+
+    /// Adds a WebSocket as [`websocket`](Self::websocket), whose handler receives whole messages. A message that does not
+    /// come in one piece is put together in a `Vec`, up to [`Limits::message`](crate::config::Limits::message) bytes.
+    #[must_use]
+    pub fn messages<H: MessageHandler + Send + 'static>(
+        self,
+        pattern: &str,
+        mut make: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Response<'static>> + Send + 'static,
+    ) -> Self {
+        self.websocket(pattern, move |session, request| {
+            make(session, request).map(|handler| WholeMessages::new(handler, Vec::new()))
+        })
     }
 
     /// Adds a WebSocket that accepts with the route's own subprotocols, origins, fields of the 101, limits, deadlines
-    /// and control mode. The handler's [`request`](Handler::request) is not called. The origin is checked before the
-    /// hook, which does not see requests from pages that are not allowed.
+    /// and control mode. The handler's [`request`](Handler::request) is not called. The origin is checked before
+    /// `make`, which does not see requests from pages that are not allowed.
+    #[must_use]
     pub fn websocket_with<H: Handler + Send + 'static>(
-        &mut self,
+        self,
         pattern: &str,
-        accept: AcceptOptions<'static, Arc<Config>>,
-        hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
-    ) -> u32 {
-        // The origin is checked before the hook, and not again.
-        let origin = accept.origin.clone();
-        let accept = accept.origin(OriginPolicy::Any);
-        self.add(pattern, origin, Action::WebSocket(Some(accept), erase(hook)))
+        options: AcceptOptions<'static, Arc<Config>>,
+        make: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Response<'static>> + Send + 'static,
+    ) -> Self {
+        // The origin is checked before the function, and not again.
+        let origin = options.origin.clone();
+        let options = options.origin(OriginPolicy::Any);
+        self.add(pattern, origin, Action::WebSocket(Some(options), boxed(make)))
     }
 
-    /// Adds a page, for GET and HEAD.
+    /// Adds a function that responds to GET and HEAD.
+    #[must_use]
     pub fn get(
-        &mut self,
+        self,
         pattern: &str,
-        mut page: impl FnMut(&SessionInfo, &Request<'_>) -> Page + Send + 'static,
-    ) -> u32 {
-        self.http("GET", pattern, 0, move |client, request, _| page(client, request))
+        mut respond: impl FnMut(&SessionInfo, &Request<'_>) -> Response<'static> + Send + 'static,
+    ) -> Self {
+        self.http("GET", pattern, 0, move |session, request, _| respond(session, request))
     }
 
-    /// Adds a function that answers a POST, whose body may have at most `limit` bytes; the answer to a longer one is
-    /// 413. Pages of another host get 403: see [`set_origin`](Self::set_origin).
+    /// Adds a function that responds to a POST, whose body may have at most `limit` bytes; the response to a longer one
+    /// is 413. Pages of another host get 403: see [`origin`](Self::origin).
+    #[must_use]
     pub fn post(
-        &mut self,
+        self,
         pattern: &str,
         limit: usize,
-        reply: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send + 'static,
-    ) -> u32 {
-        self.http("POST", pattern, limit, reply)
+        respond: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Response<'static> + Send + 'static,
+    ) -> Self {
+        self.http("POST", pattern, limit, respond)
     }
 
-    /// Adds a function that answers a request with another method, such as `PUT` or `DELETE`, as [`post`](Self::post)
-    /// does. Pages of any host may use the safe methods `GET`, `HEAD`, `OPTIONS` and `TRACE`.
+    /// Adds a function that responds to another method, such as `PUT` or `DELETE`, as [`post`](Self::post) does. Pages of
+    /// any host may use the safe methods `GET`, `HEAD`, `OPTIONS` and `TRACE`.
+    #[must_use]
     pub fn http(
-        &mut self,
+        self,
         method: &'static str,
         pattern: &str,
         limit: usize,
-        reply: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Page + Send + 'static,
-    ) -> u32 {
+        respond: impl FnMut(&SessionInfo, &Request<'_>, &[u8]) -> Response<'static> + Send + 'static,
+    ) -> Self {
         // "the GET, HEAD, OPTIONS, and TRACE methods are defined to be safe." (RFC 9110 §9.2.1)
         let safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&method);
         let origin = if safe { OriginPolicy::Any } else { OriginPolicy::SameHost };
-        self.add(pattern, origin, Action::Exchange(method, limit, Box::new(reply)))
+        self.add(pattern, origin, Action::Http(method, limit, Box::new(respond)))
     }
 
-    /// Adds a function that takes over requests with any method, with the transport and all bytes that were received.
+    /// Adds a function that takes over requests with any method, together with their transport.
+    #[must_use]
     pub fn hand_over(
-        &mut self,
+        self,
         pattern: &str,
-        taker: impl FnMut(&SessionInfo, HandedOver) + Send + 'static,
-    ) -> u32 {
-        self.add(pattern, OriginPolicy::Any, Action::HandOver(Box::new(taker)))
+        take_over: impl FnMut(&SessionInfo, HandedOver) + Send + 'static,
+    ) -> Self {
+        self.add(pattern, OriginPolicy::Any, Action::HandOver(Box::new(take_over)))
     }
 
-    /// Sets the pages that may use a route. Returns whether there is a route with this number. A request from another
-    /// page is answered with 403 before a closure of the route sees it. Replaces the [`AcceptOptions::origin`] that
-    /// [`websocket_with`](Self::websocket_with) was given; with [`websocket`](Self::websocket) the handler's own
-    /// answer is checked as well.
+    /// Sets the pages that may use the route that was added last. The response to a request from another page is 403,
+    /// and no function of the route sees it. Replaces the [`AcceptOptions::origin`] of
+    /// [`websocket_with`](Self::websocket_with); with [`websocket`](Self::websocket) the handler's own decision is
+    /// checked as well.
     ///
     /// ```
-    /// # use sansocket::handshake::OriginPolicy;
-    /// # use sansocket::hub::{Page, Routes};
-    /// # fn routes() -> Routes {
-    /// let mut routes = Routes::new();
-    /// let upload = routes.post("/upload", 4096, |_, _, _| Page::text(200, "thanks\n"));
-    /// routes.set_origin(upload, OriginPolicy::List(&["https://app.example.com"]));
-    /// # routes
-    /// # }
+    /// use sansocket::handshake::{OriginPolicy, Response};
+    /// use sansocket::hub::Routes;
+    ///
+    /// let routes = Routes::new()
+    ///     .post("/upload", 4096, |_, _, _| Response::text(200, "thanks\n"))
+    ///     .origin(OriginPolicy::List(&["https://app.example.com"]));
     /// ```
-    pub fn set_origin(&mut self, number: u32, origin: OriginPolicy<'static>) -> bool {
-        self.numbered(number).map(|route| route.origin = origin).is_some()
+    #[must_use]
+    pub fn origin(mut self, origin: OriginPolicy<'static>) -> Self {
+        let last = self.last;
+        if let Some(route) = self.numbered(last) {
+            route.origin = origin;
+        }
+        self
     }
 
     /// Sets a function that decides whether to serve a transport that was accepted; see [`Application::accept`].
-    pub fn on_accept(&mut self, welcome: impl FnMut(&mut SessionInfo) -> bool + Send + 'static) {
-        self.welcome = Some(Box::new(welcome));
+    #[must_use]
+    pub fn on_accept(mut self, accept: impl FnMut(&mut SessionInfo) -> bool + Send + 'static) -> Self {
+        self.on_accept = Some(Box::new(accept));
+        self
     }
 
-    /// Sets a function that is called when a request is refused, also without a route, but not for pages that a
-    /// route's own closures return; see [`Application::refused`].
+    /// Sets a function that is called when a request is refused, also without a route, but not for responses of a
+    /// route's own functions; see [`Application::refused`].
+    #[must_use]
     pub fn on_refuse(
-        &mut self,
+        mut self,
         refused: impl FnMut(&SessionInfo, Option<&Request<'_>>, &Refusal) + Send + 'static,
-    ) {
-        self.refused = Some(Box::new(refused));
+    ) -> Self {
+        self.on_refuse = Some(Box::new(refused));
+        self
     }
 
     /// Sets a function that is called when a session has ended; see [`Application::ended`].
-    pub fn on_end(&mut self, farewell: impl FnMut(&SessionInfo, Option<Outcome>) + Send + 'static) {
-        self.farewell = Some(Box::new(farewell));
+    #[must_use]
+    pub fn on_end(mut self, ended: impl FnMut(&SessionInfo, Option<Outcome>) + Send + 'static) -> Self {
+        self.on_end = Some(Box::new(ended));
+        self
     }
 
-    /// Removes a route. Returns whether there was one with this number. A request whose body is still being received
-    /// is answered with 404.
-    pub fn remove(&mut self, number: u32) -> bool {
-        let before = self.routes.len();
-        self.routes.retain(|route| route.number != number);
+    fn add(mut self, pattern: &str, origin: OriginPolicy<'static>, action: Action) -> Self {
+        self.insert(Route { number: 0, pattern: Pattern::new(pattern), origin, action });
+        self
+    }
+}
+
+/// Methods that change the routes of a hub that runs.
+impl Routes {
+    /// Adds the routes of `other`. Its functions of [`on_accept`](Self::on_accept), [`on_refuse`](Self::on_refuse) and
+    /// [`on_end`](Self::on_end), if set, replace those that are set here.
+    pub fn merge(&mut self, other: Self) {
+        other.routes.into_iter().for_each(|route| self.insert(route));
+        self.on_accept = other.on_accept.or(self.on_accept.take());
+        self.on_refuse = other.on_refuse.or(self.on_refuse.take());
+        self.on_end = other.on_end.or(self.on_end.take());
+    }
+
+    /// Removes all routes with this pattern. Returns whether there was one. Open connections stay open. The response to a
+    /// request whose body is still being received is 404.
+    pub fn remove(&mut self, pattern: &str) -> bool {
+        let (before, pattern) = (self.routes.len(), Pattern::new(pattern));
+        self.routes.retain(|route| route.pattern != pattern);
         self.routes.len() < before
     }
 
-    fn add(&mut self, pattern: &str, origin: OriginPolicy<'static>, action: Action) -> u32 {
+    /// Adds a route behind those that are as specific, and gives it a number.
+    fn insert(&mut self, mut route: Route) {
         self.last = self.last.saturating_add(1);
-        let route = Route { number: self.last, pattern: Pattern::new(pattern), origin, action };
+        route.number = self.last;
         let at = self.routes.partition_point(|other| other.order() <= route.order());
         self.routes.insert(at, route);
-        self.last
     }
 
     fn numbered(&mut self, number: u32) -> Option<&mut Route> {
@@ -260,16 +320,22 @@ impl Default for Routes {
     }
 }
 
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
 impl Application for Routes {
     type Handler = Box<dyn Handler + Send>;
 
-    fn accept(&mut self, client: &mut SessionInfo) -> bool {
-        self.welcome.as_mut().is_none_or(|welcome| welcome(client))
+    fn accept(&mut self, session: &mut SessionInfo) -> bool {
+        self.on_accept.as_mut().is_none_or(|accept| accept(session))
     }
 
     fn request<'s>(
         &'s mut self,
-        client: &mut SessionInfo,
+        session: &mut SessionInfo,
         request: &Request<'_>,
     ) -> RequestAction<'s, Self::Handler> {
         let path = request.path();
@@ -281,62 +347,48 @@ impl Application for Routes {
                 break;
             }
             if route.action.takes(request) {
-                client.route = route.number;
-                client.set_tag(route.number);
-                if !route.origin.allows(request) {
-                    return RequestAction::Answer(Decision::Reject(Rejection::Forbidden));
-                }
-                return match &mut route.action {
-                    Action::WebSocket(accept, hook) => match (hook(client, request), accept) {
-                        (Ok(handler), Some(accept)) => RequestAction::Accept(handler, accept.clone()),
-                        (Ok(handler), None) => RequestAction::Handler(handler),
-                        (Err(page), _) => RequestAction::Page(page),
-                    },
-                    Action::Exchange(_, limit, _) => RequestAction::Body(*limit),
-                    Action::HandOver(_) => RequestAction::Answer(Decision::HandOver),
-                };
+                return route.take(session, request);
             }
             websocket |= matches!(route.action, Action::WebSocket(..));
             allow.extend(route.action.methods());
         }
         if websocket && request.method() == "GET" {
-            return RequestAction::Answer(Decision::Reject(Rejection::UpgradeRequired));
+            return RequestAction::Reject(Rejection::UpgradeRequired);
         }
-        let page = if rank.is_none() {
-            Page::text(404, "not found\n")
+        let response = if rank.is_none() {
+            Response::text(404, "not found\n")
         } else {
             allow.sort_unstable();
             allow.dedup();
-            let mut page = Page::text(405, "not with this method\n");
-            page.headers.push(("Allow".into(), allow.join(", ")));
-            page
+            Response::text(405, "not with this method\n").with_header("Allow", allow.join(", "))
         };
-        Application::refused(self, client, Some(request), &Refusal::answered(page.status));
-        RequestAction::Page(page)
+        self.refused(session, Some(request), &Refusal::answered(response.status()));
+        RequestAction::Respond(response)
     }
 
-    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
-        if let Some(refused) = &mut self.refused {
-            refused(client, request, refusal);
-        }
-    }
-
-    fn exchange(&mut self, client: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Page {
-        match self.numbered(client.route).map(|route| &mut route.action) {
-            Some(Action::Exchange(_, _, reply)) => reply(client, request, body),
-            _ => Page::text(404, "not found\n"),
+    fn body(&mut self, session: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Response<'static> {
+        match self.numbered(session.route).map(|route| &mut route.action) {
+            Some(Action::Http(_, _, respond)) => respond(session, request, body),
+            _ => Response::text(404, "not found\n"),
         }
     }
 
     fn handed_over(&mut self, session: &SessionInfo, request: HandedOver) {
-        if let Some(Action::HandOver(taker)) = self.numbered(session.route).map(|route| &mut route.action) {
-            taker(session, request);
+        if let Some(Action::HandOver(take_over)) = self.numbered(session.route).map(|route| &mut route.action)
+        {
+            take_over(session, request);
         }
     }
 
-    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
-        if let Some(farewell) = &mut self.farewell {
-            farewell(client, outcome);
+    fn refused(&mut self, session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
+        if let Some(refused) = &mut self.on_refuse {
+            refused(session, request, refusal);
+        }
+    }
+
+    fn ended(&mut self, session: &SessionInfo, outcome: Option<Outcome>) {
+        if let Some(ended) = &mut self.on_end {
+            ended(session, outcome);
         }
     }
 }
@@ -346,13 +398,34 @@ impl Route {
     fn order(&self) -> (Rank, bool) {
         (self.pattern.rank(), !matches!(self.action, Action::WebSocket(..)))
     }
+
+    /// Decides about a request that the route takes.
+    fn take(
+        &mut self,
+        session: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'static, Box<dyn Handler + Send>> {
+        session.route = self.number;
+        if !self.origin.allows(request) {
+            return RequestAction::Reject(Rejection::Forbidden);
+        }
+        match &mut self.action {
+            Action::WebSocket(options, make) => match (make(session, request), options) {
+                (Ok(handler), Some(options)) => RequestAction::Accept(handler, options.clone()),
+                (Ok(handler), None) => RequestAction::Serve(handler),
+                (Err(response), _) => RequestAction::Respond(response),
+            },
+            Action::Http(_, limit, _) => RequestAction::ReadBody(*limit),
+            Action::HandOver(_) => RequestAction::HandOver,
+        }
+    }
 }
 
 impl Action {
     fn takes(&self, request: &Request<'_>) -> bool {
         match self {
             Self::WebSocket(..) => request.method() == "GET" && request.is_upgrade(),
-            Self::Exchange(..) => self.methods().contains(&request.method()),
+            Self::Http(..) => self.methods().contains(&request.method()),
             Self::HandOver(_) => true,
         }
     }
@@ -360,53 +433,18 @@ impl Action {
     fn methods(&self) -> &[&'static str] {
         match self {
             Self::WebSocket(..) => &["GET"],
-            Self::Exchange("GET", ..) => &["GET", "HEAD"],
-            Self::Exchange(method, ..) => core::slice::from_ref(method),
+            Self::Http("GET", ..) => &["GET", "HEAD"],
+            Self::Http(method, ..) => core::slice::from_ref(method),
             Self::HandOver(_) => &[],
         }
     }
 }
 
-/// Boxes the handlers that a hook returns.
-fn erase<H: Handler + Send + 'static>(
-    mut hook: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Page> + Send + 'static,
-) -> Hook {
-    Box::new(move |client, request| {
-        hook(client, request).map(|handler| Box::new(handler) as Box<dyn Handler + Send>)
+/// Boxes the handlers that a function of a route returns.
+fn boxed<H: Handler + Send + 'static>(
+    mut make: impl FnMut(&mut SessionInfo, &Request<'_>) -> Result<H, Response<'static>> + Send + 'static,
+) -> MakeHandler {
+    Box::new(move |session, request| {
+        make(session, request).map(|handler| Box::new(handler) as Box<dyn Handler + Send>)
     })
-}
-
-/// How specific a pattern is, the smallest first: whether there is a `*`, the length of the path, whether there is a
-/// `?`.
-type Rank = (bool, Reverse<usize>, bool);
-
-/// A path, and what may follow it.
-struct Pattern {
-    path: String,
-    /// `?`: this character may follow.
-    option: Option<char>,
-    /// `*`: anything may follow.
-    any: bool,
-}
-
-impl Pattern {
-    fn new(pattern: &str) -> Self {
-        let marks =
-            ["?*", "*?", "?", "*"].into_iter().find(|marks| pattern.ends_with(marks)).unwrap_or_default();
-        let mut path = String::from(pattern.strip_suffix(marks).unwrap_or(pattern));
-        let option = if marks.contains('?') { path.pop() } else { None };
-        Self { path, option, any: marks.contains('*') }
-    }
-
-    fn matches(&self, path: &str) -> bool {
-        let Some(rest) = path.strip_prefix(self.path.as_str()) else { return false };
-        match self.option.filter(|_| !rest.is_empty()) {
-            Some(option) => rest.strip_prefix(option).is_some_and(|rest| self.any || rest.is_empty()),
-            None => self.any || rest.is_empty(),
-        }
-    }
-
-    fn rank(&self) -> Rank {
-        (self.any, Reverse(self.path.len()), self.option.is_some())
-    }
 }

@@ -3,7 +3,6 @@
 use std::io;
 
 use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes};
-use sansocket::message::{Prepared, WholeMessages};
 use sansocket::{CloseCode, Ending, HandlerError, MessageHandler, MessageRef, Outbox};
 
 struct Member {
@@ -14,7 +13,7 @@ struct Member {
 impl Member {
     fn say(&self, text: &str) {
         // If the hub's queue is full, nobody hears this.
-        let _ = self.hub.broadcast(Prepared::text(format!("{}: {text}", self.name)));
+        let _ = self.hub.broadcast(format!("{}: {text}", self.name));
     }
 }
 
@@ -39,11 +38,9 @@ impl MessageHandler for Member {
 
 pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes>> {
     MioServer::bind(address, HubSettings::default(), |hub| {
-        let mut routes = Routes::new();
-        routes.websocket("/chat", move |_, request| {
+        Routes::new().messages("/chat", move |_, request| {
             let name = request.query_value("name").unwrap_or("somebody").into();
-            Ok(WholeMessages::new(Member { name, hub: hub.clone() }, Vec::new()))
-        });
-        routes
+            Ok(Member { name, hub: hub.clone() })
+        })
     })
 }

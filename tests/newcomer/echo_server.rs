@@ -14,7 +14,6 @@ impl Handler for Echo {
 }
 
 pub(crate) fn server(address: &str) -> io::Result<MioServer<Routes>> {
-    let mut routes = Routes::new();
-    routes.websocket("/", |_, _| Ok(Echo));
+    let routes = Routes::new().websocket("/", |_, _| Ok(Echo));
     MioServer::bind(address, HubSettings::default(), |_| routes)
 }

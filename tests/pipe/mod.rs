@@ -577,10 +577,10 @@ impl Application for App {
         request: &Request<'_>,
     ) -> RequestAction<'s, Script> {
         if request.path() == "/body" {
-            return RequestAction::Body(100_000);
+            return RequestAction::ReadBody(100_000);
         }
         let act = (self.make)(client, request);
-        RequestAction::Handler(self.script(act))
+        RequestAction::Serve(self.script(act))
     }
 
     fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {

@@ -24,21 +24,16 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(settings: HubSettings, add: impl FnOnce(&HubHandle, &mut Routes)) -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), settings, add)
+    pub(crate) fn new(settings: HubSettings, routes: impl FnOnce(&HubHandle) -> Routes) -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap(), settings, routes)
     }
 
     pub(crate) fn at(
         address: SocketAddr,
         settings: HubSettings,
-        add: impl FnOnce(&HubHandle, &mut Routes),
+        routes: impl FnOnce(&HubHandle) -> Routes,
     ) -> Self {
-        let server = MioServer::bind(address, settings, |handle| {
-            let mut routes = Routes::new();
-            add(&handle, &mut routes);
-            routes
-        });
-        let server = server.unwrap();
+        let server = MioServer::bind(address, settings, |handle| routes(&handle)).unwrap();
         let (address, handle) = (server.address(), server.handle());
         Self { address, handle, thread: Some(thread::spawn(move || server.run().unwrap())) }
     }

@@ -31,7 +31,7 @@ impl Application for Echoes {
     type Handler = Echo;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
-        if request.path() == "/body" { RequestAction::Body(100_000) } else { RequestAction::Handler(Echo) }
+        if request.path() == "/body" { RequestAction::ReadBody(100_000) } else { RequestAction::Serve(Echo) }
     }
 }
 

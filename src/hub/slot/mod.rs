@@ -15,7 +15,7 @@ use closing::Closing;
 use super::application::Application;
 use super::completion::{Done, NotDelivered};
 use super::counters::{Counters, count};
-use super::exchange::{Exchange, Reply};
+use super::exchange::Exchange;
 use super::link::Link;
 use super::pool::{Buffers, Pool};
 use super::queue::Queue;
@@ -215,7 +215,7 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
                 self.session.extend(now);
             }
             self.go_on_closing(now, counters);
-            let (next, reply) = self.poll(now, application, counters);
+            let (next, body) = self.poll(now, application, counters);
             self.note_state(pool, counters);
             match next {
                 Step::Wait { deadline } => match self.turn(now, &mut budget, counters) {
@@ -242,9 +242,9 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
                 }
                 Step::Done(Outcome::HandedOver) => {
                     let received = self.buffers.head.unread().to_vec();
-                    let Some(reply) = reply else { return Turn::HandOver(received) };
+                    let Some(limit) = body else { return Turn::HandOver(received) };
                     self.exchange =
-                        Some(Exchange::new(received, reply, Arc::clone(self.session.config()), now));
+                        Some(Exchange::new(received, limit, Arc::clone(self.session.config()), now));
                     pool.take(&mut self.buffers);
                 }
                 Step::Done(outcome) => return Turn::Ended(outcome),
@@ -308,9 +308,9 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         now: Instant,
         application: &mut A,
         counters: &mut Counters,
-    ) -> (Step<Infallible, Outcome>, Option<Reply>) {
+    ) -> (Step<Infallible, Outcome>, Option<usize>) {
         let Buffers { head, rx, tx } = &mut self.buffers;
-        let mut reply = None;
+        let mut body = None;
         let mut link = Link {
             application,
             handler: &mut self.handler,
@@ -318,12 +318,12 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
             messages: &mut counters.messages,
             refuse: self.refuse,
             ordinary: &mut self.ordinary,
-            reply: &mut reply,
+            body: &mut body,
         };
         let next = self.session.poll_with(now, &mut link, head, rx, tx);
         // The session will never be a WebSocket connection.
         while self.ordinary && self.queue.lose(NotDelivered::Ended, counters) {}
-        (next, reply)
+        (next, body)
     }
 
     fn note_state(&mut self, pool: &mut Pool, counters: &mut Counters) {

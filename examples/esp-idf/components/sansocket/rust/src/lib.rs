@@ -70,7 +70,7 @@ impl Application for Echoes {
     type Handler = Echo<Log>;
 
     fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Self::Handler> {
-        RequestAction::Handler(Echo::new(system::log))
+        RequestAction::Serve(Echo::new(system::log))
     }
 }
 
