@@ -4,10 +4,10 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use sansocket::{Client, Config, Connection, Event, ReceiveBuffer, Server, Step, TransmitBuffer};
 use sansocket::message::{Assembler, SliceStorage};
 use sansocket::proto::{Decoder, DetachedEvent, Encoder};
 use sansocket::session::{HandlerDriver, ServerSession};
+use sansocket::{Client, Config, Connection, Event, ReceiveBuffer, Server, Step, TransmitBuffer};
 
 /// A register that gives what nobody can foresee, and takes everything.
 static mut REGISTER: u32 = 0;
@@ -102,15 +102,15 @@ const fn pad(name: &str) -> [u8; 60] {
 pub static FOOTPRINT_SIZES: [Size; 14] = sizes! {
     "Connection<Server>" Connection<Server>,
     "Connection<Client<fn>>" Connection<Client<fn() -> [u8; 4]>>,
-    "Receiver<Server>" Decoder<Server>,
-    "Sender<Server>" Encoder<Server>,
-    "Driver<Server>" HandlerDriver<Server>,
-    "Session" ServerSession,
+    "Decoder<Server>" Decoder<Server>,
+    "Encoder<Server>" Encoder<Server>,
+    "HandlerDriver<Server>" HandlerDriver<Server>,
+    "ServerSession" ServerSession,
     "ServerHandshake" sansocket::handshake::ServerHandshake,
     "ClientHandshake" sansocket::handshake::ClientHandshake<'static>,
     "ReceiveBuffer" ReceiveBuffer<'static>,
     "TransmitBuffer" TransmitBuffer<'static>,
-    "Assembler<Fixed>" Assembler<SliceStorage<'static>>,
+    "Assembler<SliceStorage>" Assembler<SliceStorage<'static>>,
     "Event" Event<'static>,
     "DetachedEvent" DetachedEvent,
     "Step" Step<Event<'static>>,

@@ -1,20 +1,22 @@
 //! A connection without a handler: what a caller of `poll` has to write.
 
-use footprint::{config, memory, micros, read, tell, word, write};
-use sansocket::{CloseCode, Connection, Event, Instant, ReceiveBuffer, SendError, Step, TransmitBuffer};
+use footprint::{config, micros, read, tell, word, write};
 use sansocket::proto::Role;
+use sansocket::{CloseCode, Connection, Event, Instant, ReceiveBuffer, SendError, Step, TransmitBuffer};
 
 /// Echoes in every way that there is of sending, for ever.
-pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
-    let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return Ok(()) };
-    let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return Ok(()) };
+pub(crate) fn run<R: Role>(
+    role: R,
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+) -> Result<(), SendError> {
     let mut connection = Connection::new(role, config(), now());
     let mut last = "";
     loop {
-        match connection.poll(now(), &mut rx, &mut tx) {
+        match connection.poll(now(), rx, tx) {
             Step::Event(Event::Data(data)) => {
                 let payload = data.payload;
-                let mut out = connection.outbox(now(), &mut tx);
+                let mut out = connection.outbox(now(), tx);
                 match word() {
                     0 => out.send(payload.as_bytes())?,
                     1 => out.fragment(data.kind, &payload, data.fin)?,
@@ -27,10 +29,10 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                 }
             }
             Step::Event(Event::Ping(payload)) => {
-                connection.outbox(now(), &mut tx).ping(&payload)?;
+                connection.outbox(now(), tx).ping(&payload)?;
             }
             Step::Event(Event::Pong(payload)) => tell(payload.len() as u32),
-            Step::Event(Event::Close(code, _)) => connection.outbox(now(), &mut tx).close(code, "bye")?,
+            Step::Event(Event::Close(code, _)) => connection.outbox(now(), tx).close(code, "bye")?,
             Step::Event(_) => {}
             Step::Wait { deadline } => {
                 tell(deadline.map_or(0, |moment| moment.as_micros() as u32));
@@ -40,10 +42,10 @@ pub(crate) fn run<R: Role>(role: R) -> Result<(), SendError> {
                     n => rx.fill(n),
                 }
                 if word() == 2 {
-                    connection.outbox(now(), &mut tx).close(Some(CloseCode::NORMAL), "")?;
+                    connection.outbox(now(), tx).close(Some(CloseCode::NORMAL), "")?;
                 }
                 if word() == 3 {
-                    connection.outbox(now(), &mut tx).send(last)?;
+                    connection.outbox(now(), tx).send(last)?;
                 }
             }
             Step::Shutdown => last = "shut",

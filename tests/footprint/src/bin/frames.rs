@@ -6,9 +6,18 @@
 #[path = "../pump.rs"]
 mod pump;
 
+use sansocket::{ReceiveBuffer, TransmitBuffer};
+
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
+    let (Ok(mut rx), Ok(mut tx)) =
+        (ReceiveBuffer::new(footprint::memory!(1024)), TransmitBuffer::new(footprint::memory!(1024)))
+    else {
+        loop {}
+    };
     loop {
-        footprint::tell(pump::run(sansocket::Server).is_ok().into());
+        rx.clear();
+        tx.clear();
+        footprint::tell(pump::run(sansocket::Server, &mut rx, &mut tx).is_ok().into());
     }
 }

@@ -4,9 +4,9 @@
 #![no_main]
 
 use footprint::{config, memory, micros, read, tell, write};
-use sansocket::{Event, HandlerError, Handler, Instant, Outbox, ReceiveBuffer, Step, TransmitBuffer};
 use sansocket::handshake::{Decision, Request, Response};
 use sansocket::session::{Outcome, ServerSession};
+use sansocket::{Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Step, TransmitBuffer};
 
 /// Echoes on `/ws`.
 struct Echo;
@@ -23,7 +23,9 @@ impl Handler for Echo {
         let Event::Data(data) = event else { return Ok(()) };
         let mut rest = data.payload.as_bytes();
         out.send_fragmented(data.kind, &mut rest, data.end).map_err(|error| match error.into() {
-            HandlerError::Blocked { .. } => HandlerError::Blocked { consumed: data.payload.len().saturating_sub(rest.len()) },
+            HandlerError::Blocked { .. } => {
+                HandlerError::Blocked { consumed: data.payload.len().saturating_sub(rest.len()) }
+            }
             halt => halt,
         })
     }
