@@ -7,6 +7,8 @@
 
 #[path = "../tests/pipe/mod.rs"]
 mod pipe;
+#[path = "../tests/wire/mod.rs"]
+mod wire;
 
 use pipe::{App, World, address, echoes};
 use sansocket::hub::{Capacity, HubSettings};

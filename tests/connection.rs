@@ -1,6 +1,7 @@
 //! The whole connection on a virtual clock: the closing handshake, control frames, every deadline, the end.
 
 mod common;
+mod wire;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -759,7 +760,7 @@ fn a_blocked_reply_has_a_deadline() {
     let mut server = Endpoint::<Server>::new(&config, &mut memory);
     server.run();
     server.at_deadline();
-    assert_eq!(name(&frames(server.tx.pending())), "Ping");
+    assert_eq!(name(&whole_frames(server.tx.pending())), "Ping");
     assert_eq!(server.deadline, Some(Instant::from_millis(40_000)));
     assert_eq!(server.at_deadline(), ["Closed"]);
     assert_eq!(server.closed.map(|c| c.reason), Some(EndReason::Timeout(Timeout::Write)));
@@ -771,7 +772,7 @@ fn a_blocked_reply_has_a_deadline() {
     assert_eq!(server.out().write(b"1234"), Ok(4));
     server.written();
     server.step();
-    assert_eq!(name(&frames(server.tx.pending())), "Pong");
+    assert_eq!(name(&whole_frames(server.tx.pending())), "Pong");
     assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
     server.at_deadline();
     assert_eq!(server.deadline, Some(Instant::from_millis(30_000)));
@@ -867,7 +868,7 @@ fn a_handler_that_fails_closes_the_connection() {
             sent.extend(tx.pending());
             tx.consume(usize::MAX);
             match step {
-                Step::Done(cause) => return (name(&frames(&sent)).replace("Ping, ", ""), cause),
+                Step::Done(cause) => return (name(&whole_frames(&sent)).replace("Ping, ", ""), cause),
                 Step::Shutdown => rx.end(),
                 _ if connection_is_waiting(&driver) => {
                     rx.feed(&Server::incoming(CLOSE, &close_body(1001, "")));

@@ -5,6 +5,7 @@
 mod handler;
 
 mod common;
+mod wire;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 //! sending many become one.
 
 mod common;
+mod wire;
 
 use common::*;
 use sansocket::config::{ControlFrames, Delivery};
@@ -310,7 +311,7 @@ fn send_has_room_for_the_worst_case() {
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
             sender.send_with(&mut Repeat::new(1), &mut tx, Kind::Binary, &payload).expect("room");
             assert!(!sender.is_inside_message(), "{len}");
-            let sent = frames(tx.pending());
+            let sent = whole_frames(tx.pending());
             assert_eq!((sent.len(), sent[0].first, sent[0].key.is_some()), (1, RSV1 | BINARY, !R::SERVER));
             assert!(sent[0].payload == payload, "{len}");
         }
@@ -383,7 +384,7 @@ fn a_message_passes_through_both_sides() {
         wire.extend(tx.pending());
         server.feed(&wire);
         assert!(messages(&server.events) == [(kind, payload)], "{times} {capacity} {taken} {part} {largest}");
-        for (i, sent) in frames(&wire).iter().enumerate() {
+        for (i, sent) in whole_frames(&wire).iter().enumerate() {
             assert_eq!(sent.first & 0x7F, if i == 0 { RSV1 | (kind as u8 + 1) } else { 0 });
             assert!(sent.payload.len() <= largest);
         }
@@ -411,7 +412,7 @@ fn a_message_that_the_extension_holds_is_open() {
     sender.stream_with(x, &mut tx, Kind::Text, &mut &b"aabbbb"[..], true, usize::MAX).expect("room");
     let mut wire = before;
     wire.extend(tx.pending());
-    let sent = frames(&wire);
+    let sent = whole_frames(&wire);
     let payload: Vec<u8> = sent.iter().flat_map(|sent| sent.payload.clone()).collect();
     assert_eq!(payload, b"ab");
     assert_eq!(sent[0].first & 0x7F, RSV1 | 1);

@@ -1,6 +1,7 @@
 //! What a `Handler` may rely on, on every adapter: `Session` calls it.
 
 mod drive;
+mod wire;
 
 use std::time::Duration;
 

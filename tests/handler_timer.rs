@@ -3,6 +3,7 @@
 mod drive;
 #[cfg(feature = "hub")]
 mod pipe;
+mod wire;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer,
     Server, Step, TransmitBuffer, embedded,
 };
+use wire::{KEY, header};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -422,7 +424,7 @@ fn consuming_more_than_there_is_leaves_the_offset_inside_the_frame() {
             _ => Ok(()),
         });
         // A frame of which three bytes are here, and another two come.
-        rx.feed(&masked_header(0x82, 500));
+        rx.feed(&header(0x82, Some(KEY), 500));
         rx.feed(&[0; 3]);
         let _ = driver.poll(at(1_000), &mut probe, &mut rx, &mut tx);
         tx.clear();

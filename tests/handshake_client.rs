@@ -2,6 +2,7 @@
 //! (`a12_` is attack 12 of the list).
 
 mod drive;
+mod wire;
 
 use std::time::Duration;
 

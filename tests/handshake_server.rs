@@ -2,6 +2,7 @@
 //! a server answers.
 
 mod drive;
+mod wire;
 
 use std::time::Duration;
 

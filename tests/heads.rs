@@ -1,6 +1,7 @@
 //! Heads are read line by line, and the verdict is that of httparse over the whole head.
 
 mod common;
+mod wire;
 
 use common::Random;
 use proptest::prelude::*;

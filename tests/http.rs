@@ -5,6 +5,7 @@
 mod drive;
 mod pipe;
 mod served;
+mod wire;
 
 use std::net::Shutdown;
 use std::sync::Arc;

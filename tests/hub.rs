@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 mod pipe;
+mod wire;
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -571,7 +572,7 @@ fn each_message_is_completed_once_whatever_happens() {
 fn a_session_that_floods_does_not_starve_others() {
     let mut world = echoes(settings(|settings| settings.config = patient()));
     let (flood, quiet) = (world.open(), world.open());
-    let many: Vec<u8> = (0..200_000).flat_map(|_| frame(0x82, b"12")).collect();
+    let many: Vec<u8> = (0..200_000).flat_map(|_| masked(0x82, b"12")).collect();
     flood.feed(&many);
     quiet.text("here");
     world.run();
@@ -887,7 +888,7 @@ fn stop_under_load_is_over_in_time() {
             _ => world.connect(),
         };
         match at % 8 {
-            0 => peer.feed(&frame(0x82, &[1; 100_000])),
+            0 => peer.feed(&masked(0x82, &[1; 100_000])),
             // It reads nothing, with a message begun and more behind it.
             1 => {
                 peer.block();
@@ -898,7 +899,7 @@ fn stop_under_load_is_over_in_time() {
                 peer.text("echo");
             }
             // Half a frame, half a request, and a request with a body that does not come.
-            3 => peer.feed(&frame(0x82, &[1; 1000])[..500]),
+            3 => peer.feed(&masked(0x82, &[1; 1000])[..500]),
             6 => peer.feed(&REQUEST[..50]),
             7 => {
                 peer.feed(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
@@ -920,7 +921,7 @@ fn stop_under_load_is_over_in_time() {
                 assert_eq!(peer.got(), [Got::Close(1001)]);
                 peer.bye(1001);
             } else if at % 8 < 6 {
-                peer.feed(&frame(0x82, &[1; 50_000]));
+                peer.feed(&masked(0x82, &[1; 50_000]));
             }
         }
         world.pass(SECOND);

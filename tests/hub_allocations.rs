@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 mod pipe;
+mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -68,7 +69,7 @@ fn warm(peer: &Peer, bytes: usize) {
 fn an_echo_allocates_nothing() {
     let mut world = echoes(HubSettings::default());
     let peers: Vec<_> = (0..20).map(|_| world.open()).collect();
-    let hello = frame(0x81, b"hello");
+    let hello = masked(0x81, b"hello");
     peers.iter().for_each(|peer| warm(peer, 100_000));
     let turn = |world: &mut World<App>| {
         for peer in &peers {
@@ -121,12 +122,12 @@ fn an_idle_session_owns_no_buffer() {
     assert!(each < 3000, "{each}");
     let before = bytes();
     for peer in &peers {
-        peer.feed(&frame(0x82, &[1; 10_000])[..5000]);
+        peer.feed(&masked(0x82, &[1; 10_000])[..5000]);
     }
     world.settle();
     assert!(bytes() - before > many * 30_000, "they hold what they wait for");
     for peer in &peers {
-        peer.feed(&frame(0x82, &[1; 10_000])[5000..]);
+        peer.feed(&masked(0x82, &[1; 10_000])[5000..]);
         peer.block();
     }
     world.settle();
@@ -199,7 +200,7 @@ fn nothing_is_left_behind() {
                 world.pass(Duration::from_millis(3));
             }
             world.handle.send(peer.id, numbered(1, 2000).1).unwrap();
-            peer.feed(&frame(0x82, &[0; 1000])[..500 * (way % 2)]);
+            peer.feed(&masked(0x82, &[0; 1000])[..500 * (way % 2)]);
             world.run();
             if way % 3 == 0 {
                 peer.cut()

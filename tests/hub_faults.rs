@@ -2,6 +2,7 @@
 #![cfg(all(feature = "mio", target_os = "linux"))]
 
 mod town;
+mod wire;
 
 use std::io::{Read, Write};
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 mod pipe;
+mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};

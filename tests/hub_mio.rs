@@ -2,6 +2,7 @@
 #![cfg(all(feature = "mio", target_os = "linux"))]
 
 mod town;
+mod wire;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -83,7 +84,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
         let mut told: Vec<_> = (0..4).map(|_| told.recv().unwrap()).collect();
         told.sort_by_key(|(number, _)| *number);
         assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(NotDelivered::Closing))], "{len}");
-        client.write_all(&frame(0x88, b"\x03\xe8")).unwrap();
+        client.write_all(&masked(0x88, b"\x03\xe8")).unwrap();
         drop(client);
         let counters = town.stop().counters();
         assert_eq!((counters.delivered, counters.lost, counters.waiting), (4, 1, 0));
@@ -315,7 +316,7 @@ fn an_idle_server_does_not_spin() {
     // One that never reads what it is sent, and sends until nothing goes any more: the handler is blocked.
     let mut blocked = open(town.address);
     blocked.set_nonblocking(true).unwrap();
-    let many = frame(0x82, &[0; 10_000]).repeat(20);
+    let many = masked(0x82, &[0; 10_000]).repeat(20);
     while blocked.write(&many).is_ok() {}
     all.push(blocked);
     // The same with messages from the hub, and both sides shut.
@@ -327,7 +328,7 @@ fn an_idle_server_does_not_spin() {
     }
     // Half a frame, half a request, none; and one that is owed a Close.
     let mut half = open(town.address);
-    half.write_all(&frame(0x82, &[0; 100])[..50]).unwrap();
+    half.write_all(&masked(0x82, &[0; 100])[..50]).unwrap();
     all.push(half);
     let mut half = connect(town.address);
     half.write_all(&REQUEST[..50]).unwrap();
@@ -355,7 +356,7 @@ fn an_idle_server_does_not_spin() {
 fn a_handler_that_panics_ends_its_own_session() {
     let town = Town::new(HubSettings::default());
     let (mut good, mut bad) = (open(town.address), open(town.address));
-    bad.write_all(&frame(0x81, b"panic")).unwrap();
+    bad.write_all(&masked(0x81, b"panic")).unwrap();
     assert_eq!(bad.read(&mut [0; 10]).unwrap_or(0), 0);
     echo(&mut good, "alive");
     town.handle.call(|_| panic!("on purpose")).unwrap();
@@ -416,7 +417,7 @@ fn stop_under_load_and_again_on_the_same_port() {
                 let mut stream = open(town.address);
                 thread::spawn(move || {
                     // Some read nothing.
-                    let many = frame(0x82, &vec![1; 50_000]);
+                    let many = masked(0x82, &vec![1; 50_000]);
                     while stream.write_all(&many).is_ok() {
                         if at % 2 == 0 && !matches!(next(&mut stream), Ok((0x82, _))) {
                             break;

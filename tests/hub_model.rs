@@ -4,6 +4,7 @@
 #![cfg(feature = "hub")]
 
 mod pipe;
+mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -140,20 +141,20 @@ impl Frame {
     fn bytes(self) -> Vec<u8> {
         let payload = |len: usize| (0..len).map(|n| n as u8).collect::<Vec<_>>();
         match self {
-            Self::Binary(len) => frame(0x82, &payload(len)),
-            Self::Text(len) => frame(0x81, "fragments".repeat(len).as_bytes()),
+            Self::Binary(len) => masked(0x82, &payload(len)),
+            Self::Text(len) => masked(0x81, "fragments".repeat(len).as_bytes()),
             Self::Fragments(len) => [
-                frame(0x02, &payload(len)),
-                frame(0x89, b"inside"),
-                frame(0x00, b""),
-                frame(0x80, &payload(len / 2)),
+                masked(0x02, &payload(len)),
+                masked(0x89, b"inside"),
+                masked(0x00, b""),
+                masked(0x80, &payload(len / 2)),
             ]
             .concat(),
-            Self::Ping => frame(0x89, &payload(100)),
-            Self::Hold(what) => frame(0x81, what.as_bytes()),
-            Self::Leave => frame(0x81, b"leave"),
-            Self::Close => frame(0x88, &1000u16.to_be_bytes()),
-            Self::Wrong => frame(0xFF, b"wrong"),
+            Self::Ping => masked(0x89, &payload(100)),
+            Self::Hold(what) => masked(0x81, what.as_bytes()),
+            Self::Leave => masked(0x81, b"leave"),
+            Self::Close => masked(0x88, &1000u16.to_be_bytes()),
+            Self::Wrong => masked(0xFF, b"wrong"),
         }
     }
 }

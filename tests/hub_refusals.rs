@@ -2,6 +2,7 @@
 #![cfg(all(feature = "hub", feature = "log"))]
 
 mod pipe;
+mod wire;
 
 use std::cell::RefCell;
 use std::time::Duration;

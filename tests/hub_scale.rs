@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 mod pipe;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -430,7 +431,7 @@ fn a_message_of_any_size_is_sent_in_turns() {
     let (mut world, peers) = crowd(echo, 2);
     let [reader, other] = &peers[..] else { unreachable!() };
     world.handle.send(reader.id, Prepared::binary(LARGE_PAGE.as_slice())).unwrap();
-    reader.feed(&frame(0x82, &LARGE_PAGE));
+    reader.feed(&masked(0x82, &LARGE_PAGE));
     let moved = |peer: &Peer| {
         let wire = peer.wire();
         (wire.received, wire.sent + wire.received)

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 mod town;
+mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -85,10 +86,10 @@ fn visit(address: SocketAddr, dice: &mut Dice) {
         // Echoes, and the right end.
         3 | 4 => {
             for _ in 0..dice.roll(20) {
-                let _ = stream.write_all(&frame(0x82, &vec![1; dice.roll(20_000)]));
+                let _ = stream.write_all(&masked(0x82, &vec![1; dice.roll(20_000)]));
                 let _ = next(&mut stream);
             }
-            let _ = stream.write_all(&frame(0x88, &[3, 232]));
+            let _ = stream.write_all(&masked(0x88, &[3, 232]));
             while let Ok((first, _)) = next(&mut stream) {
                 if first == 0x88 {
                     break;
@@ -97,12 +98,12 @@ fn visit(address: SocketAddr, dice: &mut Dice) {
         }
         // In the middle of a message, of a frame, of a header.
         5 => {
-            let bytes = [frame(0x02, &vec![1; dice.roll(40_000)]), frame(0x80, &[2; 500])].concat();
+            let bytes = [masked(0x02, &vec![1; dice.roll(40_000)]), masked(0x80, &[2; 500])].concat();
             let _ = stream.write_all(&bytes[..dice.roll(bytes.len())]);
         }
         // A slow reader; and one that reads a little of it.
         6 | 7 => {
-            let many = frame(0x82, &vec![1; 60_000]);
+            let many = masked(0x82, &vec![1; 60_000]);
             let _ = stream.set_write_timeout(Some(Duration::from_millis(20)));
             for _ in 0..dice.roll(30) {
                 if stream.write_all(&many).is_err() {
@@ -113,7 +114,7 @@ fn visit(address: SocketAddr, dice: &mut Dice) {
         }
         // Against the rules.
         8 => drop(stream.write_all(&[0xFF; 100])),
-        _ => drop(stream.write_all(&frame(0x81, b"panic"))),
+        _ => drop(stream.write_all(&masked(0x81, b"panic"))),
     }
     match dice.roll(4) {
         0 => drop(stream),
@@ -242,7 +243,7 @@ fn echoes_a_second(address: SocketAddr, clients: usize, len: usize) -> u64 {
     let start = Instant::now();
     let visitors: Vec<_> = (0..clients)
         .map(|_| {
-            let (mut stream, message, payload) = (open(address), frame(0x82, &payload), payload.clone());
+            let (mut stream, message, payload) = (open(address), masked(0x82, &payload), payload.clone());
             thread::spawn(move || {
                 let mut count = 0;
                 while start.elapsed() < time {
@@ -323,7 +324,7 @@ fn peers() {
     println!("\nheard");
     for stream in &mut streams {
         assert_eq!(next(stream).unwrap().0, 0x88);
-        stream.write_all(&frame(0x88, &[3, 233])).unwrap();
+        stream.write_all(&masked(0x88, &[3, 233])).unwrap();
     }
     for stream in &mut streams {
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);

@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 mod pipe;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

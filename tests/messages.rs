@@ -1,6 +1,7 @@
 //! Whole messages for a handler: each once, in order, whatever the pieces, buffers, delays and blocked calls.
 
 mod common;
+mod wire;
 
 use common::*;
 use proptest::prelude::*;
@@ -131,7 +132,7 @@ fn connection<S: MessageStorage>(seed: u64, storage: S) {
     let recorder = handler.handler();
     assert!(recorder.got == messages, "the same messages, each once, in order");
     assert_eq!(recorder.closed, Some((ending, String::new())));
-    let answers = frames(&output).iter().filter(|frame| frame.first == BINARY).count();
+    let answers = whole_frames(&output).iter().filter(|frame| frame.first == BINARY).count();
     assert_eq!(answers, messages.len(), "one answer to each");
 }
 
@@ -161,7 +162,7 @@ proptest! {
             Some((_, too_big)) => {
                 assert!(too_big.len() > 50);
                 assert_eq!(ending.sent, Some(CloseCode::MESSAGE_TOO_BIG));
-                let close = frames(&output).into_iter().find(|frame| frame.first == CLOSE).unwrap();
+                let close = whole_frames(&output).into_iter().find(|frame| frame.first == CLOSE).unwrap();
                 // Without the reason where there was no room for it.
                 assert!(close_body(1009, "the message is too big").starts_with(&close.payload));
             }

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "mio", feature = "log", target_os = "linux"))]
 
 mod town;
+mod wire;
 
 use std::sync::Mutex;
 

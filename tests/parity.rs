@@ -4,6 +4,7 @@
 mod drive;
 #[path = "../examples/echo/handler.rs"]
 mod handler;
+mod wire;
 
 use core::fmt::Arguments;
 use std::time::Duration;

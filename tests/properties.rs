@@ -1,6 +1,7 @@
 //! What holds for all bytes, all splits, all sizes of buffers: by random cases, each made from one seed.
 
 mod common;
+mod wire;
 
 use common::*;
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! What a handler is told of a request that its server refuses.
 
 mod drive;
+mod wire;
 
 use std::time::Duration;
 

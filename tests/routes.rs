@@ -4,6 +4,7 @@
 
 mod drive;
 mod served;
+mod wire;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

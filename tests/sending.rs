@@ -1,6 +1,7 @@
 //! Sending: what is refused and changes nothing, what resumes, and what all ways of sending have in common.
 
 mod common;
+mod wire;
 
 use common::*;
 use sansocket::error::BufferTooSmall;
@@ -28,7 +29,7 @@ impl<'m, R: TestRole> Rig<'m, R> {
     }
 
     fn sent(&mut self) -> Vec<(u8, Vec<u8>)> {
-        let sent = frames(&self.written());
+        let sent = whole_frames(&self.written());
         assert!(sent.iter().all(|sent| sent.key.is_some() != R::SERVER), "a client masks, a server does not");
         sent.into_iter().map(|sent| (sent.first, sent.payload)).collect()
     }
@@ -343,7 +344,7 @@ fn stream<R: TestRole>(capacity: usize, parts: &[&[u8]], largest: usize, taken: 
         assert_eq!(rig.sender.is_inside_message(), !fin);
     }
     wire.extend(rig.written());
-    frames(&wire).into_iter().map(|sent| (sent.first, sent.payload)).collect()
+    whole_frames(&wire).into_iter().map(|sent| (sent.first, sent.payload)).collect()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod common;
 #[cfg(feature = "hub")]
 mod pipe;
+mod wire;
 
 use std::time::Duration;
 
@@ -346,7 +347,7 @@ mod in_a_hub {
     fn a_session_that_drips_is_cut_and_counted() {
         let mut world = echoes(HubSettings::default());
         let peer = world.open();
-        peer.feed(&frame(0x82, &[0; 200])[..8]);
+        peer.feed(&masked(0x82, &[0; 200])[..8]);
         let mut bytes = 8;
         while !peer.is_gone() && bytes < 100 {
             world.pass(Duration::from_secs(8));
@@ -486,7 +487,7 @@ fn drips<R: TestRole>(messages: &[Vec<u8>], cut: f64, piece: usize, slowness: f6
     let cause = drip.closed.expect("it was cut");
     assert_eq!(cause.reason, EndReason::Timeout(Timeout::Message));
     assert_eq!(cause.sent, Some(CloseCode::POLICY_VIOLATION));
-    let close = frames(&drip.sent).pop().unwrap();
+    let close = whole_frames(&drip.sent).pop().unwrap();
     assert_eq!((close.first, close.code()), (CLOSE, Some(1008)));
 }
 

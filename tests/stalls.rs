@@ -1,6 +1,8 @@
 //! A peer is judged by time only after the transport was tried once more, however the wait for it ended.
 #![cfg(feature = "alloc")]
 
+mod wire;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,11 +19,9 @@ use sansocket::{
     Client, CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox,
     ReceiveBuffer, Server, TransmitBuffer,
 };
+use wire::{REQUEST, frame, masked, whole_frames};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// A transport in memory whose time passes only in its turns, and which can be stopped in the middle of one.
 #[derive(Default)]
@@ -64,23 +64,7 @@ impl Wire {
     /// The frames behind the head of an answer, by their first byte and payload.
     fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let head = self.from_us.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
-        let mut rest = &self.from_us[head..];
-        let mut frames = vec![];
-        while let [first, len, ..] = *rest {
-            let (header, len) = match len & 0x7F {
-                126 => (4, u16::from_be_bytes([rest[2], rest[3]]).into()),
-                len => (2, usize::from(len)),
-            };
-            let key = if rest[1] & 0x80 != 0 { 4 } else { 0 };
-            let end = header + key + len;
-            let payload = rest[header + key..end].iter().enumerate().map(|(i, byte)| match key {
-                0 => *byte,
-                _ => byte ^ rest[header + i % 4],
-            });
-            frames.push((first, payload.collect()));
-            rest = &rest[end..];
-        }
-        frames
+        whole_frames(&self.from_us[head..]).into_iter().map(|sent| (sent.first, sent.payload)).collect()
     }
 }
 
@@ -127,30 +111,6 @@ impl Transport for Wire {
     async fn shutdown(&mut self) -> Result<(), Infallible> {
         Ok(())
     }
-}
-
-/// A masked frame, its key zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-/// A frame of a server.
-fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = frame(first, payload);
-    let header = frame.len() - payload.len() - 4;
-    frame[1] &= 0x7F;
-    frame.drain(header..header + 4);
-    frame
 }
 
 fn config(change: impl FnOnce(&mut sansocket::config::Timeouts)) -> Config {
@@ -217,7 +177,7 @@ const AWAY: [u8; 2] = [0x03, 0xE9];
 #[test]
 fn input_that_came_during_a_stall_is_read() {
     let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
-    let stop = Stop { at: 0.3, until: 3.3, bytes: frame(0x81, b"z"), ..Stop::default() };
+    let stop = Stop { at: 0.3, until: 3.3, bytes: masked(0x81, b"z"), ..Stop::default() };
     let mut wire = Wire::new(REQUEST, [stop]);
     let (frames, outcome) = served(&config, &mut wire);
     assert_eq!(frames, [(0x81, b"z".to_vec()), (0x88, AWAY.to_vec())]);
@@ -302,7 +262,7 @@ fn a_read_into_an_empty_slice_is_not_the_end_of_the_stream() {
             Ok(())
         }
     }
-    let texts = [frame(0x81, &[b'x'; 100]).repeat(20), frame(0x88, &[])].concat();
+    let texts = [masked(0x81, &[b'x'; 100]).repeat(20), masked(0x88, &[])].concat();
     let mut wire = Careless { to_us: request_and(&texts).into(), from_us: vec![], empty: 0 };
     let outcome = run(serve(&mut wire, &mut Echo::default(), &Config::DEFAULT, &mut buffers())).unwrap();
     assert!(wire.empty > 0, "the receive buffer was full");
@@ -320,7 +280,7 @@ fn a_request_that_arrived_in_time_is_answered() {
         [&REQUEST[..REQUEST.len() - 2], format!("X: {}\r\n\r\n", "x".repeat(4000)).as_bytes()].concat();
     for request in [REQUEST, &long] {
         for cut in [1, request.len() / 2, request.len() - 1] {
-            let bytes = [&request[cut..], &frame(0x88, &[])].concat();
+            let bytes = [&request[cut..], &masked(0x88, &[])].concat();
             let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
             let mut wire = Wire::new(&request[..cut], [stop]);
             let (frames, outcome) = served(&config, &mut wire);
@@ -346,9 +306,9 @@ fn a_close_that_arrived_in_time_is_clean() {
     let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
     // Behind much that was on its way.
     for len in [0, 100, 20_000] {
-        let bytes = [frame(0x82, &vec![7; len]), frame(0x88, &[0x03, 0xE8])].concat();
+        let bytes = [masked(0x82, &vec![7; len]), masked(0x88, &[0x03, 0xE8])].concat();
         let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
-        let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), [stop]);
+        let mut wire = Wire::new(&request_and(&masked(0x81, b"close")), [stop]);
         let mut echo = Echo::default();
         let outcome = run(serve(&mut wire, &mut echo, &config, &mut buffers())).unwrap();
         assert_eq!((end(outcome), echo.got), (EndReason::Clean, 5 + len));
@@ -358,8 +318,8 @@ fn a_close_that_arrived_in_time_is_clean() {
 #[test]
 fn a_peer_that_sends_without_end_does_not_postpone_the_close_deadline() {
     let config = config(|timeouts| timeouts.close = Some(2 * SECOND));
-    let mut wire = Wire::new(&request_and(&frame(0x81, b"close")), []);
-    wire.again = frame(0x82, b"more");
+    let mut wire = Wire::new(&request_and(&masked(0x81, b"close")), []);
+    wire.again = masked(0x82, b"more");
     let (_, outcome) = served(&config, &mut wire);
     assert_eq!(end(outcome), EndReason::Timeout(Timeout::Close));
 }
@@ -369,16 +329,16 @@ fn a_peer_that_read_during_a_stall_is_not_disconnected() {
     let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
     let stops = [
         Stop { at: 0.3, until: 3.3, room: 10, ..Stop::default() },
-        Stop { at: 3.4, until: 6.5, room: usize::MAX, bytes: frame(0x88, &[]) },
+        Stop { at: 3.4, until: 6.5, room: usize::MAX, bytes: masked(0x88, &[]) },
     ];
     let answer = 129;
-    let mut wire = Wire::new(&request_and(&frame(0x81, &[b'x'; 100])), stops);
+    let mut wire = Wire::new(&request_and(&masked(0x81, &[b'x'; 100])), stops);
     wire.room = answer;
     let (frames, outcome) = served(&config, &mut wire);
     assert_eq!(frames, [(0x81, vec![b'x'; 100]), (0x88, vec![])]);
     assert_eq!(end(outcome), EndReason::Clean);
     // One that has not is.
-    let mut wire = Wire::new(&request_and(&frame(0x81, &[b'x'; 100])), []);
+    let mut wire = Wire::new(&request_and(&masked(0x81, &[b'x'; 100])), []);
     wire.room = answer;
     assert_eq!(end(served(&config, &mut wire).1), EndReason::Timeout(Timeout::Write));
 }
@@ -386,9 +346,9 @@ fn a_peer_that_read_during_a_stall_is_not_disconnected() {
 #[test]
 fn a_peer_that_sends_and_does_not_read_is_disconnected() {
     let config = config(|timeouts| timeouts.write = Some(2 * SECOND));
-    let mut wire = Wire::new(&request_and(&frame(0x81, b"an echo")), []);
+    let mut wire = Wire::new(&request_and(&masked(0x81, b"an echo")), []);
     wire.room = 129;
-    wire.again = frame(0x82, b"more");
+    wire.again = masked(0x82, b"more");
     assert_eq!(end(served(&config, &mut wire).1), EndReason::Timeout(Timeout::Write));
 }
 
@@ -427,7 +387,7 @@ fn a_response_that_arrived_in_time_is_read() {
     for cut in [0, 1, 60, answer.len() - 1] {
         let stop = Stop { at: 0.3, until: 3.3, bytes: answer[cut..].to_vec(), ..Stop::default() };
         let mut socket = connected(&config, Wire::new(&answer[..cut], [stop]));
-        socket.sending().transport().to_us.extend(unmasked(0x81, b"hello"));
+        socket.sending().transport().to_us.extend(frame(0x81, None, b"hello"));
         let (event, _) = run(socket.read()).unwrap();
         assert!(matches!(event, Event::Data(data) if data.payload.as_bytes() == b"hello"));
     }
@@ -453,8 +413,8 @@ fn a_pong_that_was_here_in_time_counts() {
         timeouts.pong = Some(2 * SECOND);
     });
     let stops = [
-        Stop { at: 1.1, until: 4.0, bytes: unmasked(0x8A, &[]), ..Stop::default() },
-        Stop { at: 4.2, until: 4.3, bytes: unmasked(0x81, b"z"), ..Stop::default() },
+        Stop { at: 1.1, until: 4.0, bytes: frame(0x8A, None, &[]), ..Stop::default() },
+        Stop { at: 4.2, until: 4.3, bytes: frame(0x81, None, b"z"), ..Stop::default() },
     ];
     let mut socket = connected(&config, Wire::new(&answer(), stops));
     let (event, _) = run(socket.read()).unwrap();
@@ -471,7 +431,7 @@ fn a_pong_that_was_here_in_time_counts() {
 fn a_read_with_a_limit_gives_what_is_here() {
     let config = config(|_| {});
     for until in [0.4, 3.3] {
-        let stop = Stop { at: 0.3, until, bytes: unmasked(0x81, b"z"), ..Stop::default() };
+        let stop = Stop { at: 0.3, until, bytes: frame(0x81, None, b"z"), ..Stop::default() };
         let mut socket = connected(&config, Wire::new(&answer(), [stop]));
         let event = run(socket.read_until(at(0.4))).unwrap();
         assert!(matches!(event, Some((Event::Data(data), _)) if data.payload.as_bytes() == b"z"));
@@ -491,7 +451,7 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         wire.now = wire.now.saturating_add(60 * SECOND);
         wire.to_us.extend(bytes);
     };
-    let text = unmasked(0x81, b"z");
+    let text = frame(0x81, None, b"z");
     for queued in [false, true] {
         let mut socket = connected(&config, Wire::new(&answer(), []));
         // Two at once: the second lies in the buffer while the first is dealt with.
@@ -511,7 +471,7 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         // The same for the answer to our Close.
         socket.sending().outbox().close(None, "").unwrap();
         assert!(run(socket.read_until(at(0.0))).is_ok());
-        work(&mut socket, &unmasked(0x88, &[]));
+        work(&mut socket, &frame(0x88, None, &[]));
         let cause = run(socket.close(None, "")).unwrap();
         assert_eq!(cause.reason, EndReason::Clean);
     }
@@ -520,7 +480,8 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
 #[test]
 fn a_connection_that_is_driven_late_is_heard_first() {
     let config = config(|timeouts| timeouts.idle = Some(2 * SECOND));
-    for (bytes, ends) in [(frame(0x88, &[]), EndReason::Clean), (vec![], EndReason::Timeout(Timeout::Idle))] {
+    for (bytes, ends) in [(masked(0x88, &[]), EndReason::Clean), (vec![], EndReason::Timeout(Timeout::Idle))]
+    {
         let mut wire = Wire::new(&bytes, []);
         wire.now = at(60.0);
         let mut driver = HandlerDriver::new(Connection::new(Server, &config, Instant::START), None);

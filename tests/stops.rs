@@ -3,6 +3,8 @@
 
 #[cfg(feature = "rustls")]
 mod pki;
+mod town;
+mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,9 +18,8 @@ use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubSettings, RequestAction, SessionInfo, driver};
 use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, blocking};
+use town::{REQUEST, head, masked, next};
 
-const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 /// How long whatever has to come may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The server's deadline in each test.
@@ -192,41 +193,7 @@ impl Drop for Server {
 
 /// The status of an answer, whose head is read to its end.
 fn status(stream: &mut TcpStream) -> String {
-    let mut head = vec![];
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.extend(byte);
-    }
-    String::from_utf8(head[9..12].to_vec()).unwrap()
-}
-
-/// A frame with a key of zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first, 0x80 | 127];
-    match payload.len() {
-        len @ 0..=125 => {
-            frame.pop();
-            frame.push(0x80 | len as u8);
-        }
-        len @ 126..=0xFFFF => {
-            frame[1] = 0x80 | 126;
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => frame.extend((len as u64).to_be_bytes()),
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-/// The next frame: its first byte and its payload, below 126 bytes.
-fn next(stream: &mut TcpStream) -> (u8, Vec<u8>) {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    let mut payload = vec![0; head[1].into()];
-    stream.read_exact(&mut payload).unwrap();
-    (head[0], payload)
+    String::from_utf8(head(stream).unwrap()[9..12].to_vec()).unwrap()
 }
 
 fn away() -> (u8, Vec<u8>) {
@@ -247,10 +214,10 @@ fn on_both(deadline: &str, test: impl Fn(Server) + Sync) {
 fn what_came_meanwhile_is_heard() {
     on_both("idle", |server| {
         let (mut speaks, mut silent) = (server.open(), server.open());
-        server.stopped(|| speaks.write_all(&frame(0x81, b"z")).unwrap());
-        assert_eq!(next(&mut speaks), (0x81, b"z".to_vec()));
-        assert_eq!(next(&mut silent), away());
-        assert_eq!(next(&mut speaks), away());
+        server.stopped(|| speaks.write_all(&masked(0x81, b"z")).unwrap());
+        assert_eq!(next(&mut speaks).unwrap(), (0x81, b"z".to_vec()));
+        assert_eq!(next(&mut silent).unwrap(), away());
+        assert_eq!(next(&mut speaks).unwrap(), away());
     });
 }
 
@@ -264,8 +231,8 @@ fn a_request_that_came_meanwhile_is_answered() {
         half.write_all(&request[..100]).unwrap();
         server.stopped(|| whole.write_all(&request[100..]).unwrap());
         assert_eq!(status(&mut whole), "101");
-        whole.write_all(&frame(0x81, b"z")).unwrap();
-        assert_eq!(next(&mut whole), (0x81, b"z".to_vec()));
+        whole.write_all(&masked(0x81, b"z")).unwrap();
+        assert_eq!(next(&mut whole).unwrap(), (0x81, b"z".to_vec()));
         assert_eq!(status(&mut half), "408");
         assert_eq!(none.read(&mut [0]).unwrap(), 0);
     });
@@ -276,13 +243,13 @@ fn a_close_that_came_meanwhile_is_clean() {
     for answers in [true, false] {
         on_both("close", |server| {
             let mut client = server.open();
-            client.write_all(&frame(0x81, b"close")).unwrap();
-            assert_eq!(next(&mut client), (0x88, vec![0x03, 0xE8]));
+            client.write_all(&masked(0x81, b"close")).unwrap();
+            assert_eq!(next(&mut client).unwrap(), (0x88, vec![0x03, 0xE8]));
             server.stopped(|| {
                 // The answer stands behind what was on its way.
-                client.write_all(&frame(0x82, b"swallow").repeat(5000)).unwrap();
+                client.write_all(&masked(0x82, b"swallow").repeat(5000)).unwrap();
                 if answers {
-                    client.write_all(&frame(0x88, &[0x03, 0xE8])).unwrap();
+                    client.write_all(&masked(0x88, &[0x03, 0xE8])).unwrap();
                 }
             });
             assert_eq!(server.expect("closed "), if answers { "Clean" } else { "Timeout(Close)" });
@@ -301,7 +268,7 @@ fn a_peer_that_read_meanwhile_gets_the_rest() {
         thread::scope(|scope| {
             for mut stream in [reads, deaf] {
                 scope.spawn(move || {
-                    let message = frame(0x82, &vec![7; MIB]);
+                    let message = masked(0x82, &vec![7; MIB]);
                     (0..MESSAGES).all(|_| stream.write_all(&message).is_ok())
                 });
             }
@@ -333,15 +300,15 @@ fn a_storm_of_signals_changes_no_verdict() {
         let mut storm =
             Command::new("sh").args(["-c", script, &process]).stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..20 {
-            speaks.write_all(&frame(0x81, b"z")).unwrap();
-            assert_eq!(next(&mut speaks), (0x81, b"z".to_vec()));
+            speaks.write_all(&masked(0x81, b"z")).unwrap();
+            assert_eq!(next(&mut speaks).unwrap(), (0x81, b"z".to_vec()));
             thread::sleep(DEADLINE / 10);
         }
-        assert_eq!(next(&mut silent), away());
+        assert_eq!(next(&mut silent).unwrap(), away());
         storm.kill().unwrap();
         storm.wait().unwrap();
         server.signal("-CONT");
-        assert_eq!(next(&mut speaks), away());
+        assert_eq!(next(&mut speaks).unwrap(), away());
     });
 }
 

@@ -3,6 +3,7 @@
 
 mod pki;
 mod town;
+mod wire;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -211,7 +212,7 @@ fn a_slow_reader_loses_nothing() {
     let server = Running::new(Config::DEFAULT);
     let slow = server.upgraded();
     let (mut tls, mut socket) = (slow.conn, slow.sock);
-    let mut frames = town::frame(0x82, &vec![0x5A; LEN]);
+    let mut frames = town::masked(0x82, &vec![0x5A; LEN]);
     frames.extend(MASKED_CLOSE);
     let wire = sealed(&mut tls, &frames);
     let before = resident();

@@ -1,6 +1,7 @@
 //! The examples of RFC 6455 §5.7, in both directions, cut in every way, into buffers of every kind.
 
 mod common;
+mod wire;
 
 use common::*;
 use sansocket::config::Delivery;

@@ -7,6 +7,7 @@ mod wss_server;
 
 mod pki;
 mod town;
+mod wire;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use pki::{PATIENCE, Peer, Pki, REQUEST, ask, dial, upgrade};
 use rustls::{ClientConfig, RootCertStore};
 use sansocket::CloseCode;
 use sansocket::hub::HubHandle;
-use town::{frame, next};
+use town::{masked, next};
 use wss_server::{Options, start};
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -76,7 +77,7 @@ const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 
 fn send(peer: &mut impl Write, first: u8, payload: &[u8]) {
-    peer.write_all(&frame(first, payload)).unwrap();
+    peer.write_all(&masked(first, payload)).unwrap();
 }
 
 fn receive(peer: &mut impl Read) -> (u8, Vec<u8>) {

@@ -1,30 +1,15 @@
-//! What the tests share: frames written and read without the library, an endpoint that checks every step
-//! it takes, and a pipe between two of them.
+//! A connection in memory that checks each step it takes, and a pipe between two of them.
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of this")]
 
 use std::collections::VecDeque;
 
+pub use super::wire::*;
 pub use sansocket::Instant;
 use sansocket::proto::{DetachedEvent, Extension, NoExtension, Role};
 use sansocket::{
     Chunk, Client, CloseCode, Config, Connection, Ending, Event, Kind, Outbox, ReceiveBuffer, Server, Step,
     TransmitBuffer,
 };
-
-/// First bytes of frames: FIN and an opcode.
-pub const TEXT: u8 = 0x81;
-pub const BINARY: u8 = 0x82;
-pub const LAST: u8 = 0x80;
-pub const CLOSE: u8 = 0x88;
-pub const PING: u8 = 0x89;
-pub const PONG: u8 = 0x8A;
-/// The same without FIN.
-pub const TEXT_PART: u8 = 0x01;
-pub const BINARY_PART: u8 = 0x02;
-pub const PART: u8 = 0x00;
-
-/// The key of RFC 6455 §5.7.
-pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// A client whose keys are of no interest.
 pub type TestClient = Client<fn() -> [u8; 4]>;
@@ -52,80 +37,6 @@ impl TestRole for TestClient {
     fn make() -> Self {
         client()
     }
-}
-
-/// A header with a length that need not be true.
-pub fn header(first: u8, key: Option<[u8; 4]>, len: u64) -> Vec<u8> {
-    let mask = if key.is_some() { 0x80 } else { 0 };
-    let mut out = vec![first];
-    match len {
-        0..=125 => out.push(mask | len as u8),
-        126..=0xFFFF => {
-            out.push(mask | 126);
-            out.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(mask | 127);
-            out.extend(len.to_be_bytes());
-        }
-    }
-    out.extend(key.iter().flatten());
-    out
-}
-
-/// A frame, written byte by byte from the RFC.
-pub fn frame(first: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
-    let mut out = header(first, key, payload.len() as u64);
-    out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ key.map_or(0, |key| key[i % 4])));
-    out
-}
-
-/// The body of a Close.
-pub fn close_body(code: u16, reason: &str) -> Vec<u8> {
-    [&code.to_be_bytes()[..], reason.as_bytes()].concat()
-}
-
-/// A frame that was read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub first: u8,
-    pub key: Option<[u8; 4]>,
-    pub payload: Vec<u8>,
-}
-
-impl Sent {
-    /// The code of a Close.
-    pub fn code(&self) -> Option<u16> {
-        self.payload.first_chunk().map(|code| u16::from_be_bytes(*code))
-    }
-}
-
-/// Reads whole frames.
-pub fn frames(mut bytes: &[u8]) -> Vec<Sent> {
-    fn take<'b>(bytes: &mut &'b [u8], n: usize) -> &'b [u8] {
-        let (front, rest) = bytes.split_at(n);
-        *bytes = rest;
-        front
-    }
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let [first, second] = *take(&mut bytes, 2) else { unreachable!() };
-        let extended = match second & 0x7F {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let len = match take(&mut bytes, extended) {
-            [] => usize::from(second & 0x7F),
-            long => long.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
-        };
-        let key: Option<[u8; 4]> =
-            (second & 0x80 != 0).then(|| *take(&mut bytes, 4).first_chunk().expect("four bytes"));
-        let payload = take(&mut bytes, len);
-        let payload = payload.iter().enumerate().map(|(i, b)| b ^ key.map_or(0, |key| key[i % 4])).collect();
-        out.push(Sent { first, key, payload });
-    }
-    out
 }
 
 /// A chunk that owns its payload.
@@ -415,7 +326,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
 
     /// The same as frames.
     pub fn sent(&mut self) -> Vec<Sent> {
-        frames(&self.written())
+        whole_frames(&self.written())
     }
 
     /// Goes on to the end, with a peer that closes its side: what was sent, and the cause.
@@ -429,7 +340,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
             }
             if let Some(cause) = self.closed {
                 assert_eq!(self.run(), ["Closed"], "for ever after");
-                return (frames(&sent), cause);
+                return (whole_frames(&sent), cause);
             }
             if !self.shutdown && self.tx.is_empty() {
                 self.eof();

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub(crate) use super::wire::masked;
+use super::wire::{Sent, whole_frames};
+
 use std::time::Duration;
 
 use sansocket::error::EndReason;
@@ -283,27 +286,15 @@ pub(crate) fn frame(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Frame {
 }
 
 /// The frames that a server has sent, all of them whole.
-pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        assert_eq!(first & 0x70, 0, "reserved bits");
-        let (len, rest) = match second {
-            0..=125 => (u64::from(*second), rest),
-            126 => (u64::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()), &rest[8..]),
-            _ => panic!("a server does not mask"),
-        };
-        let shortest = [0..=125, 126..=0xFFFF, 0x1_0000..=u64::MAX];
-        assert!(
-            shortest[usize::from(second.saturating_sub(125))].contains(&len),
-            "a length of {len} in {second}"
-        );
-        let (payload, rest) = rest.split_at(usize::try_from(len).unwrap());
-        frames.push(frame(first & 0x80 != 0, first & 0xF, payload));
-        bytes = rest;
+pub(crate) fn frames(bytes: &[u8]) -> Vec<Frame> {
+    whole_frames(bytes).into_iter().map(Frame::from).collect()
+}
+
+impl From<Sent> for Frame {
+    fn from(Sent { first, key, payload }: Sent) -> Self {
+        assert_eq!((first & 0x70, key), (0, None), "reserved bits, or a mask");
+        Self { fin: first & 0x80 != 0, opcode: first & 0xF, payload }
     }
-    assert!(bytes.is_empty(), "half a header");
-    frames
 }
 
 /// The data messages of these frames, and between which the rules of fragmentation hold.
@@ -322,33 +313,6 @@ pub(crate) fn messages(frames: &[Frame]) -> Vec<(u8, Vec<u8>)> {
     assert_eq!(open, None, "a message without an end");
     messages
 }
-
-/// A client's frame: `first` is its first byte.
-pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = masked_header(first, payload.len() as u64);
-    bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    bytes
-}
-
-/// The header of a client's frame with a payload of `len` bytes.
-pub(crate) fn masked_header(first: u8, len: u64) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match len {
-        0..=125 => bytes.push(0x80 | len as u8),
-        126..=0xFFFF => {
-            bytes.push(0x80 | 126);
-            bytes.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            bytes.push(0x80 | 127);
-            bytes.extend(len.to_be_bytes());
-        }
-    }
-    bytes.extend(KEY);
-    bytes
-}
-
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// An application that answers requests as a test says, echoes, and notes everything that it is told.
 pub(crate) struct App<F> {

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 
 use crate::pki::{self, Pki};
 use crate::program::{Program, path};
-use crate::town::{REQUEST, connect, echo, frame, next, open, wait_for};
+use crate::town::{REQUEST, connect, echo, masked, next, open, wait_for};
 
 const MESSAGES: usize = 2500;
 /// Lines in the log for a message and for the end of a connection.
 const LINES: usize = 3;
 
 fn close(mut client: TcpStream) {
-    client.write_all(&frame(0x88, &1000_u16.to_be_bytes())).unwrap();
+    client.write_all(&masked(0x88, &1000_u16.to_be_bytes())).unwrap();
     assert_eq!(next(&mut client).unwrap(), (0x88, 1000_u16.to_be_bytes().to_vec()));
 }
 
@@ -119,13 +119,13 @@ fn a_dashboard_whose_output_is_gone_tells_everybody_the_state() {
                 }
             }
         }
-        clients[0].write_all(&frame(0x81, command.as_bytes())).unwrap();
+        clients[0].write_all(&masked(0x81, command.as_bytes())).unwrap();
     }
     server.signal("TERM");
     for client in &mut clients {
         // The answer to the Close: without it the server waits.
         while next(client).unwrap().0 != 0x88 {}
-        client.write_all(&frame(0x88, &1001_u16.to_be_bytes())).unwrap();
+        client.write_all(&masked(0x88, &1001_u16.to_be_bytes())).unwrap();
     }
     assert!(server.ended().success());
 }
@@ -141,7 +141,7 @@ fn an_unread_log_does_not_stop_a_server_over_tls() {
     pki::upgrade(&mut client);
     for number in 0..MESSAGES {
         let payload = format!("ping {number}");
-        client.write_all(&frame(0x89, payload.as_bytes())).unwrap();
+        client.write_all(&masked(0x89, payload.as_bytes())).unwrap();
         assert_eq!(next(&mut client).unwrap(), (0x8A, payload.into_bytes()));
     }
     drop(client);

@@ -16,3 +16,5 @@ mod proxy_header;
 mod stop;
 #[path = "../town/mod.rs"]
 mod town;
+#[path = "../wire/mod.rs"]
+mod wire;

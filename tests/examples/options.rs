@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::program::{Program, output, path};
-use crate::town::{REQUEST, connect, frame, head, open};
+use crate::town::{REQUEST, connect, head, masked, open};
 
 #[test]
 fn wrong_options_are_named_and_end_with_status_2() {
@@ -150,7 +150,7 @@ fn the_number_of_fields_has_a_limit() {
 fn a_client_that_reads_nothing_is_disconnected_after_the_write_timeout() {
     let mut server = Program::start("echo_server", &["--listen", "127.0.0.1:0", "--write-timeout", "0.2"]);
     let mut client = open(server.address());
-    let message = frame(0x82, &vec![0; 64 * 1024]);
+    let message = masked(0x82, &vec![0; 64 * 1024]);
     // Until the echo stands still, and the server closes.
     while client.write_all(&message).is_ok() {}
     loop {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::program::Program;
 use crate::proxy::header;
-use crate::town::{REQUEST, connect, echo, frame, head, next, opened};
+use crate::town::{REQUEST, connect, echo, head, masked, next, opened};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What the client sends behind the header.
@@ -216,7 +216,7 @@ fn logged(server: &mut Program) -> (String, String) {
 }
 
 fn close(mut client: TcpStream) {
-    client.write_all(&frame(0x88, &1000_u16.to_be_bytes())).unwrap();
+    client.write_all(&masked(0x88, &1000_u16.to_be_bytes())).unwrap();
     assert_eq!(next(&mut client).unwrap().0, 0x88);
 }
 

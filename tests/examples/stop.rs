@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use crate::pki::{self, Pki};
 use crate::program::Program;
-use crate::town::{connect, echo, frame, next, open};
+use crate::town::{connect, echo, masked, next, open};
 
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
 
@@ -19,7 +19,7 @@ fn closed(mut client: impl Read + Write) {
             break;
         }
     }
-    client.write_all(&frame(0x88, &GOING_AWAY)).unwrap();
+    client.write_all(&masked(0x88, &GOING_AWAY)).unwrap();
     let end = client.read(&mut [0]);
     assert_eq!(end.unwrap(), 0, "the server closes TCP first");
 }

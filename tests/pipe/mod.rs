@@ -1,6 +1,9 @@
 //! A hub over pipes in memory, with a clock that is turned by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
+pub use super::wire::{REQUEST, masked};
+use super::wire::{Sent, take_frame};
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +18,6 @@ use sansocket::session::Outcome;
 use sansocket::{Ending, Event, Handler, HandlerError, Instant, Outbox};
 
 pub const SECOND: Duration = Duration::from_secs(1);
-pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// What lies between a hub and a peer.
 pub struct Wire {
@@ -177,7 +178,7 @@ impl Peer {
 
     /// A whole masked frame.
     pub fn frame(&self, first: u8, payload: &[u8]) {
-        self.feed(&frame(first, payload));
+        self.feed(&masked(first, payload));
     }
 
     pub fn text(&self, text: &str) {
@@ -254,12 +255,10 @@ impl Decoder {
     fn decode(&mut self, bytes: &[u8]) -> Vec<Got> {
         self.bytes.extend(bytes);
         let mut got = vec![];
-        while let Some((first, header, len)) = parse(&self.bytes) {
-            if self.bytes.len() < header + len {
-                break;
-            }
+        let mut rest = &self.bytes[..];
+        while let Some(Sent { first, key, payload }) = take_frame(&mut rest) {
             assert!(!self.closed, "a frame behind the Close");
-            let payload: Vec<u8> = self.bytes.drain(..header + len).skip(header).collect();
+            assert_eq!(key, None, "a server does not mask");
             let fin = first & 0x80 != 0;
             assert_eq!(first & 0x70, 0, "reserved bits");
             match first & 0x0F {
@@ -288,47 +287,9 @@ impl Decoder {
             }
             assert!(fin || first & 0x08 == 0, "a fragmented control frame");
         }
+        self.bytes = rest.to_vec();
         got
     }
-}
-
-/// First byte, length of the header, and of the payload.
-fn parse(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    match second {
-        0..=125 => Some((first, 2, second.into())),
-        126 => {
-            let len = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
-            assert!(len > 125, "a length in too long a form");
-            Some((first, 4, len.into()))
-        }
-        127 => {
-            let len = u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
-            assert!(len > 0xFFFF, "a length in too long a form");
-            Some((first, 10, len as usize))
-        }
-        _ => panic!("a masked frame"),
-    }
-}
-
-/// A masked frame.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(key);
-    frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
-    frame
 }
 
 pub fn text(text: &str) -> Got {

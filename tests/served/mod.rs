@@ -12,7 +12,8 @@ use std::time::Duration;
 use sansocket::hub::{HubContext, HubHandle, HubSettings, MioServer, Routes};
 use sansocket::{CloseCode, Config};
 
-use crate::drive::{Frame, Http, frames, masked, upgrade};
+use crate::drive::{Frame, Http, masked, upgrade};
+use crate::wire::take_frame;
 
 /// How long a test waits before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -176,19 +177,10 @@ impl Peer {
     /// The next frame, which is whole.
     pub(crate) fn frame(&mut self) -> Frame {
         loop {
-            if let [_, second, rest @ ..] = self.bytes.as_slice() {
-                let (size, len) = match (second, rest) {
-                    (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
-                    (127, rest) if rest.len() >= 8 => {
-                        (10, u64::from_be_bytes(rest[..8].try_into().unwrap()) as usize)
-                    }
-                    (126 | 127, _) => (usize::MAX, 0),
-                    (len, _) => (2, usize::from(*len)),
-                };
-                if self.bytes.len() >= size.saturating_add(len) {
-                    let bytes: Vec<u8> = self.bytes.drain(..size + len).collect();
-                    return frames(&bytes).remove(0);
-                }
+            let mut rest = &self.bytes[..];
+            if let Some(frame) = take_frame(&mut rest) {
+                self.bytes = rest.to_vec();
+                return frame.into();
             }
             assert!(self.more(), "no frame");
         }

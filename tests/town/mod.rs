@@ -1,6 +1,9 @@
 //! Clients of a hub over TCP, plain and quick, and what the process has of descriptors and memory.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
+pub use super::wire::{REQUEST, masked};
+use super::wire::{header_len, payload_len};
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,9 +13,6 @@ use std::time::{Duration, Instant};
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo};
 use sansocket::{Event, Handler, HandlerError, Outbox};
-
-pub const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// Echoes; panics where it is told to.
 pub struct Echo;
@@ -101,49 +101,19 @@ pub fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A frame with a key of zeros.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-/// The next frame: its first byte and its payload.
+/// The next frame of a server: its first byte and its payload.
 pub fn next(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head)?;
-    let len = match head[1] {
-        126 => {
-            let mut len = [0; 2];
-            stream.read_exact(&mut len)?;
-            u16::from_be_bytes(len).into()
-        }
-        127 => {
-            let mut len = [0; 8];
-            stream.read_exact(&mut len)?;
-            u64::from_be_bytes(len) as usize
-        }
-        len => len.into(),
-    };
-    let mut payload = vec![0; len];
+    let mut head = [0; 10];
+    stream.read_exact(&mut head[..2])?;
+    let len = header_len(head[1]);
+    stream.read_exact(&mut head[2..len])?;
+    let mut payload = vec![0; payload_len(&head)];
     stream.read_exact(&mut payload)?;
     Ok((head[0], payload))
 }
 
 pub fn echo(stream: &mut TcpStream, text: &str) {
-    stream.write_all(&frame(0x81, text.as_bytes())).unwrap();
+    stream.write_all(&masked(0x81, text.as_bytes())).unwrap();
     assert_eq!(next(stream).unwrap(), (0x81, text.into()));
 }
 

@@ -14,7 +14,7 @@ mod sim;
 /// What `std` is to the tests.
 mod std {
     pub(crate) use ::alloc::*;
-    pub(crate) use core::{cell, mem, time};
+    pub(crate) use core::{cell, iter, mem, time};
 }
 
 /// What the compiler brings to every file that has `std`.
