@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in 1..=count {
         echo(&format!("{url}/runCase?case={case}&agent={agent}"))?;
     }
-    blocking::connect(&format!("{url}/updateReports?agent={agent}"))?.close(None, "")?;
+    blocking::connect(&format!("{url}/updateReports?agent={agent}"))?.close(None, "");
     Ok(())
 }
 
@@ -28,7 +28,7 @@ fn echo(url: &str) -> Result<(), Box<dyn Error>> {
     loop {
         match socket.recv().and_then(|message| message.map(|message| socket.send(&message)).transpose()) {
             Ok(Some(())) => {}
-            Ok(None) | Err(SocketError::Closed(_) | SocketError::Transport(_)) => return Ok(()),
+            Ok(None) | Err(SocketError::Ended(_) | SocketError::Transport(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -38,6 +38,6 @@ fn echo(url: &str) -> Result<(), Box<dyn Error>> {
 fn ask(url: &str) -> Result<String, Box<dyn Error>> {
     let mut socket = blocking::connect(url)?;
     let message = socket.recv()?.ok_or("closed without an answer")?;
-    socket.close(None, "")?;
+    socket.close(None, "");
     Ok(message.as_text().ok_or("an answer that is no text")?.into())
 }

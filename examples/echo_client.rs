@@ -11,6 +11,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
@@ -121,16 +122,12 @@ fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
             }
         }
         match socket.read_timeout(TICK) {
-            Ok(Some((event, _))) => {
+            Ok(Poll::Ready(Some((event, _)))) => {
                 quiet_since = None;
                 answered += u64::from(show(event)?);
             }
-            Ok(None) => {}
-            Err(SocketError::Closed(cause)) => {
-                return Err(
-                    format!("{} (code {}) {}", cause.reason, cause.code(), socket.close_reason()).into()
-                );
-            }
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(None)) | Err(SocketError::Ended(_)) => return Err(end(socket).into()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -142,7 +139,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     let open = || File::open(path).map_err(|error| format!("{path}: {error}"));
     let (mut file, mut original) = (open()?, BufReader::new(open()?));
     let len = file.metadata()?.len();
-    socket.sending().outbox().begin_frame(Kind::Binary, len, true)?;
+    socket.writer().outbox().begin_frame(Kind::Binary, len, true)?;
     let (mut sent, mut echoed, mut ended) = (0_u64, 0_u64, false);
     let (mut chunk, mut rest) = (vec![0; 32 * 1024], 0..0);
     let mut expected = Vec::new();
@@ -154,7 +151,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         while !rest.is_empty() {
-            match socket.sending().outbox().write(&chunk[rest.clone()])? {
+            match socket.writer().outbox().write(&chunk[rest.clone()])? {
                 0 => break,
                 n => {
                     rest.start += n;
@@ -165,7 +162,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
         // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
         let event = if sent < len { socket.read_or_flushed()? } else { socket.read_timeout(PATIENCE)? };
         match event {
-            Some((Event::Data(data), _)) => {
+            Poll::Ready(Some((Event::Data(data), _))) => {
                 expected.resize(data.payload.len(), 0);
                 original.read_exact(&mut expected)?;
                 if data.kind != Kind::Binary || expected != *data.payload {
@@ -177,11 +174,12 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
                 ended = data.end;
                 progress(sent, echoed, len);
             }
-            Some((event, _)) => {
+            Poll::Ready(Some((event, _))) => {
                 show(event)?;
             }
-            None if sent == len => return Err("the echo does not come".into()),
-            None => {}
+            Poll::Ready(None) => return Err("the server has closed".into()),
+            Poll::Pending if sent == len => return Err("the echo does not come".into()),
+            Poll::Pending => {}
         }
     }
     if echoed != len {
@@ -192,9 +190,15 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
-    let cause = socket.close(CloseCode::NORMAL, "")?;
+    let cause = socket.close(CloseCode::NORMAL, "");
     note(format_args!("{}, code {} {}\n", cause.reason, cause.code(), socket.close_reason()));
     if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }
+}
+
+/// Says how the connection ended.
+fn end(socket: &Socket) -> String {
+    let ending = socket.ending().expect("it has ended");
+    format!("{} (code {}) {}", ending.reason, ending.code(), socket.close_reason())
 }
 
 /// Prints an event; whether it completes a message.

@@ -3,13 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sansocket::blocking::{Accepted, BlockingStream, WebSocket, serve};
+use sansocket::blocking::{BlockingStream, WebSocket, serve};
 use sansocket::config::ControlFrames;
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{AcceptOptions, ClientRequest, Decision, Rejection, Request, Response};
+use sansocket::handshake::{AcceptOptions, Accepted, ClientRequest, Decision, Rejection, Request, Response};
 use sansocket::proto::SystemKeys;
 use sansocket::session::{BufferSizes, Buffers, Outcome, ServiceUnavailable};
 use sansocket::{
@@ -42,7 +43,7 @@ fn accept(stream: TcpStream, config: &Config) -> WebSocket<TcpStream, Server> {
     let accept = AcceptOptions::new().protocols(&["chat"]);
     match WebSocket::accept(stream, config, buffers(), |_| Decision::Accept(accept)).unwrap() {
         Accepted::WebSocket(socket) => socket,
-        Accepted::HandOver(..) => panic!("handed over"),
+        Accepted::HandedOver(..) => panic!("handed over"),
     }
 }
 
@@ -59,7 +60,7 @@ fn echo_until_closed<R: sansocket::proto::Role>(
         match socket.recv() {
             Ok(Some(message)) => socket.send(&message)?,
             Ok(None) => return Ok(socket.ending().unwrap()),
-            Err(Error::Closed(cause)) => return Ok(cause),
+            Err(Error::Ended(cause)) => return Ok(cause),
             Err(error) => return Err(error),
         }
     }
@@ -124,10 +125,10 @@ fn our_client_talks_to_tungstenite() {
         assert_eq!(MessageRef::from(&message), sent);
     }
     for (part, fin) in [("three ", false), ("frag", false), ("ments", true)] {
-        client.sending().fragment(Kind::Text, part.as_bytes(), fin).unwrap();
+        client.writer().fragment(Kind::Text, part.as_bytes(), fin).unwrap();
     }
     assert_eq!(client.recv().unwrap(), Some(Message::from("three fragments")));
-    let cause = client.close(Some(CloseCode::NORMAL), "done").unwrap();
+    let cause = client.close(Some(CloseCode::NORMAL), "done");
     assert_eq!((cause.reason, cause.code()), (EndReason::Clean, 1000));
     assert!(server.join().unwrap().contains("closed"), "tungstenite saw a clean end");
 }
@@ -138,17 +139,17 @@ fn an_event_is_answered_without_a_copy() {
     let server = in_thread(move || {
         let mut socket = accept(server, &Config::DEFAULT);
         // The payload lies in the receive buffer while it is sent.
-        while let Ok((Event::Data(data), mut out)) = socket.read() {
+        while let Some((Event::Data(data), mut out)) = socket.read().unwrap() {
             out.fragment(data.kind, &data.payload, data.fin).unwrap();
         }
     });
     let mut client = connect(client, &Config::DEFAULT);
     client.send("hello").unwrap();
     match client.read().unwrap() {
-        (Event::Data(data), _) => assert_eq!(data.payload.to_str(), Some("hello")),
-        other => panic!("{:?}", other.0),
+        Some((Event::Data(data), _)) => assert_eq!(data.payload.to_str(), Some("hello")),
+        other => panic!("{:?}", other.map(|(event, _)| event)),
     }
-    client.close(None, "").unwrap();
+    client.close(None, "");
     server.join().unwrap();
 }
 
@@ -158,14 +159,14 @@ fn reading_can_give_up_and_go_on() {
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);
     let longest = client.stream().read_timeout().unwrap().unwrap();
-    assert!(client.read_timeout(Duration::from_millis(30)).unwrap().is_none());
+    assert!(client.read_timeout(Duration::from_millis(30)).unwrap().is_pending());
     // The system was asked to wait, and for no longer than that; it rounds.
     let waited = client.stream().read_timeout().unwrap().unwrap();
     assert!(waited < Duration::from_millis(50) && waited < longest, "{waited:?} after {longest:?}");
     client.send(b"now").unwrap();
-    let (event, _) = client.read_timeout(PATIENCE).unwrap().unwrap();
-    assert!(matches!(event, Event::Data(data) if *data.payload == *b"now"));
-    client.close(None, "").unwrap();
+    let event = client.read_timeout(PATIENCE).unwrap();
+    assert!(matches!(event, Poll::Ready(Some((Event::Data(data), _))) if *data.payload == *b"now"));
+    client.close(None, "");
     assert_eq!(server.join().unwrap().unwrap().code(), 1005);
 }
 
@@ -174,7 +175,7 @@ fn frames_sent_in_a_row_leave_in_one_write() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);
-    let mut sending = client.sending();
+    let mut sending = client.writer();
     let mut out = sending.outbox();
     for n in 0..10 {
         out.send(&[n]).unwrap();
@@ -183,7 +184,7 @@ fn frames_sent_in_a_row_leave_in_one_write() {
     for n in 0..10 {
         assert_eq!(client.recv().unwrap(), Some(Message::from(vec![n])));
     }
-    client.close(None, "").unwrap();
+    client.close(None, "");
     server.join().unwrap().unwrap();
 }
 
@@ -242,7 +243,7 @@ fn a_request_can_be_handed_over() {
         Decision::HandOver
     };
     match WebSocket::accept(server, &Config::DEFAULT, buffers(), decide).unwrap() {
-        Accepted::HandOver(_, bytes) => {
+        Accepted::HandedOver((_, bytes)) => {
             assert_eq!(bytes, b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
         }
         Accepted::WebSocket(..) => panic!("a connection"),
@@ -346,7 +347,7 @@ fn a_silent_peer_gets_a_ping_and_is_then_disconnected() {
     let mut client = connect(client, &told);
     // As long as Pings are answered, the connection stays.
     for _ in 0..3 {
-        let (event, _) = client.read().unwrap();
+        let (event, _) = client.read().unwrap().unwrap();
         assert!(matches!(event, Event::Ping(_)), "{event:?}");
     }
     // Nobody reads any more; the Close that follows is not answered either.
@@ -423,13 +424,13 @@ fn a_server_that_always_sends_still_reads() {
     let mut told = Config::new();
     told.control = ControlFrames::Reported;
     let mut client = connect(client, &told);
-    client.sending().ping(b"do you hear me?").unwrap();
+    client.writer().ping(b"do you hear me?").unwrap();
     let (began, mut pongs) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(3) {
-        pongs += usize::from(matches!(client.read().unwrap().0, Event::Pong(_)));
+        pongs += usize::from(matches!(client.read().unwrap(), Some((Event::Pong(_), _))));
     }
     assert_eq!(pongs, 1);
-    assert_eq!(client.close(Some(CloseCode::NORMAL), "enough").unwrap().reason, EndReason::Clean);
+    assert_eq!(client.close(Some(CloseCode::NORMAL), "enough").reason, EndReason::Clean);
     assert_eq!(server.join().unwrap().reason, EndReason::Clean);
 }
 
@@ -439,39 +440,36 @@ fn a_long_send_still_reads() {
     let (client, server) = pair();
     let server = in_thread(move || {
         let mut server = accept(server, &Config::DEFAULT);
-        loop {
-            match server.read() {
-                Ok((Event::Data(data), mut out)) => {
-                    out.send_fragmented(data.kind, &data.payload, data.end)?
-                }
-                Ok(_) => {}
-                Err(Error::Closed(cause)) => return Ok(cause),
-                Err(error) => return Err(error),
+        while let Some((event, mut out)) = server.read()? {
+            if let Event::Data(data) = event {
+                out.send_fragmented(data.kind, &data.payload, data.end)?;
             }
         }
+        Ok::<_, Error>(server.ending().unwrap())
     });
     let mut client = connect(client, &Config::DEFAULT);
-    assert!(client.read_or_flushed().unwrap().is_none(), "nothing is to be written");
+    assert!(client.read_or_flushed().unwrap().is_pending(), "nothing is to be written");
     let len = 20 << 20;
-    client.sending().outbox().begin_frame(Kind::Binary, len, true).unwrap();
+    client.writer().outbox().begin_frame(Kind::Binary, len, true).unwrap();
     let (mut left, mut echoed) = (len, 0);
     while echoed < len {
         while left > 0 {
             let chunk = [7; 4096];
             let chunk = &chunk[..left.min(4096) as usize];
-            match client.sending().outbox().write(chunk).unwrap() {
+            match client.writer().outbox().write(chunk).unwrap() {
                 0 => break,
                 n => left -= n as u64,
             }
         }
         let event = if left > 0 { client.read_or_flushed() } else { client.read_timeout(PATIENCE) };
         match event.unwrap() {
-            Some((Event::Data(data), _)) => echoed += data.payload.len() as u64,
-            Some(_) => {}
-            None => assert!(left > 0, "the echo does not come"),
+            Poll::Ready(Some((Event::Data(data), _))) => echoed += data.payload.len() as u64,
+            Poll::Ready(Some(_)) => {}
+            Poll::Ready(None) => panic!("closed"),
+            Poll::Pending => assert!(left > 0, "the echo does not come"),
         }
     }
-    client.close(None, "").unwrap();
+    client.close(None, "");
     assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Clean);
 }
 
@@ -480,16 +478,16 @@ fn a_read_with_a_timeout_of_zero_writes_and_reads() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
     let mut client = connect(client, &Config::DEFAULT);
-    client.sending().outbox().send("in the buffer").unwrap();
+    client.writer().outbox().send("in the buffer").unwrap();
     let began = Instant::now();
     loop {
-        if let Some((Event::Data(data), _)) = client.read_timeout(Duration::ZERO).unwrap() {
+        if let Poll::Ready(Some((Event::Data(data), _))) = client.read_timeout(Duration::ZERO).unwrap() {
             assert_eq!(data.payload.to_str(), Some("in the buffer"));
             break;
         }
         assert!(began.elapsed() < PATIENCE);
     }
-    client.close(None, "").unwrap();
+    client.close(None, "");
     server.join().unwrap().unwrap();
 }
 
@@ -521,7 +519,7 @@ fn every_connection_sends_small_messages_at_once() {
         server.recv().map(|_| ())
     });
     drop(connect(client, &Config::DEFAULT));
-    assert!(matches!(server.join().unwrap(), Err(Error::Closed(_))));
+    assert!(matches!(server.join().unwrap(), Err(Error::Ended(_))));
 
     struct HandsOver;
     impl Handler for HandsOver {

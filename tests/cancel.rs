@@ -11,15 +11,14 @@ use std::task::{Context, Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
 use proptest::prelude::*;
-use sansocket::embedded::{
-    Accepted, Clock, CloseWrite, Connected, Error, SplitTransport, WebSocket, drive, serve,
-};
+use sansocket::embedded::{Clock, CloseWrite, SplitTransport, WebSocket, drive, serve};
 use sansocket::error::EndReason;
-use sansocket::handshake::{ClientRequest, Decision, Request};
+use sansocket::handshake::{Accepted, ClientRequest, Decision, Request};
 use sansocket::message::Assembler;
 use sansocket::session::{Buffers, HandlerDriver, Outcome};
 use sansocket::{
-    Client, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox, Server,
+    Client, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, MessageRef, Outbox,
+    Server,
 };
 
 /// One direction of a connection: every call is pending once or more before it moves a few bytes, all of them
@@ -179,8 +178,8 @@ async fn impatient<F: Future>(patience: u32, future: F) -> Option<F::Output> {
 async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
     let decide = |_: &Request<'_>| Decision::accept();
     match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
-        Accepted::WebSocket(socket, None) => socket,
-        _ => panic!("no connection"),
+        Accepted::WebSocket(socket) => socket,
+        Accepted::HandedOver(_) => panic!("no connection"),
     }
 }
 
@@ -191,10 +190,7 @@ async fn connect(io: Io) -> WebSocket<'static, Io, Client<impl sansocket::proto:
         key = key.wrapping_add(0x9E37_79B9);
         key.to_ne_bytes()
     };
-    match WebSocket::connect(io, &Config::DEFAULT, buffers(), keys, &request).await.unwrap() {
-        Connected::WebSocket(socket, None) => socket,
-        _ => panic!("no connection"),
-    }
+    WebSocket::connect(io, &Config::DEFAULT, buffers(), keys, &request).await.unwrap()
 }
 
 /// Sends the messages and reads their echoes, dropping futures as `patience` says.
@@ -205,26 +201,27 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, E
     let mut next = queue.next();
     while echoes.len() <= messages.len() {
         if let Some(message) = next {
-            if socket.sending().outbox().send(message).is_ok() {
+            if socket.writer().outbox().send(message).is_ok() {
                 next = queue.next();
-                impatient(patience, socket.sending().flush()).await.map(Result::unwrap);
+                impatient(patience, socket.writer().flush()).await.map(Result::unwrap);
             }
         }
         match impatient(patience, socket.read()).await {
             None => {}
-            Some(Ok((Event::Data(data), _))) => {
+            Some(Ok(Some((Event::Data(data), _)))) => {
                 echoes.last_mut().unwrap().extend(data.payload.as_bytes());
                 if data.end {
                     echoes.push(Vec::new());
                 }
             }
-            Some(other) => panic!("{:?}", other.map(|(event, _)| format!("{event:?}"))),
+            Some(Ok(other)) => panic!("{:?}", other.map(|(event, _)| event)),
+            Some(Err(error)) => panic!("{error:?}"),
         }
     }
     echoes.pop();
     loop {
         if let Some(cause) = impatient(patience, socket.close(Some(CloseCode::NORMAL), "")).await {
-            return (echoes, cause.unwrap());
+            return (echoes, cause);
         }
     }
 }
@@ -235,12 +232,12 @@ async fn server(io: Io, patience: u32) -> Ending {
     loop {
         match impatient(patience, socket.read()).await {
             None => {}
-            Some(Ok((Event::Data(data), link))) => {
+            Some(Ok(Some((Event::Data(data), link)))) => {
                 // Once read, an event is the application's to finish.
                 link.fragment(data.kind, &data.payload, data.end).await.unwrap();
             }
-            Some(Ok(_)) => {}
-            Some(Err(Error::Closed(cause))) => return cause,
+            Some(Ok(Some(_))) => {}
+            Some(Ok(None)) => return socket.ending().unwrap(),
             Some(Err(error)) => panic!("{error:?}"),
         }
     }
@@ -338,17 +335,15 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
         let (transport, connection, rx, tx) = accept(far).await.into_parts();
         let mut socket = WebSocket::new(transport, connection, rx, tx);
         let mut text = Assembler::new(Vec::new());
-        socket.read_message(&mut text).await.unwrap();
+        let text = socket.recv(&mut text).await.unwrap().unwrap();
         // In frames of two bytes at the most, with a Pong that nobody asked for before them.
-        socket.sending().pong(b"unasked").await.unwrap();
+        socket.pong(b"unasked").await.unwrap();
         for part in text.as_bytes().chunks(2) {
-            socket.sending().send_fragmented(Kind::Text, part, false).await.unwrap();
+            socket.writer().send_fragmented(Kind::Text, part, false).await.unwrap();
         }
-        socket.sending().send_fragmented(Kind::Text, b"", true).await.unwrap();
-        match socket.read().await {
-            Err(Error::Closed(cause)) => (cause, socket.close_reason().to_owned()),
-            other => panic!("{:?}", other.map(|(event, _)| format!("{event:?}"))),
-        }
+        socket.writer().send_fragmented(Kind::Text, b"", true).await.unwrap();
+        assert!(socket.read().await.unwrap().is_none());
+        (socket.ending().unwrap(), socket.close_reason().to_owned())
     };
     let (ours, (theirs, reason)) = both(client, server);
     assert_eq!((ours.reason, ours.code()), (EndReason::Clean, 1001));
@@ -380,23 +375,26 @@ fn after_long_work_the_peer_has_its_time_to_read() {
         let server = async {
             let decide = |_: &Request<'_>| Decision::accept();
             let io = SplitTransport::new(reader, writer, Reported(Rc::clone(&clock)));
-            let Accepted::WebSocket(mut socket, _) =
+            let Accepted::WebSocket(mut socket) =
                 WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap()
             else {
                 panic!("handed over");
             };
             // Longer than `Timeouts::write`.
             clock.set(31);
-            socket.sending().outbox().send("at last").unwrap();
-            let cause = socket.close(Some(CloseCode::NORMAL), "").await.unwrap();
+            socket.writer().outbox().send("at last").unwrap();
+            let cause = socket.close(CloseCode::NORMAL, "").await;
             assert_eq!(cause.reason, EndReason::Clean, "seed {seed}");
         };
         let client = async {
             let mut socket = connect(near).await;
             let mut text = Assembler::new(Vec::new());
-            socket.read_message(&mut text).await.unwrap();
-            assert_eq!(text.to_str(), Some("at last"));
-            assert!(matches!(socket.read().await, Err(Error::Closed(_))));
+            assert_eq!(socket.recv(&mut text).await.unwrap(), Some(MessageRef::Text("at last")));
+            for _ in 0..3 {
+                assert!(socket.read().await.unwrap().is_none());
+                assert_eq!(socket.recv(&mut text).await.unwrap(), None);
+            }
+            assert!(socket.ending().unwrap().is_clean());
         };
         both(client, server);
     }

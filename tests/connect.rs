@@ -7,14 +7,14 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketA
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sansocket::blocking::{Accepted, WebSocket, accept, connect, connect_with};
+use sansocket::blocking::{WebSocket, accept, connect, connect_with};
 use sansocket::config::ClientOptions;
 use sansocket::error::ConnectError;
 use sansocket::error::ConnectPhase;
 use sansocket::error::EndReason;
 use sansocket::error::RedirectError;
 use sansocket::handshake::{
-    AcceptOptions, Decision, HandshakeError, HeadError, Request, UrlError, accept_key,
+    AcceptOptions, Accepted, Decision, HandshakeError, HeadError, Request, UrlError, accept_key,
 };
 use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config, Ending, Error, Event, Kind, Message, blocking};
@@ -96,7 +96,7 @@ fn hello(url: &str) -> Result<Option<Message>, Error> {
     let mut socket = blocking::connect(url)?;
     socket.send("hello")?;
     let answer = socket.recv()?;
-    socket.close(CloseCode::NORMAL, "")?;
+    socket.close(CloseCode::NORMAL, "");
     Ok(answer)
 }
 
@@ -120,7 +120,7 @@ fn whole_messages_go_both_ways() {
         socket.send(&message).unwrap();
         assert_eq!(socket.recv().unwrap().as_ref(), Some(&message));
     }
-    assert!(socket.close(None, "").unwrap().is_clean());
+    assert!(socket.close(None, "").is_clean());
     server.join().unwrap();
 }
 
@@ -130,7 +130,7 @@ fn a_clean_close_is_no_error_at_every_call() {
     let server = thread::spawn(move || {
         let mut socket = accept(listener.accept().unwrap().0).unwrap();
         socket.send("last").unwrap();
-        socket.close(CloseCode::GOING_AWAY, "that was all").unwrap()
+        socket.close(CloseCode::GOING_AWAY, "that was all")
     });
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
     assert_eq!(socket.ending(), None);
@@ -140,7 +140,7 @@ fn a_clean_close_is_no_error_at_every_call() {
     }
     assert_eq!(socket.close_reason(), "that was all");
     assert_eq!(socket.ending().unwrap().code(), 1001);
-    assert!(matches!(socket.send("too late"), Err(Error::Send(_) | Error::Closed(_))));
+    assert!(matches!(socket.send("too late"), Err(Error::Send(_) | Error::Ended(_))));
     server.join().unwrap();
 }
 
@@ -150,7 +150,7 @@ fn an_end_without_a_close_is_an_error_at_every_call() {
     let server = answer(listener, vec![switch()]);
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
     for _ in 0..3 {
-        assert!(matches!(socket.recv(), Err(Error::Closed(Ending { reason: EndReason::Disconnected, .. }))));
+        assert!(matches!(socket.recv(), Err(Error::Ended(Ending { reason: EndReason::Disconnected, .. }))));
     }
     assert_eq!(socket.ending().unwrap().reason, EndReason::Disconnected);
     drop(socket);
@@ -163,12 +163,12 @@ fn recv_skips_a_message_that_read_has_begun() {
     let server = thread::spawn(move || {
         let mut socket = accept(listener.accept().unwrap().0).unwrap();
         for (part, end) in [("one ", false), ("message", true), ("two", true)] {
-            socket.sending().fragment(Kind::Text, part.as_bytes(), end).unwrap();
+            socket.writer().fragment(Kind::Text, part.as_bytes(), end).unwrap();
         }
-        socket.close(None, "").unwrap();
+        socket.close(None, "");
     });
     let mut socket = connect(&format!("ws://{address}/")).unwrap();
-    let (event, _) = socket.read().unwrap();
+    let (event, _) = socket.read().unwrap().unwrap();
     assert!(matches!(event, Event::Data(data) if data.payload.to_str() == Some("one ")));
     assert_eq!(socket.recv().unwrap(), Some(Message::from("two")));
     assert_eq!(socket.recv().unwrap(), None);
@@ -286,7 +286,7 @@ fn the_request_has_what_the_options_say() {
     let options = ClientOptions::new().protocols(["a", "b"]).origin("http://page.test").header("X-One", "1");
     let mut socket = connect_with(&format!("ws://{address}/"), &options).unwrap();
     assert_eq!(socket.protocol(), Some("b"));
-    socket.close(None, "").unwrap();
+    socket.close(None, "");
     let seen = server.join().unwrap();
     let seen: Vec<_> = seen.iter().map(|value| value.as_deref()).collect();
     assert_eq!(seen, [Some(&b"http://page.test"[..]), Some(b"1"), Some(b"a, b"), None]);

@@ -10,9 +10,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sansocket::embedded::{Accepted, Connected, Error, Transferred, Transport, WebSocket, drive, serve};
+use sansocket::embedded::{Error, Transferred, Transport, WebSocket, drive, serve};
 use sansocket::error::{EndReason, Timeout};
-use sansocket::handshake::{ClientRequest, Decision, accept_key};
+use sansocket::handshake::{Accepted, ClientRequest, Decision, accept_key};
 use sansocket::proto::MaskingKey;
 use sansocket::session::{BufferSizes, Buffers, HandlerDriver, Outcome};
 use sansocket::{
@@ -373,11 +373,7 @@ fn answer() -> Vec<u8> {
 
 fn connected(config: &Config, wire: Wire) -> WebSocket<'static, Wire, Client<Zeros>, &Config> {
     let connect = ClientRequest::parse("ws://a/").unwrap();
-    match run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)) {
-        Ok(Connected::WebSocket(socket, _)) => socket,
-        Ok(Connected::Refused(_)) => panic!("refused"),
-        Err(error) => panic!("{error}"),
-    }
+    run(WebSocket::connect(wire, config, buffers(), Zeros, &connect)).unwrap()
 }
 
 #[test]
@@ -387,8 +383,8 @@ fn a_response_that_arrived_in_time_is_read() {
     for cut in [0, 1, 60, answer.len() - 1] {
         let stop = Stop { at: 0.3, until: 3.3, bytes: answer[cut..].to_vec(), ..Stop::default() };
         let mut socket = connected(&config, Wire::new(&answer[..cut], [stop]));
-        socket.sending().transport().to_us.extend(frame(0x81, None, b"hello"));
-        let (event, _) = run(socket.read()).unwrap();
+        socket.transport().to_us.extend(frame(0x81, None, b"hello"));
+        let (event, _) = run(socket.read()).unwrap().unwrap();
         assert!(matches!(event, Event::Data(data) if data.payload.as_bytes() == b"hello"));
     }
     // A refusal's body too.
@@ -397,13 +393,12 @@ fn a_response_that_arrived_in_time_is_read() {
     let stop = Stop { at: 0.3, until: 3.3, bytes, ..Stop::default() };
     let connect = ClientRequest::parse("ws://a/").unwrap();
     let wire = Wire::new(&refusal[..20], [stop]);
-    match run(WebSocket::connect(wire, &config, buffers(), Zeros, &connect)) {
-        Ok(Connected::Refused(head)) => {
-            let reply = sansocket::handshake::RefusedResponse::parse(&head, &config).unwrap();
-            assert_eq!((reply.status, reply.body.len()), (403, 300));
-        }
-        _ => panic!("no refusal"),
-    }
+    let mut len = 0;
+    let connect = WebSocket::connect_with(wire, &config, buffers(), Zeros, &connect, |response| {
+        len = response.body.len()
+    });
+    assert_eq!(run(connect).map(drop), Err(Error::Refused(403)));
+    assert_eq!(len, 300);
 }
 
 #[test]
@@ -417,12 +412,12 @@ fn a_pong_that_was_here_in_time_counts() {
         Stop { at: 4.2, until: 4.3, bytes: frame(0x81, None, b"z"), ..Stop::default() },
     ];
     let mut socket = connected(&config, Wire::new(&answer(), stops));
-    let (event, _) = run(socket.read()).unwrap();
+    let (event, _) = run(socket.read()).unwrap().unwrap();
     assert!(matches!(event, Event::Data(data) if data.payload.as_bytes() == b"z"));
     // Nobody answers the second Ping.
     let lost = run(socket.read()).map(|_| ());
     assert!(
-        matches!(lost, Err(Error::Closed(cause)) if cause.reason == EndReason::Timeout(Timeout::Pong)),
+        matches!(lost, Err(Error::Ended(cause)) if cause.reason == EndReason::Timeout(Timeout::Pong)),
         "{lost:?}"
     );
 }
@@ -434,8 +429,10 @@ fn a_read_with_a_limit_gives_what_is_here() {
         let stop = Stop { at: 0.3, until, bytes: frame(0x81, None, b"z"), ..Stop::default() };
         let mut socket = connected(&config, Wire::new(&answer(), [stop]));
         let event = run(socket.read_until(at(0.4))).unwrap();
-        assert!(matches!(event, Some((Event::Data(data), _)) if data.payload.as_bytes() == b"z"));
-        assert!(run(socket.read_until(at(0.4))).unwrap().is_none());
+        assert!(
+            matches!(event, Poll::Ready(Some((Event::Data(data), _))) if data.payload.as_bytes() == b"z")
+        );
+        assert!(run(socket.read_until(at(0.4))).unwrap().is_pending());
     }
 }
 
@@ -447,7 +444,7 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
         timeouts.close = Some(2 * SECOND);
     });
     let work = |socket: &mut WebSocket<'_, Wire, Client<Zeros>, &Config>, bytes: &[u8]| {
-        let wire = socket.sending().transport();
+        let wire = socket.transport();
         wire.now = wire.now.saturating_add(60 * SECOND);
         wire.to_us.extend(bytes);
     };
@@ -455,24 +452,24 @@ fn an_application_that_has_worked_for_long_does_not_blame_the_peer() {
     for queued in [false, true] {
         let mut socket = connected(&config, Wire::new(&answer(), []));
         // Two at once: the second lies in the buffer while the first is dealt with.
-        socket.sending().transport().to_us.extend([&text[..], &text].concat());
-        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        socket.transport().to_us.extend([&text[..], &text].concat());
+        assert!(matches!(run(socket.read()).unwrap(), Some((Event::Data(_), _))));
         if queued {
-            socket.sending().outbox().send("later").unwrap();
+            socket.writer().outbox().send("later").unwrap();
         }
-        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        assert!(matches!(run(socket.read()).unwrap(), Some((Event::Data(_), _))));
         work(&mut socket, &text);
         if queued {
-            run(socket.sending().send("now")).unwrap();
-            assert_eq!(socket.sending().transport().frames().len(), 2);
+            run(socket.send("now")).unwrap();
+            assert_eq!(socket.transport().frames().len(), 2);
             work(&mut socket, &text);
         }
-        assert!(matches!(run(socket.read()).unwrap(), (Event::Data(_), _)));
+        assert!(matches!(run(socket.read()).unwrap(), Some((Event::Data(_), _))));
         // The same for the answer to our Close.
-        socket.sending().outbox().close(None, "").unwrap();
+        socket.writer().outbox().close(None, "").unwrap();
         assert!(run(socket.read_until(at(0.0))).is_ok());
         work(&mut socket, &frame(0x88, None, &[]));
-        let cause = run(socket.close(None, "")).unwrap();
+        let cause = run(socket.close(None, ""));
         assert_eq!(cause.reason, EndReason::Clean);
     }
 }

@@ -9,6 +9,7 @@ mod pki;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,7 @@ fn echo_and_a_clean_close() {
             socket.send(text).unwrap();
             assert_eq!(socket.recv().unwrap(), Some(Message::from(text)));
         }
-        assert!(socket.close(Some(CloseCode::NORMAL), "").unwrap().is_clean());
+        assert!(socket.close(CloseCode::NORMAL, "").is_clean());
         drop(socket);
         let served = served.join().unwrap();
         assert!(
@@ -111,24 +112,24 @@ fn four_mebibytes_both_ways_at_once() {
     let pki = Pki::new();
     let (address, served) = serve_one(&pki, Config::DEFAULT);
     let mut socket = connect(&pki.client(), NAME, address).unwrap();
-    socket.sending().outbox().begin_frame(Kind::Binary, LEN as u64, true).unwrap();
+    socket.writer().outbox().begin_frame(Kind::Binary, LEN as u64, true).unwrap();
     let payload: Vec<u8> = (0..LEN).map(byte).collect();
     let (mut sent, mut echoed) = (0, 0);
     while echoed < LEN {
         if sent < LEN {
-            sent += socket.sending().outbox().write(&payload[sent..]).unwrap();
+            sent += socket.writer().outbox().write(&payload[sent..]).unwrap();
         }
         let wait = if sent < LEN { Duration::ZERO } else { PATIENCE };
         match socket.read_timeout(wait).unwrap() {
-            Some((Event::Data(data), _)) => {
+            Poll::Ready(Some((Event::Data(data), _))) => {
                 assert_eq!(&*data.payload, &payload[echoed..echoed + data.payload.len()], "at {echoed}");
                 echoed += data.payload.len();
             }
-            Some(_) => {}
-            None => assert!(sent < LEN, "no echo behind byte {echoed}"),
+            Poll::Ready(_) => {}
+            Poll::Pending => assert!(sent < LEN, "no echo behind byte {echoed}"),
         }
     }
-    assert!(socket.close(None, "").unwrap().is_clean());
+    assert!(socket.close(None, "").is_clean());
     assert!(matches!(served.join().unwrap().outcome, Ok(Outcome::Closed(cause)) if cause.is_clean()));
 }
 

@@ -280,7 +280,7 @@ def the_request_is_as_it_was_set():
         while peer.frame()[0] != CLOSE:
             pass
         peer.end()
-        board.expect(r"^failed: WebSocket\(\w+\(Ending \{ reason: Clean")
+        board.expect(r"^failed: Closed\(Ending \{ reason: Clean")
 
 
 @check("masking keys never repeat")
@@ -300,7 +300,7 @@ def masking_keys_never_repeat():
 @check("another answer is a refusal")
 def another_answer_is_a_refusal():
     with Server() as server, Board(server.url.replace("/ws", "/auth"), "large=0") as board:
-        board.expect(r"^failed: Refused\(401\)$", never="open")
+        board.expect(r"^failed: WebSocket\(Refused\(401\)\)$", never="open")
         board.expect(r"^again in \d+ ms$")
 
 

@@ -25,7 +25,7 @@ use crate::role::Client;
 ///     let mut socket = blocking::connect("wss://echo.example.org/")?;
 ///     socket.send("hello")?;
 ///     println!("{:?}", socket.recv()?);
-///     socket.close(CloseCode::NORMAL, "")?;
+///     socket.close(CloseCode::NORMAL, "");
 ///     Ok(())
 /// }
 /// ```

@@ -19,7 +19,7 @@ mod websocket;
 pub use connect::{connect, connect_with};
 pub use net_stream::NetStream;
 pub use stream::BlockingStream;
-pub use websocket::{Accepted, Received, WebSocket, Writer};
+pub use websocket::{WebSocket, Writer};
 
 use core::future::Future;
 use core::pin::pin;
@@ -30,7 +30,7 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::embedded;
 use crate::handler::Handler;
-use crate::handshake::Decision;
+use crate::handshake::{Accepted, Decision};
 use crate::host::error::Error;
 use crate::role::Server;
 use crate::session::{BufferSizes, Buffers, Outcome};
@@ -70,7 +70,7 @@ pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Erro
     let buffers = Buffers::with_sizes(BufferSizes::default());
     match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::accept())? {
         Accepted::WebSocket(socket) => Ok(socket),
-        Accepted::HandOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
+        Accepted::HandedOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
     }
 }
 

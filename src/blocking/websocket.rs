@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::mem;
+use core::task::Poll;
 use core::time::Duration;
 use std::boxed::Box;
 use std::io::ErrorKind;
@@ -20,46 +21,13 @@ use crate::embedded;
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::frame::Kind;
-use crate::handshake::{ClientRequest, Decision, RefusedResponse, Request};
+use crate::handshake::{Accepted, ClientRequest, Decision, RefusedResponse, Request};
 use crate::host::error::Error;
 use crate::message::Assembler;
 use crate::message::message_ref::MessageRef;
 use crate::message::owned::Message;
 use crate::role::{Client, MaskingKey, Role, Server};
 use crate::session::Buffers;
-
-/// A stream that a server accepted, after its request was answered.
-///
-/// ```no_run
-/// use std::net::TcpListener;
-///
-/// use sansocket::session::{BufferSizes, Buffers};
-/// use sansocket::{Config, Error};
-/// use sansocket::blocking::{Accepted, WebSocket};
-/// use sansocket::handshake::{AcceptOptions, Decision};
-///
-/// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
-///     let (stream, _) = listener.accept()?;
-///     let buffers = Buffers::with_sizes(BufferSizes::default());
-///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
-///         "/chat" => Decision::Accept(AcceptOptions::new().protocols(&["chat.v2", "chat.v1"])),
-///         _ => Decision::HandOver,
-///     });
-///     match accepted? {
-///         Accepted::WebSocket(mut socket) => socket.send("welcome")?,
-///         Accepted::HandOver(_stream, request) => println!("{} bytes for the HTTP server", request.len()),
-///     }
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
-pub enum Accepted<S> {
-    /// An open connection.
-    WebSocket(WebSocket<S, Server>),
-    /// [`Decision::HandOver`]: the stream, and the bytes that were read of it.
-    HandOver(S, Vec<u8>),
-}
 
 /// An open connection over a blocking stream.
 ///
@@ -101,39 +69,61 @@ pub struct WebSocket<S, R = Server> {
 ///
 /// # fn main() -> Result<(), sansocket::Error> {
 /// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
-/// loop {
-///     let (event, mut out) = socket.read()?;
+/// while let Some((event, mut out)) = socket.read()? {
 ///     if let Event::Data(data) = event {
-///         out.send_fragmented(data.kind, &data.payload, data.end)?;
+///         out.send_fragmented(data.kind, &data.payload, data.end)?; // an echo without a copy
 ///     }
 /// }
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Writer<'a, S, R>(&'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>);
 
-/// An event, and the sending side to answer it on.
-pub type Received<'a, S, R> = (Event<'a>, Writer<'a, S, R>);
-
 impl<S: BlockingStream> WebSocket<S, Server> {
-    /// Opens a connection on a stream that a server accepted: reads the request, and sends the answer that `decide`
-    /// chooses. [`accept`](super::accept) does so with the defaults.
+    /// Opens a connection on a stream that a server accepted: reads the request, and sends the response that `decide`
+    /// chooses. For [`Decision::HandOver`] it returns the stream, and the bytes that were read from it.
+    /// [`accept`](super::accept) does the same with the defaults.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Handshake`] if no request came; [`Error::Rejected`] if the answer is another one than
-    /// 101, after it was sent.
+    /// [`Error::Transport`]; [`Error::Handshake`] if no request came; [`Error::Rejected`] if the response is not an upgrade,
+    /// after it was sent.
+    ///
+    /// ```no_run
+    /// use std::net::TcpListener;
+    ///
+    /// use sansocket::Config;
+    /// use sansocket::blocking::WebSocket;
+    /// use sansocket::handshake::{AcceptOptions, Accepted, Decision};
+    /// use sansocket::session::{BufferSizes, Buffers};
+    ///
+    /// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let (stream, _) = listener.accept()?;
+    ///     let buffers = Buffers::with_sizes(BufferSizes::default());
+    ///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
+    ///         "/chat" => Decision::Accept(AcceptOptions::new().protocols(&["chat.v2", "chat.v1"])),
+    ///         _ => Decision::HandOver,
+    ///     });
+    ///     match accepted? {
+    ///         Accepted::WebSocket(mut socket) => socket.send("welcome")?,
+    ///         Accepted::HandedOver((_stream, request)) => println!("{} bytes for the HTTP server", request.len()),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn accept<'s>(
         stream: S,
         config: impl Into<Arc<Config>>,
         buffers: Buffers<'static>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
-    ) -> Result<Accepted<S>, Error> {
+    ) -> Result<Accepted<Self, (S, Vec<u8>)>, Error> {
         Ok(match ready(embedded::WebSocket::accept(Blocking::new(stream), config.into(), buffers, decide))? {
-            embedded::Accepted::WebSocket(socket, protocol) => {
+            Accepted::WebSocket(socket) => {
+                let protocol = socket.protocol();
                 Accepted::WebSocket(Self::over(socket, protocol))
             }
-            embedded::Accepted::HandOver(transport, head) => {
-                Accepted::HandOver(transport.stream, head.unread().to_vec())
+            Accepted::HandedOver((transport, head)) => {
+                Accepted::HandedOver((transport.stream, head.unread().to_vec()))
             }
         })
     }
@@ -152,19 +142,17 @@ impl<S: BlockingStream, K: MaskingKey> WebSocket<S, Client<K>> {
         keys: K,
         request: &ClientRequest<'_>,
     ) -> Result<Self, Error> {
-        let config = config.into();
-        let connected =
-            embedded::WebSocket::connect(Blocking::new(stream), Arc::clone(&config), buffers, keys, request);
-        match ready(connected)? {
-            embedded::Connected::WebSocket(socket, protocol) => Ok(Self::over(socket, protocol)),
-            embedded::Connected::Refused(head) => {
-                let response = RefusedResponse::parse(&head, &config).map_err(Error::Handshake)?;
-                Err(Error::Refused(Box::new(response.into())))
-            }
+        let mut refused = None;
+        let refuse = |response: &RefusedResponse<'_>| refused = Some(Box::new((*response).into()));
+        let transport = Blocking::new(stream);
+        match ready(embedded::WebSocket::open(transport, config.into(), buffers, keys, request, refuse)) {
+            Ok((socket, protocol)) => Ok(Self::over(socket, protocol)),
+            Err(error) => Err(refused.map_or_else(|| error.into(), Error::Refused)),
         }
     }
 }
 
+#[expect(clippy::type_complexity, reason = "an alias would hide that it is an event with the sending side")]
 impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     fn over(
         socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
@@ -173,26 +161,72 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
         Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
     }
 
-    /// Waits for the next whole message. `None` means that the connection was closed cleanly; every further call returns
-    /// it again. Writes first what was sent before.
+    /// Waits for the next whole message. Writes first what was fed before. Returns `Ok(None)` after a clean end, and from then
+    /// on.
     ///
-    /// Control frames are not shown. They are answered, except with [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call
-    /// [`read`](Self::read) then. [`Limits::message`](crate::config::Limits::message) bounds the memory for the message. A message
-    /// of which `read` returned a part is skipped.
+    /// Control frames are not reported. They are answered, except with
+    /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call [`read`](Self::read) then.
+    /// [`Limits::message`](crate::config::Limits::message) bounds the memory for the message. A message of which `read` returned
+    /// a part is skipped.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Closed`] if the connection did not end cleanly, again on every further call;
-    /// [`Error::MessageTooLarge`] if no memory is left for the message: the next call skips the rest of it.
+    /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again from every later call;
+    /// [`Error::MessageTooBig`] if no memory is left for the message: the next call skips the rest of it.
     pub fn recv(&mut self) -> Result<Option<Message>, Error> {
-        match ready(self.socket.read_message(&mut self.message)) {
-            Ok(kind) => {
-                let message = mem::replace(&mut self.message, Assembler::new(BytesMut::new()));
-                let message = Message::new(kind, message.into_inner());
-                message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
-            }
-            Err(embedded::Error::Closed(cause)) if cause.is_clean() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Some(kind) = ready(self.socket.assemble(&mut self.message))? else { return Ok(None) };
+        let message = mem::replace(&mut self.message, Assembler::new(BytesMut::new()));
+        let message = Message::new(kind, message.into_inner());
+        message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
+    }
+
+    /// Waits for the next event, and returns it with the sending side to answer it. Writes first what was fed before. Returns
+    /// `Ok(None)` after a clean end, and from then on.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again from every later call.
+    pub fn read(&mut self) -> Result<Option<(Event<'_>, Writer<'_, S, R>)>, Error> {
+        Ok(ready(self.socket.read())?.map(lend))
+    }
+
+    /// Reads as [`read`](Self::read) does, but no longer than `timeout`: then it returns [`Poll::Pending`].
+    ///
+    /// ```no_run
+    /// use std::task::Poll;
+    /// use std::time::Duration;
+    ///
+    /// use sansocket::blocking;
+    ///
+    /// # fn main() -> Result<(), sansocket::Error> {
+    /// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
+    /// loop {
+    ///     match socket.read_timeout(Duration::from_millis(50))? {
+    ///         Poll::Ready(Some((event, _))) => println!("{event:?}"),
+    ///         Poll::Ready(None) => break, // closed
+    ///         Poll::Pending => {}         // time for something else
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Poll<Option<(Event<'_>, Writer<'_, S, R>)>>, Error> {
+        let limit = self.socket.writer().now().saturating_add(timeout);
+        Ok(ready(self.socket.read_until(limit))?.map(|event| event.map(lend)))
+    }
+
+    /// Reads as [`read`](Self::read) does, but no longer than until everything is written: then, or if nothing waits to be
+    /// written, it returns [`Poll::Pending`]. To send something long and receive meanwhile: fill the
+    /// [`outbox`](Writer::outbox), call this, process the event, and repeat.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_or_flushed(&mut self) -> Result<Poll<Option<(Event<'_>, Writer<'_, S, R>)>>, Error> {
+        Ok(ready(self.socket.read_or_flushed())?.map(|event| event.map(lend)))
     }
 
     /// Sends a message of any size in one frame, and writes it to the stream. Takes `"text"`, `&string`, `&bytes` and
@@ -200,13 +234,68 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     ///
     /// Nothing is received meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides
     /// are full, the call waits until the [write deadline](crate::config::Timeouts::write) ends the connection. Send large
-    /// messages to such a peer in pieces, and call [`read_or_written`](Self::read_or_written) in between, as
+    /// messages to such a peer in pieces, and call [`read_or_flushed`](Self::read_or_flushed) in between, as
     /// `examples/echo_client.rs` does.
     ///
     /// # Errors
-    /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
+    /// [`Error::Transport`], [`Error::Ended`], [`Error::Send`].
     pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
-        self.sending().send(message)
+        self.writer().send(message)
+    }
+
+    /// Sends a message as [`send`](Self::send) does, but leaves what finds room in the transmit buffer there.
+    /// [`flush`](Self::flush) and the next read write it, so that many small messages need one write.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn feed<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
+        self.writer().feed(message)
+    }
+
+    /// Writes everything that was fed to the stream.
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Ended`].
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.writer().flush()
+    }
+
+    /// Sends a Ping with at most 125 bytes of payload.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.writer().ping(payload)
+    }
+
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn pong(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.writer().pong(payload)
+    }
+
+    /// Closes the connection, and returns how it ended: sends a Close, discards what the peer still sends, and waits for the end
+    /// of the connection, at most for [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end
+    /// of its stream. `code` is a [`CloseCode`] or `None`. A reason of more than 123 bytes, or without a code, is left out.
+    ///
+    /// It never fails: if the stream does, the [`Ending`] has [`EndReason::Disconnected`](crate::error::EndReason). If a frame is
+    /// open, the connection ends without a Close.
+    pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Ending {
+        ready(self.socket.close(code, reason))
+    }
+
+    /// Returns how the connection ended; `None` while it has not.
+    #[must_use]
+    pub const fn ending(&self) -> Option<Ending> {
+        self.socket.ending()
+    }
+
+    /// Returns the reason in the peer's Close; empty if there is none.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.socket.close_reason()
     }
 
     /// Returns the subprotocol that both sides agreed on, if any.
@@ -215,73 +304,39 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
         self.protocol.as_deref()
     }
 
-    /// Returns how the connection ended, or `None` while it has not.
-    #[must_use]
-    pub fn ending(&self) -> Option<Ending> {
-        self.socket.ending()
-    }
-
-    /// Waits for the next event, and returns it with the sending side to answer it. Writes first what was sent before.
-    ///
-    /// # Errors
-    /// [`Error::Transport`]; [`Error::Closed`] after the end, however clean, on every call.
-    pub fn read(&mut self) -> Result<Received<'_, S, R>, Error> {
-        let (event, link) = ready(self.socket.read())?;
-        Ok((event, Writer(link)))
-    }
-
-    /// Waits for the next event no longer than `timeout`, and returns `None` then.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Received<'_, S, R>>, Error> {
-        let limit = self.socket.sending().now().saturating_add(timeout);
-        Ok(ready(self.socket.read_until(limit))?.map(|(event, link)| (event, Writer(link))))
-    }
-
-    /// Writes what was sent, and returns the next event if one comes before all is written, else `None`. To send something
-    /// long and receive meanwhile: fill the [`outbox`](Sending::outbox), call this, handle what comes, and begin again.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_or_flushed(&mut self) -> Result<Option<Received<'_, S, R>>, Error> {
-        Ok(ready(self.socket.read_or_flushed())?.map(|(event, link)| (event, Writer(link))))
-    }
-
-    /// Returns the stream, for its addresses and options. Bytes that are read or written there break the connection.
-    pub fn stream(&mut self) -> &mut S {
-        &mut self.socket.sending().transport().stream
-    }
-
     /// Returns the sending side.
-    pub fn sending(&mut self) -> Writer<'_, S, R> {
-        Writer(self.socket.sending())
+    pub fn writer(&mut self) -> Writer<'_, S, R> {
+        Writer(self.socket.writer())
     }
 
-    /// Closes the connection: sends a Close, skips what the peer still sends, and waits for the end, at most for
-    /// [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end of its stream. `code` is a
-    /// [`CloseCode`] or `None`.
-    ///
-    /// # Errors
-    /// [`Error::Transport`]; [`Error::Send`] if a frame is open, or the reason is longer than 123 bytes.
-    pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<Ending, Error> {
-        Ok(ready(self.socket.close(code.into(), reason))?)
+    /// Returns the stream, for its addresses and options. Do not read from it or write to it: that corrupts the connection.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.socket.transport().stream
     }
+}
 
-    /// Returns the reason in the peer's Close, or an empty text.
-    #[must_use]
-    pub fn close_reason(&self) -> &str {
-        self.socket.close_reason()
-    }
+/// An event with the sending side, as [`WebSocket::read`] returns it.
+fn lend<'a, S, R>(
+    (event, writer): (Event<'a>, &'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>),
+) -> (Event<'a>, Writer<'a, S, R>) {
+    (event, Writer(writer))
 }
 
 impl<S: BlockingStream, R: Role> Writer<'_, S, R> {
     /// Sends a message, as [`WebSocket::send`] does.
     ///
     /// # Errors
-    /// [`Error::Transport`], [`Error::Closed`], [`Error::Send`].
+    /// [`Error::Transport`], [`Error::Ended`], [`Error::Send`].
     pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
         Ok(ready(self.0.send(message))?)
+    }
+
+    /// Sends a message into the transmit buffer, as [`WebSocket::feed`] does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn feed<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
+        Ok(ready(self.0.feed(message))?)
     }
 
     /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at
@@ -324,13 +379,13 @@ impl<S: BlockingStream, R: Role> Writer<'_, S, R> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<(), Error> {
-        Ok(ready(self.0.close(code.into(), reason))?)
+        Ok(ready(self.0.close(code, reason))?)
     }
 
     /// Writes everything that was sent to the stream.
     ///
     /// # Errors
-    /// [`Error::Transport`], [`Error::Closed`].
+    /// [`Error::Transport`], [`Error::Ended`].
     pub fn flush(&mut self) -> Result<(), Error> {
         Ok(ready(self.0.flush())?)
     }

@@ -27,10 +27,10 @@ impl Link {
 
     /// Closes for a handler that stopped. The Close is sent as soon as there is room, without the reason if there is none now.
     /// If a frame is open, it will not be finished, and the connection ends without a Close.
-    pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
-        // A reason that is too long must not prevent the Close.
-        let reason = if reason.len() > MAX_CLOSE_REASON { "" } else { reason };
-        match self.close(wire, Some(code), reason) {
+    pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
+        // A reason that cannot be sent must not prevent the Close.
+        let reason = if reason.len() > MAX_CLOSE_REASON || code.is_none() { "" } else { reason };
+        match self.close(wire, code, reason) {
             Err(SendError::Blocked) => self.close_later(code),
             Err(SendError::FrameOpen) => {
                 self.withdraw();
@@ -45,12 +45,12 @@ impl Link {
         if let Err(SendError::Blocked | SendError::FrameOpen | SendError::ControlTooLong) =
             self.close(wire, Some(code), reason)
         {
-            self.close_later(code);
+            self.close_later(Some(code));
         }
     }
 
-    fn close_later(&mut self, code: CloseCode) {
-        self.ours = OurClose::Owed(Some(code));
+    fn close_later(&mut self, code: Option<CloseCode>) {
+        self.ours = OurClose::Owed(code);
         self.begin_closing();
         self.next = Instant::START;
     }

@@ -13,7 +13,9 @@ mod embassy_net;
 #[cfg(feature = "embedded-io-async")]
 mod embedded_io_async;
 mod error;
+mod open;
 mod websocket;
+mod writer;
 
 #[cfg(feature = "embassy-net")]
 pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp};
@@ -21,7 +23,8 @@ pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_
 pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
 
 pub use error::Error;
-pub use websocket::{Accepted, Connected, WebSocket, Writer};
+pub use websocket::WebSocket;
+pub use writer::Writer;
 
 use core::future::Future;
 use core::pin::pin;

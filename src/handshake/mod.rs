@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accepted;
 mod body_decoder;
 mod client;
 mod client_request;
@@ -24,6 +25,7 @@ mod server;
 mod sha1;
 mod url;
 
+pub use accepted::Accepted;
 pub use client::{ClientHandshake, ClientHandshakeEnd, HandshakeError};
 pub use client_request::ClientRequest;
 pub use decision::{AcceptOptions, Decide, Decision};

@@ -28,7 +28,7 @@ use crate::send::SendError;
 ///     match error {
 ///         Error::Connect(_) | Error::Transport(_) => true,
 ///         Error::Refused(response) => response.status == 503,
-///         Error::Closed(_) => error.is_timeout(),
+///         Error::Ended(_) => error.is_timeout(),
 ///         _ => false,
 ///     }
 /// }
@@ -61,15 +61,15 @@ pub enum Error {
     /// Network: the stream failed, and the connection has ended with it.
     #[error("the stream failed: {0}")]
     Transport(#[source] io::Error),
-    /// The connection has ended.
-    #[error("the connection is closed: {}", .0.reason)]
-    Closed(Ending),
+    /// The connection has ended, and not cleanly: the peer broke a rule, a deadline passed, or the peer disconnected.
+    #[error("the connection has ended: {}", .0.reason)]
+    Ended(Ending),
     /// Caller: this cannot be sent.
     #[error(transparent)]
     Send(SendError),
     /// Capacity: there is no memory for the message.
     #[error("the message is larger than the memory for it")]
-    MessageTooLarge,
+    MessageTooBig,
 }
 
 /// Why [`connect`](crate::blocking::connect) has no connection: which step failed, with which server, and as `source` the reason.
@@ -160,14 +160,33 @@ impl Error {
         }
     }
 
-    /// Whether a time-out was the reason.
+    /// Returns whether the stream failed, or ended before the connection did.
+    #[must_use]
+    pub fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Transport(_) | Self::Handshake(HandshakeError::Disconnected) => true,
+            Self::Ended(ending) => ending.reason == EndReason::Disconnected,
+            _ => false,
+        }
+    }
+
+    /// Returns how the connection ended, for [`Error::Ended`].
+    #[must_use]
+    pub const fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::Ended(ending) => Some(*ending),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_timeout(),
             Self::Handshake(error) => *error == HandshakeError::Timeout,
             Self::Transport(error) => error.kind() == ErrorKind::TimedOut,
-            Self::Closed(cause) => matches!(cause.reason, EndReason::Timeout(_)),
+            Self::Ended(ending) => matches!(ending.reason, EndReason::Timeout(_)),
             _ => false,
         }
     }
@@ -216,6 +235,11 @@ impl ConnectError {
 }
 
 impl HttpResponse {
+    /// A response of which only the status is known.
+    const fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new(), complete: false }
+    }
+
     /// The value of the first field with this name, which is compared without case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -266,12 +290,13 @@ impl From<embedded::Error<io::Error>> for Error {
     fn from(error: embedded::Error<io::Error>) -> Self {
         match error {
             embedded::Error::Transport(error) => Self::Transport(error),
-            embedded::Error::Closed(cause) => Self::Closed(cause),
+            embedded::Error::Ended(ending) => Self::Ended(ending),
             embedded::Error::Send(error) => Self::Send(error),
-            embedded::Error::Head(error) => Self::Request(error),
+            embedded::Error::Request(error) => Self::Request(error),
             embedded::Error::Handshake(error) => Self::Handshake(error),
-            embedded::Error::Refused(refusal) => Self::Rejected(refusal),
-            embedded::Error::MessageTooLarge => Self::MessageTooLarge,
+            embedded::Error::Rejected(refusal) => Self::Rejected(refusal),
+            embedded::Error::Refused(status) => Self::Refused(Box::new(HttpResponse::new(status))),
+            embedded::Error::MessageTooBig => Self::MessageTooBig,
         }
     }
 }

@@ -208,12 +208,12 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         match outcome {
             // No byte is pending, so that there will never be more room.
             Err(HandlerError::Blocked { .. }) if empty => {
-                link.close_anyhow(&mut wire, CloseCode::INTERNAL_ERROR, "");
+                link.close_anyhow(&mut wire, Some(CloseCode::INTERNAL_ERROR), "");
                 None
             }
             Err(HandlerError::Blocked { consumed }) => Some(consumed),
             Err(HandlerError::Close(code, reason)) => {
-                link.close_anyhow(&mut wire, code, reason);
+                link.close_anyhow(&mut wire, Some(code), reason);
                 None
             }
             Err(HandlerError::Closing) | Ok(()) => None,

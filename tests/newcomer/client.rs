@@ -6,6 +6,6 @@ pub(crate) fn ask(url: &str, question: &str) -> Result<Option<Message>, sansocke
     let mut socket = blocking::connect(url)?;
     socket.send(question)?;
     let answer = socket.recv()?;
-    socket.close(CloseCode::NORMAL, "")?;
+    socket.close(CloseCode::NORMAL, "");
     Ok(answer)
 }

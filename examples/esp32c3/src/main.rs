@@ -27,7 +27,7 @@ use handler::Echo;
 use sansocket::Config;
 use sansocket::embedded::serve_tcp;
 use sansocket::proto::MIN_BUFFER_LEN;
-use sansocket::session::Buffers;
+use sansocket::session::Memory;
 use static_cell::ConstStaticCell;
 
 /// The network, from the environment of the build; without a password it is an open one.
@@ -140,8 +140,8 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
 
-    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
-    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut buffers = memory.buffers();
     loop {
         // How it ended is in the log, and the socket is ready for the next one in any case.
         let _ = serve_tcp(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;

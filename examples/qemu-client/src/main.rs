@@ -34,7 +34,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sansocket::{Ending, Instant};
 use sansocket::embedded::{EmbassyClock, TcpTransport, hang_up, Clock};
-use sansocket::session::{Buffers, Backoff};
+use sansocket::session::{Backoff, Memory};
 use settings::Settings;
 use static_cell::ConstStaticCell;
 
@@ -109,26 +109,25 @@ async fn attempt(
 ) -> Option<Ending> {
     log(log(with_timeout(CONNECT, socket.connect((settings.address, settings.target.port()))).await)?)?;
 
-    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
-    let buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
     let mut keys = fork(random);
     let keys = || keys.next_u32().to_ne_bytes();
     if !settings.target.is_secure() {
-        return log(talk::talk(TcpTransport::new(socket), settings, keys, buffers, opened).await);
+        return log(talk::talk(TcpTransport::new(socket), settings, keys, memory.buffers(), opened).await);
     }
     #[cfg(not(feature = "tls"))]
     return log(Err("built without TLS"));
     #[cfg(feature = "tls")]
     {
         let mut record_in = [0; tls::RECORD_IN];
-        let (mut record_out, mut memory) = ([0; tls::RECORD_OUT], [[0; 512]; 4]);
-        let pipes = tls::Pipes::new(&mut memory);
+        let (mut record_out, mut pipes) = ([0; tls::RECORD_OUT], [[0; 512]; 4]);
+        let pipes = tls::Pipes::new(&mut pipes);
         let trust = tls::Trust::new(fork(random), settings.authority);
         let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host(), trust));
         let transport = tls::Tls::open(TcpTransport::new(socket), &pipes, pump, TLS_HANDSHAKE).await;
         let transport = log(transport)?;
         println!("TLS: {} is who it says", settings.target.host());
-        log(talk::talk(transport, settings, keys, buffers, opened).await)
+        log(talk::talk(transport, settings, keys, memory.buffers(), opened).await)
     }
 }
 

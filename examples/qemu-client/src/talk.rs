@@ -1,12 +1,13 @@
 //! What the client does on a connection, whatever lies below it.
 
 use core::fmt;
+use core::task::Poll;
 use core::time::Duration;
 
 use sansocket::{Ending, Client, CloseCode, Config, Event, Instant, Kind, Payload, SendError};
 use sansocket::config::ControlFrames;
-use sansocket::embedded::{Connected, Error, Transport, WebSocket};
-use sansocket::handshake::{ClientRequest, RefusedResponse};
+use sansocket::embedded::{Error, Transport, WebSocket};
+use sansocket::handshake::ClientRequest;
 use sansocket::proto::MaskingKey;
 use sansocket::session::Buffers;
 
@@ -31,8 +32,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[expect(dead_code, reason = "they are for the log")]
 pub enum Failure<E> {
     WebSocket(Error<E>),
-    /// The request was answered with this status.
-    Refused(u16),
+    /// The server has closed the connection.
+    Closed(Ending),
     NoEcho,
     WrongEcho,
 }
@@ -50,18 +51,9 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
     let request = ClientRequest::new(settings.target)
         .protocols(settings.protocol.as_slice())
         .headers(settings.header.as_slice());
-    let connected = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await;
-    let mut socket = match connected.map_err(Failure::WebSocket)? {
-        Connected::WebSocket(socket, protocol) => {
-            println!("open, subprotocol {}", protocol.unwrap_or("none"));
-            socket
-        }
-        Connected::Refused(head) => {
-            let reply = RefusedResponse::parse(&head, &CONFIG).map_err(Error::from)?;
-            return Err(Failure::Refused(reply.status));
-        }
-    };
-    *opened = Some(socket.sending().now());
+    let mut socket = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await?;
+    println!("open, subprotocol {}", socket.protocol().unwrap_or("none"));
+    *opened = Some(socket.writer().now());
 
     if settings.large > 0 {
         for len in [0, 5, 125, 126, 1000, settings.large] {
@@ -83,12 +75,18 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
         }
         // Whatever comes meanwhile, and if only to answer a ping.
         let limit = next.unwrap_or(Instant::from_micros(u64::MAX));
-        while socket.read_until(limit).await?.is_some() {}
+        loop {
+            match socket.read_until(limit).await? {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return Err(Failure::Closed(socket.close(None, "").await)),
+                Poll::Pending => break,
+            }
+        }
         beats += 1;
         echo(&mut socket, Kind::Text, 20).await?;
         println!("message {beats}");
     }
-    Ok(socket.close(Some(CloseCode::NORMAL), "enough").await?)
+    Ok(socket.close(CloseCode::NORMAL, "enough").await)
 }
 
 /// Sends a message in one frame, of any length, and compares its echo while it comes: neither side holds it whole.
@@ -99,14 +97,14 @@ async fn echo<T: Transport, K: MaskingKey>(
 ) -> Result<(), Failure<T::Error>> {
     // Whole characters.
     let len = if kind == Kind::Text { len - len % SAMPLE.len() as u32 } else { len };
-    socket.sending().flush().await?;
-    socket.sending().outbox().begin_frame(kind, len.into(), true)?;
+    socket.flush().await?;
+    socket.writer().outbox().begin_frame(kind, len.into(), true)?;
     let (mut sent, mut echoed) = (0, 0);
     loop {
         while sent < len {
             let chunk: [u8; 64] = core::array::from_fn(|i| byte(kind, sent + i as u32));
             let n = chunk.len().min((len - sent) as usize);
-            match socket.sending().outbox().write(&chunk[..n])? {
+            match socket.writer().outbox().write(&chunk[..n])? {
                 0 => break,
                 written => sent += written as u32,
             }
@@ -114,11 +112,11 @@ async fn echo<T: Transport, K: MaskingKey>(
         let event = if sent < len {
             socket.read_or_flushed().await?
         } else {
-            let limit = socket.sending().now().saturating_add(ANSWER);
+            let limit = socket.writer().now().saturating_add(ANSWER);
             socket.read_until(limit).await?
         };
         match event {
-            Some((Event::Data(data), _)) => {
+            Poll::Ready(Some((Event::Data(data), _))) => {
                 if data.kind != kind || !matches(kind, echoed, &data.payload) {
                     return Err(Failure::WrongEcho);
                 }
@@ -127,21 +125,21 @@ async fn echo<T: Transport, K: MaskingKey>(
                     return if echoed == len { Ok(()) } else { Err(Failure::WrongEcho) };
                 }
             }
-            Some(_) => {}
-            None if sent == len => return Err(Failure::NoEcho),
-            None => {}
+            Poll::Ready(Some(_)) => {}
+            Poll::Pending if sent < len => {}
+            Poll::Ready(None) | Poll::Pending => return Err(Failure::NoEcho),
         }
     }
 }
 
 async fn ping<T: Transport, K: MaskingKey>(socket: &mut Socket<'_, T, K>) -> Result<(), Failure<T::Error>> {
-    socket.sending().ping(b"are you there?").await?;
-    let limit = socket.sending().now().saturating_add(ANSWER);
+    socket.ping(b"are you there?").await?;
+    let limit = socket.writer().now().saturating_add(ANSWER);
     loop {
         match socket.read_until(limit).await? {
-            Some((Event::Pong(payload), _)) if *payload == *b"are you there?" => return Ok(()),
-            Some(_) => {}
-            None => return Err(Failure::NoEcho),
+            Poll::Ready(Some((Event::Pong(payload), _))) if *payload == *b"are you there?" => return Ok(()),
+            Poll::Ready(Some(_)) => {}
+            Poll::Ready(None) | Poll::Pending => return Err(Failure::NoEcho),
         }
     }
 }

@@ -21,7 +21,7 @@ use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
 use handler::Echo;
 use sansocket::Config;
 use sansocket::embedded::serve_tcp;
-use sansocket::session::Buffers;
+use sansocket::session::Memory;
 use static_cell::ConstStaticCell;
 
 /// embassy-net has no backlog: each connection needs a socket that listens already, and a client
@@ -85,8 +85,8 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
 
-    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
-    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut buffers = memory.buffers();
     loop {
         // How it ended is in the log, and the socket is ready for the next one in any case.
         let _ = serve_tcp(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;

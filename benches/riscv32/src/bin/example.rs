@@ -12,13 +12,13 @@ use board::{BUFFER, HEAD, PORT};
 use embassy_net::tcp::TcpSocket;
 use figures::{CONFIG, println};
 use sansocket::embedded;
-use sansocket::session::Buffers;
+use sansocket::session::Memory;
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
 async fn serve(socket: &mut TcpSocket<'_>) {
-    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
-    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut buffers = memory.buffers();
     let mut echo = handler::Echo::new(|line| println!("ws_echo_server: {line}"));
     let _ = embedded::serve_tcp(socket, PORT, &mut echo, &CONFIG, &mut buffers).await;
 }

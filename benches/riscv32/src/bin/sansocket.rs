@@ -11,7 +11,7 @@ use embassy_net::tcp::TcpSocket;
 use figures::CONFIG;
 use sansocket::{embedded, Event, HandlerError, Handler, Outbox};
 use sansocket::handshake::{Decision, Request, Response};
-use sansocket::session::Buffers;
+use sansocket::session::Memory;
 
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
@@ -34,7 +34,7 @@ impl Handler for Echo {
 }
 
 async fn serve(socket: &mut TcpSocket<'_>) {
-    let (mut head, mut rx, mut tx) = ([0; HEAD], [0; BUFFER], [0; BUFFER]);
-    let mut buffers = Buffers::new(&mut head, &mut rx, &mut tx).expect("larger than MIN_BUFFER");
+    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut buffers = memory.buffers();
     let _ = embedded::serve_tcp(socket, PORT, &mut Echo, &CONFIG, &mut buffers).await;
 }

@@ -1,0 +1,158 @@
+//! The opening handshake of a connection over a transport, in both roles.
+
+#![forbid(unsafe_code)]
+
+use super::error::Error;
+use super::websocket::WebSocket;
+use super::writer::Writer;
+use super::{Time, Transport, take_turn};
+use crate::buffer::ReceiveBuffer;
+use crate::config::ConfigRef;
+use crate::connection::Connection;
+use crate::handshake::{
+    Accepted, ClientHandshake, ClientHandshakeEnd, ClientRequest, Decision, HandshakeError, RefusedResponse,
+    Request, ServerHandshake, ServerHandshakeEnd,
+};
+use crate::role::{Client, MaskingKey, Server};
+use crate::session::Buffers;
+use crate::step::Step;
+
+impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
+    /// Accepts a connection: reads the request, calls `decide` for the response, and writes that. For [`Decision::HandOver`]
+    /// it returns the transport, and the request with the bytes after it.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Rejected`] after a response other than an upgrade was sent; [`Error::Handshake`] if the
+    /// handshake ended without a response.
+    ///
+    /// Cancel safety: dropping the future drops the transport.
+    pub async fn accept<'s>(
+        mut transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
+    ) -> Result<Accepted<Self, (T, ReceiveBuffer<'b>)>, Error<T::Error>> {
+        let Buffers { mut head, mut rx, mut tx } = buffers;
+        let mut time = Time::new(&mut transport);
+        let mut handshake = ServerHandshake::new(config, time.now);
+        let (mut decide, mut failed) = (Some(decide), None);
+        loop {
+            let step = handshake.poll(time.now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
+                Some(decide) => decide(request),
+                None => Decision::HandOver,
+            });
+            let turned = match step {
+                Step::Wait { deadline } => {
+                    let input = handshake.spare(&mut head, &mut rx);
+                    take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await
+                }
+                Step::Shutdown => transport.shutdown().await.map(|()| None),
+                Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
+                    let connection = Connection::new(Server, handshake.config().clone(), time.now);
+                    let link = Writer::new(transport, connection, tx, time);
+                    return Ok(Accepted::WebSocket(Self { rx, link, protocol }));
+                }
+                Step::Done(ServerHandshakeEnd::HandedOver) => {
+                    return Ok(Accepted::HandedOver((transport, head)));
+                }
+                Step::Done(ServerHandshakeEnd::Refused(refusal)) => return Err(Error::Rejected(refusal)),
+                Step::Done(ServerHandshakeEnd::Disconnected) => {
+                    return Err(failed.map_or(HandshakeError::Disconnected.into(), Error::Transport));
+                }
+            };
+            match turned {
+                Ok(None) => {}
+                Ok(Some(0)) => handshake.end(&mut head, &mut rx),
+                Ok(Some(n)) => handshake.fill(&mut head, &mut rx, n),
+                Err(error) => {
+                    handshake.transport_failed();
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+}
+
+impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, C> {
+    /// Opens a connection over `transport`: sends the request, and checks the response. It takes the key of the handshake from
+    /// `keys`, the source of masking keys.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Request`] if the request cannot be sent; [`Error::Refused`] with the status of another
+    /// response than 101, which [`connect_with`](Self::connect_with) shows; [`Error::Handshake`].
+    ///
+    /// Cancel safety: dropping the future drops the transport.
+    pub async fn connect(
+        transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        keys: K,
+        request: &ClientRequest<'b>,
+    ) -> Result<Self, Error<T::Error>> {
+        Self::connect_with(transport, config, buffers, keys, request, |_| {}).await
+    }
+
+    /// Opens a connection as [`connect`](Self::connect) does, and calls `refused` with the response of a server that refuses:
+    /// a redirect, or what it asks for with 401.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect).
+    ///
+    /// Cancel safety: dropping the future drops the transport.
+    pub async fn connect_with(
+        transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        keys: K,
+        request: &ClientRequest<'b>,
+        refused: impl FnOnce(&RefusedResponse<'_>),
+    ) -> Result<Self, Error<T::Error>> {
+        let (socket, protocol) = Self::open(transport, config, buffers, keys, request, refused).await?;
+        Ok(Self { protocol, ..socket })
+    }
+
+    /// Opens a connection, and returns it with its subprotocol, which may live shorter than the buffers.
+    pub(crate) async fn open<'u>(
+        mut transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        mut keys: K,
+        request: &ClientRequest<'u>,
+        refused: impl FnOnce(&RefusedResponse<'_>),
+    ) -> Result<(Self, Option<&'u str>), Error<T::Error>> {
+        let Buffers { mut head, mut rx, mut tx } = buffers;
+        let mut nonce = [0; 16];
+        for part in nonce.chunks_exact_mut(4) {
+            part.copy_from_slice(&keys.masking_key());
+        }
+        let mut time = Time::new(&mut transport);
+        let mut handshake = ClientHandshake::new(config.clone(), time.now, nonce, request, &mut head)?;
+        loop {
+            match handshake.poll(time.now, &mut head, &mut rx, &mut tx) {
+                Step::Wait { deadline } => {
+                    let input = handshake.spare(&mut head, &rx);
+                    let turned =
+                        take_turn(&mut transport, input, &mut tx, deadline, &mut time, &mut handshake).await;
+                    match turned.map_err(Error::Transport)? {
+                        None => {}
+                        Some(0) => handshake.end(&mut head),
+                        Some(n) => handshake.fill(&mut head, n),
+                    }
+                }
+                // The handshake shuts nothing down.
+                Step::Shutdown => {}
+                Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
+                    let connection = Connection::new(Client(keys), config, time.now);
+                    let link = Writer::new(transport, connection, tx, time);
+                    return Ok((Self { rx, link, protocol: None }, protocol));
+                }
+                Step::Done(ClientHandshakeEnd::Refused) => {
+                    let response = RefusedResponse::parse(&head, &config)?;
+                    refused(&response);
+                    return Err(Error::Refused(response.status));
+                }
+                Step::Done(ClientHandshakeEnd::Failed(error)) => return Err(error.into()),
+            }
+        }
+    }
+}

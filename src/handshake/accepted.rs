@@ -1,0 +1,14 @@
+//! What a server has after it accepted a transport.
+
+#![forbid(unsafe_code)]
+
+/// What a server has after it answered a request: an open connection `W`, or the request that it left to the caller, as `T`.
+///
+/// `embedded::WebSocket::accept` and `blocking::WebSocket::accept` return it; they have examples.
+#[derive(Debug)]
+pub enum Accepted<W, T> {
+    /// An open connection.
+    WebSocket(W),
+    /// [`Decision::HandOver`](super::Decision::HandOver): the transport, and the bytes that were read from it.
+    HandedOver(T),
+}
