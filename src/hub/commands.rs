@@ -11,22 +11,24 @@ use super::completion::{Done, NotDelivered};
 use super::context::Inside;
 use super::counters::{Counters, count};
 use super::id::SessionId;
+use super::log::log_debug;
 use super::machine::Hub;
-use super::note::note;
-use super::round::Task;
+use super::session::Turn;
 use super::session_info::{SessionInfo, SessionState};
 use super::shared::Command;
 use super::socket::HubSocket;
+use super::to_all::Task;
 use crate::close::CloseCode;
 use crate::message::Prepared;
+use crate::time::Instant;
 
 impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
     fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)> {
-        let sent = match self.places.get(id.key()).filter(|slot| slot.client.id == id) {
-            Some(slot) => slot.send(message, done, &self.settings.queue, &mut self.counters),
+        let sent = match self.sessions.get(id.key()).filter(|session| session.info.id == id) {
+            Some(session) => session.send(message, done, &self.settings.queue, &mut self.counters),
             None => Err((NotDelivered::Ended, done)),
         };
-        self.note_sent(id.key(), sent)
+        self.report_sent(id.key(), sent)
     }
 
     fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize {
@@ -46,7 +48,7 @@ impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
     }
 
     fn sessions(&self) -> Box<dyn Iterator<Item = &SessionInfo> + '_> {
-        Box::new(self.places.iter().map(|(_, slot)| &slot.client))
+        Box::new(self.sessions.iter().map(|(_, session)| &session.info))
     }
 
     fn counters(&self) -> Counters {
@@ -71,30 +73,30 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
                     done.tell(Err(lost));
                 }
             }
-            Command::Broadcast(message, to) => self.begin_round(Task::Broadcast(message, to)),
+            Command::Broadcast(message, to) => self.begin_to_all(Task::Broadcast(message, to)),
             Command::Close(id, code, reason) => {
                 Inside::close(self, id, code, &reason);
             }
             Command::Call(function) => function(&mut self.context()),
             Command::Stop(code) => {
                 self.stopping = true;
-                self.begin_round(Task::Close(code));
+                self.begin_to_all(Task::Close(code));
             }
         }
     }
 
-    fn note_sent(
+    fn report_sent(
         &mut self,
         key: usize,
         sent: Result<(), (NotDelivered, Done)>,
     ) -> Result<(), (NotDelivered, Done)> {
         if let Err((lost, _)) = &sent {
-            note!("a message for place {:?} is lost: {:?}", key, lost);
+            log_debug!("a message for session {:?} is lost: {:?}", key, lost);
             count(&mut self.counters.lost);
             // An overflow may close the session.
-            self.show(key);
+            self.publish(key);
         }
-        self.enlist(key);
+        self.schedule(key);
         sent
     }
 
@@ -105,30 +107,31 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         message: &Prepared,
         to: &mut dyn FnMut(&SessionInfo) -> bool,
     ) -> bool {
-        let Some(slot) = self.places.get(key) else { return false };
-        if slot.client.state != SessionState::Open || !to(&slot.client) {
+        let Some(session) = self.sessions.get(key) else { return false };
+        if session.info.state != SessionState::Open || !to(&session.info) {
             return false;
         }
-        let sent = slot.send(message.clone(), Done::NOBODY, &self.settings.queue, &mut self.counters);
-        self.note_sent(key, sent).is_ok()
+        let sent = session.send(message.clone(), Done::NOBODY, &self.settings.queue, &mut self.counters);
+        self.report_sent(key, sent).is_ok()
     }
 
     /// Begins to close a session, after the messages that were sent to it before.
     pub(super) fn close_at(&mut self, key: usize, code: CloseCode, reason: &str) {
-        if let Some(slot) = self.places.get(key) {
-            slot.close(code, reason);
-            self.show(key);
-            self.enlist(key);
+        if let Some(session) = self.sessions.get(key) {
+            session.close(code, reason);
+            self.publish(key);
+            self.schedule(key);
         }
     }
 
     /// Ends all remaining sessions.
     fn abandon_all(&mut self) {
         self.for_each(|hub, key| {
-            let Self { places, application, counters, .. } = hub;
-            if let Some(slot) = places.get(key) {
-                let outcome = slot.abandon(application, counters);
-                hub.leave(key, Some(outcome));
+            let Self { sessions, application, pool, counters, .. } = hub;
+            if let Some(session) = sessions.get(key) {
+                // A session whose transport has failed does not use the time.
+                let outcome = session.abandon(&mut Turn::new(Instant::START, application, pool, counters));
+                hub.remove(key, Some(outcome));
             }
         });
         // The commands that were taken from the handles, but not executed.
@@ -159,6 +162,6 @@ impl<S: HubSocket + 'static, A: Application> Drop for Hub<S, A> {
 
 impl<S: HubSocket + 'static, A: Application> fmt::Debug for Hub<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("sessions", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("Hub").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Serves an ordinary HTTP request with its body (RFC 9112). The connection closes after one answer.
+//! Serves an ordinary HTTP request with its body (RFC 9112). The connection closes after one response.
 //!
 //! A turn receives and sends a limited number of bytes, and no byte of a body is moved once it is in memory.
 
@@ -9,11 +9,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::application::Application;
-use super::counters::Counters;
-use super::note::note_refusal;
+use super::log::log_refusal;
+use super::session::{STEPS, Turn, TurnEnd};
 use super::session_info::SessionInfo;
 use super::socket::{HubSocket, Io, SocketFailed};
-use super::turn::{BYTES, STEPS, Turn};
 use crate::config::base::Config;
 use crate::handshake::{BadRequest, Refusal, Rejection, Request, Response};
 use crate::session::Outcome;
@@ -31,20 +30,20 @@ pub(super) struct Exchange {
     body: Cow<'static, [u8]>,
     /// How many bytes of the output are written.
     written: usize,
-    stage: Stage,
+    phase: Phase,
     deadline: Instant,
-    /// The hard limit for an answer that the peer reads slowly, and for a close.
+    /// The hard limit for a response that the peer reads slowly, and for a close.
     limit: Instant,
     /// A refusal that the application has not been notified of yet.
-    untold: Option<Refusal>,
+    unreported: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     Receive,
-    Answer(Refusal),
-    /// The answer is written, and the peer has to close.
-    Shut(Refusal),
+    Respond(Refusal),
+    /// The response is written, and the peer has to close.
+    Drain(Refusal),
 }
 
 impl Exchange {
@@ -63,9 +62,9 @@ impl Exchange {
             heads: Vec::new(),
             body: Cow::Borrowed(&[]),
             written: 0,
-            stage: Stage::Receive,
+            phase: Phase::Receive,
             limit: Instant::NEVER,
-            untold: None,
+            unreported: None,
         };
         let asked =
             exchange.request().and_then(|request| Ok((body_len(&request, limit)?, expects(&request))));
@@ -101,111 +100,147 @@ impl Exchange {
         self.written < self.heads.len().saturating_add(self.body.len())
     }
 
+    /// Does what can be done in this turn.
     pub(super) fn run<S: HubSocket, A: Application>(
         &mut self,
-        now: Instant,
-        application: &mut A,
+        turn: &mut Turn<'_, A>,
         session: &SessionInfo,
         io: &mut Io<S>,
-        counters: &mut Counters,
-    ) -> Turn {
-        match self.go_on(now, application, session, io, counters) {
-            Ok(turn) => turn,
-            Err(SocketFailed) => Turn::Ended(self.failed()),
+    ) -> TurnEnd {
+        match self.go_on(turn, session, io) {
+            Ok(end) => end,
+            Err(SocketFailed) => TurnEnd::Ended(self.failed()),
         }
     }
 
     /// The outcome if the transport fails now.
     pub(super) fn failed(&self) -> Outcome {
-        match self.stage {
-            Stage::Shut(status) => Outcome::Refused(status),
-            Stage::Receive | Stage::Answer(_) => Outcome::Disconnected,
+        match self.phase {
+            Phase::Drain(status) => Outcome::Refused(status),
+            Phase::Receive | Phase::Respond(_) => Outcome::Disconnected,
         }
     }
 
-    /// Does what can be done now.
     fn go_on<S: HubSocket, A: Application>(
         &mut self,
-        now: Instant,
-        application: &mut A,
+        turn: &mut Turn<'_, A>,
         session: &SessionInfo,
         io: &mut Io<S>,
-        counters: &mut Counters,
-    ) -> Result<Turn, SocketFailed> {
-        let end = |outcome| Ok(Turn::Ended(outcome));
-        let mut budget = BYTES;
+    ) -> Result<TurnEnd, SocketFailed> {
         for _ in 0..STEPS {
-            if budget == 0 {
+            if turn.budget == 0 {
                 break;
             }
-            if let Some(refusal) = self.untold.take() {
+            if let Some(refusal) = self.unreported.take() {
                 let request = self.request().ok();
-                note_refusal(session, request.as_ref(), &refusal);
-                application.refused(session, request.as_ref(), &refusal);
+                log_refusal(session, request.as_ref(), &refusal);
+                turn.application.refused(session, request.as_ref(), &refusal);
             }
-            if let Some(n) = io.send(self.output(), &mut budget, counters)? {
-                self.written = self.written.saturating_add(n);
-                // 100 is not the answer: the handshake deadline holds for the body.
-                if self.stage != Stage::Receive {
-                    self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
-                }
-                if self.has_output() {
-                    continue;
-                }
+            if self.write(turn, io)? {
+                continue;
             }
-            match self.stage {
-                Stage::Receive if self.request.len() >= self.len => {
-                    self.request.truncate(self.len);
-                    match self.request() {
-                        Ok(request) => {
-                            let body = self.request.get(self.head..).unwrap_or_default();
-                            let response = application.body(session, &request, body);
-                            note_refusal(session, Some(&request), &Refusal::answered(response.status()));
-                            self.answer(response, None, now);
-                        }
-                        Err(rejection) => self.reject(rejection, now),
-                    }
-                    continue;
+            let end = match self.phase {
+                Phase::Receive if self.request.len() >= self.len => {
+                    self.call(turn, session);
+                    None
                 }
-                Stage::Answer(refusal) if !self.has_output() => {
-                    io.socket.shutdown()?;
-                    self.stage = Stage::Shut(refusal);
-                    self.deadline = now.plus(self.config.timeouts.close);
-                    continue;
-                }
-                Stage::Answer(_) if now >= self.deadline => return end(Outcome::Disconnected),
-                Stage::Shut(refusal) if now >= self.deadline => return end(Outcome::Refused(refusal)),
-                _ => {}
-            }
-            let mut chunk = [0; 1024];
-            let room = match self.stage {
-                Stage::Receive => self.len.saturating_sub(self.request.len()).min(chunk.len()),
-                Stage::Answer(_) => 0,
-                // Discards what arrives after the request.
-                Stage::Shut(_) => chunk.len(),
+                Phase::Receive => self.receive(turn, io)?,
+                Phase::Respond(refusal) => self.finish(turn, io, refusal)?,
+                Phase::Drain(refusal) => self.drain(turn, io, refusal)?,
             };
-            let Some(chunk) = chunk.get_mut(..room).filter(|chunk| !chunk.is_empty()) else {
-                return self.rest(io);
-            };
-            match (io.recv(chunk, &mut budget, counters)?, self.stage) {
-                (Some(0), Stage::Shut(refusal)) => return end(Outcome::Refused(refusal)),
-                (Some(0), _) => return end(Outcome::Disconnected),
-                (Some(n), Stage::Receive) => {
-                    self.request.extend_from_slice(chunk.get(..n).unwrap_or_default());
-                }
-                (Some(_), _) => {}
-                (None, Stage::Receive) if now >= self.deadline => {
-                    self.reject(Rejection::Timeout, now);
-                }
-                (None, _) => return self.rest(io),
+            if let Some(end) = end {
+                return Ok(end);
             }
         }
-        Ok(Turn::Again)
+        Ok(TurnEnd::Again)
     }
 
-    fn rest<S: HubSocket>(&self, io: &mut Io<S>) -> Result<Turn, SocketFailed> {
+    /// Writes output. Returns whether some was written and more is left.
+    fn write<S: HubSocket, A>(
+        &mut self,
+        turn: &mut Turn<'_, A>,
+        io: &mut Io<S>,
+    ) -> Result<bool, SocketFailed> {
+        let Some(n) = io.send(self.output(), &mut turn.budget, turn.counters)? else { return Ok(false) };
+        self.written = self.written.saturating_add(n);
+        // 100 is not the response: the handshake deadline holds for the body.
+        if self.phase != Phase::Receive {
+            self.deadline = turn.now.plus(self.config.timeouts.write).min(self.limit);
+        }
+        Ok(self.has_output())
+    }
+
+    /// Calls the application with the whole request.
+    fn call<A: Application>(&mut self, turn: &mut Turn<'_, A>, session: &SessionInfo) {
+        self.request.truncate(self.len);
+        match self.request() {
+            Ok(request) => {
+                let body = self.request.get(self.head..).unwrap_or_default();
+                let response = turn.application.body(session, &request, body);
+                log_refusal(session, Some(&request), &Refusal::answered(response.status()));
+                self.respond(response, None, turn.now);
+            }
+            Err(rejection) => self.reject(rejection, turn.now),
+        }
+    }
+
+    /// Reads part of the body.
+    fn receive<S: HubSocket, A>(
+        &mut self,
+        turn: &mut Turn<'_, A>,
+        io: &mut Io<S>,
+    ) -> Result<Option<TurnEnd>, SocketFailed> {
+        let mut chunk = [0; CHUNK];
+        let missing = self.len.saturating_sub(self.request.len()).min(CHUNK);
+        let memory = chunk.get_mut(..missing).unwrap_or_default();
+        match io.recv(memory, &mut turn.budget, turn.counters)? {
+            Some(0) => return Ok(Some(TurnEnd::Ended(Outcome::Disconnected))),
+            Some(n) => self.request.extend_from_slice(memory.get(..n).unwrap_or_default()),
+            None if turn.now >= self.deadline => self.reject(Rejection::Timeout, turn.now),
+            None => return self.wait(io),
+        }
+        Ok(None)
+    }
+
+    /// Waits until the response is written, then shuts the writing side down.
+    fn finish<S: HubSocket, A>(
+        &mut self,
+        turn: &Turn<'_, A>,
+        io: &mut Io<S>,
+        refusal: Refusal,
+    ) -> Result<Option<TurnEnd>, SocketFailed> {
+        if !self.has_output() {
+            io.socket.shutdown()?;
+            self.phase = Phase::Drain(refusal);
+            self.deadline = turn.now.plus(self.config.timeouts.close);
+            return Ok(None);
+        }
+        if turn.now >= self.deadline {
+            return Ok(Some(TurnEnd::Ended(Outcome::Disconnected)));
+        }
+        self.wait(io)
+    }
+
+    /// Discards what arrives after the request, until the peer has closed its side.
+    fn drain<S: HubSocket, A>(
+        &mut self,
+        turn: &mut Turn<'_, A>,
+        io: &mut Io<S>,
+        refusal: Refusal,
+    ) -> Result<Option<TurnEnd>, SocketFailed> {
+        if turn.now < self.deadline {
+            match io.recv(&mut [0; CHUNK], &mut turn.budget, turn.counters)? {
+                None => return self.wait(io),
+                Some(1..) => return Ok(None),
+                Some(0) => {}
+            }
+        }
+        Ok(Some(TurnEnd::Ended(Outcome::Refused(refusal))))
+    }
+
+    fn wait<S: HubSocket>(&self, io: &mut Io<S>) -> Result<Option<TurnEnd>, SocketFailed> {
         io.flush()?;
-        Ok(Turn::Wait(self.deadline.as_deadline()))
+        Ok(Some(TurnEnd::Wait(self.deadline.as_deadline())))
     }
 
     fn request(&self) -> Result<Request<'_>, Rejection> {
@@ -213,8 +248,8 @@ impl Exchange {
     }
 
     fn reject(&mut self, reason: Rejection, now: Instant) {
-        self.untold = Some(reason.into());
-        self.answer(reason.into(), Some(reason), now);
+        self.unreported = Some(reason.into());
+        self.respond(reason.into(), Some(reason), now);
     }
 
     /// The output that is not written yet.
@@ -228,20 +263,23 @@ impl Exchange {
         }
     }
 
-    /// Starts the answer, and releases the body of the request.
-    fn answer(&mut self, response: Response<'static>, reason: Option<Rejection>, now: Instant) {
+    /// Begins the response, and releases the body of the request.
+    fn respond(&mut self, response: Response<'static>, reason: Option<Rejection>, now: Instant) {
         let to_head = self.request().is_ok_and(|request| request.method() == "HEAD");
         self.request.truncate(self.head);
         self.request.shrink_to_fit();
         let (status, head, body) = response.encode(to_head);
         self.heads.extend(head);
         self.body = body;
-        self.stage = Stage::Answer(Refusal { status, reason });
+        self.phase = Phase::Respond(Refusal { status, reason });
         let write = self.config.timeouts.write;
         self.limit = self.limit.min(now.at_slowest(write));
         self.deadline = now.plus(write).min(self.limit);
     }
 }
+
+/// The most bytes that are read at once.
+const CHUNK: usize = 1024;
 
 /// Returns the length of a request's body, or why it is not received (RFC 9112 §6.3).
 fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
@@ -260,7 +298,7 @@ fn body_len(request: &Request<'_>, limit: usize) -> Result<usize, Rejection> {
     }
 }
 
-/// Whether the client waits for 100 before it sends the body (RFC 9110 §10.1.1).
+/// Whether the peer waits for 100 before it sends the body (RFC 9110 §10.1.1).
 fn expects(request: &Request<'_>) -> bool {
     // "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
     let expect = request.header("Expect").filter(|_| request.is_http_1_1());

@@ -13,17 +13,16 @@ use super::counters::{Counters, count};
 use super::handed_over::HandedOver;
 use super::handle::HubHandle;
 use super::id::SessionId;
-use super::note::note;
-use super::places::Places;
+use super::log::log_debug;
 use super::pool::Pool;
-use super::round::Round;
+use super::session::{Session, Turn, TurnEnd};
 use super::session_info::SessionInfo;
+use super::sessions::Sessions;
 use super::settings::{Capacity, HubSettings, InvalidSettings, pace};
 use super::shared::{Command, Monitor, Owner};
-use super::slot::Slot;
 use super::socket::{HubSocket, Ready};
 use super::timers::{Timers, round_up};
-use super::turn::Turn;
+use super::to_all::ToAll;
 use crate::close::CloseCode;
 use crate::connection::Connection;
 use crate::role::Server;
@@ -37,15 +36,15 @@ use crate::time::Instant;
 pub struct Hub<S: HubSocket + 'static, A: Application> {
     pub(super) application: A,
     pub(super) settings: HubSettings,
-    pub(super) places: Places<S, A::Handler>,
+    pub(super) sessions: Sessions<S, A::Handler>,
     /// The keys of the sessions that have a turn pending.
-    pub(super) list: VecDeque<usize>,
+    pub(super) turns: VecDeque<usize>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
     /// A broadcast or a stop in progress, which visits one session after the other.
-    pub(super) round: Option<Round>,
+    pub(super) to_all: Option<ToAll>,
     /// The number of sessions that are answered with 503.
     pub(super) refused: usize,
     /// No transport is accepted before this moment.
@@ -69,17 +68,17 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         settings.check()?;
         let pool = Pool::new(&settings);
         let handle = Owner::new(HubHandle::new(monitor, settings.max_commands));
-        let places = Places::new(settings.capacity == Capacity::Evict);
+        let sessions = Sessions::new(settings.capacity == Capacity::Evict);
         Ok(Self {
             application: application(handle.clone()),
             settings,
-            places,
-            list: VecDeque::new(),
+            sessions,
+            turns: VecDeque::new(),
             timers: Timers::default(),
             pool,
             counters: Counters::default(),
             commands: VecDeque::new(),
-            round: None,
+            to_all: None,
             refused: 0,
             pace: Instant::START,
             stopping: false,
@@ -94,14 +93,14 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         let room = match self.settings.capacity {
             Capacity::Refuse(waiting) => !self.is_full() || self.refused < waiting,
             // Evicted sessions exceed the limit while they close.
-            Capacity::Evict => self.places.len() < self.settings.max_sessions.saturating_add(LEAVING),
+            Capacity::Evict => self.sessions.len() < self.settings.max_sessions.saturating_add(LEAVING),
         };
         !self.stopping && now >= self.pace && room
     }
 
     /// Whether every place is taken. Sessions that are answered with 503 take no place.
     fn is_full(&self) -> bool {
-        self.places.len().saturating_sub(self.refused) >= self.settings.max_sessions
+        self.sessions.len().saturating_sub(self.refused) >= self.settings.max_sessions
     }
 
     /// Adds a session over a transport that the driver has accepted.
@@ -110,11 +109,11 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Returns the transport if [`Application::accept`] declines it or it cannot be watched.
     pub fn accept(&mut self, now: Instant, socket: S, peer: SocketAddr) -> Result<SessionId, S> {
         self.pace = pace(self.pace, now, self.settings.handshakes_per_second);
-        let id = self.places.new_id();
-        let mut client = SessionInfo::new(id, peer);
-        let welcome = self.application.accept(&mut client);
+        let id = self.sessions.new_id();
+        let mut info = SessionInfo::new(id, peer);
+        let accepted = self.application.accept(&mut info);
         count(&mut self.counters.accepted);
-        if !welcome {
+        if !accepted {
             count(&mut self.counters.ended);
             return Err(socket);
         }
@@ -122,14 +121,9 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         if full && self.settings.capacity == Capacity::Evict {
             self.evict(now);
         }
-        let refuse = full && matches!(self.settings.capacity, Capacity::Refuse(_));
-        let mut session = ServerSession::new(Arc::clone(&self.settings.config), now);
-        if refuse {
-            session.refuse();
-        }
-        let mut slot = Slot::new(socket, client, session, None, now);
-        slot.refuse = refuse;
-        self.seat(slot)
+        let excess = full && matches!(self.settings.capacity, Capacity::Refuse(_));
+        let config = Arc::clone(&self.settings.config);
+        self.add(Session::new(socket, info, config, excess, now))
     }
 
     /// Adds a session over a transport whose opening handshake is done already, with its handler and the subprotocol
@@ -149,17 +143,17 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
             return Err(socket);
         }
         count(&mut self.counters.accepted);
-        let client = SessionInfo::new(self.places.new_id(), peer);
+        let info = SessionInfo::new(self.sessions.new_id(), peer);
         let driver =
             HandlerDriver::new(Connection::new(Server, Arc::clone(&self.settings.config), now), protocol);
-        self.seat(Slot::new(socket, client, ServerSession::open(driver), Some(handler), now))
+        self.add(Session::open(socket, info, ServerSession::open(driver), Some(handler), now))
     }
 
     /// Reports that a transport is ready. Ignores a key without a session.
     pub fn ready(&mut self, key: usize, ready: Ready) {
-        if let Some(slot) = self.places.get(key) {
-            slot.io.ready(ready);
-            self.enlist(key);
+        if let Some(session) = self.sessions.get(key) {
+            session.io.ready(ready);
+            self.schedule(key);
         }
     }
 
@@ -167,12 +161,12 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// For drivers that ask before each wait; a driver that is notified of changes of readiness watches for
     /// everything and does not call this.
     pub fn wants(&self) -> impl Iterator<Item = (usize, &S, Ready)> {
-        self.places.iter().map(|(key, slot)| (key, &slot.io.socket, slot.wants()))
+        self.sessions.iter().map(|(key, session)| (key, &session.io.socket, session.wants()))
     }
 
     /// Returns the transport under this key.
     pub fn socket(&mut self, key: usize) -> Option<&mut S> {
-        self.places.get(key).map(|slot| &mut slot.io.socket)
+        self.sessions.get(key).map(|session| &mut session.io.socket)
     }
 
     /// Executes commands and timers, and gives each session that has something to do a turn, within the limits of
@@ -196,62 +190,57 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         }
         trim(&mut self.commands);
         let mut visits = ROUND;
-        self.go_round(&mut visits);
+        self.go_on_to_all(&mut visits);
         for _ in 0..COMMANDS {
             // Commands take effect in their order.
-            if self.round.is_some() {
+            if self.to_all.is_some() {
                 break;
             }
             let Some(command) = self.commands.pop_front() else { break };
             self.obey(command);
-            self.go_round(&mut visits);
+            self.go_on_to_all(&mut visits);
         }
         for _ in 0..ROUND {
             let Some(id) = self.timers.pop(now) else { break };
-            if let Some(slot) = self.find(id) {
-                slot.timer = Instant::NEVER;
-                self.enlist(id.key());
+            if let Some(session) = self.find(id) {
+                session.timer = Instant::NEVER;
+                self.schedule(id.key());
             }
         }
-        self.list.len().min(ROUND)
+        self.turns.len().min(ROUND)
     }
 
     /// Returns the key of the next session whose turn is due.
     pub fn next_turn(&mut self) -> Option<usize> {
-        self.list.pop_front()
+        self.turns.pop_front()
     }
 
     /// Gives one session a turn.
     pub fn turn(&mut self, now: Instant, key: usize) {
-        let Some(slot) = self.places.get(key) else { return };
-        slot.listed = false;
-        let (state, tag, id) = (slot.client.state, slot.client.tag(), slot.client.id);
-        let turn = slot.run(
-            now,
-            self.settings.read_grace,
-            &mut self.application,
-            &mut self.pool,
-            &mut self.counters,
-        );
-        if (state, tag) != (slot.client.state, slot.client.tag()) {
-            note!("{:?} is {:?}", id, slot.client.state);
-            let client = &slot.client;
-            self.handle.update(|shared| shared.show(key, Some(client)));
+        let Some(session) = self.sessions.get(key) else { return };
+        session.scheduled = false;
+        let (state, tag, id) = (session.info.state, session.info.tag(), session.info.id);
+        let mut turn = Turn::new(now, &mut self.application, &mut self.pool, &mut self.counters);
+        let end = session.run(&mut turn, self.settings.read_grace);
+        if (state, tag) != (session.info.state, session.info.tag()) {
+            log_debug!("{:?} is {:?}", id, session.info.state);
+            let info = &session.info;
+            self.handle.update(|shared| shared.show(key, Some(info)));
         }
-        match turn {
-            Turn::Wait(deadline) => {
+        match end {
+            TurnEnd::Wait(deadline) => {
                 let moment = deadline.map_or(Instant::NEVER, |deadline| round_up(now, deadline));
-                self.timers.set(id, &mut slot.timer, moment);
-                self.places.reorder(key);
+                self.timers.set(id, &mut session.timer, moment);
+                self.sessions.reorder(key);
             }
-            Turn::Again => self.enlist(key),
-            Turn::Ended(outcome) => {
-                self.leave(key, Some(outcome));
+            TurnEnd::Again => self.schedule(key),
+            TurnEnd::Ended(outcome) => {
+                self.remove(key, Some(outcome));
             }
-            Turn::HandOver(received) => {
-                if let Some(slot) = self.leave(key, Some(Outcome::HandedOver)) {
-                    let request = HandedOver::new(slot.io.socket, received);
-                    self.application.handed_over(&slot.client, request);
+            TurnEnd::HandOver(received) => {
+                if let Some(session) = self.remove(key, Some(Outcome::HandedOver)) {
+                    let request = HandedOver::new(session.io.socket, received);
+                    self.application.handed_over(&session.info, request);
                 }
             }
         }
@@ -259,21 +248,21 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
 
     /// Drops a session whose turn has panicked. If this call panics too, call it again.
     pub fn abandon(&mut self, key: usize) {
-        note!("the handler of place {:?} panicked", key);
-        self.leave(key, None);
+        log_debug!("the handler of session {:?} panicked", key);
+        self.remove(key, None);
     }
 
     /// Returns the latest moment for the next [`run`](Self::run); `None`: no deadline. Call it before each wait: it
     /// also publishes the counters to handles.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let mut commands = self.round.is_some() || !self.commands.is_empty();
+        let mut commands = self.to_all.is_some() || !self.commands.is_empty();
         self.handle.update(|shared| {
             shared.counters = self.counters;
             // Commands that were queued after the turn had taken the others: their wake-up may have been consumed.
             commands |= shared.has_commands();
         });
-        if commands || !self.list.is_empty() {
+        if commands || !self.turns.is_empty() {
             return Some(now);
         }
         let pace = (now < self.pace).then_some(self.pace);
@@ -283,7 +272,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Returns whether the hub was stopped and its last session has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.stopping && self.places.len() == 0
+        self.stopping && self.sessions.len() == 0
     }
 
     /// Returns whether the hub is stopping: the driver must not accept further transports.
@@ -317,76 +306,77 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Closes the session that has been silent for longest, unless enough are closing already. Drops the transport of
     /// the longest closing session if the new one takes the last place beyond the limit.
     fn evict(&mut self, now: Instant) {
-        let leaving = self.places.oldest(true);
-        if self.places.staying() >= self.settings.max_sessions {
-            if let Some(key) = self.places.oldest(false) {
-                note!("place {:?} is evicted", key);
+        let leaving = self.sessions.oldest(true);
+        if self.sessions.staying() >= self.settings.max_sessions {
+            if let Some(key) = self.sessions.oldest(false) {
+                log_debug!("session {:?} is evicted", key);
                 self.close_at(key, CloseCode::TRY_AGAIN_LATER, "");
             }
         }
-        if self.places.len().saturating_add(1) >= self.settings.max_sessions.saturating_add(LEAVING) {
-            if let Some(slot) = leaving.and_then(|key| self.places.get(key)) {
-                let id = slot.client.id;
-                note!("{:?} is dropped to make room", id);
-                slot.cut(now);
-                self.enlist(id.key());
+        if self.sessions.len().saturating_add(1) >= self.settings.max_sessions.saturating_add(LEAVING) {
+            if let Some(session) = leaving.and_then(|key| self.sessions.get(key)) {
+                let id = session.info.id;
+                log_debug!("{:?} is dropped to make room", id);
+                session.cut(now);
+                self.schedule(id.key());
             }
         }
     }
 
-    /// Adds a session.
-    fn seat(&mut self, mut slot: Slot<S, A::Handler>) -> Result<SessionId, S> {
-        let id = slot.client.id;
-        note!("{:?} from {:?}", id, slot.client.peer);
+    /// Adds a session, and watches its transport.
+    fn add(&mut self, mut session: Session<S, A::Handler>) -> Result<SessionId, S> {
+        let id = session.info.id;
+        log_debug!("{:?} from {:?}", id, session.info.peer);
         let key = id.key();
-        if slot.io.socket.attach(key).is_err() {
+        if session.io.socket.attach(key).is_err() {
             count(&mut self.counters.ended);
-            return Err(slot.io.socket);
+            return Err(session.io.socket);
         }
-        self.handle.update(|shared| shared.show(key, Some(&slot.client)));
-        self.refused = self.refused.saturating_add(usize::from(slot.refuse));
-        self.places.insert(slot);
-        self.enlist(key);
+        self.handle.update(|shared| shared.show(key, Some(&session.info)));
+        self.refused = self.refused.saturating_add(usize::from(session.is_excess()));
+        self.sessions.insert(session);
+        self.schedule(key);
         Ok(id)
     }
 
-    pub(super) fn leave(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Slot<S, A::Handler>> {
+    /// Removes a session that has ended; `None`: its handler has panicked.
+    pub(super) fn remove(&mut self, key: usize, outcome: Option<Outcome>) -> Option<Session<S, A::Handler>> {
         // A completion may panic: then the driver calls this again, and the other messages are still queued.
-        while self.places.get(key)?.lose_one(&mut self.counters) {}
-        let mut slot = self.places.remove(key)?;
+        while self.sessions.get(key)?.lose_one(&mut self.counters) {}
+        let mut session = self.sessions.remove(key)?;
         match outcome {
             Some(outcome) => self.counters.end(outcome),
             None => count(&mut self.counters.panicked),
         }
-        trim(&mut self.list);
-        self.timers.set(slot.client.id, &mut slot.timer, Instant::NEVER);
-        self.refused = self.refused.saturating_sub(usize::from(slot.refuse));
+        trim(&mut self.turns);
+        self.timers.set(session.info.id, &mut session.timer, Instant::NEVER);
+        self.refused = self.refused.saturating_sub(usize::from(session.is_excess()));
         count(&mut self.counters.ended);
         self.handle.update(|shared| shared.show(key, None));
-        note!("{:?} has ended: {:?}", slot.client.id, outcome);
-        slot.end(&mut self.pool);
-        self.application.ended(&slot.client, outcome);
-        Some(slot)
+        log_debug!("{:?} has ended: {:?}", session.info.id, outcome);
+        session.end(&mut self.pool);
+        self.application.ended(&session.info, outcome);
+        Some(session)
     }
 
     /// Publishes a session's changes to handles.
-    pub(super) fn show(&mut self, key: usize) {
-        if let Some(slot) = self.places.get(key) {
-            self.handle.update(|shared| shared.show(key, Some(&slot.client)));
+    pub(super) fn publish(&mut self, key: usize) {
+        if let Some(session) = self.sessions.get(key) {
+            self.handle.update(|shared| shared.show(key, Some(&session.info)));
         }
     }
 
-    pub(super) fn find(&mut self, id: SessionId) -> Option<&mut Slot<S, A::Handler>> {
-        self.places.get(id.key()).filter(|slot| slot.client.id == id)
+    pub(super) fn find(&mut self, id: SessionId) -> Option<&mut Session<S, A::Handler>> {
+        self.sessions.get(id.key()).filter(|session| session.info.id == id)
     }
 
     /// Gives a session a turn, after it has become ready or was changed from outside.
-    pub(super) fn enlist(&mut self, key: usize) {
-        if let Some(slot) = self.places.get(key) {
-            if !mem::replace(&mut slot.listed, true) {
-                self.list.push_back(key);
+    pub(super) fn schedule(&mut self, key: usize) {
+        if let Some(session) = self.sessions.get(key) {
+            if !mem::replace(&mut session.scheduled, true) {
+                self.turns.push_back(key);
             }
-            self.places.reorder(key);
+            self.sessions.reorder(key);
         }
     }
 }

@@ -40,6 +40,7 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod callbacks;
 mod commands;
 mod completion;
 mod context;
@@ -51,26 +52,24 @@ mod exchange;
 mod handed_over;
 mod handle;
 mod id;
-mod link;
+mod log;
 mod machine;
 #[cfg(feature = "mio")]
 mod mio_server;
-mod note;
 mod pattern;
-mod places;
 mod pool;
 mod queue;
-mod round;
 mod routes;
+mod session;
 mod session_info;
+mod sessions;
 mod settings;
 mod shared;
-mod slot;
 mod socket;
 mod timers;
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 mod tls_acceptor;
-mod turn;
+mod to_all;
 
 pub use application::{Application, RequestAction};
 pub use completion::NotDelivered;

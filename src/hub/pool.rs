@@ -75,6 +75,13 @@ impl Pool {
     }
 }
 
+impl Buffers {
+    /// Whether no buffer has memory.
+    pub(super) fn are_none(&self) -> bool {
+        self.head.capacity() == 0 && self.rx.capacity() == 0 && self.tx.capacity() == 0
+    }
+}
+
 impl Default for Buffers {
     fn default() -> Self {
         Self { head: ReceiveBuffer::none(), rx: ReceiveBuffer::none(), tx: TransmitBuffer::none() }

@@ -25,20 +25,20 @@ pub(super) struct Queue {
 const KEPT: usize = 8;
 
 impl Queue {
-    /// Queues a message. An error means that the backlog has no room; it gives the completion back.
+    /// Queues a message. An error means that there is no room; it gives the completion back.
     pub(super) fn push(
         &mut self,
         message: Prepared,
         done: Done,
-        backlog: &QueueLimits,
+        limits: &QueueLimits,
         counters: &mut Counters,
     ) -> Result<(), Done> {
         let len = message.len();
-        while !self.has_room(self.waiting.len(), self.bytes, len, backlog) {
+        while !self.has_room(self.waiting.len(), self.bytes, len, limits) {
             let first = self.waiting.front().map_or(0, |(message, _)| message.len());
             // No message is dropped for one that does not fit after the message that has begun.
-            let helps = self.direct.is_none() || self.has_room(1, first, len, backlog);
-            if backlog.overflow != Overflow::DropOldest
+            let helps = self.direct.is_none() || self.has_room(1, first, len, limits);
+            if limits.overflow != Overflow::DropOldest
                 || !helps
                 || !self.lose(NotDelivered::Overflow, counters)
             {
@@ -52,16 +52,21 @@ impl Queue {
     }
 
     /// Whether a message of `len` bytes may wait after the first `messages`, which have `bytes`.
-    fn has_room(&self, messages: usize, bytes: usize, len: usize, backlog: &QueueLimits) -> bool {
+    fn has_room(&self, messages: usize, bytes: usize, len: usize, limits: &QueueLimits) -> bool {
         let Some((first, _)) = self.waiting.front() else { return true };
-        // A message that an empty queue took although it is larger than the backlog is not counted.
-        let large = Some(first.len()).filter(|len| *len > backlog.bytes).unwrap_or(0);
-        messages < backlog.messages && bytes.saturating_sub(large).saturating_add(len) <= backlog.bytes
+        // A message that an empty queue took although it is larger than the limit is not counted.
+        let large = Some(first.len()).filter(|len| *len > limits.bytes).unwrap_or(0);
+        messages < limits.messages && bytes.saturating_sub(large).saturating_add(len) <= limits.bytes
     }
 
     /// The next message, unless it has begun.
     pub(super) fn next(&self) -> Option<&Prepared> {
         if self.direct.is_some() { None } else { self.waiting.front().map(|(message, _)| message) }
+    }
+
+    /// Whether no message is pending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.copied.is_empty()
     }
 
     /// Whether a message that has not begun waits.

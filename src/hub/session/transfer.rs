@@ -2,10 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::Slot;
+use super::{Session, Turn};
 use crate::connection::ConnectionState;
 use crate::handler::Handler;
-use crate::hub::counters::Counters;
 use crate::hub::pool::Buffers;
 use crate::hub::socket::{HubSocket, SocketFailed};
 use crate::time::Instant;
@@ -13,60 +12,53 @@ use crate::time::Instant;
 /// The shortest frame, in bytes, that is written from where it lies and not copied.
 const DIRECT: usize = 1024;
 
-impl<S: HubSocket, H: Handler> Slot<S, H> {
+impl<S: HubSocket, H: Handler> Session<S, H> {
     /// Writes and reads once. Returns whether anything moved.
-    pub(super) fn turn(
-        &mut self,
-        now: Instant,
-        budget: &mut usize,
-        counters: &mut Counters,
-    ) -> Result<bool, SocketFailed> {
-        let fed = self.feed(now);
-        let moved = self.transfer(now, budget, counters)? || fed;
+    pub(super) fn write_and_read<A>(&mut self, turn: &mut Turn<'_, A>) -> Result<bool, SocketFailed> {
+        let fed = self.feed(turn.now);
+        let moved = self.transfer(turn)? || fed;
         if !moved {
             self.io.flush()?;
         }
         Ok(moved)
     }
 
-    pub(super) fn transfer(
-        &mut self,
-        now: Instant,
-        budget: &mut usize,
-        counters: &mut Counters,
-    ) -> Result<bool, SocketFailed> {
+    /// Writes and reads once, without a flush. Returns whether anything moved.
+    pub(super) fn transfer<A>(&mut self, turn: &mut Turn<'_, A>) -> Result<bool, SocketFailed> {
         let mut moved = false;
         if let Some(frame) = self.queue.direct() {
-            if let Some(n) = self.io.send(frame, budget, counters)? {
+            if let Some(n) = self.io.send(frame, &mut turn.budget, turn.counters)? {
                 moved = true;
                 let left = self.buffers.tx.wrote_ahead(n);
                 if let Some(closing) = &mut self.closing {
-                    closing.took(now);
+                    closing.took(turn.now);
                 }
-                self.queue.wrote(n, left, counters);
+                self.queue.wrote(n, left, turn.counters);
             }
-        } else if let Some(n) = self.io.send([self.buffers.tx.pending(), &[]], budget, counters)? {
+        } else if let Some(n) =
+            self.io.send([self.buffers.tx.pending(), &[]], &mut turn.budget, turn.counters)?
+        {
             moved = true;
             self.buffers.tx.consume(n);
             self.written = self.written.saturating_add(n as u64);
             let own = !self.queue.has_copied();
             if let Some(closing) = &mut self.closing {
-                closing.took(now);
+                closing.took(turn.now);
             }
-            self.queue.flushed(self.written, counters);
+            self.queue.flushed(self.written, turn.counters);
             // The handler has had its turn: the queue refills the buffer.
             if own && self.buffers.tx.is_empty() {
-                self.feed(now);
+                self.feed(turn.now);
             }
         }
         let Buffers { head, rx, .. } = &mut self.buffers;
-        if let Some(n) = self.io.recv(self.session.spare(head, rx), budget, counters)? {
+        if let Some(n) = self.io.recv(self.server.spare(head, rx), &mut turn.budget, turn.counters)? {
             moved = true;
             match n {
-                0 => self.session.end(head, rx),
-                n => self.session.fill(head, rx, n),
+                0 => self.server.end(head, rx),
+                n => self.server.fill(head, rx, n),
             }
-            self.heard = now;
+            self.heard = turn.now;
         }
         Ok(moved)
     }
@@ -82,10 +74,10 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         while let Some(message) = self.queue.next() {
             let (len, room) = (message.len(), self.buffers.tx.capacity());
             let open = self
-                .session
+                .server
                 .connection()
                 .is_some_and(|connection| connection.state() == ConnectionState::Open);
-            let Some(mut out) = self.session.outbox(now, &mut self.buffers.tx) else { break };
+            let Some(mut out) = self.server.outbox(now, &mut self.buffers.tx) else { break };
             // The handler's own message goes first.
             if !out.is_free() || !open {
                 break;

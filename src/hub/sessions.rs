@@ -9,21 +9,21 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use super::id::SessionId;
-use super::slot::Slot;
+use super::session::Session;
 use super::socket::HubSocket;
 use crate::handler::Handler;
 use crate::time::Instant;
 
-pub(super) struct Places<S, H> {
-    places: BTreeMap<usize, Box<Place<S, H>>>,
+pub(super) struct Sessions<S, H> {
+    sessions: BTreeMap<usize, Box<Entry<S, H>>>,
     next: SessionId,
     /// The two orders. Only a hub that evicts has them.
     orders: Option<[Order; 2]>,
 }
 
 /// A session, and its neighbours in its order.
-struct Place<S, H> {
-    slot: Slot<S, H>,
+struct Entry<S, H> {
+    session: Session<S, H>,
     before: Option<usize>,
     after: Option<usize>,
     leaving: bool,
@@ -38,16 +38,16 @@ struct Order {
     len: usize,
 }
 
-impl<S, H> Places<S, H> {
+impl<S, H> Sessions<S, H> {
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.sessions.len()
     }
 }
 
-impl<S: HubSocket, H: Handler> Places<S, H> {
+impl<S: HubSocket, H: Handler> Sessions<S, H> {
     /// Makes an empty collection. `ordered` is whether [`oldest`](Self::oldest) will be called.
     pub(super) fn new(ordered: bool) -> Self {
-        Self { places: BTreeMap::new(), next: SessionId::FIRST, orders: ordered.then(Default::default) }
+        Self { sessions: BTreeMap::new(), next: SessionId::FIRST, orders: ordered.then(Default::default) }
     }
 
     /// A lower bound of the next session's id.
@@ -60,49 +60,49 @@ impl<S: HubSocket, H: Handler> Places<S, H> {
         loop {
             let id = self.next;
             self.next = id.next();
-            if !self.places.contains_key(&id.key()) {
+            if !self.sessions.contains_key(&id.key()) {
                 return id;
             }
         }
     }
 
     /// Adds a session under the key of its id.
-    pub(super) fn insert(&mut self, slot: Slot<S, H>) {
-        let key = slot.client.id.key();
-        let (leaving, heard) = (slot.is_closing(), slot.heard);
-        self.places.insert(key, Box::new(Place { slot, before: None, after: None, leaving, heard }));
+    pub(super) fn insert(&mut self, session: Session<S, H>) {
+        let key = session.info.id.key();
+        let (leaving, heard) = (session.is_closing(), session.heard);
+        self.sessions.insert(key, Box::new(Entry { session, before: None, after: None, leaving, heard }));
         self.link(key);
     }
 
-    pub(super) fn remove(&mut self, key: usize) -> Option<Slot<S, H>> {
+    pub(super) fn remove(&mut self, key: usize) -> Option<Session<S, H>> {
         self.unlink(key);
-        self.places.remove(&key).map(|place| place.slot)
+        self.sessions.remove(&key).map(|entry| entry.session)
     }
 
-    pub(super) fn get(&mut self, key: usize) -> Option<&mut Slot<S, H>> {
-        self.places.get_mut(&key).map(|place| &mut place.slot)
+    pub(super) fn get(&mut self, key: usize) -> Option<&mut Session<S, H>> {
+        self.sessions.get_mut(&key).map(|entry| &mut entry.session)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot<S, H>)> {
-        self.places.iter().map(|(key, place)| (*key, &place.slot))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Session<S, H>)> {
+        self.sessions.iter().map(|(key, entry)| (*key, &entry.session))
     }
 
     /// Returns the session with the smallest key from `key` on.
-    pub(super) fn from(&mut self, key: usize) -> Option<(usize, &mut Slot<S, H>)> {
-        self.places.range_mut(key..).next().map(|(key, place)| (*key, &mut place.slot))
+    pub(super) fn from(&mut self, key: usize) -> Option<(usize, &mut Session<S, H>)> {
+        self.sessions.range_mut(key..).next().map(|(key, entry)| (*key, &mut entry.session))
     }
 
-    /// Moves a session to its place in the orders, after it has received something or begun to close.
+    /// Moves a session to its entry in the orders, after it has received something or begun to close.
     pub(super) fn reorder(&mut self, key: usize) {
         if self.orders.is_none() {
             return;
         }
-        let Some(place) = self.places.get_mut(&key) else { return };
-        let now = (place.slot.is_closing(), place.slot.heard);
-        if now != (place.leaving, place.heard) {
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
+        let now = (entry.session.is_closing(), entry.session.heard);
+        if now != (entry.leaving, entry.heard) {
             self.unlink(key);
-            if let Some(place) = self.places.get_mut(&key) {
-                (place.leaving, place.heard) = now;
+            if let Some(entry) = self.sessions.get_mut(&key) {
+                (entry.leaving, entry.heard) = now;
             }
             self.link(key);
         }
@@ -123,15 +123,15 @@ impl<S: HubSocket, H: Handler> Places<S, H> {
     /// Appends a session to its order.
     fn link(&mut self, key: usize) {
         let Some(orders) = &mut self.orders else { return };
-        let Some(place) = self.places.get_mut(&key) else { return };
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
         let [staying, closing] = orders;
-        let order = if place.leaving { closing } else { staying };
-        place.before = order.last.replace(key);
+        let order = if entry.leaving { closing } else { staying };
+        entry.before = order.last.replace(key);
         order.len = order.len.saturating_add(1);
-        match place.before {
+        match entry.before {
             None => order.first = Some(key),
             Some(before) => {
-                if let Some(before) = self.places.get_mut(&before) {
+                if let Some(before) = self.sessions.get_mut(&before) {
                     before.after = Some(key);
                 }
             }
@@ -140,16 +140,16 @@ impl<S: HubSocket, H: Handler> Places<S, H> {
 
     fn unlink(&mut self, key: usize) {
         let Some(orders) = &mut self.orders else { return };
-        let Some(place) = self.places.get_mut(&key) else { return };
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
         let [staying, closing] = orders;
-        let order = if place.leaving { closing } else { staying };
-        let (before, after) = (place.before.take(), place.after.take());
+        let order = if entry.leaving { closing } else { staying };
+        let (before, after) = (entry.before.take(), entry.after.take());
         order.len = order.len.saturating_sub(1);
-        match before.and_then(|before| self.places.get_mut(&before)) {
+        match before.and_then(|before| self.sessions.get_mut(&before)) {
             Some(before) => before.after = after,
             None => order.first = after,
         }
-        match after.and_then(|after| self.places.get_mut(&after)) {
+        match after.and_then(|after| self.sessions.get_mut(&after)) {
             Some(after) => after.before = before,
             None => order.last = before,
         }

@@ -8,7 +8,7 @@ use super::session_info::SessionInfo;
 use crate::handshake::{Refusal, Request};
 
 /// Logs a text with values that are `Debug`, at level debug.
-macro_rules! note {
+macro_rules! log_debug {
     ($text:literal $(, $value:expr)* $(,)?) => {{
         $(let _ = &$value;)*
         #[cfg(feature = "log")]
@@ -20,12 +20,17 @@ macro_rules! note {
     }};
 }
 
-pub(super) use note;
+pub(super) use log_debug;
 
-/// Logs that a request was refused. Pages and redirects (status below 400) are no refusals.
-pub(super) fn note_refusal(client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
+/// Logs that a request was refused. A response with a status below 400 is no refusal.
+pub(super) fn log_refusal(session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
     if refusal.status >= 400 {
-        note!("{:?} from {:?} is refused: {:?}", client.id, client.peer, Reported { request, refusal });
+        log_debug!(
+            "{:?} from {:?} is refused: {:?}",
+            session.id,
+            session.peer,
+            Reported { request, refusal }
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use crate::close::CloseCode;
 use crate::message::Prepared;
 
 /// A command in progress.
-pub(super) struct Round {
+pub(super) struct ToAll {
     task: Task,
     /// The smallest key that it has not visited.
     from: usize,
@@ -29,23 +29,23 @@ pub(super) enum Task {
 }
 
 impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
-    pub(super) fn begin_round(&mut self, task: Task) {
-        self.round = Some(Round { task, from: 0, end: self.places.next_id() });
+    pub(super) fn begin_to_all(&mut self, task: Task) {
+        self.to_all = Some(ToAll { task, from: 0, end: self.sessions.next_id() });
     }
 
-    /// Continues the current round, at most `visits` sessions far, and subtracts those it visits. A filter that
-    /// panics ends its round.
-    pub(super) fn go_round(&mut self, visits: &mut usize) {
-        let Some(mut round) = self.round.take() else { return };
-        while let Some((key, slot)) = self.places.from(round.from) {
+    /// Continues the current command, at most `visits` sessions far, and subtracts those it visits. A filter that
+    /// panics ends its command.
+    pub(super) fn go_on_to_all(&mut self, visits: &mut usize) {
+        let Some(mut command) = self.to_all.take() else { return };
+        while let Some((key, session)) = self.sessions.from(command.from) {
             if *visits == 0 {
-                self.round = Some(round);
+                self.to_all = Some(command);
                 return;
             }
             *visits = visits.saturating_sub(1);
-            round.from = key.saturating_add(1);
-            if slot.client.id < round.end {
-                match &mut round.task {
+            command.from = key.saturating_add(1);
+            if session.info.id < command.end {
+                match &mut command.task {
                     Task::Broadcast(message, to) => drop(self.send_if(key, message, to)),
                     Task::Close(code) => self.close_at(key, *code, ""),
                 }
@@ -56,7 +56,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Calls `act` for every session at once.
     pub(super) fn for_each(&mut self, mut act: impl FnMut(&mut Self, usize)) {
         let mut from = 0;
-        while let Some((key, _)) = self.places.from(from) {
+        while let Some((key, _)) = self.sessions.from(from) {
             from = key.saturating_add(1);
             act(self, key);
         }

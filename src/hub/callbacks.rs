@@ -4,7 +4,8 @@
 
 use super::application::{Application, RequestAction};
 use super::counters::count;
-use super::note::note_refusal;
+use super::log::log_refusal;
+use super::session::Stage;
 use super::session_info::SessionInfo;
 use crate::config::base::Config;
 use crate::ending::Ending;
@@ -15,25 +16,22 @@ use crate::outbox::Outbox;
 use crate::time::Instant;
 use alloc::sync::Arc;
 
-/// Forwards a session's calls to its handler, which the application makes once the request has arrived.
-pub(super) struct Link<'a, A: Application> {
+/// Forwards the calls of a session to its handler, which the application makes once the request has arrived.
+pub(super) struct Callbacks<'a, A: Application> {
     pub(super) application: &'a mut A,
     pub(super) handler: &'a mut Option<A::Handler>,
-    pub(super) client: &'a mut SessionInfo,
+    pub(super) info: &'a mut SessionInfo,
+    pub(super) stage: &'a mut Stage,
+    /// Counts whole messages.
     pub(super) messages: &'a mut u64,
-    pub(super) refuse: bool,
-    /// Set if the answer is not 101.
-    pub(super) ordinary: &'a mut bool,
-    /// Set if the hub reads the body of the request, to the most bytes that it may have.
-    pub(super) body: &'a mut Option<usize>,
 }
 
-impl<A: Application> Decide<Arc<Config>> for Link<'_, A> {
+impl<A: Application> Decide<Arc<Config>> for Callbacks<'_, A> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, Arc<Config>> {
-        if self.refuse {
+        if let Stage::Excess = self.stage {
             return Decision::Reject(Rejection::Unavailable);
         }
-        let decision = match self.application.request(self.client, request) {
+        let decision = match self.application.request(self.info, request) {
             RequestAction::Serve(handler) => self.handler.insert(handler).request(request).with_config(),
             RequestAction::Accept(handler, options) => {
                 *self.handler = Some(handler);
@@ -43,28 +41,30 @@ impl<A: Application> Decide<Arc<Config>> for Link<'_, A> {
             RequestAction::Reject(rejection) => Decision::Reject(rejection),
             RequestAction::HandOver => Decision::HandOver,
             RequestAction::ReadBody(limit) => {
-                *self.body = Some(limit);
-                Decision::HandOver
+                *self.stage = Stage::ReadBody(limit);
+                return Decision::HandOver;
             }
         };
-        *self.ordinary = !matches!(decision, Decision::Accept(_));
         if let Decision::Respond(response) = &decision {
-            note_refusal(self.client, Some(request), &Refusal::answered(response.status()));
+            log_refusal(self.info, Some(request), &Refusal::answered(response.status()));
+        }
+        if !matches!(decision, Decision::Accept(_)) {
+            self.stage.refuse();
         }
         decision
     }
 
     fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
-        *self.ordinary = true;
-        note_refusal(self.client, request, refusal);
-        self.application.refused(self.client, request, refusal);
+        self.stage.refuse();
+        log_refusal(self.info, request, refusal);
+        self.application.refused(self.info, request, refusal);
         if let Some(handler) = self.handler {
             handler.refused(request, refusal);
         }
     }
 }
 
-impl<A: Application> Handler for Link<'_, A> {
+impl<A: Application> Handler for Callbacks<'_, A> {
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.opened(protocol, out))
     }
@@ -91,9 +91,9 @@ impl<A: Application> Handler for Link<'_, A> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.timer(out))
     }
 
-    fn closed(&mut self, cause: &Ending, reason: &str) {
+    fn closed(&mut self, ending: &Ending, reason: &str) {
         if let Some(handler) = self.handler {
-            handler.closed(cause, reason);
+            handler.closed(ending, reason);
         }
     }
 }

@@ -5,7 +5,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use super::Slot;
+use super::Session;
 use crate::close::CloseCode;
 use crate::handler::Handler;
 use crate::hub::completion::NotDelivered;
@@ -51,19 +51,24 @@ impl Closing {
     }
 
     /// When the messages are dropped.
-    pub(super) fn patience(&self) -> Instant {
+    fn patience(&self) -> Instant {
         self.times.as_ref().map_or(Instant::NEVER, |times| times.patience)
     }
 }
 
-impl<S: HubSocket, H: Handler> Slot<S, H> {
+impl<S: HubSocket, H: Handler> Session<S, H> {
+    /// When the messages before a requested close are dropped; [`Instant::NEVER`] without one.
+    pub(super) fn patience(&self) -> Instant {
+        self.closing.as_ref().map_or(Instant::NEVER, |closing| closing.patience())
+    }
+
     /// Sends the requested Close, once the messages that were sent before it are written or dropped.
     pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
-        if self.session.connection().is_none() {
+        if self.server.connection().is_none() {
             // No Close can be sent before the 101.
-            self.session.transport_failed();
+            self.server.transport_failed();
             self.closing = None;
             return;
         }
@@ -74,19 +79,19 @@ impl<S: HubSocket, H: Handler> Slot<S, H> {
         while late && self.queue.lose(NotDelivered::Closing, counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
-        if self.session.connection().is_some_and(|connection| connection.link.owes_close()) {
+        if self.server.connection().is_some_and(|connection| connection.link.owes_close()) {
             self.closing = None;
             return;
         }
         let sent = self
-            .session
+            .server
             .outbox(now, &mut self.buffers.tx)
             .map(|mut out| out.close(Some(closing.code), &closing.reason));
         match sent {
             // The Close waits for room for its reason.
             Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
             Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
-                self.session.close(&mut self.buffers.tx, closing.code, "");
+                self.server.close(&mut self.buffers.tx, closing.code, "");
             }
             _ => {}
         }
