@@ -12,6 +12,30 @@ pub const MIN_BUFFER_LEN: usize = 140;
 ///
 /// Read the transport into [`spare`](Self::spare), then report with [`fill`](Self::fill) how many bytes arrived, or with
 /// [`end`](Self::end) that the stream has ended.
+///
+/// ```
+/// use std::io::Read;
+///
+/// use sansocket::ReceiveBuffer;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = [0; 140];
+/// let mut rx = ReceiveBuffer::new(&mut memory)?;
+/// let mut stream = &b"\x81\x80"[..]; // any reader
+/// loop {
+///     let spare = rx.spare();
+///     if spare.is_empty() {
+///         break; // it is full: poll first; or the stream has ended
+///     }
+///     match stream.read(spare)? {
+///         0 => rx.end(),
+///         n => rx.fill(n),
+///     }
+/// }
+/// assert_eq!((rx.unread(), rx.is_ended()), (&b"\x81\x80"[..], true));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ReceiveBuffer<'b> {
     memory: Memory<'b>,
@@ -36,6 +60,26 @@ pub(crate) struct Place {
 ///
 /// Write [`pending`](Self::pending) to the transport, then report with [`consume`](Self::consume) how many bytes it took.
 /// Partial writes are allowed.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use sansocket::proto::Encoder;
+/// use sansocket::{Kind, Server, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = [0; 140];
+/// let mut tx = TransmitBuffer::new(&mut memory)?;
+/// Encoder::new(Server).send(&mut tx, Kind::Text, b"Hello")?;
+/// let mut stream = Vec::new(); // any writer
+/// while !tx.is_empty() {
+///     let written = stream.write(tx.pending())?;
+///     tx.consume(written);
+/// }
+/// assert_eq!(stream, b"\x81\x05Hello");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TransmitBuffer<'b> {
     memory: Memory<'b>,

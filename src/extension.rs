@@ -15,6 +15,63 @@ use crate::receive::ReceiveError;
 /// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), and encodes into the transmit buffer. It processes all
 /// data frames and no control frame, and gets the payload of a frame in pieces of any size. A piece of input may result in
 /// many pieces of output, or none.
+///
+/// An extension that inverts every bit, and marks the messages by RSV1:
+///
+/// ```
+/// use sansocket::proto::{Decoder, Encoder, Extension, ExtensionFailed, OpCode, Progress, ReceiveError, ReservedBits};
+/// use sansocket::{Client, Config, Event, Kind, Server, TransmitBuffer};
+///
+/// struct Invert;
+///
+/// impl Invert {
+///     fn copy(input: &[u8], output: &mut [u8]) -> Progress {
+///         let n = input.len().min(output.len());
+///         output.iter_mut().zip(input).for_each(|(to, from)| *to = !from);
+///         Progress { consumed: n, produced: n, more: n < input.len() }
+///     }
+/// }
+///
+/// impl Extension for Invert {
+///     fn rsv(&self) -> ReservedBits {
+///         ReservedBits::RSV1
+///     }
+///
+///     fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError> {
+///         Ok(opcode == OpCode::Continuation || rsv.contains(ReservedBits::RSV1))
+///     }
+///
+///     fn decode(&mut self, input: &[u8], output: &mut [u8], _last: bool) -> Result<Progress, ReceiveError> {
+///         Ok(Self::copy(input, output))
+///     }
+///
+///     fn bound(&self, len: usize) -> Option<usize> {
+///         Some(len)
+///     }
+///
+///     fn send(&mut self) -> ReservedBits {
+///         ReservedBits::RSV1
+///     }
+///
+///     fn encode(&mut self, input: &[u8], output: &mut [u8], _last: bool) -> Result<Progress, ExtensionFailed> {
+///         Ok(Self::copy(input, output))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = [0; 140];
+/// let mut tx = TransmitBuffer::new(&mut memory)?;
+/// Encoder::new(Server).send_with(&mut Invert, &mut tx, Kind::Text, b"Hello")?;
+/// let mut wire = tx.pending().to_vec();
+/// assert_eq!(wire, [0xC1, 0x05, !b'H', !b'e', !b'l', !b'l', !b'o']);
+///
+/// let mut decoder = Decoder::<Client<fn() -> [u8; 4]>>::new(&Config::DEFAULT);
+/// let mut decoded = [0; 64];
+/// let event = decoder.receive_with(&mut Invert, 140, &mut &mut wire[..], &mut &mut decoded[..])?;
+/// assert!(matches!(event, Some(Event::Data(chunk)) if chunk.payload.to_str() == Some("Hello")));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Extension {
     /// Whether the extension does anything. If `false`, the code that calls it is not compiled.
     const ACTIVE: bool = true;

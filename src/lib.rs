@@ -3,47 +3,48 @@
 //! The caller passes in received bytes and the time, and gets events and bytes to write; it owns all memory. One
 //! implementation serves a microcontroller with two buffers of 140 bytes and a server with thousands of connections.
 //!
-//! # Four ways to use it
+//! # Where to start
 //!
 //! | you have | use |
 //! | --- | --- |
-//! | an application to run on every platform | a [`Handler`], driven by [`embedded::serve`] |
-//! | many connections on one thread, and messages to send to them | a `hub::driver::Hub`, driven by `hub::driver` or `hub::driver` |
-//! | one connection that your code reads from and sends on | `blocking::connect` and `blocking::accept` on a host, else [`embedded::WebSocket`] |
-//! | your own transport, runtime or protocol | [`Connection`], or below it [`Receiver`] and [`Sender`] |
+//! | a program on a host that connects, or accepts a connection | `blocking::connect`, `blocking::accept` (feature `std`) |
+//! | a server of many connections, with paths, rooms or broadcasts | `hub::Routes` and `hub::MioServer` (feature `mio`) |
+//! | firmware with an asynchronous stream | [`embedded::serve`] with a [`Handler`], or [`embedded::WebSocket`] |
+//! | a transport or a runtime of your own | [`embedded::Transport`], or below it [`session`] and [`Connection`] |
+//! | another machine than a connection | the pieces in [`proto`], such as [`proto::Encoder`] and [`proto::Decoder`] |
 //!
-//! The module `guide` has a guide for each of them, and for whole messages, back-pressure, proxies, limits and security.
+//! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) is the same on all of them. [`Config`] has the
+//! limits, the time-outs and the modes of a connection. The module `guide` has a guide for each row, and for whole messages,
+//! back-pressure, proxies, limits and security.
 //!
 //! # Driving a connection
 //!
-//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. An
-//! event borrows the receive buffer.
+//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. An event borrows
+//! the receive buffer, and nothing else.
 //!
 //! ```
 //! use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (mut memory_in, mut memory_out) = ([0; 512], [0; 512]);
-//! let mut rx = ReceiveBuffer::new(&mut memory_in)?;
-//! let mut tx = TransmitBuffer::new(&mut memory_out)?;
-//! let now = Instant::from_millis(0);
+//! let (mut input, mut output) = ([0; 512], [0; 512]);
+//! let mut rx = ReceiveBuffer::new(&mut input)?;
+//! let mut tx = TransmitBuffer::new(&mut output)?;
+//! let now = Instant::from_millis(0); // of your clock
 //! let mut connection = Connection::new(Server, &Config::DEFAULT, now);
 //!
-//! // A masked "Hello" (RFC 6455 §5.7) arrives. An adapter reads it into rx.spare() and calls rx.fill(11).
-//! rx.feed(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+//! // A masked Text "Hello" (RFC 6455 §5.7) arrives. A program reads its transport into rx.spare(), and calls rx.fill(11).
+//! rx.feed(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
 //! loop {
 //!     match connection.poll(now, &mut rx, &mut tx) {
-//!         Step::Event(Event::Data(data)) => {
-//!             // Echo the payload from rx, without an intermediate copy.
-//!             connection.outbox(now, &mut tx).fragment(data.kind, &data.payload, data.end)?;
-//!         }
+//!         // Sends the payload from the receive buffer, without an intermediate copy.
+//!         Step::Event(Event::Data(chunk)) => connection.outbox(now, &mut tx).forward(&chunk)?,
 //!         Step::Event(_) => {}
 //!         // Write tx.pending(), read into rx.spare(), or wait until the deadline; then poll again.
 //!         Step::Wait { deadline: _ } => break,
-//!         // Shut the writing side of the transport down; then poll again.
+//!         // Shut down the writing side of the transport; then poll again.
 //!         Step::Shutdown => {}
 //!         // Drop the transport.
-//!         Step::Done(cause) => panic!("{}", cause.reason),
+//!         Step::Done(ending) => return Err(ending.into()),
 //!     }
 //! }
 //! assert_eq!(tx.pending(), b"\x81\x05Hello");
@@ -51,49 +52,59 @@
 //! # }
 //! ```
 //!
-//! A received byte passes through the transport, [`ReceiveBuffer`], header decoding ([`frame`]), unmasking ([`mask()`]),
-//! the UTF-8 check ([`Utf8Validator`]) and [`Event`]. A sent payload passes through [`Sender`], [`TransmitBuffer`] and the
-//! transport.
+//! A received byte passes through the transport, the [`ReceiveBuffer`], the decoding of its frame ([`proto::Decoder`]: header,
+//! [unmasking](proto::mask()), the [UTF-8 check](proto::Utf8Validator)) and an [`Event`]. A sent payload passes through an
+//! [`Outbox`], the [`TransmitBuffer`] and the transport.
 //!
 //! # The life of a connection
 //!
 //! ```text
-//!            request            answer 101                          Close sent or received,
+//!            request            response 101                        Close sent or received,
 //!   accept ─────────► handshake ──────────► Open ◄── data, ping ──┐ a rule broken, a deadline passed
 //!                         │                  │ └──────────────────┘           │
 //!               any other │                  └────────────────────────────────┤
-//!                  answer ▼                                                   ▼
-//!                     refused                                              Closing
+//!                response ▼                                                   ▼
+//!                      refused                                             Closing
 //!                                                   both sent a Close, tx written: Step::Shutdown
 //!                                                   the peer's end of stream, or a deadline
 //!                                                                             ▼
-//!                                                                  Step::Done(Cause), once
+//!                                                                    Step::Done(Ending)
 //! ```
 //!
-//! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and
-//! ends like every other connection with exactly one [`Ending`]. The server closes TCP first, and the client waits for that
-//! (§7.1.1), both with a deadline.
+//! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and ends, as every
+//! connection, with exactly one [`Ending`]. The server closes TCP first, and the client waits for that (§7.1.1), both with a
+//! deadline.
 //!
 //! # Writing an adapter
 //!
-//! Implement [`embedded::Transport`] (tell the time, take one turn of reading and writing, shut down) to use everything in
-//! [`adapter`]. If that trait does not fit, drive a [`Session`] yourself:
+//! Implement [`embedded::Transport`] (read the clock, take a turn of reading and writing, shut down) to use everything in
+//! [`embedded`]. If futures do not fit, drive a [`session::ServerSession`] (a server with its opening handshake), a
+//! [`session::HandlerDriver`] or a [`Connection`] yourself. All of them return a [`Step`]:
 //!
 //! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes that
 //!    arrived while the thread, the process or the machine was suspended are then processed before a deadline is enforced.
-//! 2. On `Wait`, write the pending bytes and report with [`consume`](TransmitBuffer::consume) how many the transport took;
-//!    read into `spare`, unless it is empty, and report with `fill` how many bytes arrived, and with `end` the end of the stream.
-//!    Call `poll` again after either, and at the deadline at the latest.
-//! 3. On `Shutdown`, shut down the writing side of the transport; on `Done`, drop the transport. If the transport fails,
-//!    call `reset`.
+//! 2. On [`Step::Wait`], write the [pending](TransmitBuffer::pending) bytes, and report by [`consume`](TransmitBuffer::consume) how
+//!    many the transport took; read into [`spare`](ReceiveBuffer::spare), unless it is empty, and report the bytes by
+//!    [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Poll again after either, and at the
+//!    deadline at the latest.
+//! 3. On [`Step::Shutdown`], shut down the writing side of the transport; on [`Step::Done`], drop the transport. If the transport
+//!    fails, call `transport_failed`.
 //!
 //! # Features
 //!
-//! No feature is on by default, and features only add. `alloc`: owned buffers, messages in a `Vec`. `bytes`: owned messages.
-//! `std`: `blocking`, masking keys from the system, vector instructions for masking and UTF-8. `rustls`: TLS for `blocking`, and with `mio` for the hub; without
-//! ring, `rustls-no-provider`. `embedded-io-async`, `embassy-net`: the asynchronous
-//! adapters for firmware. `hub`: many connections on one thread; `mio`, `esp-idf`: drivers of the hub. `log`, `tracing`,
-//! `defmt`: log records of the hub.
+//! No feature is on by default, and features only add.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `alloc` | buffers that own their memory, messages in a `Vec` |
+//! | `bytes` | `Message`, and messages in a `BytesMut` |
+//! | `std` | `blocking`, masking keys from the system, vector instructions for masking and the UTF-8 check |
+//! | `rustls` | TLS for `blocking`, and with `mio` for the hub; `rustls-no-provider` is the same without ring |
+//! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
+//! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |
+//! | `extension` | connections with an extension of the caller's |
+//! | `small` | a compact SHA-1, for less flash |
+//! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats endings and errors |
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

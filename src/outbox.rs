@@ -91,8 +91,8 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// - [`SendError::Blocked`]: there is no room now.
-    /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer; [`stream`](Self::stream) and
-    ///   [`begin`](Self::begin) send payloads of any size.
+    /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer; [`send_fragmented`](Self::send_fragmented) and
+    ///   [`begin_frame`](Self::begin_frame) send payloads of any size.
     /// - [`SendError::FrameOpen`], [`SendError::MessageOpen`]: a frame or a message is not finished.
     /// - [`SendError::Extension`]: the extension failed, and the connection ends.
     /// - [`SendError::Closed`]: a Close was sent, or the connection has ended.
@@ -117,7 +117,7 @@ impl Outbox<'_> {
 
     /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
     ///
-    /// This method, [`write`](Self::write) and [`stream`](Self::stream) do not check text, as it can be split anywhere. Make
+    /// This method, [`write`](Self::write) and [`send_fragmented`](Self::send_fragmented) do not check text, as it can be split anywhere. Make
     /// sure that the whole message is UTF-8; otherwise the peer fails the connection (RFC 6455 §8.1). Received text is UTF-8.
     ///
     /// # Errors
@@ -133,14 +133,14 @@ impl Outbox<'_> {
     /// # Errors
     /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
     pub fn begin_frame(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
-        self.link.open()?.begin(&mut self.wire, kind, len, fin)
+        self.link.open()?.begin_frame(&mut self.wire, kind, len, fin)
     }
 
     /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
     /// buffer is full.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left); [`SendError::Closed`].
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining); [`SendError::Closed`].
     pub fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
         self.link.open()?.write(&mut self.wire, payload)
     }
@@ -157,11 +157,11 @@ impl Outbox<'_> {
         let largest = self.config.largest_fragment;
         #[cfg(feature = "extension")]
         if let Some(encoder) = &mut self.encoder {
-            if let Some(sent) = encoder.stream(frames, &mut self.wire, kind, payload, fin, largest) {
+            if let Some(sent) = encoder.send_fragmented(frames, &mut self.wire, kind, payload, fin, largest) {
                 return self.encoded(sent);
             }
         }
-        frames.stream(&mut self.wire, kind, payload, fin, largest)
+        frames.send_fragmented(&mut self.wire, kind, payload, fin, largest)
     }
 
     /// Forwards a received chunk, as an echo does. Binary frames are forwarded frame by frame, a frame that is longer than the
@@ -170,7 +170,7 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
-    /// the errors of [`stream`](Self::stream) and [`begin`](Self::begin), converted.
+    /// the errors of [`send_fragmented`](Self::send_fragmented) and [`begin_frame`](Self::begin_frame), converted.
     pub fn forward(&mut self, data: &Chunk<'_>) -> Result<(), HandlerError> {
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;
@@ -242,7 +242,7 @@ impl Outbox<'_> {
     /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.
     #[must_use]
     pub const fn frame_remaining(&self) -> u64 {
-        self.link.frames.left()
+        self.link.frames.frame_remaining()
     }
 
     /// Returns whether a fragmented message is open.

@@ -32,6 +32,20 @@ pub struct Client<K: MaskingKey>(pub K);
 /// Every `FnMut() -> [u8; 4]` implements it: use `|| rng.next_u32().to_ne_bytes()` over a cryptographic generator, or a
 /// chip's hardware random number generator. Do not clone a source that owns the state of its generator, or use it on both
 /// sides of a fork: the copies return equal keys. This applies to closures that own such a source, too.
+///
+/// ```
+/// use sansocket::proto::Encoder;
+/// use sansocket::{Client, Kind, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = [0; 140];
+/// let mut tx = TransmitBuffer::new(&mut memory)?;
+/// let keys = || [0x37, 0xfa, 0x21, 0x3d]; // from a random number generator
+/// Encoder::new(Client(keys)).send(&mut tx, Kind::Text, b"Hello")?;
+/// assert_eq!(tx.pending(), b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"); // RFC 6455 §5.7
+/// # Ok(())
+/// # }
+/// ```
 pub trait MaskingKey {
     /// Returns a fresh key for one frame.
     fn masking_key(&mut self) -> [u8; 4];

@@ -341,7 +341,9 @@ fn a_sent_message_may_shrink() {
     extension.sends = false;
     sender.send_with(&mut extension, &mut tx, Kind::Text, b"plain").expect("room");
     let mut rest = &b"plain as well"[..];
-    sender.stream_with(&mut extension, &mut tx, Kind::Text, &mut rest, true, usize::MAX).expect("room");
+    sender
+        .send_fragmented_with(&mut extension, &mut tx, Kind::Text, &mut rest, true, usize::MAX)
+        .expect("room");
     let want = [frame(TEXT, None, b"plain"), frame(TEXT, None, b"plain as well")].concat();
     assert_eq!(tx.pending(), want);
 }
@@ -371,7 +373,8 @@ fn a_message_passes_through_both_sides() {
         let parts: Vec<_> = payload.chunks(part).collect();
         for (i, mut rest) in parts.iter().copied().enumerate() {
             let fin = i + 1 == parts.len();
-            while let Err(error) = sender.stream_with(&mut extension, &mut tx, kind, &mut rest, fin, largest)
+            while let Err(error) =
+                sender.send_fragmented_with(&mut extension, &mut tx, kind, &mut rest, fin, largest)
             {
                 assert_eq!(error, SendError::Blocked);
                 let n = taken.min(tx.pending().len());
@@ -400,16 +403,16 @@ fn a_message_that_the_extension_holds_is_open() {
     let mut sender = Encoder::new(Server);
     let mut extension = Repeat::new(4);
     let x = &mut extension;
-    sender.stream_with(x, &mut tx, Kind::Text, &mut &b"aa"[..], false, usize::MAX).expect("room");
+    sender.send_fragmented_with(x, &mut tx, Kind::Text, &mut &b"aa"[..], false, usize::MAX).expect("room");
     assert!(sender.is_inside_message());
     tx.consume(0);
     let before = tx.pending().to_vec();
     assert_eq!(sender.send_with(x, &mut tx, Kind::Text, b"bbbb"), Err(SendError::MessageOpen));
     assert_eq!(sender.fragment(&mut tx, Kind::Text, b"bbbb", false), Err(SendError::MessageOpen));
-    assert_eq!(sender.begin(&mut tx, Kind::Text, 4, false), Err(SendError::MessageOpen));
+    assert_eq!(sender.begin_frame(&mut tx, Kind::Text, 4, false), Err(SendError::MessageOpen));
     assert_eq!(tx.pending(), before);
     tx.consume(usize::MAX);
-    sender.stream_with(x, &mut tx, Kind::Text, &mut &b"aabbbb"[..], true, usize::MAX).expect("room");
+    sender.send_fragmented_with(x, &mut tx, Kind::Text, &mut &b"aabbbb"[..], true, usize::MAX).expect("room");
     let mut wire = before;
     wire.extend(tx.pending());
     let sent = whole_frames(&wire);
@@ -633,7 +636,7 @@ fn an_encoder_reports_that_its_extension_failed() {
         let mut wrong = wrong;
         let sent = sender.send_with(&mut wrong, &mut tx, Kind::Text, b"hello");
         assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
-        let sent = sender.stream_with(&mut wrong, &mut tx, Kind::Text, &mut &b"hello"[..], true, 5);
+        let sent = sender.send_fragmented_with(&mut wrong, &mut tx, Kind::Text, &mut &b"hello"[..], true, 5);
         assert_eq!(sent, Err(SendError::Extension(ExtensionFailed)), "{wrong:?}");
         assert!(tx.is_empty());
         sender.close(&mut tx, Some(CloseCode::INTERNAL_ERROR), "").unwrap();

@@ -833,11 +833,11 @@ fn lengths_are_sent_in_the_shortest_form() {
     let mut memory = [0; MIN_BUFFER_LEN];
     let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
     let mut sender = Encoder::new(Server);
-    assert_eq!(sender.begin(&mut tx, Kind::Binary, 1 << 63, true), Err(SendError::Overrun));
-    assert!(tx.is_empty() && sender.left() == 0);
-    sender.begin(&mut tx, Kind::Binary, (1 << 63) - 1, true).expect("a length that can be sent");
+    assert_eq!(sender.begin_frame(&mut tx, Kind::Binary, 1 << 63, true), Err(SendError::Overrun));
+    assert!(tx.is_empty() && sender.frame_remaining() == 0);
+    sender.begin_frame(&mut tx, Kind::Binary, (1 << 63) - 1, true).expect("a length that can be sent");
     assert_eq!(tx.pending(), [&[BINARY, 127, 0x7F][..], &[0xFF; 7]].concat());
-    assert_eq!(sender.left(), (1 << 63) - 1);
+    assert_eq!(sender.frame_remaining(), (1 << 63) - 1);
 }
 
 // ---- payload that is read past the buffer ----

@@ -386,9 +386,11 @@ fn messages_arrive<R: TestRole, P: TestRole>(seed: u64) {
         let mut begun = false;
         loop {
             let done = match way {
-                0 if !begun => sender.begin(&mut tx, kind, payload.len() as u64, true).map(|()| begun = true),
+                0 if !begun => {
+                    sender.begin_frame(&mut tx, kind, payload.len() as u64, true).map(|()| begun = true)
+                }
                 0 => sender.write(&mut tx, rest).map(|n| rest = &rest[n..]),
-                1 => sender.stream(&mut tx, kind, &mut rest, true, 1 + random.below(500)),
+                1 => sender.send_fragmented(&mut tx, kind, &mut rest, true, 1 + random.below(500)),
                 2 => {
                     let (now, later) = rest.split_at(rest.len().min(1 + random.below(100)));
                     sender.fragment(&mut tx, kind, now, later.is_empty()).map(|()| rest = later)

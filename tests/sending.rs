@@ -36,7 +36,8 @@ impl<'m, R: TestRole> Rig<'m, R> {
 
     /// Everything is refused with this error, and nothing changes by it.
     fn refuses(&mut self, error: SendError) {
-        let before = (self.tx.pending().to_vec(), self.sender.left(), self.sender.is_inside_message());
+        let before =
+            (self.tx.pending().to_vec(), self.sender.frame_remaining(), self.sender.is_inside_message());
         let Self { sender, tx } = self;
         let text = &b"text"[..];
         let mut payload = text;
@@ -44,15 +45,15 @@ impl<'m, R: TestRole> Rig<'m, R> {
             sender.send(tx, Kind::Text, text),
             sender.fragment(tx, Kind::Text, text, true),
             sender.fragment(tx, Kind::Text, text, false),
-            sender.begin(tx, Kind::Text, 4, true),
-            sender.stream(tx, Kind::Text, &mut payload, true, usize::MAX),
+            sender.begin_frame(tx, Kind::Text, 4, true),
+            sender.send_fragmented(tx, Kind::Text, &mut payload, true, usize::MAX),
             sender.ping(tx, text),
             sender.pong(tx, text),
             sender.close(tx, Some(CloseCode::NORMAL), "text"),
         ];
         assert_eq!(results, [Err(error); 8]);
         assert_eq!(payload, text);
-        assert_eq!((tx.pending().to_vec(), sender.left(), sender.is_inside_message()), before);
+        assert_eq!((tx.pending().to_vec(), sender.frame_remaining(), sender.is_inside_message()), before);
     }
 }
 
@@ -121,18 +122,18 @@ fn inside_a_frame_nothing_else_is_sent() {
     fn run<R: TestRole>() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
-        rig.sender.begin(&mut rig.tx, Kind::Binary, 10, false).expect("room");
+        rig.sender.begin_frame(&mut rig.tx, Kind::Binary, 10, false).expect("room");
         rig.refuses(SendError::FrameOpen);
         assert_eq!(rig.sender.write(&mut rig.tx, &[0; 11]), Err(SendError::Overrun));
         assert_eq!(rig.sender.write(&mut rig.tx, b"nine byte"), Ok(9));
         assert_eq!(rig.sender.write(&mut rig.tx, b"ss"), Err(SendError::Overrun));
-        assert_eq!(rig.sender.left(), 1);
+        assert_eq!(rig.sender.frame_remaining(), 1);
         rig.refuses(SendError::FrameOpen);
         assert_eq!(rig.sender.write(&mut rig.tx, b"s"), Ok(1));
         assert_eq!(rig.sender.write(&mut rig.tx, b"s"), Err(SendError::Overrun));
         assert_eq!(rig.sender.write(&mut rig.tx, b""), Ok(0));
         rig.sender.ping(&mut rig.tx, b"").expect("the frame has ended");
-        rig.sender.begin(&mut rig.tx, Kind::Binary, 0, true).expect("room");
+        rig.sender.begin_frame(&mut rig.tx, Kind::Binary, 0, true).expect("room");
         rig.sender.ping(&mut rig.tx, b"").expect("an empty frame has ended with its header");
         assert_eq!(rig.sent(), owned([(BINARY_PART, b"nine bytes"), (PING, b""), (LAST, b""), (PING, b"")]));
     }
@@ -151,21 +152,21 @@ fn inside_a_message_only_its_fragments_are_sent() {
             sender.send(tx, Kind::Text, b"x"),
             sender.send(tx, Kind::Binary, b"x"),
             sender.fragment(tx, Kind::Binary, b"x", true),
-            sender.begin(tx, Kind::Binary, 1, true),
-            sender.stream(tx, Kind::Binary, &mut &b"x"[..], true, usize::MAX),
+            sender.begin_frame(tx, Kind::Binary, 1, true),
+            sender.send_fragmented(tx, Kind::Binary, &mut &b"x"[..], true, usize::MAX),
         ];
         assert_eq!(refused, [Err(SendError::MessageOpen); 5]);
         assert_eq!(tx.pending(), before);
         // All ways of sending more of it, with control frames between them.
         sender.fragment(tx, Kind::Text, b"", false).expect("room");
         sender.pong(tx, b"p").expect("room");
-        sender.stream(tx, Kind::Text, &mut &b"b"[..], false, usize::MAX).expect("room");
-        sender.begin(tx, Kind::Text, 1, false).expect("room");
+        sender.send_fragmented(tx, Kind::Text, &mut &b"b"[..], false, usize::MAX).expect("room");
+        sender.begin_frame(tx, Kind::Text, 1, false).expect("room");
         assert_eq!(sender.write(tx, b"c"), Ok(1));
         sender.ping(tx, b"q").expect("room");
-        sender.stream(tx, Kind::Text, &mut &b""[..], true, usize::MAX).expect("room");
+        sender.send_fragmented(tx, Kind::Text, &mut &b""[..], true, usize::MAX).expect("room");
         assert!(!sender.is_inside_message());
-        sender.begin(tx, Kind::Binary, 1, true).expect("room");
+        sender.begin_frame(tx, Kind::Binary, 1, true).expect("room");
         assert_eq!(sender.write(tx, b"d"), Ok(1));
         sender.send(tx, Kind::Text, b"e").expect("room");
         let want = owned([
@@ -189,16 +190,16 @@ fn more_bytes_than_the_frame_has_are_an_error() {
     let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut server = Rig::<Server>::new(&mut memory);
     assert_eq!(server.sender.write(&mut server.tx, b"x"), Err(SendError::Overrun));
-    assert_eq!(server.sender.direct(b"x"), Err(SendError::Overrun));
-    server.sender.begin(&mut server.tx, Kind::Binary, 3, true).expect("room");
-    assert_eq!(server.sender.direct(b"four"), Err(SendError::Overrun));
-    assert_eq!(server.sender.left(), 3);
+    assert_eq!(server.sender.write_external(b"x"), Err(SendError::Overrun));
+    server.sender.begin_frame(&mut server.tx, Kind::Binary, 3, true).expect("room");
+    assert_eq!(server.sender.write_external(b"four"), Err(SendError::Overrun));
+    assert_eq!(server.sender.frame_remaining(), 3);
     let mut memory = [0xA5; MIN_BUFFER_LEN];
     let mut client = Rig::<TestClient>::new(&mut memory);
-    client.sender.begin(&mut client.tx, Kind::Binary, 3, true).expect("room");
+    client.sender.begin_frame(&mut client.tx, Kind::Binary, 3, true).expect("room");
     let mut four = *b"four";
-    assert_eq!(client.sender.direct(&mut four), Err(SendError::Overrun));
-    assert_eq!((&four, client.sender.left()), (b"four", 3), "nothing is masked either");
+    assert_eq!(client.sender.write_external(&mut four), Err(SendError::Overrun));
+    assert_eq!((&four, client.sender.frame_remaining()), (b"four", 3), "nothing is masked either");
 }
 
 #[test]
@@ -265,7 +266,7 @@ fn a_frame_in_pieces_equals_a_frame_at_once() {
                     continue;
                 }
                 let mut rig = Rig::<R>::new(&mut memory);
-                rig.sender.begin(&mut rig.tx, Kind::Binary, len as u64, true).expect("room");
+                rig.sender.begin_frame(&mut rig.tx, Kind::Binary, len as u64, true).expect("room");
                 let mut wire = Vec::new();
                 let mut random = Random::new(piece as u64);
                 for mut piece in payload.chunks(piece) {
@@ -279,7 +280,7 @@ fn a_frame_in_pieces_equals_a_frame_at_once() {
                     }
                 }
                 wire.extend(rig.written());
-                assert_eq!(rig.sender.left(), 0);
+                assert_eq!(rig.sender.frame_remaining(), 0);
                 assert!(wire == want, "{len} bytes in pieces of {piece}");
             }
         }
@@ -298,11 +299,11 @@ fn a_payload_written_by_the_caller_equals_a_copied_one() {
         let mut server = Rig::<Server>::new(&mut large);
         server.sender.send(&mut server.tx, Kind::Binary, &payload).expect("room");
         let want = server.written();
-        server.sender.begin(&mut server.tx, Kind::Binary, 1000, true).expect("room");
+        server.sender.begin_frame(&mut server.tx, Kind::Binary, 1000, true).expect("room");
         let mut wire = server.written();
-        wire.extend(server.sender.direct(front).expect("no overrun"));
-        assert_eq!(server.sender.left(), 1000 - cut as u64);
-        wire.extend(server.sender.direct(back).expect("no overrun"));
+        wire.extend(server.sender.write_external(front).expect("no overrun"));
+        assert_eq!(server.sender.frame_remaining(), 1000 - cut as u64);
+        wire.extend(server.sender.write_external(back).expect("no overrun"));
         assert_eq!(wire, want);
         server.sender.ping(&mut server.tx, b"").expect("the frame has ended");
 
@@ -310,13 +311,13 @@ fn a_payload_written_by_the_caller_equals_a_copied_one() {
         let mut client = Rig::<TestClient>::new(&mut large);
         client.sender.send(&mut client.tx, Kind::Binary, &payload).expect("room");
         let want = client.written();
-        client.sender.begin(&mut client.tx, Kind::Binary, 1000, true).expect("room");
+        client.sender.begin_frame(&mut client.tx, Kind::Binary, 1000, true).expect("room");
         let mut wire = client.written();
-        wire.extend(client.sender.direct(&mut front.to_vec()).expect("no overrun"));
+        wire.extend(client.sender.write_external(&mut front.to_vec()).expect("no overrun"));
         let (middle, back) = back.split_at(back.len() / 3);
         assert_eq!(client.sender.write(&mut client.tx, middle), Ok(middle.len()));
         wire.extend(client.written());
-        wire.extend(client.sender.direct(&mut back.to_vec()).expect("no overrun"));
+        wire.extend(client.sender.write_external(&mut back.to_vec()).expect("no overrun"));
         assert_eq!(wire, want);
     }
 }
@@ -331,7 +332,7 @@ fn stream<R: TestRole>(capacity: usize, parts: &[&[u8]], largest: usize, taken: 
         let fin = i + 1 == parts.len();
         loop {
             let before = rest.len();
-            match rig.sender.stream(&mut rig.tx, Kind::Text, &mut rest, fin, largest) {
+            match rig.sender.send_fragmented(&mut rig.tx, Kind::Text, &mut rest, fin, largest) {
                 Ok(()) => break,
                 Err(error) => assert_eq!(error, SendError::Blocked),
             }

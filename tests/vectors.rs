@@ -160,7 +160,7 @@ fn send<R: sansocket::proto::Role>(role: R, events: &[Got], buffer: usize) -> Ve
                 sender.fragment(&mut tx, data.kind, &data.payload, data.fin).expect("room");
             }
             Got::Data(data) => {
-                sender.begin(&mut tx, data.kind, data.payload.len() as u64, data.fin).expect("room");
+                sender.begin_frame(&mut tx, data.kind, data.payload.len() as u64, data.fin).expect("room");
                 let mut rest = &data.payload[..];
                 while !rest.is_empty() {
                     let n = sender.write(&mut tx, rest).expect("no overrun");

@@ -115,7 +115,8 @@ impl Link {
     /// Makes a Close pending, unless one was sent, or an open frame will never be finished.
     pub(super) fn owe(&mut self, code: CloseCode) {
         if !self.frames.is_closed() {
-            self.ours = if self.frames.left() == 0 { OurClose::Owed(Some(code)) } else { OurClose::None };
+            self.ours =
+                if self.frames.frame_remaining() == 0 { OurClose::Owed(Some(code)) } else { OurClose::None };
         }
     }
 

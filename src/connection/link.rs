@@ -217,7 +217,7 @@ impl Link {
             | (Phase::Closing, Ours::None, Holds::Close(_)) => true,
             (Phase::Ending { end, .. } | Phase::Closed(end), ours, holds) => match end {
                 EndReason::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
-                EndReason::UnfinishedFrame => ours == Ours::None && self.frames.left() > 0,
+                EndReason::UnfinishedFrame => ours == Ours::None && self.frames.frame_remaining() > 0,
                 EndReason::Violation(_)
                 | EndReason::Timeout(_)
                 | EndReason::Extension

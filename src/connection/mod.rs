@@ -39,53 +39,109 @@ pub enum ConnectionState {
 
 /// An open WebSocket connection in either role: a state machine that is polled with the time and two buffers.
 ///
-/// It takes about two hundred bytes, and owns no buffer. `R` is the role ([`Server`](crate::Server) or
-/// [`Client`](crate::Client)), `X` the extension, `C` the pointer to its configuration ([`ConfigRef`]).
+/// It takes about 256 bytes, and owns no buffer. `R` is the role ([`Server`](crate::Server) or [`Client`](crate::Client)), `X` the
+/// extension, `C` the pointer to its configuration ([`ConfigRef`]). [`HandlerDriver`](crate::session::HandlerDriver) drives a
+/// connection with a [`Handler`](crate::Handler), and waits for room in the transmit buffer where the handler is blocked.
 ///
 /// # Contract
 ///
-/// 1. Call [`poll`](Self::poll) with the time, until it returns [`Step::Wait`]. Process each event before the next call. An event
-///    borrows the receive buffer; [`poll_detached`](Self::poll_detached) returns events that do not.
-/// 2. After `Wait`, write [`TransmitBuffer::pending`] to the transport and report it by
-///    [`consume`](TransmitBuffer::consume); read the transport into [`ReceiveBuffer::spare`], if that is not empty, and report
-///    it by [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Call `poll` again when either
-///    has happened, and at the deadline at the latest.
-///    Read the clock once for each wake-up, not for each poll; time must not go back.
-/// 3. After [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
-/// 4. After [`Step::Done`], drop the transport. Every call from then on returns it again.
-/// 5. If the transport fails, call [`reset`](Self::reset); the next poll returns `Done`.
+/// 1. Call [`poll`](Self::poll) with the time until it returns something other than [`Step::Event`]. Process each event before the
+///    next call: it borrows the receive buffer. [`poll_detached`](Self::poll_detached) returns events that do not.
+/// 2. On [`Step::Wait`], write [`TransmitBuffer::pending`] to the transport, and report by [`consume`](TransmitBuffer::consume) how
+///    much it took. Read the transport into [`ReceiveBuffer::spare`], unless that is empty, and report the bytes by
+///    [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Poll again when either has happened, and
+///    at the deadline at the latest. Read the clock once for each wake-up, not for each poll; time must not go back.
+/// 3. On [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
+/// 4. On [`Step::Done`], drop the transport. Every later poll returns the same.
+/// 5. If the transport fails, call [`transport_failed`](Self::transport_failed); the next poll returns `Done`.
 ///
-/// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once, and
-/// changes the deadlines: poll again before you wait. If the application cannot take an event now, call [`tend`](Self::tend),
-/// which does everything except receiving: pending replies, deadlines, the closing handshake.
+/// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once, and changes
+/// the deadlines: poll again before you wait. While the application cannot take another event, call
+/// [`poll_without_receiving`](Self::poll_without_receiving), which does everything else: pending replies, deadlines, the closing
+/// handshake.
 ///
 /// A call to `poll` decodes at most one data frame or one chunk of one, and the control frames before it in the receive
 /// buffer. It processes each received byte once (unmasking, UTF-8), copies no payload of data frames, and does not wait,
 /// allocate or panic.
 ///
+/// # Example
+///
+/// An echo over any blocking stream, after an opening handshake that was done elsewhere.
+///
 /// ```
-/// use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+/// use std::io::{self, Read, Write};
 ///
-/// static CONFIG: Config = Config::new().max_message_len(4096);
+/// use sansocket::proto::Role;
+/// use sansocket::{Config, Connection, Ending, Event, HandlerError, Instant, ReceiveBuffer, Step, TransmitBuffer};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (mut input, mut output) = ([0; 512], [0; 512]);
-/// let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
-/// let now = Instant::START;
-/// let mut connection = Connection::new(Server, &CONFIG, now);
+/// static CONFIG: Config = Config::new().max_message_len(64 * 1024);
 ///
-/// // A masked Text "Hello" and a Ping arrive (RFC 6455 §5.7).
-/// rx.feed(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\0\0\0\0");
-/// let mut events = 0;
-/// while let Step::Event(event) = connection.poll(now, &mut rx, &mut tx) {
-///     if let Event::Data(data) = event {
-///         assert_eq!(data.payload.to_str(), Some("Hello"));
-///         connection.outbox(now, &mut tx).forward(&data).expect("there is room");
-///     }
-///     events += 1;
+/// /// A stream, and how to shut down its writing side.
+/// trait Stream: Read + Write {
+///     fn shutdown(&mut self) -> io::Result<()>;
 /// }
-/// assert_eq!(events, 1); // the Ping was answered, and not delivered
-/// assert_eq!(tx.pending(), b"\x81\x05Hello\x8a\x00");
+///
+/// fn echo<R: Role>(role: R, stream: &mut impl Stream, clock: impl Fn() -> Instant) -> io::Result<Ending> {
+///     let (mut input, mut output) = ([0; 4096], [0; 4096]);
+///     let mut rx = ReceiveBuffer::new(&mut input).map_err(io::Error::other)?;
+///     let mut tx = TransmitBuffer::new(&mut output).map_err(io::Error::other)?;
+///     let mut connection = Connection::new(role, &CONFIG, clock());
+///     loop {
+///         let now = clock();
+///         match connection.poll(now, &mut rx, &mut tx) {
+///             Step::Event(Event::Data(chunk)) => {
+///                 let mut echo = chunk; // `HandlerDriver` does all of this, and keeps the deadlines meanwhile
+///                 while let Err(blocked) = connection.outbox(now, &mut tx).forward(&echo) {
+///                     let HandlerError::Blocked { consumed } = blocked else { break };
+///                     echo.payload = echo.payload.as_bytes()[consumed..].into();
+///                     let written = stream.write(tx.pending())?;
+///                     tx.consume(written);
+///                 }
+///             }
+///             Step::Event(_) => {} // a Ping or a Close, which is answered, or a Pong
+///             Step::Wait { deadline: _ } if !tx.is_empty() => {
+///                 let written = stream.write(tx.pending())?;
+///                 tx.consume(written);
+///             }
+///             // A transport that can wait for two things waits for bytes, or until the deadline.
+///             Step::Wait { deadline: _ } => match stream.read(rx.spare())? {
+///                 0 => rx.end(),
+///                 n => rx.fill(n),
+///             },
+///             Step::Shutdown => stream.shutdown()?,
+///             Step::Done(ending) => return Ok(ending),
+///         }
+///     }
+/// }
+///
+/// # struct Memory<'a>(&'a [u8], Vec<u8>, bool);
+/// # impl Read for Memory<'_> {
+/// #     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+/// #         self.0.read(buffer)
+/// #     }
+/// # }
+/// # impl Write for Memory<'_> {
+/// #     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+/// #         self.1.write(&bytes[..bytes.len().min(3)])
+/// #     }
+/// #     fn flush(&mut self) -> io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// # impl Stream for Memory<'_> {
+/// #     fn shutdown(&mut self) -> io::Result<()> {
+/// #         self.2 = true;
+/// #         Ok(())
+/// #     }
+/// # }
+/// # fn main() -> io::Result<()> {
+/// # let text = [&b"\x81\xfe\x03\xe8\0\0\0\0"[..], &[b'x'; 1000]].concat();
+/// # let sent = [&b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"[..], &text.repeat(9), b"\x88\x80\0\0\0\0"].concat();
+/// # let mut stream = Memory(&sent, Vec::new(), false);
+/// # let ending = echo(sansocket::Server, &mut stream, || Instant::START)?;
+/// # assert!(ending.is_clean() && stream.2);
+/// # assert_eq!(stream.1.iter().filter(|byte| **byte == b'x').count(), 9000);
+/// # assert!(stream.1.starts_with(b"\x81\x05Hello") && stream.1.ends_with(b"\x88\x00"));
 /// # Ok(())
 /// # }
 /// ```
@@ -117,7 +173,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         Self { receiver: Decoder::new(config), link: Link::new(now), role, extension }
     }
 
-    /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block.
+    /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block. An
+    /// event borrows the receive buffer, and nothing else.
     ///
     /// Read the clock once for each wake-up, not for each poll.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
@@ -189,7 +246,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.link.reset();
     }
 
-    /// Returns how many bytes the transport can read directly into other memory, for [`absorb`](Self::absorb): the rest of a
+    /// Returns how many bytes the transport can read directly into other memory, for
+    /// [`receive_external`](Self::receive_external): the rest of a
     /// data frame's payload, if the receive buffer is empty; otherwise 0.
     #[must_use]
     pub fn external_read_limit(&self, rx: &ReceiveBuffer<'_>) -> u64 {
@@ -197,7 +255,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     }
 
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
-    /// [`absorbable`](Self::absorbable) bytes. A chunk of text may end inside a code point with every
+    /// [`external_read_limit`](Self::external_read_limit) bytes. A chunk of text may end inside a code point with every
     /// [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
     /// poll processes that.
     pub fn receive_external<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Chunk<'m>> {

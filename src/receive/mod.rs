@@ -21,9 +21,29 @@ use crate::mask::mask;
 use crate::role::Role;
 use crate::utf8::Utf8Validator;
 
-/// The receiving half of a connection: it decodes frames and sends no replies. [`Connection`](crate::Connection) does both.
+/// The receiving half of a connection: decodes frames, and sends no replies. [`Connection`](crate::Connection) does both.
 ///
 /// It stores no payload: bytes that are not yet processed stay in the caller's input.
+///
+/// ```
+/// use sansocket::proto::Decoder;
+/// use sansocket::{Config, Event, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A masked Text "Hello" (RFC 6455 §5.7), and the first byte of another frame.
+/// let mut memory = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x81";
+/// let mut input = &mut memory[..];
+/// let mut decoder = Decoder::<Server>::new(&Config::DEFAULT);
+///
+/// match decoder.receive(512, &mut input)? {
+///     Some(Event::Data(chunk)) => assert_eq!((chunk.payload.to_str(), chunk.end), (Some("Hello"), true)),
+///     other => panic!("{other:?}"),
+/// }
+/// assert_eq!(decoder.receive(512, &mut input)?, None);
+/// assert_eq!(input, b"\x81"); // pass it again together with what arrives
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Decoder<R, C = &'static Config> {
     config: C,
@@ -68,7 +88,7 @@ enum ConnectionState {
 }
 
 impl<R: Role, C: ConfigRef> Decoder<R, C> {
-    /// Creates a receiver for the stream of frames directly after the opening handshake.
+    /// Creates a decoder for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(config: C) -> Self {
         Self {
@@ -135,7 +155,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Returns how many bytes of the current payload can be read from the transport directly into other memory, for
-    /// [`absorb`](Self::absorb); 0 if that is not possible. The input must be empty.
+    /// [`receive_external`](Self::receive_external); 0 if that is not possible. The input must be empty.
     #[must_use]
     pub const fn external_read_limit(&self) -> u64 {
         let data = matches!(self.state, ConnectionState::Payload) && !self.opcode.is_control();
@@ -143,7 +163,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
-    /// [`absorbable`](Self::absorbable) bytes.
+    /// [`external_read_limit`](Self::external_read_limit) bytes.
     ///
     /// # Errors
     /// The [`Violation`] of the peer; every later call of [`receive`](Self::receive) returns it again.

@@ -22,7 +22,7 @@ pub(crate) trait Encode {
     ) -> Option<Result<(), SendError>>;
 
     /// Sends a message, or the next part of one, in frames.
-    fn stream(
+    fn send_fragmented(
         &mut self,
         frames: &mut FrameWriter,
         wire: &mut Wire<'_>,
@@ -55,7 +55,7 @@ impl<X: Extension> Encode for X {
         })
     }
 
-    fn stream(
+    fn send_fragmented(
         &mut self,
         frames: &mut FrameWriter,
         wire: &mut Wire<'_>,

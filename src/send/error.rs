@@ -13,8 +13,8 @@ pub enum SendError {
     /// again.
     #[error("the transmit buffer is full: write it to the transport, then send again")]
     Blocked,
-    /// Capacity, permanent: the frame is larger than the whole transmit buffer. `begin` and `stream` send payloads of any
-    /// size.
+    /// Capacity, permanent: the frame is larger than the whole transmit buffer. `begin_frame` and
+    /// `send_fragmented` send payloads of any size.
     #[error("the frame is larger than the whole transmit buffer")]
     TooLarge,
     /// Caller: the open frame still lacks payload, and no other frame can be sent inside it.

@@ -75,7 +75,7 @@ impl FrameWriter {
         Ok(())
     }
 
-    pub(crate) fn begin(
+    pub(crate) fn begin_frame(
         &mut self,
         wire: &mut Wire<'_>,
         kind: Kind,
@@ -115,7 +115,7 @@ impl FrameWriter {
     }
 
     /// Sends a message, or the next part of one, in as many frames as the room and `largest` require.
-    pub(crate) fn stream(
+    pub(crate) fn send_fragmented(
         &mut self,
         wire: &mut Wire<'_>,
         kind: Kind,
@@ -176,7 +176,7 @@ impl FrameWriter {
         Ok(())
     }
 
-    pub(crate) const fn left(&self) -> u64 {
+    pub(crate) const fn frame_remaining(&self) -> u64 {
         self.left
     }
 

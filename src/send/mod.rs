@@ -21,13 +21,31 @@ use crate::frame::Kind;
 use crate::mask::mask;
 use crate::role::{Client, MaskingKey, Role, Server};
 
-/// The sending half of a connection: it writes frames into a [`TransmitBuffer`], and enforces the order of frames that
+/// The sending half of a connection: writes frames into a [`TransmitBuffer`], and enforces the order of frames that
 /// RFC 6455 §5.4 requires. It sends no automatic replies; [`Connection`](crate::Connection) does.
 ///
 /// It does not check text: make sure that the payload of a text message is UTF-8, or the peer fails the connection (§8.1).
 /// [`Outbox::send`](crate::Outbox::send) takes a `&str`.
 ///
 /// A header, and a whole control frame, are written into the transmit buffer completely or not at all.
+///
+/// ```
+/// use sansocket::proto::Encoder;
+/// use sansocket::{Kind, Server, TransmitBuffer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = [0; 140];
+/// let mut tx = TransmitBuffer::new(&mut memory)?;
+/// let mut encoder = Encoder::new(Server);
+///
+/// encoder.send(&mut tx, Kind::Text, b"Hello")?; // a message in one frame
+/// encoder.begin_frame(&mut tx, Kind::Binary, 3, true)?; // one whose payload follows piece by piece
+/// encoder.write(&mut tx, &[1, 2])?;
+/// encoder.write(&mut tx, &[3])?;
+/// assert_eq!(tx.pending(), b"\x81\x05Hello\x82\x03\x01\x02\x03");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Encoder<R> {
     role: R,
@@ -35,7 +53,7 @@ pub struct Encoder<R> {
 }
 
 impl<R: Role> Encoder<R> {
-    /// Creates a sender for the stream of frames directly after the opening handshake.
+    /// Creates an encoder for the stream of frames directly after the opening handshake.
     #[must_use]
     pub const fn new(role: R) -> Self {
         Self { role, frames: FrameWriter::NEW }
@@ -44,7 +62,7 @@ impl<R: Role> Encoder<R> {
     /// Sends a message in one frame.
     ///
     /// # Errors
-    /// [`SendError::Blocked`], [`SendError::TooLarge`] (then [`begin`](Self::begin) or [`stream`](Self::stream) send
+    /// [`SendError::Blocked`], [`SendError::TooLarge`] (then [`begin_frame`](Self::begin_frame) or [`send_fragmented`](Self::send_fragmented) send
     /// it), [`SendError::FrameOpen`], [`SendError::MessageOpen`], [`SendError::Closed`].
     #[inline]
     pub fn send(&mut self, tx: &mut TransmitBuffer<'_>, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
@@ -87,26 +105,26 @@ impl<R: Role> Encoder<R> {
         self.frames.fragment(&mut Wire::new(tx, self.role.masker()), kind, payload, fin)
     }
 
-    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) or `direct` then sends. No other frame can be
+    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) or `write_external` then sends. No other frame can be
     /// sent before its last byte.
     ///
     /// # Errors
     /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
-    pub fn begin(
+    pub fn begin_frame(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
         kind: Kind,
         len: u64,
         fin: bool,
     ) -> Result<(), SendError> {
-        self.frames.begin(&mut Wire::new(tx, self.role.masker()), kind, len, fin)
+        self.frames.begin_frame(&mut Wire::new(tx, self.role.masker()), kind, len, fin)
     }
 
     /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
     /// buffer is full.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).
     pub fn write(&mut self, tx: &mut TransmitBuffer<'_>, payload: &[u8]) -> Result<usize, SendError> {
         self.frames.write(&mut Wire::new(tx, self.role.masker()), payload)
     }
@@ -118,7 +136,7 @@ impl<R: Role> Encoder<R> {
     /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so write the buffer to
     /// the transport and call again with the rest. Otherwise those of [`fragment`](Self::fragment) except
     /// [`SendError::TooLarge`].
-    pub fn stream(
+    pub fn send_fragmented(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
         kind: Kind,
@@ -126,14 +144,14 @@ impl<R: Role> Encoder<R> {
         fin: bool,
         largest: usize,
     ) -> Result<(), SendError> {
-        self.stream_with(&mut NoExtension, tx, kind, payload, fin, largest)
+        self.send_fragmented_with(&mut NoExtension, tx, kind, payload, fin, largest)
     }
 
-    /// Sends a message, or the next part of one, in frames that an extension encodes: see [`stream`](Self::stream).
+    /// Sends a message, or the next part of one, in frames that an extension encodes: see [`send_fragmented`](Self::send_fragmented).
     ///
     /// # Errors
-    /// Those of [`stream`](Self::stream); [`SendError::Extension`], after which only a Close with 1011 should be sent.
-    pub fn stream_with<X: Extension>(
+    /// Those of [`send_fragmented`](Self::send_fragmented); [`SendError::Extension`], after which only a Close with 1011 should be sent.
+    pub fn send_fragmented_with<X: Extension>(
         &mut self,
         extension: &mut X,
         tx: &mut TransmitBuffer<'_>,
@@ -145,12 +163,12 @@ impl<R: Role> Encoder<R> {
         let mut wire = Wire::new(tx, self.role.masker());
         if X::ACTIVE {
             if let Some(sent) =
-                Encode::stream(extension, &mut self.frames, &mut wire, kind, payload, fin, largest)
+                Encode::send_fragmented(extension, &mut self.frames, &mut wire, kind, payload, fin, largest)
             {
                 return sent;
             }
         }
-        self.frames.stream(&mut wire, kind, payload, fin, largest)
+        self.frames.send_fragmented(&mut wire, kind, payload, fin, largest)
     }
 
     /// Sends a Ping with at most 125 bytes of payload.
@@ -184,8 +202,8 @@ impl<R: Role> Encoder<R> {
 
     /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.
     #[must_use]
-    pub const fn left(&self) -> u64 {
-        self.frames.left()
+    pub const fn frame_remaining(&self) -> u64 {
+        self.frames.frame_remaining()
     }
 
     /// Returns whether a fragmented message is open.
@@ -206,8 +224,8 @@ impl Encoder<Server> {
     /// vectored write) and before anything that is sent later.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
-    pub fn direct<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).
+    pub fn write_external<'p>(&mut self, payload: &'p [u8]) -> Result<&'p [u8], SendError> {
         self.frames.count(payload.len())?;
         Ok(payload)
     }
@@ -218,8 +236,8 @@ impl<K: MaskingKey> Encoder<Client<K>> {
     /// pending bytes (in a vectored write) and before anything that is sent later.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::left).
-    pub fn direct<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).
+    pub fn write_external<'p>(&mut self, payload: &'p mut [u8]) -> Result<&'p [u8], SendError> {
         self.frames.count(payload.len())?;
         self.frames.key = mask(self.frames.key, payload);
         Ok(payload)

@@ -16,7 +16,54 @@ use crate::role::Role;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
-/// A connection with its handler, after the opening handshake.
+/// A connection with its handler, after the opening handshake, in either role.
+///
+/// If the handler is [blocked](HandlerError::Blocked), the driver keeps the event and delivers the rest of it when there may be
+/// room. The contract is that of [`Connection`] without events: on [`Step::Wait`] write and read the transport, on
+/// [`Step::Shutdown`] shut down its writing side, on [`Step::Done`] drop it.
+///
+/// ```
+/// use sansocket::session::HandlerDriver;
+/// use sansocket::{Config, Connection, Event, Handler, HandlerError, Instant, Outbox};
+/// use sansocket::{ReceiveBuffer, Server, Step, TransmitBuffer};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         match event {
+///             Event::Data(chunk) => out.forward(&chunk),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut input, mut output) = ([0; 512], [0; 512]);
+/// let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// let now = Instant::START; // of your clock
+/// let mut driver = HandlerDriver::new(Connection::new(Server, &Config::DEFAULT, now), None);
+/// let mut received = &b"\x81\x82\0\0\0\0Hi\x88\x80\0\0\0\0"[..]; // "Hi", and a Close
+/// let mut sent = Vec::new();
+/// let ending = loop {
+///     match driver.poll(now, &mut Echo, &mut rx, &mut tx) {
+///         Step::Wait { deadline: _ } => {
+///             sent.extend_from_slice(tx.pending());
+///             tx.consume(tx.pending().len());
+///             match std::io::Read::read(&mut received, rx.spare())? {
+///                 0 => rx.end(),
+///                 n => rx.fill(n),
+///             }
+///         }
+///         Step::Shutdown => {} // of the transport's writing side
+///         Step::Done(ending) => break ending,
+///     }
+/// };
+/// assert_eq!(sent, b"\x81\x02Hi\x88\x00");
+/// assert!(ending.is_clean());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct HandlerDriver<R, X = NoExtension, C = &'static Config> {
     pub(crate) connection: Connection<R, X, C>,

@@ -23,7 +23,58 @@ use crate::time::{Due, Instant, Timed};
 
 /// The whole life of a server's connection: opening handshake, handler and closing handshake.
 ///
-/// An adapter needs to drive only this, with three buffers.
+/// An adapter for servers needs to drive only this, with three buffers. On [`Step::Wait`] it writes
+/// [`pending`](TransmitBuffer::pending) bytes and reads into [`spare`](Self::spare), on [`Step::Shutdown`] it shuts down the
+/// writing side of the transport, on [`Step::Done`] it drops the transport.
+///
+/// ```
+/// use sansocket::session::{Memory, Outcome, ServerSession};
+/// use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox, Step};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         match event {
+///             Event::Data(chunk) => out.forward(&chunk),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut memory = Memory::<512, 256, 256>::new();
+/// let buffers = memory.buffers();
+/// let (mut head, mut rx, mut tx) = (buffers.head, buffers.rx, buffers.tx);
+/// let now = Instant::START; // of your clock
+/// let mut session = ServerSession::new(&Config::DEFAULT, now);
+/// let mut received = &b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+///     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n\
+///     \x81\x82\0\0\0\0Hi\x88\x80\0\0\0\0"[..]; // a request, "Hi", and a Close
+/// let mut sent = Vec::new();
+/// let outcome = loop {
+///     match session.poll(now, &mut Echo, &mut head, &mut rx, &mut tx) {
+///         Step::Wait { deadline: _ } => {
+///             sent.extend_from_slice(tx.pending());
+///             tx.consume(tx.pending().len());
+///             let spare = session.spare(&mut head, &mut rx);
+///             if spare.is_empty() {
+///                 continue; // nothing is to be read now
+///             }
+///             match std::io::Read::read(&mut received, spare)? {
+///                 0 => session.end(&mut head, &mut rx),
+///                 n => session.fill(&mut head, &mut rx, n),
+///             }
+///         }
+///         Step::Shutdown => {} // of the transport's writing side
+///         Step::Done(outcome) => break outcome,
+///     }
+/// };
+/// assert!(sent.starts_with(b"HTTP/1.1 101 ") && sent.ends_with(b"\x81\x02Hi\x88\x00"));
+/// assert!(matches!(outcome, Outcome::Closed(ending) if ending.is_clean()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ServerSession<C = &'static Config> {
     phase: Phase<C>,
