@@ -978,6 +978,9 @@ fn fields_that_are_written_anyway_and_statuses_that_are_none_end_in_500() {
         let headers: &'static [_] = Box::leak(headers.to_vec().into());
         assert_eq!(status(Response::text(200, "").with_headers(headers)), 500, "{headers:?}");
     }
+    let headers = &[("Content-Type", "text/css")];
+    assert_eq!(status(Response::text(200, "").with_headers(headers)), 500);
+    assert_eq!(status(Response::empty(200).with_headers(headers)), 200);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use core::convert::Infallible;
 
 use super::body_decoder::BodyDecoder;
 use super::client_request::ClientRequest;
-use super::head::{HeadError, Headers, Scanner, is_same, unfold};
+use super::head::{Headers, Scanner, is_same, unfold};
+use super::head_writer::HeadError;
 use super::key::{AcceptKey, accept_key, encode_nonce};
 use super::refused::RefusedResponse;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};

@@ -4,7 +4,8 @@
 
 use core::fmt;
 
-use super::head::{HeadError, Writer, is_token};
+use super::head::is_token;
+use super::head_writer::{HeadError, Writer};
 use super::url::{UrlError, WsUrl};
 
 /// A client's request for a WebSocket. `Debug` hides user and password of the URL and the values of header fields.

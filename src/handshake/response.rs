@@ -9,7 +9,8 @@ use alloc::string::String;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
-use super::head::{HeadError, Writer, cut, is_same, status_of};
+use super::head::{cut, is_same, status_of};
+use super::head_writer::{HeadError, Writer};
 use super::key::AcceptKey;
 use super::response_body::{BodyRest, ResponseBody};
 use crate::buffer::copy;
@@ -17,8 +18,8 @@ use crate::buffer::copy;
 /// An HTTP response other than the 101. The connection closes after it.
 ///
 /// The library writes `Content-Length` and `Connection`. A response that cannot be written becomes 500: its status is
-/// not between 200 and 599, a header field is malformed or is one that the library writes, or the head does not fit the
-/// memory for it.
+/// not between 200 and 599, a header field is malformed, is one that the library writes or is a second `Content-Type`, or
+/// the head does not fit the memory for it.
 ///
 /// ```
 /// use sansocket::handshake::Response;
@@ -76,14 +77,14 @@ impl<'s> Response<'s> {
         Self::new(status, "application/json", body)
     }
 
-    /// Sets header fields beside `Content-Type`, `Content-Length` and `Connection`. Replaces those of an earlier call.
+    /// Sets header fields beside the constructor's `Content-Type`. Replaces those of an earlier call.
     #[must_use]
     pub const fn with_headers(mut self, fields: &'s [(&'s str, &'s str)]) -> Self {
         self.headers = fields;
         self
     }
 
-    /// Adds a header field beside `Content-Type`, `Content-Length` and `Connection`.
+    /// Adds a header field beside the constructor's `Content-Type`.
     #[cfg(feature = "alloc")]
     #[must_use]
     pub fn with_header(mut self, name: impl Into<Cow<'s, str>>, value: impl Into<Cow<'s, str>>) -> Self {
@@ -179,7 +180,9 @@ impl Response<'_> {
     }
 
     fn write_head(&self, memory: &mut [u8]) -> Result<usize, HeadError> {
-        const OURS: &[&str] = &["Connection", "Content-Length", "Transfer-Encoding"];
+        const OURS: &[&str] = &["Content-Type", "Connection", "Content-Length", "Transfer-Encoding"];
+        // Without a media type from the constructor, the first is the caller's.
+        let ours = OURS.get(usize::from(self.content_type.is_none())..).unwrap_or_default();
         let mut writer = Writer::new(memory);
         writer
             .text("HTTP/1.1 ")
@@ -191,10 +194,10 @@ impl Response<'_> {
         if let Some(content_type) = self.content_type {
             writer.field("Content-Type", content_type);
         }
-        writer.fields(self.headers, OURS);
+        writer.fields(self.headers, ours);
         #[cfg(feature = "alloc")]
         for (name, value) in &self.more_headers {
-            writer.fields(&[(name, value)], OURS);
+            writer.fields(&[(name, value)], ours);
         }
         if !is_bodiless(self.status) {
             writer.text("Content-Length: ").number(self.body.as_bytes().len()).text("\r\n");

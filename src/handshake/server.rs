@@ -6,7 +6,8 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use super::decision::{AcceptOptions, Decide, Decision};
-use super::head::{HeadError, Scanner};
+use super::head::Scanner;
+use super::head_writer::HeadError;
 use super::key::{AcceptKey, accept_key};
 use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
