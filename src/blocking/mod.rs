@@ -1,9 +1,11 @@
 //! Connections that block: over TCP, TLS, and every other `Read + Write` with time-outs.
 //!
-//! [`connect`] opens one as a client, [`accept`] as a server, and [`serve`] runs a [`Handler`] on one. One thread serves
-//! one connection. While something waits to be written, the peer is read only now and then, and no more than the receive
-//! buffer holds: a peer that does not read what it is sent stops the connection, and no memory grows. `TCP_NODELAY` is set,
-//! so that a small message does not wait for the acknowledgement of the one before it.
+//! [`connect`] opens one as a client, [`accept`] as a server. [`serve`] runs a [`Handler`](crate::Handler) on one. One thread
+//! serves one connection.
+//!
+//! While something waits to be written, the peer is read only now and then, and no more than the receive buffer holds: a peer that
+//! does not read what it is sent stops the connection, and no memory grows. `TCP_NODELAY` is set, so that a small message does not
+//! wait for the acknowledgement of the one before it.
 
 #![forbid(unsafe_code)]
 
@@ -36,13 +38,13 @@ use crate::role::Server;
 use crate::session::{BufferSizes, Buffers, Outcome};
 use transport::Blocking;
 
-/// Opens a connection on a stream that a server accepted, for pages of the same host and other programs, without a
-/// subprotocol. [`WebSocket::accept`] can do otherwise.
+/// Opens a connection on a stream that a server accepted, without a subprotocol, for pages of the same host and for programs
+/// that are no browsers. [`WebSocket::accept`] has options.
 ///
 /// ```
 /// use std::net::{TcpListener, TcpStream};
 ///
-/// use sansocket::blocking;
+/// use sansocket::{CloseCode, Message, blocking};
 ///
 /// fn echo(stream: TcpStream) -> Result<(), sansocket::Error> {
 ///     let mut socket = blocking::accept(stream)?;
@@ -54,12 +56,17 @@ use transport::Blocking;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// # let mut client = TcpStream::connect(listener.local_addr()?)?;
-/// # std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\n")?;
-/// # client.shutdown(std::net::Shutdown::Write)?;
+/// # let url = format!("ws://{}/", listener.local_addr()?);
+/// # let client = std::thread::spawn(move || {
+/// #     let mut client = blocking::connect(&url)?;
+/// #     client.send("hello")?;
+/// #     assert_eq!(client.recv()?, Some(Message::from("hello")));
+/// #     assert!(client.close(CloseCode::NORMAL, "").is_clean());
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
 /// let (stream, _) = listener.accept()?;
-/// let result = echo(stream);
-/// # assert!(matches!(result, Err(sansocket::Error::Rejected(_))));
+/// echo(stream)?;
+/// # client.join().unwrap()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -74,27 +81,45 @@ pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Erro
     }
 }
 
-/// Serves one connection: reads the request, runs the handler, and returns when all is over.
+/// Serves one connection: reads the request, runs the handler, and returns how the connection ended.
 ///
 /// Pass `&mut stream` to keep the stream for [`Outcome::HandedOver`]; [`Buffers::head`] holds the request then.
 ///
-/// ```no_run
+/// ```
 /// use std::net::TcpListener;
 ///
-/// use sansocket::session::{BufferSizes, Buffers};
-/// use sansocket::{Config, Handler};
-/// use sansocket::blocking::serve;
-/// use sansocket::session::Outcome;
+/// use sansocket::session::{BufferSizes, Buffers, Outcome};
+/// use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Message, Outbox, blocking};
 ///
-/// fn serve_one(listener: &TcpListener, handler: &mut impl Handler) -> Result<Outcome, Box<dyn std::error::Error>> {
-///     let (stream, _) = listener.accept()?;
-///     let mut buffers = Buffers::with_sizes(BufferSizes::default());
-///     Ok(serve(stream, handler, &Config::DEFAULT, &mut buffers)?)
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         if let Event::Data(chunk) = event { out.forward(&chunk) } else { Ok(()) }
+///     }
 /// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}/", listener.local_addr()?);
+/// # let client = std::thread::spawn(move || {
+/// #     let mut client = blocking::connect(&url)?;
+/// #     client.send("hello")?;
+/// #     assert_eq!(client.recv()?, Some(Message::from("hello")));
+/// #     assert!(client.close(CloseCode::NORMAL, "").is_clean());
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
+/// let (stream, _) = listener.accept()?;
+/// let mut buffers = Buffers::with_sizes(BufferSizes::default());
+/// let outcome = blocking::serve(stream, &mut Echo, &Config::DEFAULT, &mut buffers)?;
+/// assert!(matches!(outcome, Outcome::Closed(ending) if ending.is_clean()));
+/// # client.join().unwrap()?;
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # Errors
-/// The stream's. The handler has been told before that the connection is closed, if it was open.
+/// The stream's. Before that, [`Handler::closed`] is called if the connection was open.
 pub fn serve<S: BlockingStream, C: ConfigRef>(
     stream: S,
     handler: &mut (impl Handler + ?Sized),
@@ -115,7 +140,7 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A connection moves to another thread, and its errors into every kind of error that a program has.
+/// A connection can move to another thread, and its errors into `Box<dyn Error + Send + Sync>`.
 const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_shared<T: Send + Sync + 'static>() {}

@@ -12,7 +12,7 @@ use super::tls::TlsStream;
 
 /// A TCP connection, plain or with TLS (feature `rustls`).
 ///
-/// [`connect`](super::connect) makes one. A server makes one of a socket that it accepted:
+/// [`connect`](super::connect) makes one. A server makes one from a socket that it accepted:
 ///
 /// ```no_run
 /// use std::net::TcpListener;
@@ -41,20 +41,20 @@ enum Inner {
 }
 
 impl NetStream {
-    /// TLS on a socket that was accepted. The TLS handshake runs with the first reads and writes.
+    /// Begins TLS on a socket that was accepted. The TLS handshake runs with the first reads and writes.
     ///
     /// # Errors
-    /// The socket's, and rustls' where it cannot use the configuration.
+    /// The socket's; that of rustls if it cannot use the configuration.
     #[cfg(feature = "rustls-no-provider")]
     pub fn tls_server(tcp: TcpStream, config: &std::sync::Arc<rustls::ServerConfig>) -> io::Result<Self> {
         Ok(Self(Inner::Tls(TlsStream::server(tcp, config)?.into())))
     }
 
-    /// TLS on a socket that is connected to the host with this DNS name or IP address, for which the server's certificate
+    /// Begins TLS on a socket that is connected to the host with this DNS name or IP address, for which the server's certificate
     /// has to be valid. The TLS handshake runs with the first reads and writes.
     ///
     /// # Errors
-    /// The socket's; rustls' where it cannot use the configuration, or the name is none.
+    /// The socket's; that of rustls if it cannot use the configuration; an error if `host` is not a name.
     #[cfg(feature = "rustls-no-provider")]
     pub fn tls_client(
         tcp: TcpStream,
@@ -64,7 +64,7 @@ impl NetStream {
         Ok(Self(Inner::Tls(TlsStream::client(tcp, config, host)?.into())))
     }
 
-    /// The TCP socket: for its addresses and options. Bytes that are read or written here break the connection.
+    /// Returns the TCP socket, for its addresses and options. Do not read from it or write to it: that corrupts the connection.
     #[must_use]
     pub const fn tcp(&self) -> &TcpStream {
         match &self.0 {
@@ -74,7 +74,7 @@ impl NetStream {
         }
     }
 
-    /// The TLS connection: the version, the peer's certificates. `None` without TLS.
+    /// Returns the TLS connection, for its version and the peer's certificates; `None` without TLS.
     #[cfg(feature = "rustls-no-provider")]
     #[must_use]
     pub const fn tls(&self) -> Option<&rustls::Connection> {
@@ -84,7 +84,7 @@ impl NetStream {
         }
     }
 
-    /// Completes the TLS handshake, where there is one, before this moment.
+    /// Completes the TLS handshake, if there is one, before this moment.
     #[cfg(feature = "rustls-no-provider")]
     pub(super) fn handshake(&mut self, deadline: Option<std::time::Instant>) -> io::Result<()> {
         match &mut self.0 {
@@ -102,7 +102,7 @@ impl NetStream {
     }
 }
 
-/// Without TLS.
+/// Makes a stream without TLS.
 impl From<TcpStream> for NetStream {
     fn from(tcp: TcpStream) -> Self {
         Self(Inner::Tcp(tcp))

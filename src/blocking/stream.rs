@@ -9,10 +9,10 @@ use std::net::{Shutdown, TcpStream};
 /// A blocking stream whose reads and writes can be given a time-out: a `TcpStream`, a [`NetStream`](super::NetStream), or
 /// one of your own.
 ///
-/// A call must read or write at most once what is below it, so that a peer that sends a byte now and then does not outlive
-/// a deadline: rustls' own `StreamOwned` goes on until it has a record. A call that got something from below it but has
-/// nothing to give yet fails with [`Interrupted`](io::ErrorKind::Interrupted), and is repeated. `flush` is called before
-/// each read, and must not wait longer than the time-out for writes.
+/// A call of `read` or `write` must call the stream below it at most once, so that a peer that sends a byte now and then does
+/// not outlast a deadline. (`rustls::StreamOwned` reads until it has a whole record.) A call that has read from below but has
+/// nothing to return yet fails with [`Interrupted`](io::ErrorKind::Interrupted), and is repeated. `flush` is called before each
+/// read, and must not wait longer than the time-out for writes.
 ///
 /// A stream in non-blocking mode does not wait: a connection over it fails with
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) as soon as there is nothing to read.
@@ -76,7 +76,7 @@ use std::net::{Shutdown, TcpStream};
 /// ```
 pub trait BlockingStream: Read + Write {
     /// Sets the time after which reads fail with [`WouldBlock`](io::ErrorKind::WouldBlock) or
-    /// [`TimedOut`](io::ErrorKind::TimedOut); never where it is `None`. It is not zero.
+    /// [`TimedOut`](io::ErrorKind::TimedOut). With `None` they wait without a limit. It is never zero.
     ///
     /// # Errors
     /// The stream's.
@@ -88,14 +88,14 @@ pub trait BlockingStream: Read + Write {
     /// The stream's.
     fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// Shuts the writing side down: TCP's FIN, in TLS a `close_notify` before it.
+    /// Shuts the writing side down: TCP's FIN, and in TLS a `close_notify` before it.
     ///
     /// # Errors
     /// The stream's.
     fn shutdown(&mut self) -> io::Result<()>;
 
     /// Sets `TCP_NODELAY`, so that a small message does not wait for the acknowledgement of the one before it. Called once,
-    /// before anything is read or written; a stream that cannot is used without. By default nothing happens.
+    /// before anything is read or written; an error is ignored. By default it does nothing.
     ///
     /// # Errors
     /// The stream's.
@@ -122,38 +122,28 @@ impl BlockingStream for TcpStream {
     }
 }
 
-impl<S: BlockingStream + ?Sized> BlockingStream for &mut S {
-    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        S::set_read_timeout(self, timeout)
-    }
+/// Implements a stream by calls of the stream that it points to.
+macro_rules! forward {
+    ($pointer:ty) => {
+        impl<S: BlockingStream + ?Sized> BlockingStream for $pointer {
+            fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+                S::set_read_timeout(self, timeout)
+            }
 
-    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        S::set_write_timeout(self, timeout)
-    }
+            fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+                S::set_write_timeout(self, timeout)
+            }
 
-    fn shutdown(&mut self) -> io::Result<()> {
-        S::shutdown(self)
-    }
+            fn shutdown(&mut self) -> io::Result<()> {
+                S::shutdown(self)
+            }
 
-    fn set_no_delay(&mut self) -> io::Result<()> {
-        S::set_no_delay(self)
-    }
+            fn set_no_delay(&mut self) -> io::Result<()> {
+                S::set_no_delay(self)
+            }
+        }
+    };
 }
 
-impl<S: BlockingStream + ?Sized> BlockingStream for std::boxed::Box<S> {
-    fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        S::set_read_timeout(self, timeout)
-    }
-
-    fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        S::set_write_timeout(self, timeout)
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        S::shutdown(self)
-    }
-
-    fn set_no_delay(&mut self) -> io::Result<()> {
-        S::set_no_delay(self)
-    }
-}
+forward!(&mut S);
+forward!(std::boxed::Box<S>);

@@ -1,4 +1,4 @@
-//! The adapter for embassy-net's sockets, with embassy-time's clock.
+//! The transport over embassy-net's sockets, with embassy-time's clock.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,7 @@ use crate::handler::Handler;
 use crate::session::{Buffers, Outcome};
 use crate::time::Instant;
 
-/// A connected socket as a [`Transport`].
+/// A connected socket of embassy-net as a [`Transport`].
 pub struct TcpTransport<'a, 's>(&'a mut TcpSocket<'s>);
 
 impl fmt::Debug for TcpTransport<'_, '_> {
@@ -39,7 +39,7 @@ pub enum TcpServeError {
     Socket(Error),
 }
 
-/// Waits for a connection on `port`, serves it with `handler`, and leaves the socket ready for the next call. After
+/// Waits for a TCP connection on `port`, serves it with `handler`, and leaves the socket ready for the next call. After
 /// [`Outcome::HandedOver`] the socket is still connected, and the request is in [`Buffers::head`].
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub async fn serve_tcp<C: ConfigRef>(
 /// Ends a connection in any state, so that the socket can listen again. If both sides have closed, it waits up to `limit`
 /// for the peer to acknowledge what was sent before.
 ///
-/// [`serve`] calls it; call it yourself at the end of a [`WebSocket`](super::WebSocket) over [`TcpTransport`].
+/// [`serve_tcp`] calls it; call it yourself at the end of a [`WebSocket`](super::WebSocket) over [`TcpTransport`].
 ///
 /// Cancel safety: call again.
 pub async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {

@@ -1,60 +1,4 @@
-//! The asynchronous adapter over any `embedded_io_async::Read` and `embedded_io_async::Write`.
-//!
-//! It reads and writes concurrently. Cancelling a call neither loses nor repeats bytes if dropping the futures of the
-//! transport's own `read` and `write` does not. That holds for embassy-net's sockets, but not for embedded-tls (0.19), which
-//! needs its own [`Transport`]: `examples/qemu-client` has one.
-//!
-//! A platform adds a clock, and a way to close its writing half:
-//!
-//! ```
-//! use embedded_io_async::{ErrorType, Read, Write};
-//! use sansocket::{Config, Handler, Instant};
-//! use sansocket::embedded::{Clock, CloseWrite, SplitTransport, serve};
-//! use sansocket::session::Buffers;
-//! use sansocket::session::Outcome;
-//!
-//! struct Time;
-//!
-//! impl Clock for Time {
-//!     fn now(&mut self) -> Instant {
-//!         Instant::from_micros(embassy_time::Instant::now().as_micros())
-//!     }
-//!
-//!     async fn at(&mut self, moment: Instant) {
-//!         embassy_time::Timer::at(embassy_time::Instant::from_micros(moment.as_micros())).await
-//!     }
-//! }
-//!
-//! struct Writer<W>(W);
-//!
-//! impl<W: Write> CloseWrite for Writer<W> {
-//!     async fn close(&mut self) -> Result<(), W::Error> {
-//!         self.0.flush().await // a serial line cannot be closed; shut down a socket here
-//!     }
-//! }
-//!
-//! impl<W: Write> ErrorType for Writer<W> {
-//!     type Error = W::Error;
-//! }
-//!
-//! impl<W: Write> Write for Writer<W> {
-//!     async fn write(&mut self, bytes: &[u8]) -> Result<usize, W::Error> {
-//!         self.0.write(bytes).await
-//!     }
-//!
-//!     async fn flush(&mut self) -> Result<(), W::Error> {
-//!         self.0.flush().await
-//!     }
-//! }
-//!
-//! async fn run<R: Read, W: Write<Error = R::Error>>(
-//!     (reader, writer): (R, W),
-//!     handler: &mut (impl Handler + ?Sized),
-//!     buffers: &mut Buffers<'_>,
-//! ) -> Result<Outcome, R::Error> {
-//!     serve(&mut SplitTransport::new(reader, Writer(writer), Time), handler, &Config::DEFAULT, buffers).await
-//! }
-//! ```
+//! The transport over any `embedded_io_async::Read` and `embedded_io_async::Write`.
 
 #![forbid(unsafe_code)]
 
@@ -85,7 +29,68 @@ pub trait CloseWrite: Write {
     fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
-/// A reading half, a writing half and a clock, as a [`Transport`].
+/// A reading half, a writing half and a clock, as a [`Transport`]: any `embedded_io_async::Read` and, with a way to close it,
+/// `embedded_io_async::Write`.
+///
+/// It reads and writes concurrently. Cancelling a call neither loses nor repeats bytes if dropping the futures of the halves'
+/// own `read` and `write` does not. That holds for embassy-net's sockets, but not for embedded-tls (0.19), which needs its own
+/// [`Transport`]: `examples/qemu-client` has one.
+///
+/// ```
+/// use core::convert::Infallible;
+///
+/// use embedded_io_async::{ErrorType, Write};
+/// use sansocket::embedded::{Clock, CloseWrite, SplitTransport, serve};
+/// use sansocket::session::{Memory, Outcome, ServiceUnavailable};
+/// use sansocket::{Config, Instant};
+///
+/// struct EmbassyTime; // with feature `embassy-net` there is `embedded::EmbassyClock`
+///
+/// impl Clock for EmbassyTime {
+///     fn now(&mut self) -> Instant {
+///         Instant::from_micros(embassy_time::Instant::now().as_micros())
+///     }
+///
+///     async fn at(&mut self, moment: Instant) {
+///         embassy_time::Timer::at(embassy_time::Instant::from_micros(moment.as_micros())).await
+///     }
+/// }
+///
+/// /// The writing half of a serial line, here to memory.
+/// #[derive(Default)]
+/// struct Line(Vec<u8>);
+///
+/// impl ErrorType for Line {
+///     type Error = Infallible;
+/// }
+///
+/// impl Write for Line {
+///     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+///         self.0.extend_from_slice(bytes);
+///         Ok(bytes.len())
+///     }
+///
+///     async fn flush(&mut self) -> Result<(), Infallible> {
+///         Ok(())
+///     }
+/// }
+///
+/// impl CloseWrite for Line {
+///     async fn close(&mut self) -> Result<(), Infallible> {
+///         Ok(()) // a serial line cannot be closed; shut down a socket here
+///     }
+/// }
+///
+/// # embassy_futures::block_on(async {
+/// let received = &b"GET / HTTP/1.1\r\nHost: board\r\n\r\n"[..]; // the reading half
+/// let mut transport = SplitTransport::new(received, Line::default(), EmbassyTime);
+/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let outcome = serve(&mut transport, &mut ServiceUnavailable, &Config::DEFAULT, &mut memory.buffers()).await?;
+/// assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.status == 503));
+/// # Ok::<_, Infallible>(())
+/// # })?;
+/// # Ok::<_, Infallible>(())
+/// ```
 #[derive(Debug)]
 pub struct SplitTransport<R, W, C> {
     reader: R,

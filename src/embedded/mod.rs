@@ -1,10 +1,14 @@
-//! Adapters, which drive connections over transports.
+//! Connections over any transport, without a heap: for firmware, and for runtimes that the crate does not know.
 //!
-//! A [`Transport`] tells the time and takes one turn of reading and writing. [`serve`] runs a [`Handler`] over it from the
-//! request to the end; [`WebSocket`] reads from a connection and sends on it. The blocking adapter uses the same code with
-//! turns that block.
+//! A [`Transport`] tells the time and takes one turn of reading and writing. Over it, [`serve`] runs a
+//! [`Handler`](crate::Handler) from the request to the end, and [`WebSocket`] is a connection to read from and to send on.
+//! `blocking` uses the same code with turns that block.
 //!
-//! To write an adapter, implement [`Transport`].
+//! | you have | transport |
+//! | --- | --- |
+//! | a socket of embassy-net | `TcpTransport` (feature `embassy-net`) |
+//! | `embedded_io_async::Read` and `Write` | `SplitTransport` (feature `embedded-io-async`) |
+//! | anything else | implement [`Transport`] |
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +46,62 @@ use crate::step::Step;
 use crate::time::{Due, GRACE, Instant, Timed};
 
 /// A stream of bytes to and from a peer, and a clock.
+///
+/// ```
+/// use core::convert::Infallible;
+/// use core::pin::pin;
+/// use core::task::{Context, Poll, Waker};
+///
+/// use sansocket::embedded::{Transferred, Transport, serve};
+/// use sansocket::session::{Memory, Outcome, ServiceUnavailable};
+/// use sansocket::{Config, Instant};
+///
+/// /// Reads from memory and writes to memory, as a test does.
+/// struct InMemory<'a> {
+///     input: &'a [u8],
+///     output: Vec<u8>,
+/// }
+///
+/// impl Transport for InMemory<'_> {
+///     type Error = Infallible;
+///
+///     fn now(&mut self) -> Instant {
+///         Instant::START
+///     }
+///
+///     async fn read_write(
+///         &mut self,
+///         input: &mut [u8],
+///         output: &[u8],
+///         _deadline: Option<Instant>,
+///     ) -> Result<Transferred, Infallible> {
+///         if !output.is_empty() {
+///             self.output.extend_from_slice(output);
+///             return Ok(Transferred { read: None, written: output.len() });
+///         }
+///         let n = input.len().min(self.input.len());
+///         let (read, rest) = self.input.split_at(n);
+///         input[..n].copy_from_slice(read);
+///         self.input = rest;
+///         Ok(Transferred { read: Some(n), written: 0 }) // 0 is the end of the stream
+///     }
+///
+///     async fn shutdown(&mut self) -> Result<(), Infallible> {
+///         Ok(())
+///     }
+/// }
+///
+/// let mut transport = InMemory { input: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", output: Vec::new() };
+/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let (mut buffers, mut handler) = (memory.buffers(), ServiceUnavailable);
+/// {
+///     let mut serving = pin!(serve(&mut transport, &mut handler, &Config::DEFAULT, &mut buffers));
+///     // Nothing waits here: the future is ready when it is first polled.
+///     let outcome = serving.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+///     assert!(matches!(outcome, Poll::Ready(Ok(Outcome::Refused(refusal))) if refusal.status == 503));
+/// }
+/// assert!(transport.output.starts_with(b"HTTP/1.1 503 Service Unavailable\r\n"));
+/// ```
 pub trait Transport {
     /// The error of reading and writing.
     type Error;
@@ -83,6 +143,7 @@ pub struct Transferred {
 
 /// Serves one connection with `handler`: opening handshake, events, closing handshake. It clears the buffers first, so that
 /// they can serve one connection after another. After [`Outcome::HandedOver`] the request is in [`Buffers::head`].
+/// [`Transport`] and `SplitTransport` have examples.
 ///
 /// # Errors
 /// The transport's error; before that, [`Handler::closed`] is called if the connection was open. An error is

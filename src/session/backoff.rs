@@ -4,13 +4,13 @@
 
 use core::time::Duration;
 
-/// Computes how long a client waits before it reconnects: a random time below a ceiling that doubles with each attempt.
+/// Computes the delays between a client's attempts to reconnect: random times below a ceiling that doubles with each attempt.
 ///
 /// > The first reconnect attempt SHOULD be delayed by a random amount of time. [...] Should the first reconnect
 /// > attempt fail, subsequent reconnect attempts SHOULD be delayed by increasingly longer amounts of time, using a
 /// > method such as truncated binary exponential backoff. (RFC 6455 §7.2.3)
 ///
-/// The time is uniformly distributed below the ceiling ("full jitter"), so that the clients of a server that restarts do not
+/// Each delay is uniformly distributed below the ceiling ("full jitter"), so that the clients of a server that restarts do not
 /// reconnect all at once.
 ///
 /// ```
@@ -29,13 +29,13 @@ use core::time::Duration;
 pub struct Backoff {
     first: u32,
     longest: u32,
-    /// The ceiling of the next wait, in milliseconds.
+    /// The ceiling of the next delay, in milliseconds.
     ceiling: u32,
 }
 
 impl Backoff {
-    /// Creates a backoff whose first wait is shorter than `first`, and every wait shorter than `longest`. Both are rounded
-    /// down to milliseconds and limited to 49 days.
+    /// Creates a backoff whose first delay is shorter than `first`, and every delay shorter than `longest`. Both are rounded
+    /// down to milliseconds and limited to 49 days. A `first` above `longest` counts as `longest`.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         let (first, longest) = (millis(first), millis(longest));
@@ -45,10 +45,27 @@ impl Backoff {
         Self { first, longest, ceiling: first }
     }
 
-    /// Returns how long to wait now, the ceiling times `random` / 2³², and doubles the ceiling.
+    /// Returns the delay before the next attempt, which is the ceiling times `random` / 2³², and doubles the ceiling.
     ///
-    /// Take `random` from the source of the masking keys, as `u32::from_ne_bytes(keys.masking_key())` with
-    /// `blocking::SystemKeys`, or from the chip's generator. Clients that use equal numbers reconnect at the same time.
+    /// Take `random` from the chip's generator, or from the source of the masking keys: `proto::SystemKeys` on a host. Clients
+    /// that use equal numbers reconnect at the same time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")]
+    /// # fn main() -> std::io::Result<()> {
+    /// use core::time::Duration;
+    /// use sansocket::proto::{MaskingKey, SystemKeys};
+    /// use sansocket::session::Backoff;
+    ///
+    /// let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    /// let mut keys = SystemKeys::new()?;
+    /// let delay = backoff.next_delay(u32::from_ne_bytes(keys.masking_key()));
+    /// assert!(delay < Duration::from_secs(1));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn next_delay(&mut self, random: u32) -> Duration {
         let share = u64::from(self.ceiling).wrapping_mul(u64::from(random)) >> 32;
@@ -56,8 +73,8 @@ impl Backoff {
         Duration::from_millis(share)
     }
 
-    /// Resets the ceiling to the first one. Call it when a connection has been stable for a while, not as soon as it is open:
-    /// a client would otherwise retry without delay at a server that accepts each connection and drops it.
+    /// Resets the ceiling to the first one. Call it when a connection has been stable for a while, for example a minute, and not
+    /// as soon as it is open: otherwise a client retries every second at a server that accepts each connection and drops it.
     pub fn reset(&mut self) {
         self.ceiling = self.first;
     }
@@ -102,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn no_duration_is_too_long_and_none_too_short() {
+    fn every_duration_is_taken() {
         let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
         let longest = Duration::from_millis(u64::from(TOP) - 1);
         assert_eq!((backoff.next_delay(TOP), backoff.next_delay(TOP)), (longest, longest));
