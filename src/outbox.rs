@@ -43,7 +43,7 @@ use crate::time::Instant;
 /// out.fragment(Kind::Binary, &[1, 2], false)?; // a message in two frames
 /// out.fragment(Kind::Binary, &[3], true)?;
 /// assert_eq!(out.send(&[0; 130]), Err(SendError::Blocked));
-/// out.close(Some(CloseCode::NORMAL), "bye")?;
+/// out.close(CloseCode::NORMAL, "bye")?;
 /// assert_eq!(out.send("late"), Err(SendError::Closed));
 /// assert_eq!(tx.pending(), b"\x81\x05Hello\x02\x02\x01\x02\x80\x01\x03\x88\x05\x03\xe8bye");
 /// # Ok(())
@@ -113,6 +113,29 @@ impl Outbox<'_> {
             }
         }
         frames.send(&mut self.wire, kind, payload)
+    }
+
+    /// Sends a formatted text in one frame, as `write!` formats it, without memory of its own. It is formatted twice, and has to fit
+    /// into the transmit buffer. An extension does not encode it.
+    ///
+    /// ```
+    /// use sansocket::{Config, Connection, Instant, Server, TransmitBuffer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut memory = [0; 140];
+    /// # let mut tx = TransmitBuffer::new(&mut memory)?;
+    /// let mut connection = Connection::new(Server, &Config::DEFAULT, Instant::START);
+    /// connection.outbox(Instant::START, &mut tx).send_fmt(format_args!("{{\"celsius\":{}}}", 21))?;
+    /// assert_eq!(tx.pending(), b"\x81\x0e{\"celsius\":21}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) except [`SendError::Extension`]; [`SendError::Format`] if the value returns an error, or
+    /// another text the second time.
+    pub fn send_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), SendError> {
+        self.link.open()?.send_fmt(&mut self.wire, text)
     }
 
     /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
@@ -221,13 +244,13 @@ impl Outbox<'_> {
         self.link.open()?.pong(&mut self.wire, payload)
     }
 
-    /// Sends a Close, which begins the closing handshake or answers the peer's Close. A reason needs a code and has at most
-    /// 123 bytes. Nothing can be sent after it.
+    /// Sends a Close, which begins the closing handshake or answers the peer's Close. A reason needs a code, and is cut after 123
+    /// bytes, at a character. Nothing can be sent after it.
     ///
     /// # Errors
     /// Those of [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
-    pub fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), SendError> {
-        self.link.close(&mut self.wire, code, reason)
+    pub fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Result<(), SendError> {
+        self.link.close(&mut self.wire, code.into(), reason)
     }
 
     /// Ends the connection if the extension has failed.

@@ -311,7 +311,8 @@ fn a_handler_error_closes_with_its_code_and_reason() {
     let long = leak("r".repeat(123));
     let too_long = leak("r".repeat(124));
     for at in ["opened", "event", "writable", "timer"] {
-        for (reason, sent) in [("", ""), ("that is enough", "that is enough"), (long, long), (too_long, "")] {
+        for (reason, sent) in [("", ""), ("that is enough", "that is enough"), (long, long), (too_long, long)]
+        {
             for take in [1, usize::MAX] {
                 let code = CloseCode::new(4000).unwrap();
                 let mut drive =
@@ -363,10 +364,9 @@ fn a_misused_sender_closes_with_1011() {
     let config = Config::new();
     let mut memory = Memory::new(300, 140, 140);
     type Mistake = fn(&mut Outbox<'_>) -> Result<(), HandlerError>;
-    let mistakes: [(&str, Mistake); 5] = [
+    let mistakes: [(&str, Mistake); 4] = [
         ("frame too large to send", |out| Ok(out.send("x".repeat(139).as_str())?)),
         ("control frame too long", |out| Ok(out.ping(&[0; 126])?)),
-        ("control frame too long", |out| Ok(out.close(Some(CloseCode::NORMAL), &"r".repeat(124))?)),
         ("frame overrun", |out| Ok(out.write(b"nothing was begun").map(drop)?)),
         ("frame overrun", |out| Ok(out.begin_frame(Kind::Binary, 1 << 63, true)?)),
     ];

@@ -3,6 +3,9 @@
 mod common;
 mod wire;
 
+use std::cell::Cell;
+use std::fmt;
+
 use common::*;
 use sansocket::error::BufferTooSmall;
 use sansocket::proto::{Encoder, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MIN_BUFFER_LEN};
@@ -208,20 +211,69 @@ fn a_control_payload_above_125_bytes_is_an_error() {
         let mut memory = [0xA5; MIN_BUFFER_LEN];
         let mut rig = Rig::<R>::new(&mut memory);
         let Rig { sender, tx } = &mut rig;
-        let refused = [
-            sender.ping(tx, &[0; MAX_CONTROL_PAYLOAD + 1]),
-            sender.pong(tx, &[0; 1000]),
-            sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_CLOSE_REASON + 1)),
-            sender.close(tx, None, &"x".repeat(1000)),
-        ];
-        assert_eq!(refused, [Err(SendError::ControlTooLong); 4]);
+        let refused = [sender.ping(tx, &[0; MAX_CONTROL_PAYLOAD + 1]), sender.pong(tx, &[0; 1000])];
+        assert_eq!(refused, [Err(SendError::ControlTooLong); 2]);
         assert!(tx.is_empty() && !sender.is_closed());
         // The longest that there are fit the smallest buffer.
         sender.ping(tx, &[1; MAX_CONTROL_PAYLOAD]).expect("room");
         assert_eq!(rig.sent(), [(PING, vec![1; MAX_CONTROL_PAYLOAD])]);
         let Rig { sender, tx } = &mut rig;
-        sender.close(tx, Some(CloseCode::NORMAL), &"x".repeat(MAX_CLOSE_REASON)).expect("room");
+        sender.close(tx, CloseCode::NORMAL, &"x".repeat(MAX_CLOSE_REASON)).expect("room");
         assert_eq!(rig.sent(), [(CLOSE, close_body(1000, &"x".repeat(MAX_CLOSE_REASON)))]);
+    }
+    both!(run);
+}
+
+#[test]
+fn a_reason_above_123_bytes_is_cut_at_a_character() {
+    for (reason, cut) in [
+        ("x".repeat(124), "x".repeat(123)),
+        ("ä".repeat(100), "ä".repeat(61)),
+        (format!("x{}", "€".repeat(100)), format!("x{}", "€".repeat(40))),
+    ] {
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
+        let mut rig = Rig::<Server>::new(&mut memory);
+        rig.sender.close(&mut rig.tx, CloseCode::NORMAL, &reason).expect("room");
+        assert_eq!(rig.sent(), [(CLOSE, close_body(1000, &cut))]);
+    }
+}
+
+/// A text that is another one each time.
+struct Unsteady(Cell<usize>, &'static [&'static str]);
+
+impl fmt::Display for Unsteady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.1.get(self.0.replace(self.0.get() + 1));
+        text.map_or(Err(fmt::Error), |text| f.write_str(text))
+    }
+}
+
+#[test]
+fn a_formatted_text_is_sent_whole_or_not_at_all() {
+    fn run<R: TestRole>() {
+        let mut memory = [0xA5; MIN_BUFFER_LEN];
+        let mut tx = TransmitBuffer::new(&mut memory).expect("enough");
+        let mut connection = Connection::new(R::make(), &Config::DEFAULT, Instant::START);
+        let mut out = connection.outbox(Instant::START, &mut tx);
+        out.send_fmt(format_args!("{}+{}", 1, "ä".repeat(10))).expect("room");
+        out.send_fmt(format_args!("")).expect("room");
+        let room = out.room();
+        let long = "x".repeat(120);
+        assert_eq!(out.send_fmt(format_args!("{long}{}", 2)), Err(SendError::Blocked));
+        assert_eq!(out.send_fmt(format_args!("{long}{long}")), Err(SendError::TooLarge));
+        for texts in [&["abc", "ab"][..], &["abc", "abcd"], &["abc"], &[]] {
+            let unsteady = Unsteady(Cell::new(0), texts);
+            assert_eq!(out.send_fmt(format_args!("x{unsteady}")), Err(SendError::Format), "{texts:?}");
+        }
+        assert_eq!(out.room(), room, "what failed left nothing behind");
+        out.send("and on").expect("room");
+        out.fragment(Kind::Binary, b"x", false).expect("room");
+        assert_eq!(out.send_fmt(format_args!("{}", 1)), Err(SendError::MessageOpen));
+        let sent = whole_frames(tx.pending()).into_iter().map(|sent| (sent.first, sent.payload));
+        let text = |text: &str| (TEXT, text.as_bytes().to_vec());
+        let expected =
+            [text(&format!("1+{}", "ä".repeat(10))), text(""), text("and on"), (0x02, b"x".to_vec())];
+        assert!(sent.eq(expected));
     }
     both!(run);
 }

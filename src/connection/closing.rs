@@ -6,7 +6,7 @@ use core::convert::Infallible;
 
 use super::deadlines::ANSWER;
 use super::link::{Holds, Link, OurClose, Phase};
-use crate::close::{CloseCode, MAX_CLOSE_REASON};
+use crate::close::CloseCode;
 use crate::config::Timeouts;
 use crate::error::{EndReason, Violation};
 use crate::send::{SendError, Wire};
@@ -29,7 +29,7 @@ impl Link {
     /// If a frame is open, it will not be finished, and the connection ends without a Close.
     pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
         // A reason that cannot be sent must not prevent the Close.
-        let reason = if reason.len() > MAX_CLOSE_REASON || code.is_none() { "" } else { reason };
+        let reason = if code.is_none() { "" } else { reason };
         match self.close(wire, code, reason) {
             Err(SendError::Blocked) => self.close_later(code),
             Err(SendError::FrameOpen) => {
@@ -42,9 +42,7 @@ impl Link {
 
     /// Closes for a caller other than the handler, which can finish its open frame first.
     pub(crate) fn close_soon(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
-        if let Err(SendError::Blocked | SendError::FrameOpen | SendError::ControlTooLong) =
-            self.close(wire, Some(code), reason)
-        {
+        if let Err(SendError::Blocked | SendError::FrameOpen) = self.close(wire, Some(code), reason) {
             self.close_later(Some(code));
         }
     }

@@ -26,12 +26,15 @@ pub enum SendError {
     /// Caller: the payload is longer than what the open frame lacks, or the length is 2^63 bytes or more.
     #[error("more payload than the frame can take")]
     Overrun,
-    /// Caller: the payload of a control frame is longer than 125 bytes, or a reason longer than 123.
-    #[error("a control frame carries at most 125 bytes, a reason 123")]
+    /// Caller: the payload of a control frame is longer than 125 bytes.
+    #[error("a control frame carries at most 125 bytes")]
     ControlTooLong,
     /// Caller: a Close frame cannot carry a reason without a status code.
     #[error("a reason needs a status code")]
     ReasonWithoutCode,
+    /// Caller: a formatted text returned an error, or another text when it was formatted again.
+    #[error("the text could not be formatted")]
+    Format,
     /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) then closes with
     /// 1011; a caller of [`Encoder`](crate::proto::Encoder) should send that Close itself.
     #[error(transparent)]
@@ -52,6 +55,7 @@ impl SendError {
             Self::Overrun => "frame overrun",
             Self::ControlTooLong => "control frame too long",
             Self::ReasonWithoutCode => "reason without a code",
+            Self::Format => "text not formatted",
         }
     }
 }

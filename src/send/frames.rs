@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use crate::buffer::{TransmitBuffer, TransmitPlace, copy};
 use crate::close::{CloseCode, MAX_CLOSE_REASON};
 use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, OpCode, ReservedBits, header_len};
@@ -156,9 +158,6 @@ impl FrameWriter {
         code: Option<CloseCode>,
         reason: &str,
     ) -> Result<(), SendError> {
-        if reason.len() > MAX_CLOSE_REASON {
-            return Err(SendError::ControlTooLong);
-        }
         if code.is_none() && !reason.is_empty() {
             return Err(SendError::ReasonWithoutCode);
         }
@@ -167,12 +166,40 @@ impl FrameWriter {
             Some(code) => {
                 let [a, b, rest @ ..] = &mut body;
                 [*a, *b] = code.get().to_be_bytes();
-                copy(rest, reason.as_bytes()).saturating_add(2)
+                copy(rest, cut(reason).as_bytes()).saturating_add(2)
             }
             None => 0,
         };
         self.control(wire, OpCode::Close, body.get(..len).unwrap_or_default())?;
         self.closed = true;
+        Ok(())
+    }
+
+    /// Sends a formatted text in one frame, or nothing. It is formatted twice: the header precedes it and has its length.
+    pub(crate) fn send_fmt(
+        &mut self,
+        wire: &mut Wire<'_>,
+        text: fmt::Arguments<'_>,
+    ) -> Result<(), SendError> {
+        self.check_free()?;
+        let mut length = Length(0);
+        fmt::write(&mut length, text).map_err(|_| SendError::Format)?;
+        let Wire { memory, place, masker } = wire;
+        let form = Form::of(length.0 as u64, masker.is_some());
+        let size = form.header.saturating_add(length.0);
+        let capacity = memory.len();
+        let Some(slot) = place.reserve(memory, size) else {
+            return Err(if size > capacity { SendError::TooLarge } else { SendError::Blocked });
+        };
+        let (key, body) = form.write(slot, first(true, ReservedBits::NONE, OpCode::Text), length.0 as u64);
+        let mut formatted = Formatted { memory: body, len: 0 };
+        if fmt::write(&mut formatted, text).is_err() || formatted.len != length.0 {
+            place.shrink(size);
+            return Err(SendError::Format);
+        }
+        if let Some(masker) = masker {
+            self.key = masker.begin(key, formatted.memory);
+        }
         Ok(())
     }
 
@@ -261,6 +288,39 @@ impl FrameWriter {
         }
         Ok(())
     }
+}
+
+/// Counts the bytes of a formatted text.
+struct Length(usize);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(piece.len());
+        Ok(())
+    }
+}
+
+/// Takes a formatted text into memory of its length.
+struct Formatted<'m> {
+    memory: &'m mut [u8],
+    len: usize,
+}
+
+impl fmt::Write for Formatted<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let n = copy(self.memory.get_mut(self.len..).unwrap_or_default(), piece.as_bytes());
+        self.len = self.len.saturating_add(n);
+        if n == piece.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// Cuts a reason at the last character that a Close has room for.
+fn cut(reason: &str) -> &str {
+    let mut len = reason.len().min(MAX_CLOSE_REASON);
+    while !reason.is_char_boundary(len) {
+        len = len.saturating_sub(1);
+    }
+    reason.get(..len).unwrap_or_default()
 }
 
 /// Returns the first byte of a frame (§5.2).

@@ -187,17 +187,17 @@ impl<R: Role> Encoder<R> {
         self.frames.pong(&mut Wire::new(tx, self.role.masker()), payload)
     }
 
-    /// Sends a Close, after which nothing can be sent. A reason needs a code and has at most 123 bytes.
+    /// Sends a Close, after which nothing can be sent. A reason needs a code, and is cut after 123 bytes, at a character.
     ///
     /// # Errors
     /// Those of [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].
     pub fn close(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
-        code: Option<CloseCode>,
+        code: impl Into<Option<CloseCode>>,
         reason: &str,
     ) -> Result<(), SendError> {
-        self.frames.close(&mut Wire::new(tx, self.role.masker()), code, reason)
+        self.frames.close(&mut Wire::new(tx, self.role.masker()), code.into(), reason)
     }
 
     /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.

@@ -196,8 +196,7 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
-    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now, or if the reason is
-    /// too long. The handler can finish a frame that it has begun within the time for the closing handshake, which restarts
+    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now. The handler can finish a frame that it has begun within the time for the closing handshake, which restarts
     /// whenever the transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
