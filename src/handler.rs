@@ -23,7 +23,7 @@ macro_rules! methods {
 
         /// Reports that the request is refused, for [`Refusal::reason`]: it is invalid, was late, failed a check after
         /// [`request`](Self::request), or got [`Decision::Reject`]; not for [`Decision::Respond`]. It is called at most once, and meant
-        /// for logging. `request` is `None` if no request could be parsed, and for [`Rejection::Internal`].
+        /// for logging. `request` is `None` if no request could be parsed, and for [`Rejection::Internal`](crate::handshake::Rejection::Internal).
         fn refused(&mut self, request: Option<&Request<'_>>, refusal: &Refusal) {
             let _ = (request, refusal);
         }
