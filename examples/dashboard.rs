@@ -27,7 +27,7 @@ use std::time::{self, Duration};
 
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::handshake::{Refusal, Rejection, Request};
-use sansocket::hub::driver::PlainAcceptor;
+use sansocket::hub::driver::MioPlainAcceptor;
 use sansocket::hub::{Application, HubHandle, HubSettings, RequestAction, SessionInfo};
 use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Instant};
@@ -82,7 +82,7 @@ fn run(addresses: Vec<SocketAddr>) -> Result<(), Box<dyn Error>> {
     let mut settings = HubSettings::new(&CONFIG);
     settings.max_sessions = 64;
     let listeners = listen::bind(&addresses)?;
-    let server = server::new(listeners, PlainAcceptor, settings, |handle| App(Pc::new(handle)))?;
+    let server = server::new(listeners, MioPlainAcceptor, settings, |handle| App(Pc::new(handle)))?;
     let handle = server.handle();
     signals::on_stop(move || {
         let _ = handle.stop(CloseCode::GOING_AWAY);

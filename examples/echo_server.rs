@@ -28,7 +28,7 @@ use std::{fmt, io, thread};
 use handler::{Echo, Escaped};
 use rustls::ServerConfig;
 use sansocket::handshake::{OriginPolicy, Refusal, Rejection, Request};
-use sansocket::hub::driver::{MioAcceptor, PlainAcceptor};
+use sansocket::hub::driver::{MioAcceptor, MioPlainAcceptor};
 use sansocket::hub::{Application, HubSettings, MioServer, RequestAction, SessionInfo, TlsAcceptor};
 use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket::session::Outcome;
@@ -108,7 +108,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     };
     let served = match options.tls {
         Some(config) => serve("https", listeners, TlsAcceptor(config), &settings, &app, options.threads),
-        None => serve("http", listeners, PlainAcceptor, &settings, &app, options.threads),
+        None => serve("http", listeners, MioPlainAcceptor, &settings, &app, options.threads),
     };
     logger::finish();
     served

@@ -23,15 +23,15 @@ pub(crate) struct Interest {
 
 /// The descriptor of a connected lwIP socket that belongs to its holder alone.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Descriptor(i32);
+pub struct EspIdfDescriptor(i32);
 
-impl Descriptor {
+impl EspIdfDescriptor {
     /// Takes over a descriptor.
     ///
     /// # Safety
     /// The descriptor is an open lwIP socket, and nothing else reads, writes or closes it until it is given back: to the
-    /// `release` function of [`EspIdfSocket::adopt`](crate::hub::driver::EspIdfSocket::adopt), or by
-    /// [`EspIdfSocket::into_descriptor`](crate::hub::driver::EspIdfSocket::into_descriptor).
+    /// `release` function of [`EspIdfSocket::adopt`](crate::hub::EspIdfSocket::adopt), or by
+    /// [`EspIdfSocket::into_descriptor`](crate::hub::EspIdfSocket::into_descriptor).
     #[must_use]
     pub const unsafe fn new(descriptor: i32) -> Self {
         Self(descriptor)

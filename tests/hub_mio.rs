@@ -12,10 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use sansocket::handshake::Request;
-use sansocket::hub::driver::{MioTcpSocket, PlainAcceptor};
+use sansocket::hub::driver::MioPlainAcceptor;
 use sansocket::hub::{
-    Application, Capacity, HandedOver, HubSettings, InvalidSettings, MioServer, NotDelivered, RequestAction,
-    SessionId, SessionInfo,
+    Application, Capacity, HandedOver, HubSettings, InvalidSettings, MioServer, MioTcpSocket, NotDelivered,
+    RequestAction, SessionId, SessionInfo,
 };
 use sansocket::message::Prepared;
 use sansocket::proto::MIN_BUFFER_LEN;
@@ -120,7 +120,7 @@ fn accepted_sockets_have_keep_alive_and_no_delay() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
-        let mut socket = server.watch().tcp(listener.accept().unwrap().0).unwrap();
+        let mut socket = server.socket_factory().tcp(listener.accept().unwrap().0).unwrap();
         assert!(socket.get_mut().nodelay().unwrap(), "TCP_NODELAY");
         assert_eq!(timers(address.port(), client.local_addr().unwrap().port()), timer);
     }
@@ -230,7 +230,7 @@ fn a_server_accepts_from_each_of_its_listeners() {
 #[test]
 fn a_connection_of_another_server_is_adopted() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
-    let watch = server.watch();
+    let watch = server.socket_factory();
     let town = Town::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -256,7 +256,7 @@ fn a_connection_of_another_server_is_adopted() {
 #[test]
 fn a_blocking_stream_delays_nobody() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
-    let watch = server.watch();
+    let watch = server.socket_factory();
     let town = Town::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -410,7 +410,8 @@ fn stop_under_load_and_again_on_the_same_port() {
             Arc::new(config)
         };
         let settings = settings(|settings| settings.config = config);
-        let town = Town::of(MioServer::with_acceptor(listener, PlainAcceptor, settings, |_| Echoes).unwrap());
+        let town =
+            Town::of(MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap());
         address = Some(town.address);
         let clients: Vec<_> = (0..10)
             .map(|at| {
@@ -444,7 +445,7 @@ fn several_hubs_serve_one_port() {
                 settings.max_sessions = 10;
                 settings.capacity = Capacity::Refuse(0);
             });
-            Town::of(MioServer::with_acceptor(listener, PlainAcceptor, settings, |_| Echoes).unwrap())
+            Town::of(MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap())
         })
         .collect();
     drop(listener);

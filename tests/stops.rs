@@ -103,7 +103,7 @@ fn server() {
     if server == "mio" {
         let server = sansocket::hub::MioServer::with_acceptor(
             listener,
-            driver::PlainAcceptor,
+            driver::MioPlainAcceptor,
             HubSettings::new(config),
             |_| Echoes,
         );

@@ -1,4 +1,4 @@
-//! Serves connections with a [`Hub`] over ESP-IDF's sockets (lwIP), without `std`, in one task.
+//! A server over ESP-IDF's sockets (lwIP), without `std`, in one task.
 //!
 //! `sansocket_port.c` of the component in `examples/esp-idf` implements the C functions that this module calls. It is
 //! compiled with the headers of the installed IDF version, so that this module depends on no struct, constant or
@@ -6,51 +6,42 @@
 
 #![forbid(unsafe_code)]
 
-pub use crate::esp_idf_port::Descriptor;
-
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::application::Application;
+use super::esp_idf_socket::{EspIdfAcceptor, EspIdfPlainAcceptor, EspIdfSocket, EspIdfStream};
+use super::handle::HubHandle;
+use super::machine::Hub;
+use super::settings::{HubSettings, InvalidSettings};
+use super::shared::{Monitor, Shared};
+use super::socket::{Ready, SocketFailed};
 use crate::esp_idf_port::{self as port, Interest, Locked};
-use crate::hub::driver::{Hub, Monitor, Ready, Shared, SocketFailed};
-use crate::hub::{Application, HubHandle, HubSettings, InvalidSettings};
 use crate::time::{GRACE, Instant};
 
-/// A connected socket of lwIP.
-pub struct EspIdfSocket {
-    descriptor: i32,
-    /// Gives back a socket that was adopted.
-    release: Option<Box<dyn FnOnce(i32) + Send>>,
-}
-
-/// Makes the sockets of a hub from accepted ones: plain TCP, or the application's TLS over it.
-pub trait EspIdfAcceptor {
-    /// The stream that it makes.
-    type Stream: EspIdfStream + 'static;
-
-    /// Makes a stream from a connection that was accepted.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    fn accept(&mut self, socket: EspIdfSocket) -> Result<Self::Stream, SocketFailed>;
-}
-
-/// Moves bytes between a hub and a [`EspIdfSocket`].
-pub trait EspIdfStream: crate::hub::driver::HubSocket {
-    /// Returns the socket to wait for.
-    fn socket(&self) -> &EspIdfSocket;
-}
-
-/// Accepts plain TCP.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EspIdfPlain;
-
-/// A server that listens, and drives a hub. A system has one at a time, as there is one wake-up.
-pub struct EspIdfServer<A: Application, C: EspIdfAcceptor = EspIdfPlain> {
+/// A server that listens on TCP and serves many connections in one task, over ESP-IDF's sockets. A system has one at a
+/// time, as there is one wake-up.
+///
+/// ```no_run
+/// use sansocket::Config;
+/// use sansocket::hub::{EspIdfServer, EspIdfStartError, HubSettings, Routes};
+///
+/// /// Runs in a task of its own, when the network is up.
+/// fn serve(routes: Routes) -> Result<(), EspIdfStartError> {
+///     let settings = HubSettings::new(Config::new().max_message_len(4096))
+///         .max_sessions(8)
+///         .head_buffer(1024)
+///         .receive_buffer(1024)
+///         .transmit_buffer(1024);
+///     let server = EspIdfServer::bind(80, settings, |_| routes)?;
+///     let hub = server.handle(); // for other tasks
+///     # drop(hub);
+///     Ok(server.run()?)
+/// }
+/// ```
+pub struct EspIdfServer<A: Application, C: EspIdfAcceptor = EspIdfPlainAcceptor> {
     hub: Hub<C::Stream, A>,
     acceptor: C,
     listener: Option<EspIdfSocket>,
@@ -68,7 +59,7 @@ struct Only;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The reason why a [`Server`] cannot be made.
+/// Why there is no [`EspIdfServer`], or why it cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EspIdfStartError {
@@ -84,79 +75,37 @@ pub enum EspIdfStartError {
 }
 
 /// The state that the server and its handles share.
-struct Port(Locked<Shared>);
-
-/// Returns the time of the port's clock, which the hub uses.
-#[must_use]
-pub fn esp_idf_now() -> Instant {
-    port::now()
-}
+struct PortMonitor(Locked<Shared>);
 
 /// The most connections that are accepted before the sessions have their turns.
 const ACCEPTS: usize = 16;
 /// How long to wait if the system has no free socket or no memory.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(100);
 
-impl EspIdfSocket {
-    /// Makes a socket to be [adopted](Hub::adopt) from a connected one that was accepted elsewhere and whose opening
-    /// handshake is done. Returns it with the address of its peer. Makes it non-blocking. When the socket is dropped,
-    /// it is not closed, but passed to `release`.
-    ///
-    /// # Errors
-    /// The descriptor is not a connected socket; it has been passed to `release`.
-    pub fn adopt(
-        descriptor: Descriptor,
-        release: impl FnOnce(i32) + Send + 'static,
-    ) -> Result<(Self, SocketAddr), SocketFailed> {
-        let socket = Self { descriptor: descriptor.get(), release: Some(Box::new(release)) };
-        let peer = port::adopt(socket.descriptor)?;
-        Ok((socket, peer))
-    }
-
-    /// Returns the descriptor, which the caller must close: after [`Application::handed_over`].
-    #[must_use]
-    pub fn into_descriptor(mut self) -> i32 {
-        self.release = Some(Box::new(|_| {}));
-        self.descriptor
-    }
-
-    const fn own(descriptor: i32) -> Self {
-        Self { descriptor, release: None }
-    }
-}
-
-impl Drop for EspIdfSocket {
-    fn drop(&mut self) {
-        match self.release.take() {
-            Some(release) => release(self.descriptor),
-            None => port::close(self.descriptor),
-        }
-    }
-}
-
 impl<A: Application> EspIdfServer<A> {
-    /// Listens on `port` for plain TCP. With port 0 it does not listen, and serves adopted connections only.
-    /// `application` makes the application with the hub's handle.
+    /// Creates a server that listens on `port` for plain TCP. With port 0 it does not listen, and serves
+    /// [adopted](Hub::adopt) connections only. `application` makes the application with the hub's handle.
     ///
     /// # Errors
-    /// Fails as [`with`](Self::with) does.
-    pub fn new(
+    /// [`EspIdfStartError`] says what failed.
+    pub fn bind(
         port: u16,
         settings: HubSettings,
         application: impl FnOnce(HubHandle) -> A,
     ) -> Result<Self, EspIdfStartError> {
-        Self::with_acceptor(EspIdfPlain, port, settings, application)
+        Self::with_acceptor(port, EspIdfPlainAcceptor, settings, application)
     }
 }
 
 impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
-    /// Listens on `port`, as [`new`](Server::new), for the streams that `acceptor` makes.
+    /// Creates a server that listens on `port`, as [`bind`](Self::bind), and makes a stream of each connection with
+    /// `acceptor`: for TLS.
     ///
     /// # Errors
     /// [`EspIdfStartError`] says what failed.
     pub fn with_acceptor(
-        acceptor: C,
         port: u16,
+        acceptor: C,
         mut settings: HubSettings,
         application: impl FnOnce(HubHandle) -> A,
     ) -> Result<Self, EspIdfStartError> {
@@ -166,9 +115,9 @@ impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
         settings.read_grace = settings.read_grace.max(GRACE);
         let backlog = u32::try_from(settings.max_sessions).unwrap_or(u32::MAX);
         let listener = if port == 0 { None } else { Some(EspIdfSocket::own(port::listen(port, backlog)?)) };
-        let shared = Port(Locked::new(Shared::default()));
+        let monitor = PortMonitor(Locked::new(Shared::default()));
         Ok(Self {
-            hub: Hub::new(settings, Arc::new(shared), application)?,
+            hub: Hub::new(settings, Arc::new(monitor), application)?,
             acceptor,
             listener,
             retry: Instant::START,
@@ -189,7 +138,7 @@ impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
         &mut self.hub
     }
 
-    /// Serves until the hub is [stopped](Handle::stop) and the last connection has ended.
+    /// Serves until the hub is [stopped](HubHandle::stop) and the last connection has ended.
     ///
     /// # Errors
     /// The port cannot wait.
@@ -258,20 +207,6 @@ impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
     }
 }
 
-impl EspIdfAcceptor for EspIdfPlain {
-    type Stream = EspIdfSocket;
-
-    fn accept(&mut self, socket: EspIdfSocket) -> Result<EspIdfSocket, SocketFailed> {
-        Ok(socket)
-    }
-}
-
-impl EspIdfStream for EspIdfSocket {
-    fn socket(&self) -> &EspIdfSocket {
-        self
-    }
-}
-
 impl Only {
     fn take() -> Result<Self, EspIdfStartError> {
         if TAKEN.swap(true, Ordering::AcqRel) { Err(EspIdfStartError::Taken) } else { Ok(Self) }
@@ -284,36 +219,13 @@ impl Drop for Only {
     }
 }
 
-impl crate::hub::driver::HubSocket for EspIdfSocket {
-    // Readiness is queried before each wait.
-    const DRAINED_BY_SHORT_READ: bool = true;
-
-    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
-        port::recv(self.descriptor, into)
-    }
-
-    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
-        port::send(self.descriptor, if bytes.is_empty() { more } else { bytes })
-    }
-
-    fn shutdown(&mut self) -> Result<(), SocketFailed> {
-        port::shutdown(self.descriptor)
-    }
-}
-
-impl fmt::Debug for EspIdfSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Socket").field(&self.descriptor).finish()
-    }
-}
-
 impl<A: Application, C: EspIdfAcceptor> fmt::Debug for EspIdfServer<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EspIdfServer").field("hub", &self.hub).finish_non_exhaustive()
     }
 }
 
-impl Monitor for Port {
+impl Monitor for PortMonitor {
     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
         self.0.with(use_it);
     }

@@ -11,8 +11,7 @@ use core::fmt;
 ///
 /// ```
 /// # #[cfg(feature = "mio")] {
-/// use sansocket::hub::driver::MioTcpSocket;
-/// use sansocket::hub::{HandedOver, Routes};
+/// use sansocket::hub::{HandedOver, MioTcpSocket};
 ///
 /// fn proxy(request: HandedOver) -> std::io::Result<()> {
 ///     // The type of the stream is that of the hub's sockets: a `MioServer` without TLS has `MioTcpSocket`s.

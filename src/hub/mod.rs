@@ -1,24 +1,40 @@
 //! Serves many connections on one thread.
 //!
-//! A hub drives any number of [`Handler`](crate::Handler)s. An [`Application`] gives each connection its handler when
-//! the request has arrived. From outside, a [`Handle`] sends to one session, to some or to all, closes, lists, counts
-//! and stops. A hub needs a heap and atomic operations.
+//! ```
+//! # #[cfg(feature = "mio")]
+//! # fn serve() -> std::io::Result<()> {
+//! use sansocket::hub::{HubSettings, MioServer, Routes};
+//! use sansocket::{Event, Handler, HandlerError, Outbox};
 //!
-//! A hub does no I/O: a driver reports which transports are ready and what time it is, and waits until a transport is
-//! ready again or the deadline has passed. The drivers are `hub::driver` and `hub::driver`. To write one:
+//! struct Echo;
 //!
-//! 1. Call [`Hub::new`] with a [`Monitor`].
-//! 2. Call [`Hub::accept`] with each new transport, as long as the hub [admits](Hub::admits) one; [`Socket::attach`]
-//!    gives the key under which to watch it. Report what it is ready for with [`Hub::ready`].
-//! 3. Call [`Hub::run`], then wait until [`Hub::deadline`], until a transport is ready for what the hub
-//!    [wants](Hub::wants) of it, or until the [`Monitor`] is woken.
-//! 4. Repeat from 2 until [`Hub::is_over`].
+//! impl Handler for Echo {
+//!     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+//!         if let Event::Data(data) = event { out.forward(&data) } else { Ok(()) }
+//!     }
+//! }
 //!
-//! A wait may end without a reason. The hub tries the transport of a session whose peer has taken too long once more,
-//! whatever readiness the driver has reported.
+//! let routes = Routes::new().websocket("/", |_, _| Ok(Echo));
+//! MioServer::bind("127.0.0.1:8080", HubSettings::default(), |_| routes)?.run()
+//! # }
+//! ```
 //!
-//! The hub drops a transport when its session is over. An idle connection owns no buffer. What is pending for a
-//! session is limited: bytes and messages by [`Backlog`], commands by [`Settings::commands`].
+//! # The parts
+//!
+//! - A server listens and runs the hub: [`MioServer`] with the operating system's sockets, `EspIdfServer` with
+//!   ESP-IDF's. Another one can be written with [`driver`].
+//! - A session is a transport that was accepted: its opening handshake, then its connection or an ordinary HTTP request.
+//!   [`SessionInfo`] describes it.
+//! - A [`Handler`](crate::Handler) or a [`MessageHandler`](crate::MessageHandler) is what an application does on one
+//!   connection.
+//! - [`Routes`] decide which handler a request gets, and respond to ordinary HTTP requests. They are an [`Application`];
+//!   one of your own decides about all requests itself.
+//! - A [`HubHandle`] sends to one session, to some or to all, closes, lists, counts and stops, from any thread and from
+//!   handlers. [`HubHandle::call`] calls a function in the hub's thread, with a [`HubContext`].
+//! - [`HubSettings`] limit the number of sessions, their memory and what waits for a slow peer.
+//!
+//! A hub needs a heap and atomic operations. An idle connection owns no buffer. What is pending for a session is limited:
+//! bytes and messages by [`QueueLimits`](crate::config::QueueLimits), commands by [`HubSettings::max_commands`].
 //!
 //! # Deadlines are coarse
 //!
@@ -30,11 +46,11 @@
 //!
 //! # How long a turn takes
 //!
-//! One [`Hub::run`] does a limited amount of work, however many sessions there are and whatever they do; then the
+//! In one turn the hub does a limited amount of work, however many sessions there are and whatever they do; then its
 //! driver looks again for new connections and for transports that have become ready. It executes at most 64 commands
 //! and 256 timers, and gives at most 256 sessions a turn, each of 64 steps and about 64 KiB. A broadcast or a stop
-//! reaches 256 sessions in a run and continues in the next; commands after it wait until it is done. Functions of the
-//! application are not limited: a handler or a function of [`Handle::run`] that blocks, or that visits all sessions,
+//! reaches 256 sessions in a turn and continues in the next; commands after it wait until it is done. Functions of the
+//! application are not limited: a handler or a function of [`HubHandle::call`] that blocks, or that visits all sessions,
 //! delays every session.
 
 #![forbid(unsafe_code)]
@@ -48,6 +64,8 @@ mod counters;
 pub mod driver;
 #[cfg(feature = "esp-idf")]
 mod esp_idf_server;
+#[cfg(feature = "esp-idf")]
+mod esp_idf_socket;
 mod exchange;
 mod handed_over;
 mod handle;
@@ -56,6 +74,8 @@ mod log;
 mod machine;
 #[cfg(feature = "mio")]
 mod mio_server;
+#[cfg(feature = "mio")]
+mod mio_socket;
 mod pattern;
 mod pool;
 mod queue;
@@ -77,13 +97,17 @@ pub use context::HubContext;
 pub use counters::{ClosedCounters, Counters, RefusedCounters};
 #[cfg(feature = "esp-idf")]
 pub use esp_idf_server::{EspIdfServer, EspIdfStartError};
+#[cfg(feature = "esp-idf")]
+pub use esp_idf_socket::EspIdfSocket;
 pub use handed_over::HandedOver;
 pub use handle::{HandleError, HubHandle};
 pub use id::SessionId;
 #[cfg(feature = "mio")]
 pub use mio_server::MioServer;
+#[cfg(feature = "mio")]
+pub use mio_socket::{MioSocket, MioTcpSocket};
 pub use routes::Routes;
 pub use session_info::{SessionInfo, SessionState};
 pub use settings::{Capacity, HubSettings, InvalidSettings};
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
-pub use tls_acceptor::TlsAcceptor;
+pub use tls_acceptor::{TlsAcceptor, TlsStream};

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::mio_server::{MioAcceptor, MioStream};
+use super::mio_socket::{MioAcceptor, MioStream};
 
 /// Accepts TLS with this configuration, which has the certificate and the application's choice of cryptography. The
 /// server sets `TCP_NODELAY`.

@@ -24,8 +24,8 @@ use handler::Echo;
 use sansocket::{CloseCode, Config};
 use sansocket::handshake::Request;
 use sansocket::config::QueueLimits;
-use sansocket::hub::driver::{Descriptor, EspIdfSocket, esp_idf_now};
-use sansocket::hub::{
+use sansocket::hub::driver::{EspIdfDescriptor, EspIdfClock};
+use sansocket::hub::{EspIdfSocket, 
     Application, Capacity, EspIdfServer, HandleError, HubContext, HubHandle, HubSettings, RequestAction, SessionId,
     SessionInfo,
 };
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *m
         .pooled_buffers(1)
         .max_commands(settings.commands as usize)
         .queue(queue);
-    match EspIdfServer::new(settings.port, hub, |_| Echoes) {
+    match EspIdfServer::bind(settings.port, hub, |_| Echoes) {
         Ok(server) => {
             let handle = server.handle();
             Box::into_raw(Box::new(Sansocket { server: UnsafeCell::new(Some(server)), handle }))
@@ -162,12 +162,12 @@ pub unsafe extern "C" fn sansocket_adopt(
     }
     let lease = Lease(release, context);
     // SAFETY: the caller's.
-    let descriptor = unsafe { Descriptor::new(descriptor) };
+    let descriptor = unsafe { EspIdfDescriptor::new(descriptor) };
     let Ok((socket, peer)) = EspIdfSocket::adopt(descriptor, move |_| lease.end()) else { return INVALID };
     let adopt = move |hub: &mut HubContext<'_>| {
         if let Some(hub) = hub.hub::<EspIdfSocket, Echoes>() {
             // One for which there is no room is given back by that.
-            let _ = hub.adopt(esp_idf_now(), socket, peer, Echo::new(system::log), None);
+            let _ = hub.adopt(EspIdfClock::now(), socket, peer, Echo::new(system::log), None);
         }
     };
     // SAFETY: the caller's.
