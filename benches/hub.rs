@@ -5,12 +5,12 @@
 //!
 //! Prints how many rounds those were.
 
-#[path = "../tests/pipe/mod.rs"]
-mod pipe;
+#[path = "../tests/hub_world/mod.rs"]
+mod hub_world;
 #[path = "../tests/wire/mod.rs"]
 mod wire;
 
-use pipe::{App, World, address, echoes};
+use hub_world::{App, World, address, echoes};
 use sansocket::hub::{Capacity, HubSettings};
 
 fn main() {

@@ -1,4 +1,4 @@
-//! In steady state no message costs an allocation, in the core or in the blocking adapter.
+//! In steady state no message causes an allocation, in the core and in `blocking`.
 #![cfg(feature = "std")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 

@@ -1,4 +1,4 @@
-//! The blocking adapter over TCP, against itself and against tungstenite.
+//! `blocking` over TCP, against itself and against tungstenite.
 #![cfg(feature = "std")]
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The asynchronous adapter: its futures may be dropped at every poll, and no byte is lost or sent twice.
+//! The futures of `embedded` can be dropped at every poll, and no byte is lost or sent twice.
 #![cfg(all(feature = "embedded-io-async", feature = "alloc"))]
 
 use std::cell::{Cell, RefCell};

@@ -1,12 +1,12 @@
 //! The whole connection on a virtual clock: the closing handshake, control frames, every deadline, the end.
 
-mod common;
+mod endpoint;
 mod wire;
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use common::*;
+use endpoint::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Timeout, Violation};
 use sansocket::handshake::{Decision, Request};

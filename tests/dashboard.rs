@@ -4,14 +4,14 @@
 #[path = "../examples/dashboard/handler.rs"]
 mod handler;
 
-mod common;
+mod endpoint;
 mod wire;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{TEXT, frame};
+use endpoint::{TEXT, frame};
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::session::HandlerDriver;
 use sansocket::{Config, Connection, Ending, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};

@@ -1,21 +1,21 @@
 //! The echo server of the examples, driven through `ServerSession` in buffers of several sizes and with its input cut in
 //! every way.
 
-mod drive;
 #[path = "../examples/echo/handler.rs"]
 mod handler;
+mod session_driver;
 mod wire;
 
 use core::fmt::Arguments;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use drive::*;
 use handler::Echo;
 use proptest::prelude::*;
 use sansocket::Config;
 use sansocket::error::{EndReason, Timeout, Violation};
 use sansocket::session::Outcome;
+use session_driver::*;
 
 /// Sizes of the receive and transmit buffers.
 const SIZES: [(usize, usize); 4] = [(140, 140), (16384, 16384), (140, 16384), (16384, 140)];

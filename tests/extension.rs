@@ -1,10 +1,9 @@
-//! The seam for extensions, with one that is the opposite of neutral: on receipt every byte becomes many, on
-//! sending many become one.
+//! The interface for extensions, with one that makes many bytes of each byte received, and one byte of many sent.
 
-mod common;
+mod endpoint;
 mod wire;
 
-use common::*;
+use endpoint::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Violation};
 use sansocket::proto::{

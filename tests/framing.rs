@@ -1,13 +1,12 @@
-//! Attacks on framing, by the number that each has in the list of attacks: what the peer is told, what the
-//! application is told, and that nothing was delivered or kept on the way.
+//! Frames of a hostile peer: which Close it gets, what the application hears, and that nothing is delivered or kept before.
 
-mod common;
+mod endpoint;
 mod wire;
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use common::*;
+use endpoint::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, MessageTooBig, Timeout, Violation};
 use sansocket::message::{Assembler, MessageStorage, SliceStorage};

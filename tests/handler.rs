@@ -1,16 +1,16 @@
-//! What a `Handler` may rely on, on every adapter: `Session` calls it.
+//! What a `Handler` can rely on with every adapter: `ServerSession` calls it.
 
-mod drive;
+mod session_driver;
 mod wire;
 
 use std::time::Duration;
 
-use drive::*;
 use sansocket::config::ControlFrames;
 use sansocket::error::{EndReason, Timeout, Violation};
 use sansocket::handshake::{Decision, Request};
 use sansocket::session::Outcome;
 use sansocket::{Chunk, CloseCode, Config, Ending, Event, Handler, HandlerError, Instant, Kind, Outbox};
+use session_driver::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);

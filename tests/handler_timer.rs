@@ -1,8 +1,8 @@
 //! When a handler's timer runs, and what a handler hears of a transport that has failed.
 
-mod drive;
 #[cfg(feature = "hub")]
-mod pipe;
+mod hub_world;
+mod session_driver;
 mod wire;
 
 use std::cell::Cell;
@@ -12,7 +12,6 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use drive::*;
 use sansocket::config::Delivery;
 use sansocket::embedded::{Transferred, Transport};
 use sansocket::error::EndReason;
@@ -22,6 +21,7 @@ use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer,
     Server, Step, TransmitBuffer, embedded,
 };
+use session_driver::*;
 use wire::{KEY, header};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -160,7 +160,7 @@ mod in_a_hub {
 
     use sansocket::hub::HubSettings;
 
-    use super::pipe::*;
+    use super::hub_world::*;
     use super::{Duration, INTERVAL, Instant, MILLISECOND};
 
     #[test]

@@ -1,17 +1,16 @@
-//! The client's side of the opening handshake: URLs, the request byte for byte, and what a server may answer
-//! (`a12_` is attack 12 of the list).
+//! The client's side of the opening handshake: URLs, the request byte for byte, and the responses of a hostile server.
 
-mod drive;
+mod session_driver;
 mod wire;
 
 use std::time::Duration;
 
-use drive::{Memory, RFC_ACCEPT, RFC_KEY, leak};
 use sansocket::handshake::{
     AcceptOptions, ClientHandshake, ClientHandshakeEnd as End, ClientRequest, Decision, HandshakeError,
     HeadError, RefusedResponse, ServerHandshake, ServerHandshakeEnd, UrlError, WsUrl,
 };
 use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
+use session_driver::{Memory, RFC_ACCEPT, RFC_KEY, leak};
 
 const NOW: Instant = Instant::from_millis(1_000);
 const SECOND: Duration = Duration::from_secs(1);

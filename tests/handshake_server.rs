@@ -1,18 +1,17 @@
-//! The server's side of the opening handshake: what attackers send (`a01_` is attack 1 of the list), and what
-//! a server answers.
+//! The server's side of the opening handshake: hostile requests, and the response to each.
 
-mod drive;
+mod session_driver;
 mod wire;
 
 use std::time::Duration;
 
-use drive::*;
 use sansocket::handshake::{
     AcceptOptions, BadRequest, Decision, OriginPolicy, Refusal, Rejection, Request, Response, ResponseBody,
     ServerHandshake,
 };
 use sansocket::session::{Outcome, ServiceUnavailable};
 use sansocket::{Config, Handler, Instant, Step};
+use session_driver::*;
 
 const NOW: Instant = Instant::from_millis(1_000);
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
-//! Heads are read line by line, and the verdict is that of httparse over the whole head.
+//! A head is checked line by line, with the verdict of httparse over the whole head.
 
-mod common;
+mod endpoint;
 mod wire;
 
-use common::Random;
+use endpoint::Random;
 use proptest::prelude::*;
 use sansocket::handshake::{BadRequest, HandshakeError, RefusedResponse, Rejection, Request};
 use sansocket::{Config, ReceiveBuffer};

@@ -2,9 +2,10 @@
 //! closes, however peers behave.
 #![cfg(feature = "mio")]
 
-mod drive;
-mod pipe;
-mod served;
+mod hub_server;
+mod hub_world;
+mod routes_server;
+mod session_driver;
 mod wire;
 
 use std::net::Shutdown;
@@ -13,12 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use drive::{Http, request, upgrade};
-use pipe::World;
+use hub_server::wait_for;
+use hub_world::World;
+use routes_server::{Peer, RoutesServer, config};
 use sansocket::handshake::{AcceptOptions, Response};
 use sansocket::hub::{HubSettings, Routes};
 use sansocket::{CloseCode, Config};
-use served::{Peer, Served, config};
+use session_driver::{Http, request, upgrade};
 
 /// The most that a body may have.
 const LIMIT: usize = 300_000;
@@ -52,7 +54,7 @@ fn a_body_in_pieces_of_every_size() {
     let mut small = HubSettings::default();
     (small.head_buffer, small.receive_buffer, small.transmit_buffer) = (200, 140, 140);
     for settings in [HubSettings::default(), small] {
-        let served = Served::new(settings, |_| reverse(Routes::new()));
+        let served = RoutesServer::new(settings, |_| reverse(Routes::new()));
         for (len, size) in
             [(0, 1), (1, 1), (200, 1), (5_000, 7), (LIMIT, 1000), (LIMIT, 65_536), (LIMIT, usize::MAX)]
         {
@@ -71,7 +73,7 @@ fn a_body_in_pieces_of_every_size() {
 
 #[test]
 fn a_head_at_every_split() {
-    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
+    let served = RoutesServer::new(HubSettings::default(), |_| reverse(Routes::new()));
     let asked = [&post("/reverse", 5, &[])[..], b"hello"].concat();
     for at in 1..asked.len() {
         let mut peer = served.dial();
@@ -87,7 +89,7 @@ fn a_head_at_every_split() {
 
 #[test]
 fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         reverse(Routes::new()).get("/", |_, _| Response::text(200, "page"))
     });
     for sent in [0, LIMIT + 1, 20 * LIMIT] {
@@ -111,7 +113,7 @@ fn a_body_beyond_the_limit_is_413_however_much_of_it_comes() {
 
 #[test]
 fn lengths_that_could_be_read_in_two_ways_are_refused() {
-    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
+    let served = RoutesServer::new(HubSettings::default(), |_| reverse(Routes::new()));
     for (lines, status) in [
         (&["Transfer-Encoding: chunked"][..], 411),
         (&["Transfer-Encoding: identity"], 411),
@@ -140,7 +142,7 @@ fn lengths_that_could_be_read_in_two_ways_are_refused() {
 
 #[test]
 fn a_peer_that_expects_100_gets_it() {
-    let served = Served::new(HubSettings::default(), |_| reverse(Routes::new()));
+    let served = RoutesServer::new(HubSettings::default(), |_| reverse(Routes::new()));
     for expect in ["Expect: 100-continue", "expect: 100-Continue"] {
         let mut peer = served.dial();
         peer.write(post("/reverse", 5, &[expect]));
@@ -162,7 +164,7 @@ fn a_peer_that_expects_100_gets_it() {
     let all = served.inside(|hub| hub.counters().received) + old.len() as u64;
     let mut peer = served.dial();
     peer.write(old.replace("HTTP/1.1", "HTTP/1.0"));
-    served.until("the request", |served| served.inside(|hub| hub.counters().received) == all);
+    wait_for("the request", || served.inside(|hub| hub.counters().received) == all);
     peer.write("hello");
     assert_eq!(peer.whole().body, b"olleh");
     drop(peer);
@@ -171,7 +173,7 @@ fn a_peer_that_expects_100_gets_it() {
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         reverse(Routes::new())
             .get("/page", |_, _| Response::text(200, "0123456789"))
             .websocket("/ws", |_, _| {
@@ -192,7 +194,7 @@ fn an_answer_to_head_has_no_body() {
 
 #[test]
 fn responses_without_a_body_and_invalid_responses() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let mut routes = Routes::new().get("/status/*", |_, request| {
             Response::text(request.path().rsplit('/').next().unwrap().parse().unwrap(), "body")
         });
@@ -232,7 +234,7 @@ fn responses_without_a_body_and_invalid_responses() {
 fn input_after_a_request_is_not_read_as_a_request() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let counted = asked.clone();
         Routes::new()
             .get("/", move |_, _| {
@@ -267,7 +269,7 @@ fn a_slow_body_ends_at_the_deadline() {
         config.timeouts.handshake = Some(Duration::from_millis(300));
         config.timeouts.close = Some(Duration::from_millis(300));
     });
-    let served = Served::new(settings, |_| reverse(Routes::new()));
+    let served = RoutesServer::new(settings, |_| reverse(Routes::new()));
     // Not a byte of it, a part, and one byte after the other for ever.
     for sent in [0, 4] {
         let mut peer = served.dial();
@@ -298,7 +300,7 @@ fn a_slow_body_ends_at_the_deadline() {
 #[test]
 fn a_large_answer_to_a_slow_reader_comes_whole() {
     let large = Arc::new(pattern(5_000_000));
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let large = large.clone();
         Routes::new()
             .get("/large", move |_, _| Response::new(200, "application/octet-stream", large.to_vec()))
@@ -335,7 +337,7 @@ fn huge(routes: Routes) -> Routes {
     routes.get("/huge", |_, _| Response::new(200, "application/octet-stream", vec![0; HUGE]))
 }
 
-fn ask_for_huge(served: &Served) -> Peer {
+fn ask_for_huge(served: &RoutesServer) -> Peer {
     let mut peer = served.dial();
     peer.write(request("GET", "/huge", &["Host: a"]));
     assert_eq!(peer.head().status, 200);
@@ -345,7 +347,7 @@ fn ask_for_huge(served: &Served) -> Peer {
 #[test]
 fn a_reader_that_stops_is_disconnected_at_the_write_deadline() {
     let settings = hasty(|config| config.timeouts.write = Some(Duration::from_millis(300)));
-    let served = Served::new(settings, |_| huge(Routes::new()));
+    let served = RoutesServer::new(settings, |_| huge(Routes::new()));
     let mut peer = ask_for_huge(&served);
     served.rest();
     assert!(peer.drain(|| {}) < HUGE as u64);
@@ -355,7 +357,7 @@ fn a_reader_that_stops_is_disconnected_at_the_write_deadline() {
 
 #[test]
 fn peers_that_disconnect_do_not_disturb_others() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         huge(reverse(Routes::new())).get("/", |_, _| Response::text(200, "page"))
     });
     for _ in 0..20 {
@@ -380,7 +382,7 @@ fn peers_that_disconnect_do_not_disturb_others() {
 
 #[test]
 fn a_peer_that_has_half_closed_gets_its_response() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         reverse(Routes::new()).get("/", |_, _| Response::text(200, "page"))
     });
     for (asked, status) in [
@@ -403,7 +405,7 @@ fn a_peer_that_has_half_closed_gets_its_response() {
 }
 
 /// A hub on a virtual clock, with a peer that asks this and reads nothing.
-fn asks(asked: &[u8]) -> (World<Routes>, pipe::Peer) {
+fn asks(asked: &[u8]) -> (World<Routes>, hub_world::Peer) {
     let routes = reverse(Routes::new()).get("/", |_, _| Response::text(200, "page".repeat(1000)));
     let mut world = World::new(HubSettings::default(), |_| routes);
     let peer = world.connect();
@@ -465,7 +467,7 @@ fn a_close_and_a_stop_end_an_exchange_in_the_time_for_closing() {
 
 #[test]
 fn requests_of_http_1_0_are_answered() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new().get("/", |_, _| Response::text(200, "page")).websocket_with(
             "/ws",
             AcceptOptions::new(),

@@ -1,13 +1,13 @@
 //! The hub without I/O: sessions, ids, queues, order, capacity, time, counters, panics.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use pipe::*;
+use hub_world::*;
 use sansocket::config::Overflow;
 use sansocket::error::{EndReason, Timeout};
 use sansocket::hub::driver::{Hub, Ready};

@@ -1,15 +1,15 @@
-//! What a hub costs in memory: no allocation a message in steady state, no buffer for who is idle, nothing left behind.
+//! The memory of a hub: no allocation a message in steady state, no buffer for an idle session, nothing left at the end.
 #![cfg(feature = "hub")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use pipe::*;
+use hub_world::*;
 use sansocket::Event;
 use sansocket::handshake::Response;
 use sansocket::hub::{HubSettings, Routes};

@@ -1,7 +1,7 @@
-//! What a call has accepted reaches the transport, or its sender is told why not: at every end of a session and of a hub.
+//! A message that a call accepted reaches the transport, or its sender is notified: at every end of a session and of a hub.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use pipe::*;
+use hub_world::*;
 use sansocket::config::Overflow;
 use sansocket::error::EndReason;
 use sansocket::hub::driver::{Hub, Monitor, Shared};

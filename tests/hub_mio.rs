@@ -1,7 +1,7 @@
-//! The hub over mio and real TCP.
+//! The hub over mio and TCP.
 #![cfg(all(feature = "mio", target_os = "linux"))]
 
-mod town;
+mod hub_server;
 mod wire;
 
 use std::io::{Read, Write};
@@ -11,16 +11,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use hub_server::*;
 use sansocket::handshake::Request;
 use sansocket::hub::driver::MioPlainAcceptor;
 use sansocket::hub::{
     Application, Capacity, HandedOver, HubSettings, InvalidSettings, MioServer, MioTcpSocket, NotDelivered,
-    RequestAction, SessionId, SessionInfo,
+    RequestAction, SessionId, SessionInfo, SessionState,
 };
 use sansocket::message::Prepared;
 use sansocket::proto::MIN_BUFFER_LEN;
 use sansocket::{CloseCode, Config};
-use town::*;
 use tungstenite::Message as Theirs;
 use tungstenite::protocol::Role;
 
@@ -32,21 +32,21 @@ fn settings(change: impl FnOnce(&mut HubSettings)) -> HubSettings {
 
 #[test]
 fn a_server_echoes_broadcasts_and_stops() {
-    let town = Town::new(HubSettings::default());
-    let (mut client, _) = tungstenite::connect(format!("ws://{}/", town.address)).unwrap();
+    let server = HubServer::new(HubSettings::default());
+    let (mut client, _) = tungstenite::connect(format!("ws://{}/", server.address)).unwrap();
     client.send(Theirs::text("hello")).unwrap();
     assert_eq!(client.read().unwrap(), Theirs::text("hello"));
     let big = vec![7; 900_000];
-    town.handle.broadcast(Prepared::binary(big.clone())).unwrap();
-    town.handle.broadcast(Prepared::text("small")).unwrap();
+    server.handle.broadcast(Prepared::binary(big.clone())).unwrap();
+    server.handle.broadcast(Prepared::text("small")).unwrap();
     assert!(client.read().unwrap() == Theirs::binary(big));
     assert_eq!(client.read().unwrap(), Theirs::text("small"));
-    town.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    server.handle.stop(CloseCode::GOING_AWAY).unwrap();
     assert!(matches!(client.read().unwrap(), Theirs::Close(Some(_))));
     while client.read().is_ok() {}
     drop(client);
-    town.thread.join().unwrap();
-    let counters = town.handle.counters();
+    server.thread.join().unwrap();
+    let counters = server.handle.counters();
     assert_eq!((counters.accepted, counters.ended, counters.closed.clean), (1, 1, 1));
 }
 
@@ -59,22 +59,22 @@ fn messages_sent_before_a_close_arrive_before_it() {
             handle.call(move |_| ran.send(()).unwrap()).unwrap();
             Echoes
         });
-        let town = Town::of(server.unwrap());
+        let server = HubServer::of(server.unwrap());
         first.recv_timeout(Duration::from_secs(30)).unwrap();
-        let mut client = open(town.address);
+        let mut client = open(server.address);
         echo(&mut client, "here");
         // Above the backlog; when it is here, the queue is empty.
-        town.handle.broadcast(Prepared::binary(vec![9; 2_000_000])).unwrap();
+        server.handle.broadcast(Prepared::binary(vec![9; 2_000_000])).unwrap();
         assert!(next(&mut client).unwrap() == (0x82, vec![9; 2_000_000]));
-        let id = town.handle.sessions()[0].id();
+        let id = server.handle.sessions()[0].id();
         let (done, told) = mpsc::channel();
         for number in 0..4 {
             let done = done.clone();
             let message = Prepared::binary(vec![number; len]);
             let done = move |result| done.send((number, result)).unwrap();
-            town.handle.send_with(id, message, done).unwrap();
+            server.handle.send_with(id, message, done).unwrap();
             if number == 2 {
-                town.handle.close(id, CloseCode::NORMAL, "bye").unwrap();
+                server.handle.close(id, CloseCode::NORMAL, "bye").unwrap();
             }
         }
         for number in 0..3 {
@@ -86,7 +86,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
         assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(NotDelivered::Closing))], "{len}");
         client.write_all(&masked(0x88, b"\x03\xe8")).unwrap();
         drop(client);
-        let counters = town.stop().counters();
+        let counters = server.stop().counters();
         assert_eq!((counters.delivered, counters.lost, counters.waiting), (4, 1, 0));
     }
 }
@@ -105,13 +105,13 @@ fn accepted_sockets_have_keep_alive_and_no_delay() {
     };
     for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
         let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
-        let town = Town::of(server.keep_alive(silence));
-        let mut client = open(town.address);
+        let server = HubServer::of(server.keep_alive(silence));
+        let mut client = open(server.address);
         echo(&mut client, "here");
         // What was sent is acknowledged: no other timer stands in the way.
-        wait_for("quiet", || timers(town.address.port(), client.local_addr().unwrap().port()) == timer);
+        wait_for("quiet", || timers(server.address.port(), client.local_addr().unwrap().port()) == timer);
         drop(client);
-        town.stop();
+        server.stop();
     }
     // A connection that was accepted elsewhere has what the server has.
     for (silence, timer) in [(Some(Duration::from_secs(60)), "02"), (None, "00")] {
@@ -183,13 +183,13 @@ fn settings_that_can_serve_nobody_are_named_errors_of_bind() {
         assert!(refused.to_string().contains(&format!("Settings::{name} ")), "{refused}");
     }
     // The least that serves.
-    let town = Town::new(settings(|settings| {
+    let server = HubServer::new(settings(|settings| {
         (settings.max_sessions, settings.max_commands, settings.handshakes_per_second) = (1, 1, Some(1));
         (settings.head_buffer, settings.receive_buffer, settings.transmit_buffer) =
             (300, MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     }));
-    echo(&mut open(town.address), "served");
-    town.stop();
+    echo(&mut open(server.address), "served");
+    server.stop();
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_server_accepts_from_each_of_its_listeners() {
         addresses.push(listener.local_addr().unwrap());
         server.add_listener(listener).unwrap();
     }
-    let town = Town::of(server);
+    let server = HubServer::of(server);
     let mut clients: Vec<_> = addresses.iter().map(|address| open(*address)).collect();
     clients.push(open(addresses[2]));
     for client in &mut clients {
@@ -217,10 +217,10 @@ fn a_server_accepts_from_each_of_its_listeners() {
     }
     // One that leaves makes room for whoever comes, wherever that is.
     drop(clients.pop());
-    wait_for("a place", || town.handle.sessions().len() == 3);
+    wait_for("a place", || server.handle.sessions().len() == 3);
     clients.push(open(addresses[0]));
     drop(clients);
-    town.stop();
+    server.stop();
     for address in addresses {
         assert!(TcpStream::connect(address).is_err(), "a server that has ended listens on {address}");
     }
@@ -231,11 +231,12 @@ fn a_server_accepts_from_each_of_its_listeners() {
 fn a_connection_of_another_server_is_adopted() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let watch = server.socket_factory();
-    let town = Town::of(server);
+    let server = HubServer::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, peer) = listener.accept().unwrap();
-    town.handle
+    server
+        .handle
         .call(move |control| {
             let socket = watch.tcp(stream).unwrap();
             let hub = control.hub::<MioTcpSocket, Echoes>().unwrap();
@@ -245,11 +246,11 @@ fn a_connection_of_another_server_is_adopted() {
     let mut client = tungstenite::WebSocket::from_raw_socket(theirs, Role::Client, None);
     client.send(Theirs::text("hello")).unwrap();
     assert_eq!(client.read().unwrap(), Theirs::text("hello"));
-    assert_eq!(town.handle.sessions().len(), 1);
+    assert_eq!(server.handle.sessions().len(), 1);
     client.close(None).unwrap();
     while client.read().is_ok() {}
     drop(client);
-    let counters = town.stop().counters();
+    let counters = server.stop().counters();
     assert_eq!((counters.opened, counters.ended, counters.closed.clean), (1, 1, 1));
 }
 
@@ -257,29 +258,30 @@ fn a_connection_of_another_server_is_adopted() {
 fn a_blocking_stream_delays_nobody() {
     let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
     let watch = server.socket_factory();
-    let town = Town::of(server);
+    let server = HubServer::of(server);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, peer) = listener.accept().unwrap();
-    town.handle
+    server
+        .handle
         .call(move |control| {
             let socket = watch.stream(::mio::net::TcpStream::from_std(stream)).unwrap();
             let hub = control.hub::<MioTcpSocket, Echoes>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })
         .unwrap();
-    wait_for("adopted", || town.handle.sessions().len() == 1);
-    let mut other = open(town.address);
+    wait_for("adopted", || server.handle.sessions().len() == 1);
+    let mut other = open(server.address);
     echo(&mut other, "here");
     echo(&mut theirs, "here too");
     drop((other, theirs));
-    town.stop();
+    server.stop();
 }
 
 /// Who had to wait outside comes in as soon as there is room, not when something else happens.
 #[test]
 fn a_waiting_connection_gets_the_place_that_becomes_free() {
-    let town = Town::new(settings(|settings| {
+    let server = HubServer::new(settings(|settings| {
         settings.max_sessions = 1;
         settings.capacity = Capacity::Refuse(0);
         settings.config = {
@@ -288,20 +290,20 @@ fn a_waiting_connection_gets_the_place_that_becomes_free() {
             Arc::new(config)
         };
     }));
-    let mut first = open(town.address);
-    let mut second = connect(town.address);
+    let mut first = open(server.address);
+    let mut second = connect(server.address);
     second.write_all(REQUEST).unwrap();
     echo(&mut first, "here");
     drop(first);
     opened(&mut second);
     echo(&mut second, "at last");
     drop(second);
-    town.stop();
+    server.stop();
 }
 
 #[test]
 fn an_idle_server_does_not_spin() {
-    let town = Town::new(settings(|settings| {
+    let server = HubServer::new(settings(|settings| {
         settings.config = {
             let mut config = Config::new();
             config.timeouts.ping = None;
@@ -314,74 +316,74 @@ fn an_idle_server_does_not_spin() {
     }));
     let mut all = vec![];
     // One that never reads what it is sent, and sends until nothing goes any more: the handler is blocked.
-    let mut blocked = open(town.address);
+    let mut blocked = open(server.address);
     blocked.set_nonblocking(true).unwrap();
     let many = masked(0x82, &[0; 10_000]).repeat(20);
     while blocked.write(&many).is_ok() {}
     all.push(blocked);
     // The same with messages from the hub, and both sides shut.
     for _ in 0..2 {
-        let deaf = open(town.address);
-        town.handle.broadcast(Prepared::binary(vec![0; 500_000])).unwrap();
+        let deaf = open(server.address);
+        server.handle.broadcast(Prepared::binary(vec![0; 500_000])).unwrap();
         deaf.shutdown(std::net::Shutdown::Write).unwrap();
         all.push(deaf);
     }
     // Half a frame, half a request, none; and one that is owed a Close.
-    let mut half = open(town.address);
+    let mut half = open(server.address);
     half.write_all(&masked(0x82, &[0; 100])[..50]).unwrap();
     all.push(half);
-    let mut half = connect(town.address);
+    let mut half = connect(server.address);
     half.write_all(&REQUEST[..50]).unwrap();
     all.push(half);
-    all.push(connect(town.address));
-    let mut wrong = open(town.address);
+    all.push(connect(server.address));
+    let mut wrong = open(server.address);
     wrong.write_all(&[0xFF; 10_000]).unwrap();
     all.push(wrong);
     // All places are taken, and one more waits.
     while all.len() < 25 {
-        all.push(connect(town.address));
+        all.push(connect(server.address));
     }
-    wait_for("full", || town.handle.sessions().len() == 21);
+    wait_for("full", || server.handle.sessions().len() == 21);
     thread::sleep(Duration::from_millis(300));
-    let (slept, ran) = restlessness(town.thread.thread());
+    let (slept, ran) = restlessness(server.thread.thread());
     thread::sleep(Duration::from_secs(1));
-    let (again, more) = restlessness(town.thread.thread());
+    let (again, more) = restlessness(server.thread.thread());
     assert!(again - slept < 20 && more - ran < 20, "{} sleeps, {} ms", again - slept, (more - ran) * 10);
     drop(all);
-    let handle = town.stop();
+    let handle = server.stop();
     assert_eq!(handle.counters().accepted, handle.counters().ended);
 }
 
 #[test]
 fn a_handler_that_panics_ends_its_own_session() {
-    let town = Town::new(HubSettings::default());
-    let (mut good, mut bad) = (open(town.address), open(town.address));
+    let server = HubServer::new(HubSettings::default());
+    let (mut good, mut bad) = (open(server.address), open(server.address));
     bad.write_all(&masked(0x81, b"panic")).unwrap();
     assert_eq!(bad.read(&mut [0; 10]).unwrap_or(0), 0);
     echo(&mut good, "alive");
-    town.handle.call(|_| panic!("on purpose")).unwrap();
+    server.handle.call(|_| panic!("on purpose")).unwrap();
     echo(&mut good, "still");
-    echo(&mut open(town.address), "and others");
-    assert_eq!(town.handle.counters().panicked, 1);
+    echo(&mut open(server.address), "and others");
+    assert_eq!(server.handle.counters().panicked, 1);
     drop(good);
-    town.stop();
+    server.stop();
 }
 
 #[test]
 fn a_slow_reader_does_not_delay_others() {
-    let town = Town::new(HubSettings::default());
-    let slow = open(town.address);
-    let mut fast: Vec<_> = (0..5).map(|_| open(town.address)).collect();
+    let server = HubServer::new(HubSettings::default());
+    let slow = open(server.address);
+    let mut fast: Vec<_> = (0..5).map(|_| open(server.address)).collect();
     let payload = vec![5; 300_000];
     let message = Prepared::binary(payload.clone());
     for _ in 0..40 {
-        town.handle.broadcast(message.clone()).unwrap();
+        server.handle.broadcast(message.clone()).unwrap();
         for stream in &mut fast {
             assert!(next(stream).unwrap() == (0x82, payload.clone()));
         }
     }
     // What does not fit for the slow one is lost, and what it reads is whole.
-    let counters = town.handle.counters();
+    let counters = server.handle.counters();
     assert!(counters.lost > 10, "{counters:?}");
     slow.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut slow = std::io::BufReader::new(slow);
@@ -392,7 +394,7 @@ fn a_slow_reader_does_not_delay_others() {
     }
     assert!(got >= 3, "{got}");
     drop((slow, fast));
-    let counters = town.stop().counters();
+    let counters = server.stop().counters();
     assert_eq!(counters.delivered + counters.lost, 240);
 }
 
@@ -410,12 +412,13 @@ fn stop_under_load_and_again_on_the_same_port() {
             Arc::new(config)
         };
         let settings = settings(|settings| settings.config = config);
-        let town =
-            Town::of(MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap());
-        address = Some(town.address);
+        let server = HubServer::of(
+            MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap(),
+        );
+        address = Some(server.address);
         let clients: Vec<_> = (0..10)
             .map(|at| {
-                let mut stream = open(town.address);
+                let mut stream = open(server.address);
                 thread::spawn(move || {
                     // Some read nothing.
                     let many = masked(0x82, &vec![1; 50_000]);
@@ -428,7 +431,7 @@ fn stop_under_load_and_again_on_the_same_port() {
             })
             .collect();
         thread::sleep(Duration::from_millis(100));
-        let counters = town.stop().counters();
+        let counters = server.stop().counters();
         assert_eq!((counters.accepted, counters.ended), (10, 10));
         clients.into_iter().for_each(|client| client.join().unwrap());
     }
@@ -438,41 +441,42 @@ fn stop_under_load_and_again_on_the_same_port() {
 #[test]
 fn several_hubs_serve_one_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let towns: Vec<_> = (0..3)
+    let servers: Vec<_> = (0..3)
         .map(|_| {
             let listener = listener.try_clone().unwrap();
             let settings = settings(|settings| {
                 settings.max_sessions = 10;
                 settings.capacity = Capacity::Refuse(0);
             });
-            Town::of(MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap())
+            HubServer::of(MioServer::with_acceptor(listener, MioPlainAcceptor, settings, |_| Echoes).unwrap())
         })
         .collect();
     drop(listener);
     // None of them alone has room for all.
-    let mut streams: Vec<_> = (0..30).map(|_| open(towns[0].address)).collect();
+    let mut streams: Vec<_> = (0..30).map(|_| open(servers[0].address)).collect();
     streams.iter_mut().for_each(|stream| echo(stream, "hello"));
-    for town in &towns {
-        assert_eq!(town.handle.sessions().len(), 10);
-        town.handle.broadcast(Prepared::text("all")).unwrap();
+    for server in &servers {
+        assert_eq!(server.handle.sessions().len(), 10);
+        server.handle.broadcast(Prepared::text("all")).unwrap();
     }
     for stream in &mut streams {
         assert_eq!(next(stream).unwrap(), (0x81, b"all".to_vec()));
     }
     drop(streams);
-    towns.into_iter().for_each(|town| drop(town.stop()));
+    servers.into_iter().for_each(|server| drop(server.stop()));
 }
 
 #[test]
 fn a_message_from_another_thread_is_completed() {
-    let town = Town::new(HubSettings::default());
-    let mut stream = open(town.address);
-    let id = town.handle.sessions()[0].id();
+    let server = HubServer::new(HubSettings::default());
+    let mut stream = open(server.address);
+    let id = server.handle.sessions()[0].id();
     let (told, results) = mpsc::channel();
     for at in 0..100usize {
         let told = told.clone();
         let id = if at % 10 == 9 { SessionId::new(id.get() + (1 << 32)) } else { id };
-        town.handle
+        server
+            .handle
             .send_with(id, Prepared::binary(vec![at as u8; at * 100]), move |result| {
                 told.send((at, result)).unwrap();
             })
@@ -487,5 +491,170 @@ fn a_message_from_another_thread_is_completed() {
         assert_eq!(result, if at % 10 == 9 { Err(NotDelivered::Ended) } else { Ok(()) });
     }
     drop(stream);
-    town.stop();
+    server.stop();
+}
+
+/// What was posted while a command panicked had its wake-up; nobody else would give another.
+#[test]
+fn commands_after_a_panic_are_executed() {
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
+    let handle = server.handle();
+    let (tell, told) = mpsc::channel();
+    let (inner, again) = (handle.clone(), tell.clone());
+    handle
+        .call(move |_| {
+            inner.call(move |_| again.send("posted meanwhile").unwrap()).unwrap();
+            panic!("on purpose");
+        })
+        .unwrap();
+    handle.call(move |_| tell.send("behind").unwrap()).unwrap();
+    let server = HubServer::of(server);
+    assert_eq!(told.recv_timeout(Duration::from_secs(3)).unwrap(), "behind");
+    assert_eq!(told.recv_timeout(Duration::from_secs(3)), Ok("posted meanwhile"));
+    server.stop();
+}
+
+/// Those that wait for their 503 are beside the sessions, not among them.
+#[test]
+fn a_refused_connection_takes_no_place() {
+    let server = HubServer::new(settings(|s| {
+        s.max_sessions = 2;
+        s.capacity = Capacity::Refuse(2);
+    }));
+    let a = open(server.address);
+    let _b = open(server.address);
+    let _w1 = connect(server.address);
+    let _w2 = connect(server.address);
+    wait_for("4", || server.handle.sessions().len() == 4);
+    drop(a);
+    wait_for("3", || server.handle.sessions().len() == 3);
+    let mut c = connect(server.address);
+    c.write_all(REQUEST).unwrap();
+    let head = head(&mut c).unwrap();
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", head.escape_ascii());
+}
+
+/// To have been told to go on is no reason to take longer.
+#[test]
+fn a_body_that_is_expected_has_the_handshakes_time() {
+    let server = HubServer::new(settings(|s| {
+        let mut config = Config::new();
+        config.timeouts.handshake = Some(Duration::from_millis(300));
+        config.timeouts.write = None;
+        s.config = Arc::new(config);
+    }));
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let mut c = connect(server.address);
+        c.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        c.write_all(
+            format!("POST /body HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 5\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+        let mut all = vec![];
+        let r = c.read_to_end(&mut all);
+        assert!(all.windows(12).any(|w| w == b"HTTP/1.1 408"), "{expect}: {r:?} {}", all.escape_ascii());
+    }
+}
+
+/// Commands are done in lots, between which sessions have their turn.
+#[test]
+fn a_burst_to_a_peer_that_reads_is_not_lost() {
+    let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
+    let server = HubServer::of(server);
+    let mut c = open(server.address);
+    wait_for("open", || server.handle.sessions().iter().any(|c| c.state() == SessionState::Open));
+    let id = server.handle.sessions()[0].id();
+    for _ in 0..2000 {
+        server.handle.send(id, Prepared::text("x")).unwrap();
+    }
+    let mut n = 0;
+    c.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    while next(&mut c).is_ok() {
+        n += 1;
+    }
+    assert_eq!((n, server.handle.counters().lost), (2000, 0));
+}
+
+/// The same from within the loop.
+#[test]
+fn a_burst_from_within_the_loop_is_not_lost() {
+    let server = HubServer::of(MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap());
+    let mut c = open(server.address);
+    wait_for("open", || server.handle.sessions().iter().any(|c| c.state() == SessionState::Open));
+    let id = server.handle.sessions()[0].id();
+    let handle = server.handle.clone();
+    server
+        .handle
+        .call(move |_| {
+            for _ in 0..1000 {
+                handle.send(id, Prepared::text("x")).unwrap();
+            }
+        })
+        .unwrap();
+    let mut n = 0;
+    c.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    while next(&mut c).is_ok() {
+        n += 1;
+    }
+    assert_eq!((n, server.handle.counters().lost), (1000, 0));
+}
+
+/// The system refuses times below a second and above some hours: the nearest is taken.
+#[test]
+fn a_keep_alive_beyond_what_the_system_takes() {
+    for silence in [Duration::from_millis(500), Duration::from_secs(10 * 3600)] {
+        let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| Echoes).unwrap();
+        let server = HubServer::of(server.keep_alive(Some(silence)));
+        let mut c = connect(server.address);
+        let _ = c.write_all(REQUEST);
+        let r = head(&mut c);
+        assert!(r.is_ok(), "{silence:?} {r:?}");
+    }
+}
+
+/// Who is leaving makes the room.
+#[test]
+fn no_session_is_evicted_while_another_is_closing() {
+    let server = HubServer::new(settings(|s| {
+        s.max_sessions = 2;
+        s.capacity = Capacity::Evict;
+    }));
+    let mut a = open(server.address);
+    let mut b = open(server.address);
+    wait_for("2", || {
+        server.handle.sessions().iter().filter(|c| c.state() == SessionState::Open).count() == 2
+    });
+    // a is being closed and does not answer.
+    let id = server.handle.sessions()[0].id();
+    server.handle.close(id, sansocket::CloseCode::NORMAL, "").unwrap();
+    assert_eq!(next(&mut a).unwrap().0, 0x88);
+    wait_for("closing", || server.handle.sessions().iter().any(|c| c.state() == SessionState::Closing));
+    let _c = open(server.address);
+    echo(&mut b, "still here");
+}
+
+/// Who sends a request's body is not the one that has been silent for longest.
+#[test]
+fn an_upload_is_not_silence() {
+    let server = HubServer::new(settings(|settings| {
+        (settings.max_sessions, settings.capacity) = (2, Capacity::Evict)
+    }));
+    let mut up = connect(server.address);
+    up.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let _idle = open(server.address);
+    wait_for("open", || server.handle.sessions().iter().any(|c| c.state() == SessionState::Open));
+    std::thread::sleep(Duration::from_millis(50));
+    up.write_all(&[0; 1000]).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let _new = open(server.address);
+    let closing = || {
+        let clients = server.handle.sessions().into_iter();
+        clients
+            .filter(|client| client.state() == SessionState::Closing)
+            .map(|client| client.id().get())
+            .collect::<Vec<_>>()
+    };
+    wait_for("somebody leaves", || !closing().is_empty());
+    assert_eq!(closing(), [1], "0 is the upload, 1 the idle one");
 }

@@ -3,14 +3,14 @@
 //! counters agree after each step.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pipe::*;
+use hub_world::*;
 use proptest::prelude::*;
 use sansocket::config::Overflow;
 use sansocket::hub::{Capacity, HandleError, HubSettings, NotDelivered, SessionId, SessionState};

@@ -1,14 +1,14 @@
-//! What a hub tells of requests that it refuses: the application, the counters, the notes for `log`.
+//! The application, the counters and the log hear of each request that a hub refuses.
 #![cfg(all(feature = "hub", feature = "log"))]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::cell::RefCell;
 use std::time::Duration;
 
+use hub_world::*;
 use log::{LevelFilter, Log, Metadata, Record};
-use pipe::*;
 use sansocket::handshake::{AcceptOptions, BadRequest, OriginPolicy, Refusal, Rejection, Request, Response};
 use sansocket::hub::{Application, Capacity, HubSettings, RequestAction, Routes, SessionInfo};
 use sansocket::{Config, Event, Handler, HandlerError, Outbox};

@@ -1,13 +1,13 @@
-//! What a hub does in one turn, and for one session, does not grow with the number of sessions.
+//! The work of a hub in one turn, and for one session, does not grow with the number of sessions.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pipe::*;
+use hub_world::*;
 use proptest::prelude::*;
 use sansocket::handshake::Response;
 use sansocket::hub::{Capacity, HubSettings, Routes, SessionId, SessionState};

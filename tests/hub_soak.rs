@@ -1,9 +1,9 @@
-//! The hub over many connections, and for long: `.ci/run hub` has it do so, with
+//! The hub over many connections, and for a long time. `.ci/run hub` runs it with
 //! `cargo test --release --features mio --test hub_soak -- --ignored --nocapture --test-threads 1`.
 #![cfg(all(feature = "mio", target_os = "linux"))]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
-mod town;
+mod hub_server;
 mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use hub_server::*;
 use sansocket::blocking::serve;
 use sansocket::config::Overflow;
 use sansocket::hub::{HubHandle, HubSettings, SessionId};
 use sansocket::message::Prepared;
 use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config};
-use town::*;
 
 struct Counting;
 
@@ -185,19 +185,19 @@ fn soak(time: Duration) {
             eprintln!("{text}");
         }
     }));
-    let town = Town::new(settings);
+    let server = HubServer::new(settings);
     let quiet = || {
-        wait_for("somebody stays", || town.handle.sessions().is_empty());
+        wait_for("somebody stays", || server.handle.sessions().is_empty());
         wait_for("counters", || {
-            let counters = town.handle.counters();
+            let counters = server.handle.counters();
             counters.accepted == counters.ended
         });
         (descriptors(), LIVE.load(Relaxed))
     };
     // What is kept for ever is there after this.
-    let mut visits = storm(town.address, &town.handle, time / 5, 1);
+    let mut visits = storm(server.address, &server.handle, time / 5, 1);
     let (descriptors, live) = quiet();
-    visits += storm(town.address, &town.handle, time * 4 / 5, 2);
+    visits += storm(server.address, &server.handle, time * 4 / 5, 2);
     let (descriptors_then, live_then) = quiet();
     println!(
         "{visits} connections; {live} bytes and {descriptors} descriptors before, {live_then} and \
@@ -205,7 +205,7 @@ fn soak(time: Duration) {
     );
     assert_eq!(descriptors, descriptors_then);
     assert!(live_then - live < 100_000, "{live} bytes, then {live_then}");
-    let counters = town.stop().counters();
+    let counters = server.stop().counters();
     println!("{counters:?}");
     let closed = &counters.closed;
     for count in [
@@ -271,7 +271,7 @@ fn beside_a_thread_for_each_connection() {
     for (len, room) in [(64, 16 * 1024), (16 * 1024, 16 * 1024), (16 * 1024, 16 * 1024 + 16)] {
         let mut settings = HubSettings::default();
         (settings.receive_buffer, settings.transmit_buffer) = (room, room);
-        let town = Town::new(settings);
+        let server = HubServer::new(settings);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let threads = listener.local_addr().unwrap();
         thread::spawn(move || {
@@ -285,13 +285,13 @@ fn beside_a_thread_for_each_connection() {
                 });
             }
         });
-        let (hub, threads) = (echoes_a_second(town.address, 50, len), echoes_a_second(threads, 50, len));
+        let (hub, threads) = (echoes_a_second(server.address, 50, len), echoes_a_second(threads, 50, len));
         let ratio = hub as f64 / threads as f64;
         println!(
             "50 connections, {len} bytes, buffers of {room}: the hub {hub} echoes/s, threads {threads}: {ratio:.2}"
         );
         assert!(hub > 0 && threads > 0);
-        town.stop();
+        server.stop();
     }
 }
 
@@ -346,15 +346,15 @@ fn ten_thousand_idle_connections() {
         config.timeouts.close = Some(Duration::from_secs(60));
         Arc::new(config)
     };
-    let town = Town::new(settings);
+    let server = HubServer::new(settings);
     // Once through everything, so that code and the first memory are there.
-    let warm: Vec<_> = (0..50).map(|_| open(town.address)).collect();
+    let warm: Vec<_> = (0..50).map(|_| open(server.address)).collect();
     drop(warm);
-    wait_for("warm", || town.handle.sessions().is_empty());
+    wait_for("warm", || server.handle.sessions().is_empty());
     let (live, rss) = (LIVE.load(Relaxed), resident());
     let mut peers = Command::new(env::current_exe().unwrap())
         .args(["--ignored", "--exact", "peers", "--nocapture"])
-        .env(CLIENTS, format!("{} {count}", town.address))
+        .env(CLIENTS, format!("{} {count}", server.address))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -363,7 +363,7 @@ fn ten_thousand_idle_connections() {
     let mut until = |what: &str| assert!(lines.any(|line| line.unwrap() == what), "{what}");
     until("open");
     println!("all were opened in {} ms", start.elapsed().as_millis());
-    wait_for("open", || town.handle.counters().opened as usize == 50 + count);
+    wait_for("open", || server.handle.counters().opened as usize == 50 + count);
     let (live_then, rss_then) = (LIVE.load(Relaxed), resident());
     println!(
         "{count} idle connections on one thread: {} bytes each of the heap, {} of resident memory",
@@ -371,22 +371,22 @@ fn ten_thousand_idle_connections() {
         rss_then.saturating_sub(rss) as usize / count
     );
     assert!((live_then - live) as usize / count < 4096);
-    let (slept, ran) = restlessness(town.thread.thread());
+    let (slept, ran) = restlessness(server.thread.thread());
     thread::sleep(Duration::from_secs(2));
-    let (slept_then, ran_then) = restlessness(town.thread.thread());
+    let (slept_then, ran_then) = restlessness(server.thread.thread());
     println!("in 2 s of silence: {} wake-ups, {} ms", slept_then - slept, (ran_then - ran) * 10);
     assert!(slept_then - slept < 5);
     let start = Instant::now();
-    town.handle.broadcast(Prepared::text("to all")).unwrap();
+    server.handle.broadcast(Prepared::text("to all")).unwrap();
     until("heard");
     println!("a broadcast to all was heard in {} ms", start.elapsed().as_millis());
     let start = Instant::now();
-    town.handle.stop(CloseCode::GOING_AWAY).unwrap();
+    server.handle.stop(CloseCode::GOING_AWAY).unwrap();
     until("closed");
-    town.thread.join().unwrap();
+    server.thread.join().unwrap();
     println!("all were closed in {} ms", start.elapsed().as_millis());
     assert!(peers.wait().unwrap().success());
-    let counters = town.handle.counters();
+    let counters = server.handle.counters();
     assert_eq!((counters.closed.clean as usize, counters.delivered as usize), (count, count));
     assert!(count == 10_000, "only {count}: raise the limit of descriptors");
 }

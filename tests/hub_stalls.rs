@@ -1,13 +1,13 @@
-//! A hub judges a peer by time only after it has tried its transport once more, whatever the driver has told.
+//! A hub tries the transport of a peer once more before it enforces a deadline, whatever readiness the driver reported.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipe::*;
+use hub_world::*;
 use sansocket::Config;
 use sansocket::hub::HubSettings;
 use sansocket::message::Prepared;

@@ -1,4 +1,4 @@
-//! No two connections get the same masking keys.
+//! Masking keys are different in each connection and each process.
 #![cfg(all(feature = "std", unix))]
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! A connection neither stays for ever with a peer that is gone, nor ends under one that is only slow.
+//! A connection ends when its peer has disappeared, and does not end when its peer is only slow.
 
 use core::convert::Infallible;
 use std::time::Duration;

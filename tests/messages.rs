@@ -1,9 +1,9 @@
 //! Whole messages for a handler: each once, in order, whatever the pieces, buffers, delays and blocked calls.
 
-mod common;
+mod endpoint;
 mod wire;
 
-use common::*;
+use endpoint::*;
 use proptest::prelude::*;
 use sansocket::config::Delivery;
 use sansocket::message::{ArrayStorage, MessageStorage, SliceStorage, WholeMessages};

@@ -1,4 +1,4 @@
-//! What happens where there is no memory: an error, never an abort.
+//! A lack of memory is an error, not an abort.
 #![cfg(feature = "bytes")]
 #![expect(unsafe_code, reason = "an allocator that refuses")]
 

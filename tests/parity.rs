@@ -1,19 +1,19 @@
-//! What the ESP-IDF WebSocket server does in the opening handshake, and what it should have done: the golden
-//! vector of its log, and a test for each line of `docs/parity.md` about it.
+//! The opening handshake as ESP-IDF's WebSocket server does it, and as it should: the request in the log of its example, and
+//! the lines of `docs/parity.md` about the handshake.
 
-mod drive;
 #[path = "../examples/echo/handler.rs"]
 mod handler;
+mod session_driver;
 mod wire;
 
 use core::fmt::Arguments;
 use std::time::Duration;
 
-use drive::*;
 use handler::Echo;
 use sansocket::Config;
 use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response, accept_key};
 use sansocket::session::{Outcome, ServiceUnavailable};
+use session_driver::*;
 
 /// The request in the log of ESP-IDF's example; its key is not 16 bytes in base64.
 const GOLDEN: &[u8] =
@@ -312,7 +312,8 @@ fn lists_of_separators_alone_are_refused() {
             [(&*upgrade, "Connection: Upgrade", 426), ("Upgrade: websocket", &connection, 400)]
         {
             let lines = ["Host: a", upgrade, connection, "Sec-WebSocket-Version: 13", &key];
-            let answer = ask(&Config::new(), AcceptOptions::new(), &drive::request("GET", "/", &lines));
+            let answer =
+                ask(&Config::new(), AcceptOptions::new(), &session_driver::request("GET", "/", &lines));
             assert_eq!(answer.status, status, "{list:?}");
         }
     }

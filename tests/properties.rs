@@ -1,9 +1,9 @@
 //! What holds for all bytes, all splits, all sizes of buffers: by random cases, each made from one seed.
 
-mod common;
+mod endpoint;
 mod wire;
 
-use common::*;
+use endpoint::*;
 use proptest::prelude::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Violation};
@@ -299,7 +299,7 @@ proptest! {
         let n = header.encode(&mut out);
         prop_assert_eq!(out[n..].iter().filter(|byte| **byte != 0xA5).count(), 0);
         let wire = [&out[..n], &tail].concat();
-        prop_assert_eq!(&wire[..n], &common::header(wire[0], key, header.len)[..]);
+        prop_assert_eq!(&wire[..n], &endpoint::header(wire[0], key, header.len)[..]);
         let rules = HeaderRules { masked: key.is_some(), rsv: union(7), allow_long_length_form };
         prop_assert_eq!(Header::decode(&wire, &rules), Ok(Some((header, n))));
         for short in 0..n {

@@ -1,16 +1,16 @@
-//! What a handler is told of a request that its server refuses.
+//! A handler hears of each request that its server refuses.
 
-mod drive;
+mod session_driver;
 mod wire;
 
 use std::time::Duration;
 
-use drive::*;
 use sansocket::handshake::{
     AcceptOptions, BadRequest, Decide, Decision, Refusal, Rejection, Request, Response, ServerHandshake,
 };
 use sansocket::session::Outcome;
 use sansocket::{Config, Event, Handler, HandlerError, Instant, Outbox, Step};
+use session_driver::*;
 
 /// The path where there was a request, and what it got.
 type Heard = Vec<(Option<String>, Refusal)>;

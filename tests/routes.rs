@@ -2,8 +2,9 @@
 //! handshake itself does at every split is in `parity.rs`.
 #![cfg(all(feature = "mio", unix))]
 
-mod drive;
-mod served;
+mod hub_server;
+mod routes_server;
+mod session_driver;
 mod wire;
 
 use std::io::{Read, Write};
@@ -13,7 +14,8 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use drive::{RFC_KEY, frame, masked, request, upgrade};
+use hub_server::{PATIENCE, wait_for};
+use routes_server::{RoutesServer, config};
 use sansocket::config::ControlFrames;
 use sansocket::error::EndReason;
 use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request, Response};
@@ -21,7 +23,7 @@ use sansocket::hub::driver::{HubSocket, SocketFailed};
 use sansocket::hub::{Capacity, HubSettings, MioTcpSocket, Routes, SessionInfo};
 use sansocket::message::Prepared;
 use sansocket::{Chunk, CloseCode, Ending, Event, Handler, HandlerError, Kind, Outbox};
-use served::{PATIENCE, Served, config};
+use session_driver::{RFC_KEY, frame, masked, request, upgrade};
 use tungstenite::Message as Theirs;
 
 /// Answers each message with what it was made with.
@@ -54,7 +56,7 @@ fn plain(method: &str, path: &str) -> Vec<u8> {
 
 #[test]
 fn an_unknown_path_is_404_and_a_wrong_method_405() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new()
             .websocket("/ws", says("ws"))
             .get("/page", page("page"))
@@ -131,7 +133,7 @@ impl Handler for Agreed {
 
 #[test]
 fn each_route_has_its_subprotocols() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let chat = AcceptOptions::new().protocols(&["echo", "chat"]);
         Routes::new()
             .websocket_with("/chat", chat.clone(), |_, _| Ok(Agreed(&["never asked"])))
@@ -171,7 +173,7 @@ fn each_route_has_its_subprotocols() {
 
 #[test]
 fn lists_of_separators_alone_are_refused() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let accept = AcceptOptions::new().protocols(&["", ","]);
         Routes::new().websocket_with("/ws", accept, says("still here"))
     });
@@ -190,7 +192,7 @@ fn lists_of_separators_alone_are_refused() {
 #[test]
 fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond() {
     let (tx, seen) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new().websocket("/auth/*", move |client, request| {
             let header = request.header("authorization").map(str::to_owned);
             let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
@@ -241,7 +243,7 @@ fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond()
 
 #[test]
 fn a_hook_that_panics_ends_its_session_only() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new()
             .websocket("/ws", |_, request| match request.query() {
                 "panic" => panic!("as the test wants"),
@@ -281,7 +283,7 @@ impl Handler for Greets {
 
 #[test]
 fn the_hook_after_the_handshake_may_send_and_close() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
         for (path, does) in [("/stay", "stay"), ("/close", "close"), ("/halt", "halt")] {
             routes = routes.websocket(path, move |_, _| Ok(Greets(does)));
@@ -305,7 +307,7 @@ fn the_hook_after_the_handshake_may_send_and_close() {
 
 #[test]
 fn duplicates_are_refused_and_lists_are_joined() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let accept = AcceptOptions::new().origin(OriginPolicy::Any).protocols(&["chat"]);
         Routes::new().websocket_with("/ws", accept, says("one")).get("/page", page("one"))
     });
@@ -328,7 +330,7 @@ fn duplicates_are_refused_and_lists_are_joined() {
 #[test]
 fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
         for (path, origin) in [
             ("/default", None),
@@ -397,7 +399,7 @@ fn unsafe_methods_are_for_the_same_host_unless_a_route_allows_others() {
 #[test]
 fn each_route_has_its_origins() {
     let domain = String::from(".example");
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let mut routes = Routes::new();
         for (path, origin) in [
             ("/same", OriginPolicy::SameHost),
@@ -444,7 +446,7 @@ fn each_route_has_its_origins() {
 #[test]
 fn a_request_from_another_origin_does_not_reach_the_hook() {
     let (tx, asked) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new().websocket_with("/ws", AcceptOptions::new(), move |_, _| {
             tx.send(()).unwrap();
             Ok(Says("welcome".into()))
@@ -462,7 +464,7 @@ fn a_request_from_another_origin_does_not_reach_the_hook() {
 
 #[test]
 fn a_plain_get_on_a_websocket_route_is_426() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new()
             // Whatever takes the rest.
             .get("/*", page("rest"))
@@ -522,7 +524,7 @@ fn the_most_specific_pattern_counts_in_any_order() {
         ("*", "*"),
     ];
     for turn in 0..patterns.len() {
-        let served = Served::new(HubSettings::default(), |_| {
+        let served = RoutesServer::new(HubSettings::default(), |_| {
             let mut routes = Routes::new();
             for at in 0..patterns.len() {
                 let pattern = patterns[(at + turn) % patterns.len()];
@@ -553,7 +555,8 @@ fn wildcards_at_the_end_of_a_pattern_match() {
         ("?", &[], &["/", "/a"]),
         ("*", &["/", "/a"], &[]),
     ] {
-        let served = Served::new(HubSettings::default(), |_| Routes::new().websocket(pattern, says("here")));
+        let served =
+            RoutesServer::new(HubSettings::default(), |_| Routes::new().websocket(pattern, says("here")));
         for (paths, status) in [(matches, 426), (others, 404)] {
             for path in paths {
                 assert_eq!(served.ask(plain("GET", path)).status, status, "{pattern} {path}");
@@ -565,7 +568,7 @@ fn wildcards_at_the_end_of_a_pattern_match() {
 
 #[test]
 fn of_equal_patterns_the_first_counts() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new().get("/a*", page("first")).get("/a*", page("second"))
     });
     assert_eq!(served.ask(plain("GET", "/ab")).body, b"first");
@@ -582,7 +585,7 @@ fn of_equal_patterns_the_first_counts() {
 
 #[test]
 fn http_and_websockets_and_other_protocols_share_a_port() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new()
             .websocket("/ws", says("ws"))
             .get("/", |_, request| {
@@ -668,7 +671,7 @@ fn path_query_and_data_are_known_to_the_end() {
     let (tx, told) = mpsc::channel();
     let mut settings = HubSettings::default();
     (settings.receive_buffer, settings.transmit_buffer) = (1024, 1024);
-    let served = Served::new(settings, |_| {
+    let served = RoutesServer::new(settings, |_| {
         let mut routes = Routes::new();
         let hub = Arc::new(AtomicUsize::new(0));
         for (pattern, route) in [("/a/*", "A"), ("/b/*", "B")] {
@@ -707,7 +710,7 @@ fn path_query_and_data_are_known_to_the_end() {
 fn opened_may_refuse_and_closed_is_called() {
     let welcome = Arc::new(AtomicBool::new(false));
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let (welcome, ends) = (welcome.clone(), ends.clone());
         Routes::new()
             .on_accept(move |session| session.peer().ip().is_loopback() && welcome.load(Ordering::SeqCst))
@@ -732,7 +735,7 @@ fn opened_may_refuse_and_closed_is_called() {
         }
         peer.drain(|| {});
         drop(peer);
-        served.until("the end", |_| ends.lock().unwrap().len() == peers.len());
+        wait_for("the end", || ends.lock().unwrap().len() == peers.len());
     }
     let expected: Vec<_> = peers.into_iter().zip([true, true, false]).collect();
     assert_eq!(*ends.lock().unwrap(), expected);
@@ -746,7 +749,7 @@ fn at_capacity_every_route_is_503() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Refuse(4);
-    let served = Served::new(settings, |_| {
+    let served = RoutesServer::new(settings, |_| {
         Routes::new()
             .websocket("/ws", says("ws"))
             .get("/", page("page"))
@@ -763,7 +766,7 @@ fn at_capacity_every_route_is_503() {
     }
     let [first, second] = peers;
     first.close();
-    served.until("a place", |served| served.handle.sessions().len() == 1);
+    wait_for("a place", || served.handle.sessions().len() == 1);
     assert_eq!(served.ask(plain("GET", "/")).body, b"page");
     second.close();
     assert_eq!(served.inside(|control| control.counters().refused.unavailable), 4);
@@ -775,7 +778,8 @@ fn at_capacity_the_session_that_was_silent_for_longest_is_evicted() {
     let mut settings = HubSettings::default();
     settings.max_sessions = 2;
     settings.capacity = Capacity::Evict;
-    let served = Served::new(settings, |_| Routes::new().websocket("/ws", says("ws")).get("/", page("page")));
+    let served =
+        RoutesServer::new(settings, |_| Routes::new().websocket("/ws", says("ws")).get("/", page("page")));
     let mut silent = served.open("/ws", &[]);
     let mut busy = served.open("/ws", &[]);
     assert_eq!((silent.say("?"), busy.say("?")), ("ws".into(), "ws".into()));
@@ -791,7 +795,7 @@ fn at_capacity_the_session_that_was_silent_for_longest_is_evicted() {
 
 #[test]
 fn routes_change_while_connections_live_on() {
-    let served = Served::new(HubSettings::default(), |handle| {
+    let served = RoutesServer::new(HubSettings::default(), |handle| {
         let handle = handle.clone();
         // From a hook as well: it takes effect behind it.
         Routes::new().post("/add", 100, move |_, _, body| {
@@ -825,7 +829,7 @@ fn routes_change_while_connections_live_on() {
     let before = served.inside(|hub| hub.counters().received);
     slow.write(&asked);
     let all = before + asked.len() as u64;
-    served.until("the request", |served| served.inside(|hub| hub.counters().received) == all);
+    wait_for("the request", || served.inside(|hub| hub.counters().received) == all);
     assert!(served.routes(|routes| routes.remove("/add")));
     slow.write("/none");
     assert_eq!(slow.whole().status, 404);
@@ -837,8 +841,9 @@ fn routes_change_while_connections_live_on() {
 fn a_server_stops_and_starts_again() {
     let mut address = "127.0.0.1:0".parse().unwrap();
     for round in ["one", "two", "three"] {
-        let served =
-            Served::at(address, HubSettings::default(), |_| Routes::new().websocket("/ws", says(round)));
+        let served = RoutesServer::at(address, HubSettings::default(), |_| {
+            Routes::new().websocket("/ws", says(round))
+        });
         address = served.address;
         let mut peer = served.open("/ws", &[]);
         assert_eq!(peer.say("?"), round);
@@ -851,7 +856,7 @@ fn a_server_stops_and_starts_again() {
 
 #[test]
 fn a_broadcast_reaches_one_route_or_a_room() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let tagged = |tag: u32| {
             move |session: &mut SessionInfo, _: &Request<'_>| {
                 session.set_tag(tag);
@@ -906,7 +911,7 @@ impl Handler for Controls {
 
 #[test]
 fn a_route_may_answer_control_frames_itself() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let config = config(|config| config.control = ControlFrames::Manual);
         let options = AcceptOptions::new().config(config);
         Routes::new()
@@ -932,7 +937,7 @@ fn a_route_may_answer_control_frames_itself() {
 
 #[test]
 fn each_route_has_its_limits() {
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         let config = config(|config| config.limits.message = 10);
         Routes::new()
             .websocket_with("/short", AcceptOptions::new().config(config), says("short"))
@@ -979,7 +984,7 @@ impl Handler for Fails {
 #[test]
 fn a_handler_that_fails_closes_its_connection_only() {
     let (tx, ends) = mpsc::channel();
-    let served = Served::new(HubSettings::default(), |_| {
+    let served = RoutesServer::new(HubSettings::default(), |_| {
         Routes::new().websocket("/ws", move |_, _| Ok(Fails(tx.clone())))
     });
     let mut other = served.open("/ws", &[]);
@@ -1026,7 +1031,7 @@ impl HubSocket for Nothing {
 
 #[test]
 fn a_hub_of_other_types_is_not_found() {
-    let served = Served::new(HubSettings::default(), |_| Routes::new());
+    let served = RoutesServer::new(HubSettings::default(), |_| Routes::new());
     let found = served
         .inside(|hub| (hub.hub::<MioTcpSocket, Routes>().is_some(), hub.hub::<Nothing, Routes>().is_some()));
     assert_eq!(found, (true, false));

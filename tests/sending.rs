@@ -1,12 +1,12 @@
-//! Sending: what is refused and changes nothing, what resumes, and what all ways of sending have in common.
+//! Sending frames: a refused call changes nothing, a blocked call can be repeated, and all ways of sending write the same bytes.
 
-mod common;
+mod endpoint;
 mod wire;
 
 use std::cell::Cell;
 use std::fmt;
 
-use common::*;
+use endpoint::*;
 use sansocket::error::BufferTooSmall;
 use sansocket::proto::{Encoder, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MIN_BUFFER_LEN};
 use sansocket::{

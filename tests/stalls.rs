@@ -1,4 +1,4 @@
-//! A peer is judged by time only after the transport was tried once more, however the wait for it ended.
+//! An adapter tries the transport once more before it enforces a deadline, however its wait ended.
 #![cfg(feature = "alloc")]
 
 mod wire;

@@ -1,4 +1,4 @@
-//! `NetStream`: the blocking adapter over TLS.
+//! `NetStream`: `blocking` over TLS.
 #![cfg(feature = "rustls")]
 
 #[path = "../examples/tls/mod.rs"]
@@ -41,14 +41,14 @@ impl Handler for Echo {
     }
 }
 
-struct Served {
+struct RoutesServer {
     outcome: std::io::Result<Outcome>,
     cause: Option<Ending>,
     took: Duration,
 }
 
 /// Serves one connection over TLS, and says how that went.
-fn serve_one(pki: &Pki, config: Config) -> (SocketAddr, JoinHandle<Served>) {
+fn serve_one(pki: &Pki, config: Config) -> (SocketAddr, JoinHandle<RoutesServer>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (address, server) = (listener.local_addr().unwrap(), Arc::clone(&pki.server));
     let served = thread::spawn(move || {
@@ -58,7 +58,7 @@ fn serve_one(pki: &Pki, config: Config) -> (SocketAddr, JoinHandle<Served>) {
         let mut echo = Echo::default();
         let stream = NetStream::tls_server(socket, &server).unwrap();
         let outcome = serve(stream, &mut echo, &config, &mut buffers());
-        Served { outcome, cause: echo.0, took: began.elapsed() }
+        RoutesServer { outcome, cause: echo.0, took: began.elapsed() }
     });
     (address, served)
 }

@@ -1,8 +1,8 @@
 //! The hub over TLS.
 #![cfg(all(feature = "mio", feature = "rustls"))]
 
+mod hub_server;
 mod pki;
-mod town;
 mod wire;
 
 use std::io::{ErrorKind, Read, Write};
@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use hub_server::{Echo, wait_for};
+#[cfg(target_os = "linux")]
+use hub_server::{descriptors, resident};
 use pki::{MASKED_CLOSE, MASKED_HELLO, NAME, Peer, Pki, REQUEST, dial, sealed, upgrade};
 use rustls::ClientConfig;
 use sansocket::error::EndReason;
@@ -22,9 +25,6 @@ use sansocket::hub::{
 use sansocket::message::Prepared;
 use sansocket::session::Outcome;
 use sansocket::{CloseCode, Config};
-use town::{Echo, wait_for};
-#[cfg(target_os = "linux")]
-use town::{descriptors, resident};
 use tungstenite::{Message as Theirs, WebSocket};
 
 /// Echoes, and keeps how sessions ended.
@@ -212,7 +212,7 @@ fn a_slow_reader_loses_nothing() {
     let server = Running::new(Config::DEFAULT);
     let slow = server.upgraded();
     let (mut tls, mut socket) = (slow.conn, slow.sock);
-    let mut frames = town::masked(0x82, &vec![0x5A; LEN]);
+    let mut frames = hub_server::masked(0x82, &vec![0x5A; LEN]);
     frames.extend(MASKED_CLOSE);
     let wire = sealed(&mut tls, &frames);
     let before = resident();

@@ -1,9 +1,9 @@
-//! The examples of RFC 6455 §5.7, in both directions, cut in every way, into buffers of every kind.
+//! The examples of RFC 6455 §5.7 in both directions, cut at every place, with buffers of several sizes.
 
-mod common;
+mod endpoint;
 mod wire;
 
-use common::*;
+use endpoint::*;
 use sansocket::config::Delivery;
 use sansocket::proto::{Encoder, Header, HeaderRules, MIN_BUFFER_LEN};
 use sansocket::{Config, Kind, Server, TransmitBuffer};

@@ -1,12 +1,12 @@
-//! The example `wss_server` against what ESP-IDF's example of that name does: W1 to W4.
+//! The example `wss_server` does what ESP-IDF's example of that name does.
 #![cfg(all(feature = "mio", feature = "rustls"))]
 
 #[allow(dead_code, reason = "what reads the command line")]
 #[path = "../examples/wss_server.rs"]
 mod wss_server;
 
+mod hub_server;
 mod pki;
-mod town;
 mod wire;
 
 use std::io::{Read, Write};
@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hub_server::{masked, next};
 use pki::{PATIENCE, Peer, Pki, REQUEST, ask, dial, upgrade};
 use rustls::{ClientConfig, RootCertStore};
 use sansocket::CloseCode;
 use sansocket::hub::HubHandle;
-use town::{masked, next};
 use wss_server::{Options, start};
 
 const NEVER: Duration = Duration::from_secs(3600);

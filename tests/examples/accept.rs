@@ -3,9 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+use crate::hub_server::{REQUEST, connect, echo, head, open, opened, wait_for};
 use crate::listen;
 use crate::program::Program;
-use crate::town::{REQUEST, connect, echo, head, open, opened, wait_for};
 
 /// Out of descriptors, it keeps its connections, and accepts again when there are some.
 #[test]

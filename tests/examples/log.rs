@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use crate::hub_server::{REQUEST, connect, echo, masked, next, open, wait_for};
 use crate::pki::{self, Pki};
 use crate::program::{Program, path};
-use crate::town::{REQUEST, connect, echo, masked, next, open, wait_for};
 
 const MESSAGES: usize = 2500;
 /// Lines in the log for a message and for the end of a connection.

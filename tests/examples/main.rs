@@ -2,6 +2,8 @@
 #![cfg(all(feature = "rustls", target_os = "linux"))]
 
 mod accept;
+#[path = "../hub_server/mod.rs"]
+mod hub_server;
 #[path = "../../examples/common/listen.rs"]
 mod listen;
 mod log;
@@ -14,7 +16,5 @@ mod program;
 mod proxy;
 mod proxy_header;
 mod stop;
-#[path = "../town/mod.rs"]
-mod town;
 #[path = "../wire/mod.rs"]
 mod wire;

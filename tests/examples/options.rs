@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use crate::hub_server::{REQUEST, connect, head, masked, open};
 use crate::program::{Program, output, path};
-use crate::town::{REQUEST, connect, head, masked, open};
 
 #[test]
 fn wrong_options_are_named_and_end_with_status_2() {

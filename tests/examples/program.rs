@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::{env, fs};
 
-use crate::town::wait_for;
+use crate::hub_server::wait_for;
 
 /// Where cargo has put an example. It is not older than the files from which cargo made it.
 pub(crate) fn path(name: &str) -> PathBuf {

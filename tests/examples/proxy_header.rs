@@ -8,9 +8,9 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::hub_server::{REQUEST, connect, echo, head, masked, next, opened};
 use crate::program::Program;
 use crate::proxy::header;
-use crate::town::{REQUEST, connect, echo, head, masked, next, opened};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What the client sends behind the header.

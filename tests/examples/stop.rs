@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::iter;
 use std::net::TcpStream;
 
+use crate::hub_server::{connect, echo, masked, next, open};
 use crate::pki::{self, Pki};
 use crate::program::Program;
-use crate::town::{connect, echo, masked, next, open};
 
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
 

@@ -1,5 +1,5 @@
-//! An authority, a server that it vouches for, and clients over TLS, rustls' own, so that what comes on the wire is seen
-//! byte by byte.
+//! A certificate authority, a server's certificate that it signed, and TLS clients of rustls, which show the bytes on the
+//! wire.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
 use std::fs;

@@ -10,7 +10,7 @@ const TESTS: &str = include_str!("files");
 const PROPERTIES: &str = "/// What a peer does.";
 const PROPTEST: &str = "use proptest::prelude::*;";
 /// What the files share.
-const SHARED: [&str; 3] = ["common/mod", "drive/mod", "wire/mod"];
+const SHARED: [&str; 3] = ["endpoint/mod", "session_driver/mod", "wire/mod"];
 
 fn main() {
     // What the linker reads, and cargo does not know of.

@@ -1,5 +1,5 @@
-//! Drives a `ServerSession` on a virtual clock, as an adapter would: bytes go in and come out, and time passes when
-//! a test says so. What an adapter relies on is checked at every step.
+//! Drives a `ServerSession` as an adapter does, over bytes in memory and a clock that the test sets, and checks at each step
+//! what an adapter relies on.
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 

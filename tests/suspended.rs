@@ -1,9 +1,9 @@
-//! Servers that are stopped by SIGSTOP and go on by SIGCONT: what came meanwhile is read before anybody is judged by time.
+//! Servers that SIGSTOP suspends and SIGCONT resumes: input that arrived meanwhile is read before a deadline is enforced.
 #![cfg(all(feature = "mio", unix))]
 
+mod hub_server;
 #[cfg(feature = "rustls")]
 mod pki;
-mod town;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,21 +14,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use hub_server::{PATIENCE, REQUEST, connect, head, masked, next};
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubSettings, RequestAction, SessionInfo, driver};
 use sansocket::session::{BufferSizes, Buffers};
 use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Outbox, blocking};
-use town::{REQUEST, head, masked, next};
 
-/// How long whatever has to come may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The server's deadline in each test.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// How long it is stopped.
 const STOPPED: Duration = Duration::from_secs(4);
 const MOMENT: Duration = Duration::from_millis(300);
 /// Names the server and the deadline to the child.
-const ROLE: &str = "SANSOCKET_STOPS";
+const ROLE: &str = "SANSOCKET_SUSPENDED";
 
 // ---- the child ----
 
@@ -169,11 +167,7 @@ impl Server {
     }
 
     fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect(self.address.parse().unwrap())
     }
 
     fn open(&self) -> TcpStream {

@@ -1,4 +1,4 @@
-//! Clients of a hub over TCP, plain and quick, and what the process has of descriptors and memory.
+//! A hub over mio that echoes, its clients over TCP, and the descriptors and memory of the process.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
 pub use super::wire::{REQUEST, masked};
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use sansocket::handshake::Request;
 use sansocket::hub::{Application, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo};
 use sansocket::{Event, Handler, HandlerError, Outbox};
+
+/// How long a test waits before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Echoes; panics where it is told to.
 pub struct Echo;
@@ -36,13 +39,13 @@ impl Application for Echoes {
 }
 
 /// A hub in a thread of its own.
-pub struct Town {
+pub struct HubServer {
     pub handle: HubHandle,
     pub address: SocketAddr,
     pub thread: JoinHandle<()>,
 }
 
-impl Town {
+impl HubServer {
     pub fn new(settings: HubSettings) -> Self {
         Self::of(MioServer::bind("127.0.0.1:0", settings, |_| Echoes).unwrap())
     }
@@ -64,7 +67,7 @@ impl Town {
 pub fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(start.elapsed() < PATIENCE, "{what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -72,8 +75,8 @@ pub fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 

@@ -1,4 +1,4 @@
-//! A hub over pipes in memory, with a clock that is turned by hand.
+//! A hub over pipes in memory, with its peers and a clock that the test sets.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
 pub use super::wire::{REQUEST, masked};

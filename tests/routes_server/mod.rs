@@ -1,4 +1,4 @@
-//! A hub of routes over real TCP, in a thread of its own, and peers that speak to it byte by byte.
+//! A hub of routes over mio in a thread of its own, and its clients over TCP.
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
@@ -7,24 +7,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use sansocket::hub::{HubContext, HubHandle, HubSettings, MioServer, Routes};
 use sansocket::{CloseCode, Config};
 
-use crate::drive::{Frame, Http, masked, upgrade};
+use crate::hub_server::{PATIENCE, connect, wait_for};
+use crate::session_driver::{Frame, Http, masked, upgrade};
 use crate::wire::take_frame;
 
-/// How long a test waits before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-pub(crate) struct Served {
+pub(crate) struct RoutesServer {
     pub(crate) address: SocketAddr,
     pub(crate) handle: HubHandle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Served {
+impl RoutesServer {
     pub(crate) fn new(settings: HubSettings, routes: impl FnOnce(&HubHandle) -> Routes) -> Self {
         Self::at("127.0.0.1:0".parse().unwrap(), settings, routes)
     }
@@ -40,10 +37,7 @@ impl Served {
     }
 
     pub(crate) fn dial(&self) -> Peer {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let stream = connect(self.address);
         Peer { stream, bytes: Vec::new() }
     }
 
@@ -81,21 +75,10 @@ impl Served {
         self.inside(|control| change(control.application().unwrap()))
     }
 
-    /// Waits for something that has to come.
-    pub(crate) fn until(&self, what: &str, mut there: impl FnMut(&Self) -> bool) {
-        for _ in 0..PATIENCE.as_millis() {
-            if there(self) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        panic!("{what} does not come");
-    }
-
     /// Waits until every session has ended: none has left a place or a socket behind.
     pub(crate) fn rest(&self) {
-        self.until("the last session's end", |served| {
-            served.inside(|control| {
+        wait_for("the end of the last session", || {
+            self.inside(|control| {
                 let counters = control.counters();
                 (control.sessions().count(), counters.ended) == (0, counters.accepted)
             })
@@ -110,7 +93,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for RoutesServer {
     fn drop(&mut self) {
         let _ = self.handle.stop(CloseCode::GOING_AWAY);
         let ended = self.thread.take().unwrap().join();

@@ -1,13 +1,13 @@
-//! A peer that has begun a message has to get on with it: the deadline for a message in progress.
+//! The deadline for a message in progress.
 
-mod common;
+mod endpoint;
 #[cfg(feature = "hub")]
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::time::Duration;
 
-use common::*;
+use endpoint::*;
 use proptest::prelude::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Timeout};
@@ -341,7 +341,7 @@ mod in_a_hub {
 
     use sansocket::hub::HubSettings;
 
-    use super::pipe::*;
+    use super::hub_world::*;
 
     #[test]
     fn a_session_that_drips_is_cut_and_counted() {

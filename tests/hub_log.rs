@@ -1,14 +1,14 @@
-//! What a hub notes for `log`.
+//! The log records of a hub.
 #![cfg(all(feature = "mio", feature = "log", target_os = "linux"))]
 
-mod town;
+mod hub_server;
 mod wire;
 
 use std::sync::Mutex;
 
+use hub_server::*;
 use log::{LevelFilter, Log, Metadata, Record};
 use sansocket::hub::HubSettings;
-use town::*;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -32,13 +32,13 @@ impl Log for Lines {
 fn the_life_of_a_session_is_logged() {
     log::set_logger(&Lines).unwrap();
     log::set_max_level(LevelFilter::Debug);
-    let town = Town::new(HubSettings::default());
-    let mut client = open(town.address);
+    let server = HubServer::new(HubSettings::default());
+    let mut client = open(server.address);
     let peer = client.local_addr().unwrap();
     echo(&mut client, "here");
     drop(client);
-    wait_for("the end", || town.handle.sessions().is_empty());
-    town.stop();
+    wait_for("the end", || server.handle.sessions().is_empty());
+    server.stop();
     let id = "SessionId(0)";
     let lines = LINES.lock().unwrap();
     let told = [

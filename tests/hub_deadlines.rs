@@ -1,14 +1,14 @@
-//! Peers that take their time, a hub that is late itself, and who waits in vain.
+//! Deadlines of a hub: slow peers, a late hub, and transports that never finish.
 #![cfg(feature = "hub")]
 
-mod pipe;
+mod hub_world;
 mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pipe::*;
+use hub_world::*;
 use sansocket::handshake::{AcceptOptions, Response};
 use sansocket::hub::{Capacity, HubSettings, Routes};
 use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
