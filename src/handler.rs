@@ -49,6 +49,18 @@ macro_rules! methods {
             Ok(())
         }
 
+        /// Reports a wake-up: another task has something for this connection. `embedded::serve_with` calls it when its `wake` is
+        /// ready. Wake-ups that come together are reported once, and none before [`opened`](Self::opened).
+        ///
+        /// A message may be open that another method has begun: see [`timer`](Self::timer).
+        ///
+        /// # Errors
+        /// [`HandlerError::Blocked`]: the method is called again when there may be room.
+        fn woken(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+            let _ = out;
+            Ok(())
+        }
+
         /// Returns when [`timer`](Self::timer) is to be called next; `None` switches it off. It is read after the calls of the other
         /// methods, so that each of them can change it.
         ///
@@ -218,6 +230,10 @@ macro_rules! forward {
 
         fn writable(&mut $self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
             $handler.writable(out)
+        }
+
+        fn woken(&mut $self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+            $handler.woken(out)
         }
 
         fn deadline(&$self) -> Option<Instant> {

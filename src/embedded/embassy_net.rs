@@ -53,8 +53,27 @@ pub async fn serve_tcp<C: ConfigRef>(
     config: C,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, TcpServeError> {
+    serve_tcp_with(socket, port, handler, config, buffers, &mut pending::<()>).await
+}
+
+/// Serves a TCP connection as [`serve_tcp`] does, and wakes the handler for other tasks, as [`serve_with`](super::serve_with)
+/// does.
+///
+/// # Errors
+/// Those of [`serve_tcp`].
+///
+/// Cancel safety: as [`serve_tcp`].
+pub async fn serve_tcp_with<C: ConfigRef>(
+    socket: &mut TcpSocket<'_>,
+    port: u16,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    wake: &mut impl AsyncFnMut(),
+) -> Result<Outcome, TcpServeError> {
     socket.accept(port).await.map_err(TcpServeError::Accept)?;
-    let outcome = super::serve(&mut TcpTransport::new(socket), handler, config.clone(), buffers).await;
+    let transport = &mut TcpTransport::new(socket);
+    let outcome = super::serve_with(transport, handler, config.clone(), buffers, wake).await;
     if outcome != Ok(Outcome::HandedOver) {
         hang_up(socket, config.timeouts.close).await;
     }

@@ -22,7 +22,7 @@ mod websocket;
 mod writer;
 
 #[cfg(feature = "embassy-net")]
-pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp};
+pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp, serve_tcp_with};
 #[cfg(feature = "embedded-io-async")]
 pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
 
@@ -30,7 +30,7 @@ pub use error::Error;
 pub use websocket::WebSocket;
 pub use writer::Writer;
 
-use core::future::Future;
+use core::future::{Future, pending, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
@@ -156,6 +156,64 @@ pub async fn serve<T: Transport, C: ConfigRef>(
     config: C,
     buffers: &mut Buffers<'_>,
 ) -> Result<Outcome, T::Error> {
+    serve_with(transport, handler, config, buffers, &mut pending::<()>).await
+}
+
+/// Serves one connection as [`serve`] does, and wakes the handler for other tasks: whenever `wake` is ready,
+/// [`Handler::woken`] is called.
+///
+/// `wake` is awaited beside the transport, from when the connection is open. Its future is often dropped before it is ready, and
+/// made again: it has to be cancel safe, as `Signal::wait` and `Receiver::changed` of embassy-sync are:
+/// `&mut async || SIGNAL.wait().await`.
+///
+/// ```
+/// use core::cell::Cell;
+/// use core::future::poll_fn;
+/// use core::task::Poll;
+///
+/// use sansocket::embedded::{Transport, serve_with};
+/// use sansocket::session::{Memory, Outcome};
+/// use sansocket::{Config, Event, Handler, HandlerError, Outbox};
+///
+/// /// Sends each temperature that another task has measured.
+/// struct Telemetry<'a>(&'a Cell<Option<i8>>);
+///
+/// impl Handler for Telemetry<'_> {
+///     fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         Ok(())
+///     }
+///
+///     fn woken(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         if let Some(celsius) = self.0.get() {
+///             out.send(&celsius.to_be_bytes())?; // no room: the latest temperature is sent when there is room
+///             self.0.set(None);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// async fn run<T: Transport>(
+///     transport: &mut T,
+///     latest: &Cell<Option<i8>>,
+///     mut measured: impl AsyncFnMut(), // `async || SIGNAL.wait().await`
+/// ) -> Result<Outcome, T::Error> {
+///     let mut memory = Memory::<1024, 256, 256>::new();
+///     let mut handler = Telemetry(latest);
+///     serve_with(transport, &mut handler, &Config::DEFAULT, &mut memory.buffers(), &mut measured).await
+/// }
+/// ```
+///
+/// # Errors
+/// Those of [`serve`].
+///
+/// Cancel safety: as [`serve`].
+pub async fn serve_with<T: Transport, C: ConfigRef>(
+    transport: &mut T,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    wake: &mut impl AsyncFnMut(),
+) -> Result<Outcome, T::Error> {
     buffers.clear();
     let Buffers { head, rx, tx } = buffers;
     let mut time = Time::new(transport);
@@ -164,7 +222,15 @@ pub async fn serve<T: Transport, C: ConfigRef>(
         let turned = match session.poll(time.now, handler, head, rx, tx) {
             Step::Wait { deadline } => {
                 let input = session.spare(head, rx);
-                take_turn(transport, input, tx, deadline, &mut time, &mut session).await
+                let wake = session.connection().is_some().then_some(&mut *wake);
+                let turned =
+                    turn_or_wake(transport, input, tx, deadline, &mut time, &mut session, wake).await;
+                turned.map(|(read, woken)| {
+                    if woken {
+                        session.wake();
+                    }
+                    read
+                })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
             Step::Done(outcome) => return Ok(outcome),
@@ -198,6 +264,23 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
 ) -> Result<Ending, T::Error> {
+    drive_with(transport, driver, handler, rx, tx, &mut pending::<()>).await
+}
+
+/// Runs a handler as [`drive`] does, and wakes it for other tasks, as [`serve_with`] does.
+///
+/// # Errors
+/// The transport's error, as for [`serve`].
+///
+/// Cancel safety: as [`drive`].
+pub async fn drive_with<T: Transport, R: Role, X: Extension, C: ConfigRef>(
+    transport: &mut T,
+    driver: &mut HandlerDriver<R, X, C>,
+    handler: &mut (impl Handler + ?Sized),
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+    wake: &mut impl AsyncFnMut(),
+) -> Result<Ending, T::Error> {
     let mut time = Time::new(transport);
     // A deadline may have passed before this call: then the transport is read first.
     let mut late = driver.due(time.now) != Due::No;
@@ -209,7 +292,15 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
         late = false;
         let turned = match next {
             Step::Wait { deadline } => {
-                take_turn(transport, rx.spare(), tx, deadline, &mut time, driver).await
+                let turned =
+                    turn_or_wake(transport, rx.spare(), tx, deadline, &mut time, driver, Some(&mut *wake))
+                        .await;
+                turned.map(|(read, woken)| {
+                    if woken {
+                        driver.wake();
+                    }
+                    read
+                })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
             Step::Done(cause) => return Ok(cause),
@@ -294,6 +385,50 @@ async fn take_turn<T: Transport>(
             _ => return Ok(None),
         };
         end = Some(now.saturating_add(GRACE));
+    }
+}
+
+/// Takes a turn, which a wake-up ends early. Returns how many bytes were read, and whether there was a wake-up.
+async fn turn_or_wake<T: Transport>(
+    transport: &mut T,
+    input: &mut [u8],
+    tx: &mut TransmitBuffer<'_>,
+    deadline: Option<Instant>,
+    time: &mut Time,
+    peer: &mut impl Timed,
+    wake: Option<&mut impl AsyncFnMut()>,
+) -> Result<(Option<usize>, bool), T::Error> {
+    let mut woken = false;
+    let turned = {
+        let mut turn = pin!(take_turn(transport, input, tx, deadline, time, peer));
+        let mut wake = pin!(async {
+            match wake {
+                Some(wake) => wake().await,
+                None => pending().await,
+            }
+        });
+        // Polls both, so that neither starves the other.
+        poll_fn(|context| {
+            let turned = turn.as_mut().poll(context);
+            woken = wake.as_mut().poll(context).is_ready();
+            match turned {
+                Poll::Ready(turned) => Poll::Ready(Some(turned)),
+                Poll::Pending if woken => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    };
+    match turned {
+        Some(turned) => turned.map(|read| (read, woken)),
+        None => {
+            // If a deadline is due, the next turn reads the transport first.
+            let now = transport.now();
+            if peer.due(now) == Due::No {
+                time.now = now;
+            }
+            Ok((None, woken))
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub struct HandlerDriver<R, X = NoExtension, C = &'static Config> {
     stage: Stage,
     /// Something was sent since `writable` was called last.
     sent: bool,
+    /// A wake-up was not yet reported.
+    woken: bool,
 }
 
 /// Which of `opened` and `closed` were called.
@@ -101,13 +103,18 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
     /// Creates a driver for a connection that has just been opened, with its subprotocol.
     #[must_use]
     pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
-        Self { connection, held: None, protocol, stage: Stage::New, sent: true }
+        Self { connection, held: None, protocol, stage: Stage::New, sent: true, woken: false }
     }
 
     /// Returns the connection.
     #[must_use]
     pub const fn connection(&self) -> &Connection<R, X, C> {
         &self.connection
+    }
+
+    /// Wakes the handler: the next poll calls [`Handler::woken`].
+    pub const fn wake(&mut self) {
+        self.woken = true;
     }
 
     /// Reports that the transport failed. The next poll calls [`Handler::closed`], and no other method.
@@ -170,6 +177,10 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
             self.sent = false;
             let outcome = handler.writable(&mut self.connection.outbox(now, tx));
             self.settle(outcome, tx);
+        }
+        if self.woken {
+            let outcome = handler.woken(&mut self.connection.outbox(now, tx));
+            self.woken = self.settle(outcome, tx).is_some();
         }
         loop {
             // The timer goes before events, which may use up the room each time.

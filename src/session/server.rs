@@ -205,6 +205,13 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
+    /// Wakes the handler: the next poll calls [`Handler::woken`]. The call has no effect before the connection is open.
+    pub const fn wake(&mut self) {
+        if let Phase::Open(driver) = &mut self.phase {
+            driver.wake();
+        }
+    }
+
     /// Returns the connection; `None` before it is open.
     #[must_use]
     pub const fn connection(&self) -> Option<&Connection<Server, NoExtension, C>> {
