@@ -2,10 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(all(feature = "small", not(feature = "std")))]
-use super::sha1::digest;
+use super::{SMALL, compact_sha1};
 use crate::buffer::copy;
-#[cfg(not(all(feature = "small", not(feature = "std"))))]
 use sha1::{Digest, Sha1};
 
 /// The value of `Sec-WebSocket-Accept`: a SHA-1 hash in base64.
@@ -34,8 +32,10 @@ pub fn accept_key(key: &[u8]) -> AcceptKey {
     accept
 }
 
-#[cfg(not(all(feature = "small", not(feature = "std"))))]
 fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
+    if SMALL {
+        return compact_sha1::digest(parts);
+    }
     let mut sha1 = Sha1::new();
     // A loop, as each call of `update` would link another copy of its code.
     for part in parts {

@@ -11,9 +11,11 @@ mod accepted;
 mod body_decoder;
 mod client;
 mod client_request;
+mod compact_sha1;
 mod decision;
 mod head;
 mod head_writer;
+mod ipv6;
 mod key;
 mod origin;
 mod refused;
@@ -22,8 +24,7 @@ mod request;
 mod response;
 mod response_body;
 mod server;
-#[cfg(any(test, all(feature = "small", not(feature = "std"))))]
-mod sha1;
+
 mod url;
 
 pub use accepted::Accepted;
@@ -44,3 +45,6 @@ pub use url::{UrlError, WsUrl};
 
 #[cfg(feature = "std")]
 pub use crate::host::error::HttpResponse;
+
+/// Whether flash is scarce: the feature `small` has no effect on hosts.
+const SMALL: bool = cfg!(all(feature = "small", not(feature = "std")));

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::SMALL;
 use super::response::Response;
 
 /// The reason why a server refuses a request, and so the response that it sends: a `Rejection` converts into a
@@ -167,7 +168,8 @@ impl Rejection {
     }
 }
 
-/// Creates the response that the server sends.
+/// Creates the response that the server sends: status, fields, and the [text](Rejection::text) as the body, which the
+/// feature `small` leaves out.
 impl From<Rejection> for Response<'_> {
     fn from(rejection: Rejection) -> Self {
         let headers: &[(&str, &str)] = match rejection {
@@ -183,7 +185,11 @@ impl From<Rejection> for Response<'_> {
             Rejection::Unavailable => &[("Retry-After", "1")],
             _ => &[],
         };
-        Self::empty(rejection.status()).with_headers(headers).with_body(rejection.text())
+        Self::empty(rejection.status()).with_headers(headers).with_body(if SMALL {
+            ""
+        } else {
+            rejection.text()
+        })
     }
 }
 

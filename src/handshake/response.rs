@@ -9,6 +9,7 @@ use alloc::string::String;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
+use super::SMALL;
 use super::head::{cut, is_same, status_of};
 use super::head_writer::{HeadError, Writer};
 use super::key::AcceptKey;
@@ -241,6 +242,9 @@ pub(crate) fn write_switch(
 
 /// Returns the reason phrase of RFC 9110 §15 for common statuses.
 fn reason(status: u16) -> &'static str {
+    if SMALL {
+        return "";
+    }
     let known = find_reason(REASONS, status);
     #[cfg(feature = "hub")]
     let known = known.or_else(|| find_reason("411 Length Required\n413 Content Too Large\n", status));

@@ -2,9 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use core::net::Ipv6Addr;
-
 use super::head::{cut, is_same, split_scheme};
+use super::ipv6::is_ipv6;
 
 /// A parsed `ws:` or `wss:` URL. `Debug` hides user and password.
 ///
@@ -82,7 +81,9 @@ impl<'u> WsUrl<'u> {
         let (host, rest) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = cut(rest, b']').ok_or(UrlError::Ipv6)?;
-                host.parse::<Ipv6Addr>().map_err(|_| UrlError::Ipv6)?;
+                if !is_ipv6(host.as_bytes()) {
+                    return Err(UrlError::Ipv6);
+                }
                 (host, rest)
             }
             None => {
@@ -90,7 +91,7 @@ impl<'u> WsUrl<'u> {
                 authority.split_at_checked(end).unwrap_or((authority, ""))
             }
         };
-        let good = |c: u8| c.is_ascii_alphanumeric() || b"-._~:%".contains(&c);
+        let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~' | b':' | b'%');
         if host.is_empty() || !host.bytes().all(good) {
             return Err(UrlError::Host);
         }
