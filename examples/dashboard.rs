@@ -29,7 +29,6 @@ use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::handshake::{Refusal, Rejection, Request};
 use sansocket::hub::driver::MioPlainAcceptor;
 use sansocket::hub::{Application, HubHandle, HubSettings, RequestAction, SessionInfo};
-use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Instant};
 
 const HELP: &str = "\
@@ -44,13 +43,8 @@ SIGINT and SIGTERM close every connection with 1001 and end the server; a second
 ";
 
 /// A client that vanishes is noticed soon, and a command is short.
-static CONFIG: Config = {
-    let mut config = Config::new();
-    config.limits.message = 64;
-    config.timeouts.ping = Some(Duration::from_secs(5));
-    config.timeouts.pong = Some(Duration::from_secs(5));
-    config
-};
+const CONFIG: Config =
+    Config::new().max_message_len(64).keep_alive(Some(Duration::from_secs(5)), Some(Duration::from_secs(5)));
 
 /// How long a reboot takes.
 const REBOOT: Duration = Duration::from_millis(1500);
@@ -79,8 +73,7 @@ fn options() -> Result<Option<Vec<SocketAddr>>, lexopt::Error> {
 }
 
 fn run(addresses: Vec<SocketAddr>) -> Result<(), Box<dyn Error>> {
-    let mut settings = HubSettings::new(&CONFIG);
-    settings.max_sessions = 64;
+    let settings = HubSettings::new(CONFIG).max_sessions(64);
     let listeners = listen::bind(&addresses)?;
     let server = server::new(listeners, MioPlainAcceptor, settings, |handle| App(Pc::new(handle)))?;
     let handle = server.handle();
@@ -108,9 +101,9 @@ impl Application for App {
         RequestAction::Serve(Dashboard::new(self.0.clone()))
     }
 
-    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
-        logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", client.peer()));
+        logger::line(format_args!("refused {} with {refusal}; Origin {origin:?}", session.peer()));
     }
 }
 
@@ -196,7 +189,7 @@ impl Device for Pc {
             }
         }
         logger::line(format_args!("{state}"));
-        let _ = self.handle.broadcast(Prepared::text(state.to_string()));
+        let _ = self.handle.broadcast(state.to_string());
     }
 }
 

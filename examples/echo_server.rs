@@ -96,10 +96,11 @@ fn main() {
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let listeners = listen::bind(&options.listen)?;
     let head = options.config.limits.head;
-    let mut settings = HubSettings::new(options.config);
-    settings.max_sessions = options.connections;
-    (settings.head_buffer, settings.receive_buffer, settings.transmit_buffer) =
-        (head, options.buffer, options.buffer);
+    let settings = HubSettings::new(options.config)
+        .max_sessions(options.connections)
+        .head_buffer(head)
+        .receive_buffer(options.buffer)
+        .transmit_buffer(options.buffer);
     let app = App {
         log: if options.quiet { |_| {} } else { log },
         origins: options.origins.into(),
@@ -180,22 +181,22 @@ impl Application for App {
 
     fn request<'s>(
         &'s mut self,
-        client: &mut SessionInfo,
+        session: &mut SessionInfo,
         request: &Request<'_>,
     ) -> RequestAction<'s, Self::Handler> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return RequestAction::Reject(Rejection::Unavailable);
         }
-        client.set_tag(COUNTED);
+        session.set_tag(COUNTED);
         let mut echo = Echo::new(self.log);
         let welcome = self.origins.iter().any(|origin| origin.allows(request));
         echo.origin = if welcome { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
         RequestAction::Serve(echo)
     }
 
-    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
-        let peer = client.peer();
+    fn refused(&mut self, session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
+        let peer = session.peer();
         match request.and_then(|request| request.headers().get("Origin")) {
             Some(origin) => {
                 (self.log)(format_args!("Refused {peer} with {refusal}; Origin {}", Escaped(origin)))
@@ -204,12 +205,12 @@ impl Application for App {
         }
     }
 
-    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
+    fn ended(&mut self, session: &SessionInfo, outcome: Option<Outcome>) {
         // The handler's own answer, such as 404.
         if let Some(Outcome::Refused(Refusal { status: status @ 400.., reason: None, .. })) = outcome {
-            (self.log)(format_args!("Refused {} with {status}", client.peer()));
+            (self.log)(format_args!("Refused {} with {status}", session.peer()));
         }
-        if client.tag() == COUNTED {
+        if session.tag() == COUNTED {
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }

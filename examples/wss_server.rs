@@ -34,7 +34,6 @@ use sansocket::hub::{
     Application, HandleError, HubHandle, HubSettings, MioServer, RequestAction, SessionId, SessionInfo,
     TlsAcceptor,
 };
-use sansocket::message::Prepared;
 use sansocket::{CloseCode, Config, Ending, Event, Handler, HandlerError, Kind, Outbox};
 
 const HELP: &str = "\
@@ -84,30 +83,23 @@ pub(crate) fn start(options: &Options) -> Result<MioServer<App, TlsAcceptor>, Bo
         None => self_signed()?,
     };
     // The route's own settings, which count from the 101 on.
-    let mut route = Config::new();
-    route.control = ControlFrames::Manual;
-    route.timeouts.ping = Some(options.keep_alive);
-    route.timeouts.pong = Some(options.keep_alive);
+    let route = Config::new()
+        .control_frames(ControlFrames::Manual)
+        .keep_alive(Some(options.keep_alive), Some(options.keep_alive));
     let app = App { route: Arc::new(route) };
-    let mut settings = HubSettings::default();
-    settings.max_sessions = CLIENTS;
+    let settings = HubSettings::default().max_sessions(CLIENTS);
     let server = server::new(listen::bind(&options.listen)?, TlsAcceptor(tls), settings, |_| app)?;
     let (handle, every) = (server.handle(), options.hello);
     thread::spawn(move || greet(&handle, every));
     Ok(server)
 }
 
-/// Every so often, for as long as there is a server: in its loop, to each client.
+/// Sends a greeting to each client at this interval, until the server stops.
 fn greet(handle: &HubHandle, every: Duration) {
-    let greeting = Prepared::text("Hello client");
     loop {
         thread::sleep(every);
-        let greeting = greeting.clone();
-        let queued = handle.call(move |hub| {
-            hub.broadcast(greeting);
-        });
         // A full queue is no reason to give up.
-        if queued == Err(HandleError::Stopped) {
+        if handle.broadcast("Hello client") == Err(HandleError::Stopped) {
             return;
         }
     }
@@ -120,19 +112,23 @@ pub(crate) struct App {
 impl Application for App {
     type Handler = Echo;
 
-    fn request<'s>(&'s mut self, client: &mut SessionInfo, request: &Request<'_>) -> RequestAction<'s, Echo> {
+    fn request<'s>(
+        &'s mut self,
+        session: &mut SessionInfo,
+        request: &Request<'_>,
+    ) -> RequestAction<'s, Echo> {
         match request.path() {
             "/ws" => {
                 let accept = AcceptOptions::new().config(Arc::clone(&self.route));
-                RequestAction::Accept(Echo { id: client.id() }, accept)
+                RequestAction::Accept(Echo { id: session.id() }, accept)
             }
             _ => RequestAction::Respond(Response::text(404, "try /ws\n")),
         }
     }
 
-    fn refused(&mut self, client: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
+    fn refused(&mut self, session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
         let origin = request.and_then(Request::origin);
-        logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", client.id()));
+        logger::line(format_args!("wss_server: {}: refused with {refusal}; Origin {origin:?}", session.id()));
     }
 }
 

@@ -698,8 +698,8 @@ fn a_handle_works_inside_handlers_and_closures() {
     let log: Arc<Mutex<Vec<&'static str>>> = Arc::default();
     let (done, entries) = (told.clone(), log.clone());
     let mut world = World::new(settings(|settings| settings.max_commands = 100), move |handle| {
-        App::choose(move |client, _| {
-            let (id, handle, told, log) = (client.id(), handle.clone(), done.clone(), entries.clone());
+        App::choose(move |session, _| {
+            let (id, handle, told, log) = (session.id(), handle.clone(), done.clone(), entries.clone());
             Box::new(move |_, call, _, _| {
                 if let Call::Event(Event::Data(_)) = call {
                     let (again, log, told) = (handle.clone(), log.clone(), told.clone());
@@ -763,20 +763,20 @@ fn a_closure_that_posts_itself_does_not_block_the_loop() {
 #[test]
 fn sessions_are_listed_and_selected() {
     let mut world = World::new(HubSettings::default(), |_| {
-        App::choose(|client, request| {
-            client.set_tag(request.path().len() as u32);
+        App::choose(|session, request| {
+            session.set_tag(request.path().len() as u32);
             echo()
         })
     });
     let (first, second, third) = (world.open(), world.open(), world.connect());
     let states = |world: &World<App>| -> Vec<_> {
-        world.handle.sessions().iter().map(|client| (client.id(), client.state(), client.tag())).collect()
+        world.handle.sessions().iter().map(|session| (session.id(), session.state(), session.tag())).collect()
     };
     let (open, hand) = (SessionState::Open, SessionState::Handshake);
     assert_eq!(states(&world), [(first.id, open, 3), (second.id, open, 3), (third.id, hand, 0)]);
     assert_eq!(world.handle.sessions()[0].peer(), address());
     let id = second.id;
-    world.handle.broadcast_to(Prepared::text("you"), move |client| client.id() == id).unwrap();
+    world.handle.broadcast_to(Prepared::text("you"), move |session| session.id() == id).unwrap();
     let (reached, count) = mpsc::channel();
     world
         .handle

@@ -344,7 +344,9 @@ impl Model {
         let owns: Arc<Mutex<HashMap<SessionId, Arc<Mutex<Own>>>>> = Arc::default();
         let make = owns.clone();
         let world = World::new(settings, move |_| {
-            App::choose(move |client, _| scribe(make.lock().unwrap().entry(client.id()).or_default().clone()))
+            App::choose(move |session, _| {
+                scribe(make.lock().unwrap().entry(session.id()).or_default().clone())
+            })
         });
         Self {
             world,
@@ -390,10 +392,10 @@ impl Model {
             Deed::Broadcast(len, to) => {
                 let number = self.number();
                 let chosen = self.chosen.clone();
-                let filter = move |client: &sansocket::hub::SessionInfo| {
-                    let yes = to & 1 << (client.id().get() % 8) != 0;
+                let filter = move |session: &sansocket::hub::SessionInfo| {
+                    let yes = to & 1 << (session.id().get() % 8) != 0;
                     if yes {
-                        chosen.lock().unwrap().push((number, client.id()));
+                        chosen.lock().unwrap().push((number, session.id()));
                     }
                     yes
                 };
@@ -526,7 +528,7 @@ impl Model {
     /// The states that handles see, by peer; `None` where the session is gone.
     fn states(&self) -> Vec<Option<SessionState>> {
         let clients: HashMap<_, _> =
-            self.world.handle.sessions().into_iter().map(|client| (client.id(), client.state())).collect();
+            self.world.handle.sessions().into_iter().map(|session| (session.id(), session.state())).collect();
         self.sides.iter().map(|side| clients.get(&side.peer.id).copied()).collect()
     }
 

@@ -169,8 +169,8 @@ fn a_filter_that_panics_ends_its_broadcast_only() {
     let last = peers[MANY / 2].id;
     world
         .handle
-        .broadcast_to(Prepared::text("half"), move |client| {
-            assert!(client.id() < last, "on purpose");
+        .broadcast_to(Prepared::text("half"), move |session| {
+            assert!(session.id() < last, "on purpose");
             true
         })
         .unwrap();
@@ -287,9 +287,9 @@ proptest! {
             peers.retain(|peer| !peer.is_gone());
             let mut staying = vec![];
             let mut leaving = vec![];
-            for client in world.handle.sessions() {
-                let closing = client.state() == SessionState::Closing;
-                if closing { leaving.push(client.id()) } else { staying.push(client.id()) }
+            for session in world.handle.sessions() {
+                let closing = session.state() == SessionState::Closing;
+                if closing { leaving.push(session.id()) } else { staying.push(session.id()) }
             }
             let sorted = |ids: &[SessionId]| {
                 let mut ids = ids.to_vec();

@@ -193,11 +193,11 @@ fn lists_of_separators_alone_are_refused() {
 fn the_hook_before_the_handshake_sees_the_request_and_the_peer_and_may_respond() {
     let (tx, seen) = mpsc::channel();
     let served = RoutesServer::new(HubSettings::default(), |_| {
-        Routes::new().websocket("/auth/*", move |client, request| {
+        Routes::new().websocket("/auth/*", move |session, request| {
             let header = request.header("authorization").map(str::to_owned);
             let raw = request.headers().get("X-Raw").map(<[u8]>::to_vec);
             let path = (request.path().to_owned(), request.query().to_owned());
-            tx.send((client.peer(), path, header, raw, request.headers().iter().count())).unwrap();
+            tx.send((session.peer(), path, header, raw, request.headers().iter().count())).unwrap();
             match request.query_value("token") {
                 Some("valid") => Ok(Says("welcome".into())),
                 Some("large") => Err(Response::new(403, "text/html", "no ".repeat(100_000))),
@@ -878,7 +878,7 @@ fn a_broadcast_reaches_one_route_or_a_room() {
     assert_eq!(groups, [1, 1, 2, 77, 78]);
     for group in [1, 2, 3, 77] {
         let message = Prepared::text(format!("for {group}"));
-        served.handle.broadcast_to(message, move |client| client.tag() == group).unwrap();
+        served.handle.broadcast_to(message, move |session| session.tag() == group).unwrap();
     }
     served.handle.broadcast(Prepared::text("for all")).unwrap();
     for (peer, own) in peers.iter_mut().zip([Some(1), Some(1), Some(2), Some(77), None]) {

@@ -96,7 +96,7 @@ impl Running {
     }
 
     fn open(&self) -> usize {
-        self.handle.sessions().iter().filter(|client| client.state() == SessionState::Open).count()
+        self.handle.sessions().iter().filter(|session| session.state() == SessionState::Open).count()
     }
 
     fn counters(&self) -> Counters {

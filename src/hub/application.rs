@@ -1,4 +1,4 @@
-//! The application of a hub: a handler for each connection, and answers to HTTP requests.
+//! The application of a hub, which decides about each request.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Connects a session to its handler and to the application that makes it.
+//! The calls of a session to its handler, and to the application that makes the handler.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The notification of a sender about its message.
+//! The notification of the sender of a message.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ pub(super) struct Done(Option<Completion>);
 
 pub(super) type Completion = Box<dyn FnOnce(Result<(), NotDelivered>) + Send>;
 
-/// The reason why the transport did not take a message, or not all of it.
+/// Why a message was not delivered: the transport has not taken it, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotDelivered {
@@ -19,11 +19,11 @@ pub enum NotDelivered {
     Ended,
     /// The session is closing, and nothing may follow a Close (RFC 6455 §5.5.1). Messages that are sent after a close
     /// are lost with this. So are pending messages when the handler or the peer closes, or when the peer does not
-    /// read them in the time for [`Handle::close`](super::Handle::close).
+    /// read them in the time for [`HubHandle::close`](super::HubHandle::close).
     #[error("the session is closing")]
     Closing,
-    /// More is pending for the peer than [`Backlog`](super::Backlog) allows.
-    #[error("too much waits for a peer that reads too slowly")]
+    /// More is pending for the peer than [`QueueLimits`](crate::config::QueueLimits) allow.
+    #[error("too much is pending for the session")]
     Overflow,
 }
 

@@ -7,7 +7,7 @@ use crate::error::{EndReason, Timeout};
 use crate::handshake::{BadRequest, Refusal, Rejection};
 use crate::session::Outcome;
 
-/// Counts what a hub has done since it was made. [`Handle::counters`](super::Handle::counters) returns a copy.
+/// Counts what a hub has done since it was made. [`HubHandle::counters`](super::HubHandle::counters) returns a copy.
 ///
 /// ```
 /// use sansocket::hub::Counters;
@@ -46,7 +46,7 @@ pub struct Counters {
     pub panicked: u64,
     /// Requests that were not upgraded, by reason.
     pub refused: RefusedCounters,
-    /// Connections that are closed, by cause.
+    /// Connections that are closed, by reason.
     pub closed: ClosedCounters,
 }
 
@@ -54,15 +54,15 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RefusedCounters {
-    /// The application answered with a status below 400: a page, a redirect.
+    /// The application responded with a status below 400: a page, a redirect.
     pub answered: u64,
-    /// The application answered with 401 or 403.
+    /// The application responded with 401 or 403.
     pub forbidden: u64,
-    /// The application answered with 404 or 405.
+    /// The application responded with 404 or 405.
     pub not_found: u64,
-    /// The application answered with another status from 400 to 499.
+    /// The application responded with another status from 400 to 499.
     pub declined: u64,
-    /// The application answered with a status of 500 or above, or its answer could not be written: 500.
+    /// The application responded with a status of 500 or above, or its response could not be written: 500.
     pub failed: u64,
     /// The page's origin is not allowed: 403.
     pub origin: u64,
@@ -83,17 +83,17 @@ pub struct RefusedCounters {
     pub upgrade: u64,
     /// The head is larger than its limit or its memory: 431.
     pub head: u64,
-    /// The head has more fields than its limit: 431.
+    /// The head has more header fields than its limit: 431.
     pub fields: u64,
     /// All places are taken, or there is no memory for the body: 503.
     pub unavailable: u64,
-    /// The peer disconnected, sent no request in time, or was closed before there was an answer.
+    /// The peer disconnected, sent no request in time, or was closed before there was a response.
     pub disconnected: u64,
     /// Requests that were handed over.
     pub handed_over: u64,
 }
 
-/// Connections that are closed, by cause.
+/// Connections that are closed, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ClosedCounters {
@@ -118,9 +118,10 @@ pub struct ClosedCounters {
 }
 
 impl Counters {
+    /// Counts the end of a session.
     pub(super) fn end(&mut self, outcome: Outcome) {
         count(match outcome {
-            Outcome::Closed(cause) => self.closed.by(cause),
+            Outcome::Closed(ending) => self.closed.by(ending),
             Outcome::HandedOver => &mut self.refused.handed_over,
             Outcome::Disconnected => &mut self.refused.disconnected,
             Outcome::Refused(refusal) => self.refused.by(refusal),
@@ -157,8 +158,8 @@ impl RefusedCounters {
 }
 
 impl ClosedCounters {
-    const fn by(&mut self, cause: Ending) -> &mut u64 {
-        match cause.reason {
+    const fn by(&mut self, ending: Ending) -> &mut u64 {
+        match ending.reason {
             EndReason::Clean => &mut self.clean,
             EndReason::Violation(_) => &mut self.violation,
             EndReason::Timeout(Timeout::Idle | Timeout::Pong) => &mut self.silent_peer,

@@ -113,8 +113,8 @@ impl<A: Application, C: EspIdfAcceptor> EspIdfServer<A, C> {
         port::start()?;
         // lwIP runs in another task.
         settings.read_grace = settings.read_grace.max(GRACE);
-        let backlog = u32::try_from(settings.max_sessions).unwrap_or(u32::MAX);
-        let listener = if port == 0 { None } else { Some(EspIdfSocket::own(port::listen(port, backlog)?)) };
+        let pending = u32::try_from(settings.max_sessions).unwrap_or(u32::MAX);
+        let listener = if port == 0 { None } else { Some(EspIdfSocket::own(port::listen(port, pending)?)) };
         let monitor = PortMonitor(Locked::new(Shared::default()));
         Ok(Self {
             hub: Hub::new(settings, Arc::new(monitor), application)?,

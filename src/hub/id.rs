@@ -1,4 +1,4 @@
-//! Identifiers of sessions.
+//! The ids of sessions.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ impl SessionId {
         self.0
     }
 
-    /// Makes the id with this number.
+    /// Creates the id with this number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)

@@ -1,4 +1,4 @@
-//! The hub: many sessions, their turns and deadlines.
+//! The hub: its sessions, their turns and their deadlines.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +29,89 @@ use crate::role::Server;
 use crate::session::{HandlerDriver, Outcome, ServerSession};
 use crate::time::Instant;
 
-/// Drives many sessions, and owns what they share.
+/// Runs many sessions, and owns what they share. It does no I/O: [the driver](crate::hub::driver) does.
+///
+/// ```
+/// use std::io::{ErrorKind, Read, Write};
+/// use std::net::{Shutdown, TcpListener, TcpStream};
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+///
+/// use sansocket::Instant;
+/// use sansocket::hub::driver::{Hub, HubSocket, Monitor, Ready, Shared, SocketFailed};
+/// use sansocket::hub::{HubHandle, HubSettings, Routes};
+///
+/// /// A socket that does not block.
+/// struct Tcp(TcpStream);
+///
+/// fn done(result: std::io::Result<usize>) -> Result<Option<usize>, SocketFailed> {
+///     match result {
+///         Ok(n) => Ok(Some(n)),
+///         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+///         Err(_) => Err(SocketFailed),
+///     }
+/// }
+///
+/// impl HubSocket for Tcp {
+///     fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
+///         done(self.0.read(into))
+///     }
+///     fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
+///         done(self.0.write(if bytes.is_empty() { more } else { bytes }))
+///     }
+///     fn shutdown(&mut self) -> Result<(), SocketFailed> {
+///         self.0.shutdown(Shutdown::Write).map_err(|_| SocketFailed)
+///     }
+/// }
+///
+/// /// A driver that does not wait needs no wake-up.
+/// struct Lock(Mutex<Shared>);
+///
+/// impl Monitor for Lock {
+///     fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
+///         use_it(&mut self.0.lock().unwrap());
+///     }
+///     fn wake(&self) {}
+/// }
+///
+/// fn serve(listener: TcpListener, routes: impl FnOnce(HubHandle) -> Routes) -> std::io::Result<()> {
+///     let start = std::time::Instant::now();
+///     let monitor = Arc::new(Lock(Mutex::default()));
+///     let mut hub = Hub::new(HubSettings::default(), monitor, routes).map_err(std::io::Error::other)?;
+///     listener.set_nonblocking(true)?;
+///     while !hub.is_over() {
+///         let now = Instant::START.saturating_add(start.elapsed());
+///         while hub.admits(now) {
+///             let Ok((stream, peer)) = listener.accept() else { break };
+///             stream.set_nonblocking(true)?;
+///             let _ = hub.accept(now, Tcp(stream), peer);
+///         }
+///         // This driver tries each transport in each turn. A real one waits until one is ready, until it is woken, or
+///         // until `hub.deadline(now)`.
+///         let keys: Vec<usize> = hub.wants().map(|(key, _, _)| key).collect();
+///         keys.into_iter().for_each(|key| hub.ready(key, Ready { read: true, write: true, hang_up: false }));
+///         hub.run(now);
+///         let _ = hub.deadline(now);
+///         std::thread::sleep(Duration::from_millis(1));
+///     }
+///     Ok(())
+/// }
+/// # let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let address = listener.local_addr().unwrap();
+/// # let server = std::thread::spawn(move || serve(listener, |hub| {
+/// #     Routes::new().get("/", move |_, _| {
+/// #         hub.stop(sansocket::CloseCode::GOING_AWAY).unwrap();
+/// #         sansocket::handshake::Response::text(200, "hello")
+/// #     })
+/// # }));
+/// # let mut peer = TcpStream::connect(address).unwrap();
+/// # peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+/// # let mut response = String::new();
+/// # peer.read_to_string(&mut response).unwrap();
+/// # assert!(response.starts_with("HTTP/1.1 200 OK") && response.ends_with("hello"));
+/// # drop(peer);
+/// # server.join().unwrap().unwrap();
+/// ```
 ///
 /// When a hub is dropped, it drops its transports, calls each handler's [`Handler::closed`](crate::Handler::closed)
 /// with [`EndReason::Disconnected`](crate::error::EndReason::Disconnected), and calls the completions of the pending messages.
@@ -43,9 +125,9 @@ pub struct Hub<S: HubSocket + 'static, A: Application> {
     pub(super) pool: Pool,
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
-    /// A broadcast or a stop in progress, which visits one session after the other.
+    /// A command to all sessions that is in progress.
     pub(super) to_all: Option<ToAll>,
-    /// The number of sessions that are answered with 503.
+    /// The number of sessions whose response is 503 as all places are taken.
     pub(super) refused: usize,
     /// No transport is accepted before this moment.
     pub(super) pace: Instant,
@@ -55,7 +137,7 @@ pub struct Hub<S: HubSocket + 'static, A: Application> {
 }
 
 impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
-    /// Makes a hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the
+    /// Creates a hub without sessions. `monitor` is the driver's. `application` makes the application, and may use the
     /// handle: the hub executes its commands in the first turn.
     ///
     /// # Errors
@@ -98,7 +180,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         !self.stopping && now >= self.pace && room
     }
 
-    /// Whether every place is taken. Sessions that are answered with 503 take no place.
+    /// Whether every place is taken. A session whose response is 503 takes none.
     fn is_full(&self) -> bool {
         self.sessions.len().saturating_sub(self.refused) >= self.settings.max_sessions
     }

@@ -78,7 +78,7 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// The most connections that are accepted before the sessions have their turns.
 const ACCEPTS: usize = 64;
 /// The most connections that the system holds until they are accepted.
-const BACKLOG: i32 = 1024;
+const MAX_PENDING: i32 = 1024;
 /// How long to wait if the system has no free descriptor.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -148,8 +148,8 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
     /// # Errors
     /// Returns the operating system's error.
     pub fn add_listener(&mut self, listener: std::net::TcpListener) -> io::Result<()> {
-        // std's backlog of 128 is short: a client that does not fit retries a second later.
-        SockRef::from(&listener).listen(BACKLOG)?;
+        // std's queue of 128 is short: a peer that does not fit tries again a second later.
+        SockRef::from(&listener).listen(MAX_PENDING)?;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;

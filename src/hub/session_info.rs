@@ -21,7 +21,7 @@ pub struct SessionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// The hub receives the request or sends the answer.
+    /// The hub receives the request or sends the response.
     Handshake,
     /// Both sides may send.
     Open,

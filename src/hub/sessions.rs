@@ -45,7 +45,7 @@ impl<S, H> Sessions<S, H> {
 }
 
 impl<S: HubSocket, H: Handler> Sessions<S, H> {
-    /// Makes an empty collection. `ordered` is whether [`oldest`](Self::oldest) will be called.
+    /// Creates an empty collection. `ordered` is whether [`oldest`](Self::oldest) will be called.
     pub(super) fn new(ordered: bool) -> Self {
         Self { sessions: BTreeMap::new(), next: SessionId::FIRST, orders: ordered.then(Default::default) }
     }

@@ -42,7 +42,7 @@ pub struct HubSettings {
     pub capacity: Capacity,
     /// The most opening handshakes a second; further connections wait to be accepted. Default: no limit.
     pub handshakes_per_second: Option<u32>,
-    /// Bytes for the heads of request and answer, for each opening handshake in progress: at least [`MIN_BUFFER_LEN`].
+    /// Bytes for the heads of request and response, for each opening handshake in progress: at least [`MIN_BUFFER_LEN`].
     /// Default: 8 KiB.
     pub head_buffer: usize,
     /// Bytes of the receive buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: 16 KiB and a
@@ -83,8 +83,7 @@ pub enum InvalidSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Capacity {
-    /// Answers the connection with 503 once its request has arrived, or at the handshake deadline if it has arrived
-    /// in part. At most this many connections wait for that at once, beside the sessions; further ones wait to be
+    /// Responds with 503 once the request has arrived, or at the handshake deadline if it has arrived in part. At most this many connections wait for that at once, beside the sessions; further ones wait to be
     /// accepted.
     Refuse(usize),
     /// Closes the session that has been silent for longest with 1013, as [`HubHandle::close`](super::HubHandle::close)
@@ -137,7 +136,7 @@ impl HubSettings {
         self
     }
 
-    /// Sets [`head_buffer`](Self#structfield.head_buffer): bytes for the heads of request and answer.
+    /// Sets [`head_buffer`](Self#structfield.head_buffer): bytes for the heads of request and response.
     #[must_use]
     pub fn head_buffer(mut self, bytes: usize) -> Self {
         self.head_buffer = bytes;

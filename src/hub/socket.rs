@@ -1,10 +1,10 @@
-//! The interface between a hub and a transport.
+//! The interface between a hub and its transports.
 
 #![forbid(unsafe_code)]
 
 use super::counters::Counters;
 
-/// A transport that never blocks.
+/// A transport of a [`Hub`](super::driver::Hub). Its methods never block.
 pub trait HubSocket {
     /// Whether a read that fills less than the given memory has taken everything there was, unless the peer has
     /// closed its side. True of TCP (except urgent data, which WebSocket does not use), not of TLS. Saves one read

@@ -67,7 +67,7 @@ impl MioAcceptor for TlsAcceptor {
 }
 
 impl TlsStream {
-    /// Returns the TLS connection: the name that the client has asked for, its certificate, the protocol it chose.
+    /// Returns the TLS connection: the name that the peer has asked for, its certificate, the protocol it chose.
     #[must_use]
     pub const fn connection(&self) -> &ServerConnection {
         &self.tls

@@ -1,4 +1,4 @@
-//! Commands that visit one session after the other.
+//! Commands to all sessions: a broadcast, a stop.
 //!
 //! A turn of the hub visits a limited number of sessions, and the next turn continues after the last. Later commands
 //! wait until then, so that each session sees them in their order.

@@ -534,18 +534,18 @@ impl Application for App {
 
     fn request<'s>(
         &'s mut self,
-        client: &mut SessionInfo,
+        session: &mut SessionInfo,
         request: &Request<'_>,
     ) -> RequestAction<'s, Script> {
         if request.path() == "/body" {
             return RequestAction::ReadBody(100_000);
         }
-        let act = (self.make)(client, request);
+        let act = (self.make)(session, request);
         RequestAction::Serve(self.script(act))
     }
 
-    fn ended(&mut self, client: &SessionInfo, outcome: Option<Outcome>) {
-        self.ended.push((client.id(), outcome));
+    fn ended(&mut self, session: &SessionInfo, outcome: Option<Outcome>) {
+        self.ended.push((session.id(), outcome));
     }
 }
 

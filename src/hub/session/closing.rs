@@ -38,7 +38,7 @@ impl Closing {
 
     /// Starts the wait in the first turn. Returns the latest moment for the end of the session.
     fn begin(&mut self, now: Instant, time: Option<Duration>) -> Instant {
-        // The Close and its answer have the last of ten times `time`.
+        // The Close and the peer's have the last of ten times `time`.
         let until = now.plus(time.map(|time| time.saturating_mul(9)));
         self.times.get_or_insert(Times { time, patience: now.plus(time), until }).until.plus(time)
     }

@@ -195,12 +195,12 @@ pub unsafe extern "C" fn sansocket_broadcast(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sansocket_clients(server: *const Sansocket, ids: *mut u64, room: u32) -> u32 {
     // SAFETY: the caller's.
-    let clients = unsafe { &(*server).handle }.sessions();
-    for (i, client) in clients.iter().take(room as usize).enumerate() {
+    let sessions = unsafe { &(*server).handle }.sessions();
+    for (i, session) in sessions.iter().take(room as usize).enumerate() {
         // SAFETY: the caller's.
-        unsafe { ids.add(i).write(client.id().get()) };
+        unsafe { ids.add(i).write(session.id().get()) };
     }
-    clients.len() as u32
+    sessions.len() as u32
 }
 
 /// # Safety
