@@ -54,7 +54,7 @@ fn cause(cause: &Ending) -> String {
 
 const STATES: [&str; 5] = ["open", "sent", "received", "both", "ended"];
 const INPUTS: [&str; 9] =
-    ["data", "Ping", "Pong", "Close 4001", "violation", "EOF", "close(4002)", "reset()", "deadline"];
+    ["data", "Ping", "Pong", "Close 4001", "violation", "EOF", "close(4002)", "failure", "deadline"];
 
 /// Brings a connection into a state, gives it one input, and then ends it from the peer's side.
 fn transition<R: TestRole>(state: &str, input: &str) -> String {
@@ -88,7 +88,7 @@ fn transition<R: TestRole>(state: &str, input: &str) -> String {
         "deadline" if state == "ended" => end.after(1_000_000),
         "deadline" => end.at_deadline(),
         call => {
-            let result = if call == "reset()" {
+            let result = if call == "failure" {
                 end.connection.transport_failed();
                 "ok".into()
             } else {
@@ -97,7 +97,7 @@ fn transition<R: TestRole>(state: &str, input: &str) -> String {
             };
             let state = end.connection.state();
             let steps = end.run();
-            assert!(call != "reset()" || state == ConnectionState::Closed);
+            assert!(call != "failure" || state == ConnectionState::Closed);
             if result == "ok" { steps } else { [vec!["refused"], steps].concat() }
         }
     };
@@ -140,46 +140,46 @@ open      Ping         Event Wait               Pong         Disconnected - -
 open      Pong         Event Wait               -            Disconnected - -
 open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
 open      violation    Wait                     Close 1002   Violation - 1002
-open      EOF          Shutdown Closed          -            Disconnected - -
+open      EOF          Shutdown Done            -            Disconnected - -
 open      close(4002)  Wait                     Close 4002   Disconnected - 4002
-open      reset()      Closed                   -            Disconnected - -
+open      failure      Done                     -            Disconnected - -
 open      deadline     Wait                     Close 1001   Idle timeout - 1001
 sent      data         Event Wait               -            Disconnected - 1000
 sent      Ping         Event Wait               -            Disconnected - 1000
 sent      Pong         Event Wait               -            Disconnected - 1000
 sent      Close 4001   Event Shutdown Wait      -            Clean 4001 1000
 sent      violation    Shutdown Wait            -            Violation - 1000
-sent      EOF          Shutdown Closed          -            Disconnected - 1000
+sent      EOF          Shutdown Done            -            Disconnected - 1000
 sent      close(4002)  refused Wait             -            Disconnected - 1000
-sent      reset()      Closed                   -            Disconnected - 1000
-sent      deadline     Shutdown Closed          -            Close timeout - 1000
+sent      failure      Done                     -            Disconnected - 1000
+sent      deadline     Shutdown Done            -            Close timeout - 1000
 received  data         Wait                     -            Disconnected 1001 -
 received  Ping         Wait                     -            Disconnected 1001 -
 received  Pong         Wait                     -            Disconnected 1001 -
 received  Close 4001   Wait                     -            Disconnected 1001 -
 received  violation    Wait                     -            Disconnected 1001 -
-received  EOF          Shutdown Closed          -            Disconnected 1001 -
+received  EOF          Shutdown Done            -            Disconnected 1001 -
 received  close(4002)  Wait                     Close 4002   Clean 1001 4002
-received  reset()      Closed                   -            Disconnected 1001 -
-received  deadline     Shutdown Closed          -            Close timeout 1001 -
+received  failure      Done                     -            Disconnected 1001 -
+received  deadline     Shutdown Done            -            Close timeout 1001 -
 both      data         Wait                     -            Clean 1001 1000
 both      Ping         Wait                     -            Clean 1001 1000
 both      Pong         Wait                     -            Clean 1001 1000
 both      Close 4001   Wait                     -            Clean 1001 1000
 both      violation    Wait                     -            Clean 1001 1000
-both      EOF          Closed                   -            Clean 1001 1000
+both      EOF          Done                     -            Clean 1001 1000
 both      close(4002)  refused Wait             -            Clean 1001 1000
-both      reset()      Closed                   -            Clean 1001 1000
-both      deadline     Closed                   -            Clean 1001 1000
-ended     data         Closed                   -            Clean 1001 1000
-ended     Ping         Closed                   -            Clean 1001 1000
-ended     Pong         Closed                   -            Clean 1001 1000
-ended     Close 4001   Closed                   -            Clean 1001 1000
-ended     violation    Closed                   -            Clean 1001 1000
-ended     EOF          Closed                   -            Clean 1001 1000
-ended     close(4002)  refused Closed           -            Clean 1001 1000
-ended     reset()      Closed                   -            Clean 1001 1000
-ended     deadline     Closed                   -            Clean 1001 1000
+both      failure      Done                     -            Clean 1001 1000
+both      deadline     Done                     -            Clean 1001 1000
+ended     data         Done                     -            Clean 1001 1000
+ended     Ping         Done                     -            Clean 1001 1000
+ended     Pong         Done                     -            Clean 1001 1000
+ended     Close 4001   Done                     -            Clean 1001 1000
+ended     violation    Done                     -            Clean 1001 1000
+ended     EOF          Done                     -            Clean 1001 1000
+ended     close(4002)  refused Done             -            Clean 1001 1000
+ended     failure      Done                     -            Clean 1001 1000
+ended     deadline     Done                     -            Clean 1001 1000
 ";
 
 const CLIENT_TRANSITIONS: &str = "
@@ -189,46 +189,46 @@ open      Ping         Event Wait               Pong         Disconnected - -
 open      Pong         Event Wait               -            Disconnected - -
 open      Close 4001   Event Wait               Close 4001   Clean 4001 4001
 open      violation    Wait                     Close 1002   Violation - 1002
-open      EOF          Shutdown Closed          -            Disconnected - -
+open      EOF          Shutdown Done            -            Disconnected - -
 open      close(4002)  Wait                     Close 4002   Disconnected - 4002
-open      reset()      Closed                   -            Disconnected - -
+open      failure      Done                     -            Disconnected - -
 open      deadline     Wait                     Close 1001   Idle timeout - 1001
 sent      data         Event Wait               -            Disconnected - 1000
 sent      Ping         Event Wait               -            Disconnected - 1000
 sent      Pong         Event Wait               -            Disconnected - 1000
 sent      Close 4001   Event Wait               -            Clean 4001 1000
 sent      violation    Shutdown Wait            -            Violation - 1000
-sent      EOF          Shutdown Closed          -            Disconnected - 1000
+sent      EOF          Shutdown Done            -            Disconnected - 1000
 sent      close(4002)  refused Wait             -            Disconnected - 1000
-sent      reset()      Closed                   -            Disconnected - 1000
-sent      deadline     Shutdown Closed          -            Close timeout - 1000
+sent      failure      Done                     -            Disconnected - 1000
+sent      deadline     Shutdown Done            -            Close timeout - 1000
 received  data         Wait                     -            Disconnected 1001 -
 received  Ping         Wait                     -            Disconnected 1001 -
 received  Pong         Wait                     -            Disconnected 1001 -
 received  Close 4001   Wait                     -            Disconnected 1001 -
 received  violation    Wait                     -            Disconnected 1001 -
-received  EOF          Shutdown Closed          -            Disconnected 1001 -
+received  EOF          Shutdown Done            -            Disconnected 1001 -
 received  close(4002)  Wait                     Close 4002   Clean 1001 4002
-received  reset()      Closed                   -            Disconnected 1001 -
-received  deadline     Shutdown Closed          -            Close timeout 1001 -
+received  failure      Done                     -            Disconnected 1001 -
+received  deadline     Shutdown Done            -            Close timeout 1001 -
 both      data         Wait                     -            Clean 1001 1000
 both      Ping         Wait                     -            Clean 1001 1000
 both      Pong         Wait                     -            Clean 1001 1000
 both      Close 4001   Wait                     -            Clean 1001 1000
 both      violation    Wait                     -            Clean 1001 1000
-both      EOF          Shutdown Closed          -            Clean 1001 1000
+both      EOF          Shutdown Done            -            Clean 1001 1000
 both      close(4002)  refused Wait             -            Clean 1001 1000
-both      reset()      Closed                   -            Clean 1001 1000
-both      deadline     Shutdown Closed          -            Clean 1001 1000
-ended     data         Closed                   -            Clean 1001 1000
-ended     Ping         Closed                   -            Clean 1001 1000
-ended     Pong         Closed                   -            Clean 1001 1000
-ended     Close 4001   Closed                   -            Clean 1001 1000
-ended     violation    Closed                   -            Clean 1001 1000
-ended     EOF          Closed                   -            Clean 1001 1000
-ended     close(4002)  refused Closed           -            Clean 1001 1000
-ended     reset()      Closed                   -            Clean 1001 1000
-ended     deadline     Closed                   -            Clean 1001 1000
+both      failure      Done                     -            Clean 1001 1000
+both      deadline     Shutdown Done            -            Clean 1001 1000
+ended     data         Done                     -            Clean 1001 1000
+ended     Ping         Done                     -            Clean 1001 1000
+ended     Pong         Done                     -            Clean 1001 1000
+ended     Close 4001   Done                     -            Clean 1001 1000
+ended     violation    Done                     -            Clean 1001 1000
+ended     EOF          Done                     -            Clean 1001 1000
+ended     close(4002)  refused Done             -            Clean 1001 1000
+ended     failure      Done                     -            Clean 1001 1000
+ended     deadline     Done                     -            Clean 1001 1000
 ";
 
 /// Who is told of control frames, and who answers them.
@@ -301,7 +301,7 @@ fn a_frame_that_is_never_ended_ends_the_connection() {
     server.out().begin_frame(Kind::Binary, 4, true).expect("room");
     server.frame(CLOSE, &close_body(1000, ""));
     server.written();
-    assert_eq!(server.at_deadline(), ["Shutdown", "Closed"]);
+    assert_eq!(server.at_deadline(), ["Shutdown", "Done"]);
     assert_eq!(server.closed.map(|c| cause(&c)), Some("Close timeout 1000 -".into()));
     // And where the peer breaks a rule meanwhile.
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
@@ -368,7 +368,7 @@ fn the_end_is_final() {
         it.frame(CLOSE, b"");
         it.feed(&[0xFF]);
         it.eof();
-        it.tend();
+        it.poll_without_receiving();
         it.connection.transport_failed();
         it.run();
         assert!(it.connection.receive_external(it.now, &mut [0xFF; 4]).is_none());
@@ -532,7 +532,7 @@ fn a_silent_peer_is_disconnected_at_the_idle_deadline() {
         Some(Instant::from_millis(5 * 59_999 + 1 + 5000)),
         "a whole wait for the end"
     );
-    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.at_deadline(), ["Done"]);
     assert_eq!(server.closed.map(|c| cause(&c)), Some("Idle timeout - 1001".into()));
 }
 
@@ -604,7 +604,7 @@ fn an_event_does_not_hide_the_write_deadline() {
         server.out().send("x").expect("room");
         server.frame(PONG, b"");
         assert_eq!(server.deadline, Some(Instant::from_millis(10_000)));
-        assert_eq!(server.at_deadline(), ["Closed"]);
+        assert_eq!(server.at_deadline(), ["Done"]);
         assert_eq!(server.closed.map(|c| c.reason), Some(EndReason::Timeout(Timeout::Write)));
     }
 }
@@ -695,7 +695,7 @@ fn no_deadline_of_the_peer_passes_while_nothing_is_received() {
     server.rx.feed(&Server::incoming(TEXT, &[b'x'; 120]));
     for second in 1..100 {
         server.now = Instant::from_millis(second * 1000);
-        assert_eq!(server.tend(), "Wait");
+        assert_eq!(server.poll_without_receiving(), "Wait");
         server.written();
     }
     assert_eq!(server.connection.state(), ConnectionState::Open);
@@ -748,7 +748,7 @@ fn a_blocked_write_has_a_deadline() {
     server.out().send("x").expect("room");
     server.run();
     put_off(&mut server, 188_999);
-    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.at_deadline(), ["Done"]);
     assert_eq!(server.closed.map(|c| cause(&c)), Some("Write timeout - -".into()));
 }
 
@@ -762,7 +762,7 @@ fn a_blocked_reply_has_a_deadline() {
     server.at_deadline();
     assert_eq!(name(&whole_frames(server.tx.pending())), "Ping");
     assert_eq!(server.deadline, Some(Instant::from_millis(40_000)));
-    assert_eq!(server.at_deadline(), ["Closed"]);
+    assert_eq!(server.at_deadline(), ["Done"]);
     assert_eq!(server.closed.map(|c| c.reason), Some(EndReason::Timeout(Timeout::Write)));
     // The Pong that waited for room.
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
@@ -794,7 +794,7 @@ fn without_a_close_timeout_closing_has_no_deadline() {
     client.frame(CLOSE, b"");
     assert_eq!(client.deadline, None);
     client.after(u64::MAX >> 20);
-    assert_eq!(client.eof(), ["Shutdown", "Closed"]);
+    assert_eq!(client.eof(), ["Shutdown", "Done"]);
 }
 
 /// Whatever the deadlines are and however the peer behaves: who only ever sleeps until the deadline makes

@@ -642,7 +642,7 @@ fn an_encoder_reports_that_its_extension_failed() {
     }
 }
 
-// ---- relaying ----
+// ---- forwarding ----
 
 struct Echo;
 
@@ -652,7 +652,7 @@ impl Handler for Echo {
     }
 }
 
-/// What the extension makes of a message is relayed as a message, whatever lengths its frames had on the wire.
+/// What the extension makes of a message is forwarded as a message, whatever lengths its frames had on the wire.
 #[test]
 fn an_echo_over_an_extension_returns_the_message() {
     let config = Config::new();

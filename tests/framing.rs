@@ -780,7 +780,7 @@ fn a_peer_that_never_answers_a_close_is_disconnected_at_the_close_deadline() {
         }
         assert_eq!(end.events.len(), 4);
         assert_eq!(end.deadline, Some(Instant::from_millis(5000)));
-        assert_eq!(end.at_deadline(), ["Shutdown", "Closed"]);
+        assert_eq!(end.at_deadline(), ["Shutdown", "Done"]);
         assert_eq!(end.closed.map(|cause| cause.reason), Some(EndReason::Timeout(Timeout::Close)));
     }
     run::<Server>();
@@ -804,8 +804,8 @@ fn a_peer_that_never_closes_the_transport_is_disconnected_at_the_close_deadline(
         assert_eq!(end.closed.map(|cause| (cause.reason, cause.code())), Some((EndReason::Clean, 1005)));
     }
     // "the server MUST close the WebSocket connection immediately; a client SHOULD wait for the server"
-    run::<Server>(["Shutdown", "Wait"], &["Closed"]);
-    run::<TestClient>(["", "Wait"], &["Shutdown", "Closed"]);
+    run::<Server>(["Shutdown", "Wait"], &["Done"]);
+    run::<TestClient>(["", "Wait"], &["Shutdown", "Done"]);
 }
 
 /// The low layer keeps to the same rules.
@@ -912,7 +912,7 @@ fn external_reads_check_text_and_limits() {
     assert_eq!(server.connection.receive_external(server.now, &mut b"a\xE2".to_owned()), None);
     assert_eq!(server.finish().1.reason, EndReason::Violation(Violation::InvalidUtf8));
 
-    // Nothing to absorb: between frames, inside a control frame, where the buffer holds payload.
+    // No external read: between frames, inside a control frame, where the buffer holds payload.
     let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
     let mut server = Endpoint::<Server>::new(&Config::DEFAULT, &mut memory);
     let mut memory = *b"bytes";

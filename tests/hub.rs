@@ -534,7 +534,7 @@ fn each_message_is_completed_once_whatever_happens() {
     );
     assert!(peer.is_gone());
 
-    // A handler panics; a stop; a peer that vanishes.
+    // A handler panics; a stop; a peer that disconnects.
     for way in 0..3 {
         let mut world = World::new(settings(|settings| settings.config = patient()), |_| {
             App::new(|| {

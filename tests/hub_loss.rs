@@ -411,7 +411,7 @@ fn an_adopted_connection_that_is_closed_at_once_is_counted_as_opened() {
 #[test]
 fn counters_agree_where_completions_panic() {
     let told = Arc::new(AtomicUsize::new(0));
-    for vanishes in [false, true] {
+    for disconnects in [false, true] {
         let mut world = echoes(settings(|_| {}));
         let peer = world.open();
         peer.block();
@@ -425,7 +425,7 @@ fn counters_agree_where_completions_panic() {
             world.handle.send_with(peer.id, numbered(number, 10).1, done).unwrap();
         }
         world.settle();
-        if vanishes {
+        if disconnects {
             peer.cut()
         } else {
             peer.allow(usize::MAX)
@@ -434,12 +434,12 @@ fn counters_agree_where_completions_panic() {
         assert!(peer.is_gone());
         assert_eq!(told.load(Ordering::Relaxed), 5);
         let counters = world.end();
-        assert_eq!((counters.delivered, counters.lost), if vanishes { (0, 5) } else { (1, 4) });
+        assert_eq!((counters.delivered, counters.lost), if disconnects { (0, 5) } else { (1, 4) });
         assert_eq!((counters.waiting, counters.panicked), (0, 1));
     }
 }
 
-// ---- the backlog ----
+// ---- the limits of a queue ----
 
 /// What waits behind is bounded.
 #[test]
@@ -452,7 +452,7 @@ fn an_empty_queue_takes_a_message_of_any_size() {
             peer.block();
             world.handle.broadcast(numbered(0, len).1).unwrap();
             world.settle();
-            // It takes nothing of the backlog of those behind it.
+            // It is not counted for the messages after it.
             for number in 1..3 {
                 let message = numbered(number, 500_000).1;
                 world.handle.send_with(peer.id, message, told.done(number)).unwrap();
@@ -477,7 +477,7 @@ fn an_empty_queue_takes_a_message_of_any_size() {
     }
 }
 
-/// One that is too large for the backlog, behind others: it is dropped, or they are.
+/// A message above the limit behind others: it is dropped, or they are.
 #[test]
 fn a_message_above_the_limit_behind_others_overflows() {
     for (overflow, lost) in [(Overflow::DropNewest, vec![2]), (Overflow::DropOldest, vec![0, 1])] {
@@ -495,7 +495,7 @@ fn a_message_above_the_limit_behind_others_overflows() {
         assert_eq!(peer.got().len(), 3 - lost.len());
         world.end();
     }
-    // A backlog of nothing still lets one through at a time.
+    // A limit of nothing still lets one message through at a time.
     let mut world = echoes(settings(|settings| (settings.queue.messages, settings.queue.bytes) = (0, 0)));
     let peer = world.open();
     for number in 0..3 {

@@ -63,7 +63,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
         first.recv_timeout(Duration::from_secs(30)).unwrap();
         let mut client = open(server.address);
         echo(&mut client, "here");
-        // Above the backlog; when it is here, the queue is empty.
+        // Above the limit of the queue; when it has arrived, the queue is empty.
         server.handle.broadcast(Prepared::binary(vec![9; 2_000_000])).unwrap();
         assert!(next(&mut client).unwrap() == (0x82, vec![9; 2_000_000]));
         let id = server.handle.sessions()[0].id();

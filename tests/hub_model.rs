@@ -755,7 +755,7 @@ impl Side {
     }
 }
 
-/// Whether the backlog has no room for a message, where no more waits than this.
+/// Whether the queue has no room for a message, where no more waits than this.
 fn is_full(waited: &[usize], len: usize) -> bool {
     let large = waited.first().filter(|len| **len > BYTES).unwrap_or(&0);
     let bytes = waited.iter().sum::<usize>() - large;

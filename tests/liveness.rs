@@ -19,7 +19,7 @@ fn at(seconds: u64) -> Instant {
     START.saturating_add(Duration::from_secs(seconds))
 }
 
-/// A connection that relays what it gets, in a world where the peer reads `rate` bytes at a time.
+/// A connection that forwards what it receives, in a world where the peer reads `rate` bytes at a time.
 struct Board<'b> {
     connection: Connection<Server>,
     rx: ReceiveBuffer<'b>,
@@ -32,7 +32,7 @@ impl<'b> Board<'b> {
         Self { connection, rx: ReceiveBuffer::new(rx).unwrap(), tx: TransmitBuffer::new(tx).unwrap() }
     }
 
-    /// Polls until there is nothing to do, relaying data.
+    /// Polls until there is nothing to do; forwards data.
     fn poll(&mut self, now: Instant) -> Step<Infallible> {
         loop {
             match self.connection.poll(now, &mut self.rx, &mut self.tx) {

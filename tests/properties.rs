@@ -118,7 +118,7 @@ fn outcome<R: TestRole>(
     config: &Config,
     wire: &[u8],
     buffer: usize,
-    absorb: bool,
+    external: bool,
     mut piece: impl FnMut() -> usize,
 ) -> Outcome {
     let mut memory = Memory::new(buffer, 100_000);
@@ -127,7 +127,7 @@ fn outcome<R: TestRole>(
     while !rest.is_empty() && !matches!(end.connection.state(), ConnectionState::Closed) {
         let left = end.connection.external_read_limit(&end.rx);
         let n = piece().clamp(1, rest.len());
-        if absorb && left > 0 {
+        if external && left > 0 {
             let n = n.min(left.try_into().unwrap_or(usize::MAX));
             let mut memory = rest[..n].to_vec();
             if let Some(data) = end.connection.receive_external(end.now, &mut memory) {
@@ -157,9 +157,9 @@ fn same_at_every_split<R: TestRole>(wire: &[u8], random: &mut Random) {
         let buffer = MIN_BUFFER_LEN + random.below(300);
         // Not byte by byte where there are very many.
         let largest = [1, 2, 10, 200][random.below(4)].max(wire.len() / 2000);
-        let absorb = random.one_in(2);
-        let split = outcome::<R>(&config, wire, buffer, absorb, || 1 + random.below(largest));
-        assert_eq!(split, whole, "{delivery:?} in {buffer}, pieces up to {largest}, absorb {absorb}");
+        let external = random.one_in(2);
+        let split = outcome::<R>(&config, wire, buffer, external, || 1 + random.below(largest));
+        assert_eq!(split, whole, "{delivery:?} in {buffer}, pieces up to {largest}, external {external}");
     }
 }
 

@@ -20,8 +20,8 @@ fuzz_target!(|data: &[u8]| {
         config.limits.frame = 200;
         config.limits.fragments = 3;
     }
-    let how = How { size: MIN_BUFFER_LEN + usize::from(size), absorb: more & 1 != 0 };
-    let whole = How { size: MIN_BUFFER_LEN + script.0.len(), absorb: false };
+    let how = How { size: MIN_BUFFER_LEN + usize::from(size), external: more & 1 != 0 };
+    let whole = How { size: MIN_BUFFER_LEN + script.0.len(), external: false };
     if flags & 1 == 0 {
         let one = run(Server, &config, &whole, std::iter::repeat(usize::MAX), script.0);
         assert_same(&one, &run(Server, &config, &how, pieces, script.0));
@@ -36,7 +36,7 @@ struct How {
     /// Bytes of the receive buffer.
     size: usize,
     /// Read payload past the receive buffer where that is possible.
-    absorb: bool,
+    external: bool,
 }
 
 fn assert_same(one: &(Log, Ending), other: &(Log, Ending)) {
@@ -71,10 +71,10 @@ fn run<R: Role>(
             Step::Wait { deadline } => {
                 tx.consume(tx.pending().len());
                 let piece = pieces.next().unwrap();
-                let absorbable = connection.external_read_limit(&rx).min(piece.min(memory.len()) as u64) as usize;
+                let limit = connection.external_read_limit(&rx).min(piece.min(memory.len()) as u64) as usize;
                 let n = piece.min(wire.len());
-                if how.absorb && absorbable > 0 && n > 0 {
-                    let (now_read, rest) = wire.split_at(absorbable.min(n));
+                if how.external && limit > 0 && n > 0 {
+                    let (now_read, rest) = wire.split_at(limit.min(n));
                     wire = rest;
                     let memory = &mut memory[..now_read.len()];
                     memory.copy_from_slice(now_read);

@@ -45,7 +45,7 @@ STREAMS = {  # RFC 6455 §5.7, and more
 for name, frames in STREAMS.items():
     for role, key in (("server", KEY), ("client", None)):
         wire = b"".join(frame(first, payload, key) for first, payload in frames)
-        # role and mode, absorb, size of the buffer, two lengths of reads
+        # role and mode, external reads, size of the buffer, two lengths of reads
         for mode, how in enumerate(("frames", "chunks", "points")):
             flags = (key is None) | mode << 1 | 8
             put("frames", f"{name}-{role}-{how}", bytes([flags, mode & 1, 0, 2, 1, 5]) + wire)

@@ -7,7 +7,8 @@ use core::time::Duration;
 
 /// The limits, time-outs and modes of a connection.
 ///
-/// Any number of connections can share one configuration, by a reference or an `Arc`: see [`ConfigRef`]. Each field has a
+/// Any number of connections can share one configuration, by a reference or an `Arc`: see
+/// [`ConfigRef`](crate::config::ConfigRef). Each field has a
 /// `const` setter, so that a configuration can be a `static`. The fields are also public, and can be set one by one.
 ///
 /// ```

@@ -225,7 +225,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
     }
 
     /// The same without receiving.
-    pub fn tend(&mut self) -> &'static str {
+    pub fn poll_without_receiving(&mut self) -> &'static str {
         let step = match self.connection.poll_without_receiving(self.now, &mut self.tx) {
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,
@@ -259,7 +259,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
             }
             Step::Done(cause) => {
                 self.closed = Some(cause);
-                "Closed"
+                "Done"
             }
         }
     }
@@ -271,7 +271,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
             let step = self.step();
             steps.push(step);
             assert!(steps.len() < 100_000, "it never ends");
-            if matches!(step, "Wait" | "Closed") {
+            if matches!(step, "Wait" | "Done") {
                 return steps;
             }
         }
@@ -339,7 +339,7 @@ impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
                 self.rx.end();
             }
             if let Some(cause) = self.closed {
-                assert_eq!(self.run(), ["Closed"], "for ever after");
+                assert_eq!(self.run(), ["Done"], "for ever after");
                 return (whole_frames(&sent), cause);
             }
             if !self.shutdown && self.tx.is_empty() {
