@@ -1,6 +1,6 @@
 //! Connections that block: over TCP, TLS, and every other `Read + Write` with time-outs.
 //!
-//! [`connect`] opens one as a client, [`accept`] as a server. [`serve`] runs a [`Handler`](crate::Handler) on one. One thread
+//! [`connect`] opens one as a client, [`accept`] as a server. [`serve`] runs a [`Handler`] on one. One thread
 //! serves one connection.
 //!
 //! While something waits to be written, the peer is read only now and then, and no more than the receive buffer holds: a peer that

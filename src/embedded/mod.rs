@@ -1,7 +1,7 @@
 //! Connections over any transport, without a heap: for firmware, and for runtimes that the crate does not know.
 //!
 //! A [`Transport`] tells the time and takes one turn of reading and writing. Over it, [`serve`] runs a
-//! [`Handler`](crate::Handler) from the request to the end, and [`WebSocket`] is a connection to read from and to send on.
+//! [`Handler`] from the request to the end, and [`WebSocket`] is a connection to read from and to send on.
 //! `blocking` uses the same code with turns that block.
 //!
 //! | you have | transport |

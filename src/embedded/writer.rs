@@ -21,7 +21,7 @@ use crate::send::SendError;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
-/// The sending side of a [`WebSocket`]. Each event comes with it, so that an answer can borrow from the event.
+/// The sending side of a [`WebSocket`](super::WebSocket). Each event comes with it, so that an answer can borrow from the event.
 #[derive(Debug)]
 pub struct Writer<'b, T, R, C = &'static Config> {
     pub(super) transport: T,
@@ -158,7 +158,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
         Ok(())
     }
 
-    /// Returns the [`Outbox`], which sends without waiting. [`flush`](Self::flush) and the next [`read`](WebSocket::read) write
+    /// Returns the [`Outbox`], which sends without waiting. [`flush`](Self::flush) and the next [`read`](super::WebSocket::read) write
     /// what it sends, so that many small messages need one write.
     pub fn outbox(&mut self) -> Outbox<'_> {
         self.connection.outbox(self.time.now, &mut self.tx)

@@ -23,6 +23,44 @@ use message_ref::MessageRef;
 
 /// Assembles messages from the chunks of their frames. [`Limits::message`](crate::config::Limits::message) bounds how far a growing
 /// storage grows.
+///
+/// [`WholeMessages`] does this for a handler. Use an assembler with `embedded::WebSocket::recv`, or where a handler needs more than
+/// whole messages:
+///
+/// ```
+/// use sansocket::message::{ArrayStorage, Assembler};
+/// use sansocket::{Event, Handler, HandlerError, MessageRef, Outbox};
+///
+/// /// Says that a message was too long, and goes on.
+/// struct Commands(Assembler<ArrayStorage<64>>);
+///
+/// impl Handler for Commands {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         let Event::Data(chunk) = event else { return Ok(()) };
+///         if self.0.push(&chunk).is_err() {
+///             let _ = out.send("too long"); // without room the peer is not told
+///         }
+///         match self.0.message() {
+///             Some(MessageRef::Text("ping")) => Ok(out.send("pong")?),
+///             Some(_) => Ok(out.send("unknown command")?),
+///             None => Ok(()), // more chunks follow
+///         }
+///     }
+/// }
+///
+/// # use sansocket::session::HandlerDriver;
+/// # use sansocket::{Config, Connection, Instant, ReceiveBuffer, Server, TransmitBuffer};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut handler = Commands(Assembler::new(ArrayStorage::new()));
+/// # let (mut input, mut output) = ([0; 512], [0; 512]);
+/// # let (mut rx, mut tx) = (ReceiveBuffer::new(&mut input)?, TransmitBuffer::new(&mut output)?);
+/// # let mut driver = HandlerDriver::new(Connection::new(Server, &Config::DEFAULT, Instant::START), None);
+/// # rx.feed(b"\x01\x82\0\0\0\0pi\x80\x82\0\0\0\0ng"); // "ping" in two fragments
+/// # let _ = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx);
+/// # assert_eq!(tx.pending(), b"\x81\x04pong");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Assembler<S> {
     storage: S,
@@ -45,9 +83,11 @@ impl<S: MessageStorage> Assembler<S> {
         Self { storage, kind: Kind::Binary, state: State::Skipping }
     }
 
-    /// Appends the next chunk. Returns the kind of the message if it is complete; [`bytes`](Self::bytes) then returns its
-    /// payload, until the next message begins. A handler that returns [`HandlerError::Blocked`](crate::HandlerError::Blocked) with the whole
-    /// chunk as taken gets the last chunk again with an empty payload, for which `push` returns the kind again.
+    /// Appends the next chunk. Returns the kind of the message if it is complete; [`message`](Self::message) then returns it, until
+    /// the next message begins.
+    ///
+    /// A handler may be blocked when it answers the message, and gets the last chunk again. `push` then returns the kind again, and
+    /// appends nothing.
     ///
     /// # Errors
     /// [`MessageTooBig`], once for each message that does not fit. The rest of that message is skipped; the next message is assembled
@@ -71,7 +111,7 @@ impl<S: MessageStorage> Assembler<S> {
         Ok((self.state == State::Complete).then_some(self.kind))
     }
 
-    /// Returns the assembled bytes.
+    /// Returns the bytes that were assembled so far.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.storage.as_bytes()
@@ -84,22 +124,13 @@ impl<S: MessageStorage> Assembler<S> {
         MessageRef::new(self.kind, payload.into())
     }
 
-    /// Returns the message as text; `None` if it is binary or not complete.
-    #[must_use]
-    pub fn to_str(&self) -> Option<&str> {
-        match self.message()? {
-            MessageRef::Text(text) => Some(text),
-            MessageRef::Binary(_) => None,
-        }
-    }
-
-    /// Forgets the message, and frees memory of which the storage has much.
+    /// Forgets the message. A `Vec` of more than 4 KiB gives its memory back.
     pub fn clear(&mut self) {
         self.storage.clear();
         self.state = State::Skipping;
     }
 
-    /// Returns the storage with the assembled bytes.
+    /// Returns the storage with the bytes that were assembled.
     pub fn into_inner(self) -> S {
         self.storage
     }
