@@ -50,7 +50,7 @@ macro_rules! methods {
         }
 
         /// Reports a wake-up: another task has something for this connection. `embedded::serve_with` calls it when its `wake` is
-        /// ready. Wake-ups that come together are reported once, and none before [`opened`](Self::opened).
+        /// ready, a hub after `HubHandle::wake`. Wake-ups that come together are reported once, and none before [`opened`](Self::opened).
         ///
         /// A message may be open that another method has begun: see [`timer`](Self::timer).
         ///

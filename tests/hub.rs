@@ -10,14 +10,15 @@ use std::time::Duration;
 use hub_world::*;
 use sansocket::config::Overflow;
 use sansocket::error::{EndReason, Timeout};
+use sansocket::handshake::Request;
 use sansocket::hub::driver::{Hub, Ready};
 use sansocket::hub::{
-    Capacity, Counters, HandleError, HubContext, HubSettings, NotDelivered, Routes, SessionId, SessionInfo,
-    SessionState,
+    Application, Capacity, Counters, HandleError, HubContext, HubSettings, NotDelivered, RequestAction,
+    Routes, SessionId, SessionInfo, SessionState,
 };
 use sansocket::message::Prepared;
 use sansocket::session::HandlerDriver;
-use sansocket::{CloseCode, Config, Connection, Event, HandlerError, Kind, Server};
+use sansocket::{CloseCode, Config, Connection, Event, Handler, HandlerError, Kind, Outbox, Server};
 
 const POLICY: CloseCode = CloseCode::POLICY_VIOLATION;
 
@@ -758,6 +759,65 @@ fn a_closure_that_posts_itself_does_not_block_the_loop() {
         world.run();
         assert_eq!(*count.lock().unwrap(), turns);
     }
+}
+
+/// A handler that sends what another thread has left, when it is woken.
+struct Mailbox(Arc<Mutex<Vec<String>>>);
+
+impl Handler for Mailbox {
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    fn woken(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let letters = self.0.lock().unwrap().join(" ");
+        Ok(out.send(&letters)?)
+    }
+}
+
+#[test]
+fn another_thread_wakes_the_handler_of_a_session() {
+    struct Mail(Arc<Mutex<Vec<String>>>);
+    impl Application for Mail {
+        type Handler = Mailbox;
+
+        fn request<'s>(&'s mut self, _: &mut SessionInfo, _: &Request<'_>) -> RequestAction<'s, Mailbox> {
+            RequestAction::Serve(Mailbox(Arc::clone(&self.0)))
+        }
+    }
+    let letters = Arc::new(Mutex::new(vec![]));
+    let shared = Arc::clone(&letters);
+    let mut world = World::new(HubSettings::default(), |_| Mail(shared));
+    let (first, second) = (world.open(), world.open());
+    letters.lock().unwrap().push("one".into());
+    // Two calls before the session's turn lead to one.
+    world.handle.wake(first.id).unwrap();
+    world.handle.wake(first.id).unwrap();
+    world.settle();
+    assert_eq!(first.got(), [text("one")]);
+    assert_eq!(second.got(), []);
+    letters.lock().unwrap().push("two".into());
+    let mut hub = world.hub.context();
+    assert!(hub.wake(second.id));
+    assert!(!hub.wake(SessionId::new(99)));
+    world.settle();
+    assert_eq!(second.got(), [text("one two")]);
+    // Without room in the transport the handler is called again.
+    first.block();
+    world.handle.wake(first.id).unwrap();
+    world.settle();
+    assert_eq!(first.got(), []);
+    first.allow(100);
+    world.settle();
+    assert_eq!(first.got(), [text("one two")]);
+    // A session that is not open yet is not woken.
+    let third = world.connect();
+    world.handle.wake(third.id).unwrap();
+    world.settle();
+    third.feed(REQUEST);
+    world.settle();
+    assert!(!third.bytes().ends_with(b"two"));
+    world.end();
 }
 
 #[test]

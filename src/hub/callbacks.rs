@@ -83,6 +83,10 @@ impl<A: Application> Handler for Callbacks<'_, A> {
         self.handler.as_mut().map_or(Ok(()), |handler| handler.writable(out))
     }
 
+    fn woken(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        self.handler.as_mut().map_or(Ok(()), |handler| handler.woken(out))
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.handler.as_ref().and_then(Handler::deadline)
     }

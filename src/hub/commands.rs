@@ -39,6 +39,13 @@ impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
         reached
     }
 
+    fn wake(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.find(id) else { return false };
+        session.wake();
+        self.schedule(id.key());
+        true
+    }
+
     fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> bool {
         let there = self.find(id).is_some();
         if there {
@@ -74,6 +81,9 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
                 }
             }
             Command::Broadcast(message, to) => self.begin_to_all(Task::Broadcast(message, to)),
+            Command::Wake(id) => {
+                self.wake(id);
+            }
             Command::Close(id, code, reason) => {
                 Inside::close(self, id, code, &reason);
             }

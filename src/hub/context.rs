@@ -82,6 +82,12 @@ impl<'h> HubContext<'h> {
         self.0.broadcast(&message.into(), &mut to)
     }
 
+    /// Wakes the handler of a session, as [`HubHandle::wake`](super::HubHandle::wake): the hub calls it in the session's
+    /// next turn. Returns whether there was a session.
+    pub fn wake(&mut self, id: SessionId) -> bool {
+        self.0.wake(id)
+    }
+
     /// Closes a session, as [`HubHandle::close`](super::HubHandle::close). Returns whether there was one.
     ///
     /// # Errors
@@ -126,6 +132,8 @@ pub(super) trait Inside {
     fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)>;
 
     fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize;
+
+    fn wake(&mut self, id: SessionId) -> bool;
 
     fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> bool;
 

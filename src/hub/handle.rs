@@ -123,6 +123,16 @@ impl HubHandle {
         self.post(Command::Broadcast(message.into(), Box::new(to)))
     }
 
+    /// Wakes the handler of a session: the hub calls [`Handler::woken`](crate::Handler::woken), for example to send what
+    /// another thread has left for it. Several calls may lead to one call there. A session whose connection is not open yet
+    /// is not woken: its handler looks in [`Handler::opened`](crate::Handler::opened).
+    ///
+    /// # Errors
+    /// [`HandleError::Full`], [`HandleError::Stopped`].
+    pub fn wake(&self, id: SessionId) -> Result<(), HandleError> {
+        self.post(Command::Wake(id))
+    }
+
     /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost
     /// with [`NotDelivered::Closing`]. The first of several calls counts: its code and reason are sent.
     ///

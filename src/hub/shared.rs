@@ -49,6 +49,7 @@ pub struct Shared {
 pub(super) enum Command {
     Send(SessionId, Prepared, Done),
     Broadcast(Prepared, Filter),
+    Wake(SessionId),
     Close(SessionId, CloseCode, String),
     Call(Function),
     Stop(CloseCode),

@@ -179,6 +179,11 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         })
     }
 
+    /// Wakes the handler in the session's next turn.
+    pub(super) const fn wake(&mut self) {
+        self.server.wake();
+    }
+
     /// Begins to close the session: refuses further messages, and sends the Close after those that wait.
     pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
         self.info.state = SessionState::Closing;
