@@ -1,14 +1,12 @@
-# Sourced by build.sh of the examples and by CI: the one place that chooses a toolchain for a target
-# other than the host's.
+# Chooses a toolchain for a target other than the host's. CI and the build.sh files of the examples source it.
 #
 #   cross_cargo TARGET SUBCOMMAND [CARGO-ARGS...]
 #
-# 1. The cargo and rustc of the PATH, where their toolchain has the target (`rustup target add`).
-# 2. Else Debian's (apt: rustc-web cargo-web rust-web-src): it brings the library's sources, and
-#    cargo builds from them the crates named in CROSS_BUILD_STD (default `core`; `core,alloc` and
-#    `std,panic_abort` work as well).
-# 3. Else rustup's nightly with its component rust-src, in the same way.
-# 4. Else an error that says what to install.
+# 1. The cargo and rustc in the PATH, if their toolchain has the target (`rustup target add`).
+# 2. Otherwise Debian's (apt: rustc-web cargo-web rust-web-src). It has the sources of the standard library, and cargo
+#    builds from them the crates named in CROSS_BUILD_STD (default `core`; also `core,alloc` and `std,panic_abort`).
+# 3. Otherwise rustup's nightly with its component rust-src, in the same way.
+# 4. Otherwise an error that says what to install.
 
 cross_cargo() {
     local target=$1 subcommand=$2
@@ -19,7 +17,7 @@ cross_cargo() {
         local linker=CARGO_TARGET_${target//-/_}_LINKER
         linker=${linker^^}
         (
-            # Bare metal is linked by LLVM's linker; Debian's rustc brings none of its own.
+            # LLVM's linker links for bare metal; Debian's rustc has no linker of its own.
             if [[ $target == *-none-* && -z ${!linker-} ]]; then
                 export "$linker=$(cross_linker)"
             fi
@@ -51,8 +49,8 @@ cross_has_sources() {
         [[ -f $(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml ]]
 }
 
-# LLVM's linker: the one Debian's rustc names (apt: lld-22), else the one inside a rustup toolchain (so
-# the PATH must still be the caller's).
+# LLVM's linker: the one that Debian's rustc names (apt: lld-22), otherwise the one of a rustup toolchain, for which the
+# PATH must still be the caller's.
 cross_linker() {
     local candidate
     for candidate in /usr/bin/rust-lld "$(rustc --print sysroot 2>/dev/null)"/lib/rustlib/*/bin/rust-lld; do

@@ -265,7 +265,7 @@ def tls_in_pieces_loses_nothing():
             board.done()
 
 
-@check("the request is as it was set")
+@check("the request has what the settings say")
 def the_request_is_as_it_was_set():
     with Listener() as listener, Board(listener.url, "protocol=chat", "header=Authorization: Basic dTpw", "large=0") as board:
         peer = Peer(listener, "chat")
@@ -297,7 +297,7 @@ def masking_keys_never_repeat():
     assert (len(keys), len(nonces)) == (100, 2), (len(keys), len(nonces))
 
 
-@check("another answer is a refusal")
+@check("another response than 101 is a refusal")
 def another_answer_is_a_refusal():
     with Server() as server, Board(server.url.replace("/ws", "/auth"), "large=0") as board:
         board.expect(r"^failed: WebSocket\(Refused\(401\)\)$", never="open")
@@ -331,17 +331,17 @@ def comes_back(certificate=None):
         return "waited %s ms, and %s" % (found, again)
 
 
-@check("it comes back over TCP")
+@check("it connects again over TCP")
 def it_comes_back_over_tcp():
     return comes_back()
 
 
-@check("it comes back over TLS")
+@check("it connects again over TLS")
 def it_comes_back_over_tls():
     return comes_back(Certificate("echo.test"))
 
 
-@check("what is short is no success")
+@check("a connection that ends early counts as a failure")
 def what_is_short_is_no_success():
     """A server that drops each connection at once is left alone for longer and longer."""
     with Listener() as listener, Board(listener.url, "large=0", "patience=3") as board:
@@ -411,7 +411,7 @@ def another_host_s_certificate_is_refused():
     refused(certificate, certificate)
 
 
-@check("a certificate out of date is refused")
+@check("an expired certificate is refused")
 def a_certificate_out_of_date_is_refused():
     certificate = Certificate("echo.test", days=-1)
     refused(certificate, certificate)
@@ -438,12 +438,12 @@ def a_server_without_a_certificate_is_refused():
     unproved_is_refused("InvalidCertificate")
 
 
-@check("an empty record is no panic")
+@check("an empty record causes no panic")
 def an_empty_record_is_no_panic():
     unproved_is_refused("IoError", empty=True)
 
 
-@check("a record in the clear is no panic")
+@check("an unencrypted record causes no panic")
 def a_record_in_the_clear_is_no_panic():
     """Behind the handshake, from somebody on the way."""
     certificate = Certificate("echo.test")

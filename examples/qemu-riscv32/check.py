@@ -91,7 +91,7 @@ def messages_and_closing():
     client.close()
 
 
-@check("a close and the end at once")
+@check("a close with the end of the stream at once")
 def a_close_and_the_end_at_once():
     for _ in range(20):
         client = connect()
@@ -174,7 +174,7 @@ def a_slow_reader_disturbs_nobody():
     return "100 other round trips took %.2f s" % took
 
 
-@check("cuts at every point")
+@check("input cut at every byte")
 def cuts_at_every_point():
     random.seed(0)
     whole = request() + frame(TEXT, b"hello") + frame(BINARY, os.urandom(20000)) + frame(CLOSE, b"\x03\xe8")
@@ -218,7 +218,7 @@ def ends_in_mid_message():
     return all_serve()
 
 
-@check("as at the beginning")
+@check("the board serves as at the start")
 def as_at_the_beginning():
     together(*(lambda: binary_of_4_mib() for _ in range(PLACES)))
     the_page()

@@ -264,7 +264,7 @@ def haproxy():
         ends_with_its_server(proxy, server)
 
 
-@check("HAProxy that passes TCP on as documented, with version 1 of the PROXY protocol, and without it")
+@check("HAProxy forwards TCP as documented, with version 1 of the PROXY protocol, and without the protocol")
 def haproxy_tcp():
     for config, options in ((TCP, ["--proxy-from", "127.0.0.1"]),
                             (change(TCP, "send-proxy-v2", "send-proxy"), ["--proxy-from", "127.0.0.1"]),
@@ -282,7 +282,7 @@ def haproxy_tcp():
             ends_with_its_server(proxy, server)
 
 
-@check("HAProxy's PROXY header is no request for a server that does not expect it, and no header is none for one that does")
+@check("a server refuses an unexpected PROXY header, and a connection without an expected one")
 def mistaken():
     with Server() as server, Proxy("haproxy", TCP, server) as proxy:
         equal(status(proxy), 400)
@@ -296,7 +296,7 @@ def mistaken():
         server.said("there is no PROXY header$")
 
 
-@check("HAProxy's own checks need no client")
+@check("HAProxy's health checks work")
 def health():
     config = change(TCP, "send-proxy-v2", "send-proxy-v2 check inter 100")
     with Server("--proxy-from", "127.0.0.1", program="echo_threads") as server, Proxy("haproxy", config, server) as proxy:
@@ -306,7 +306,7 @@ def health():
         equal([line for line in server.lines() if "PROXY" in line], [])
 
 
-@check("what nginx does to Host decides who may connect")
+@check("nginx's Host decides which pages may connect")
 def host():
     lost = change(NGINX, "        proxy_set_header Host $http_host;\n", "")
     with_port = change(NGINX, "$http_host", "$host:80")
@@ -317,7 +317,7 @@ def host():
             equal((options, tuple(status(proxy, Origin=origin) for origin in (SAME, OTHER, "file://"))), (options, expected))
 
 
-@check("what HAProxy does to Host decides who may connect")
+@check("HAProxy's Host decides which pages may connect")
 def haproxy_host():
     for port, expected in ((":80", 101), (":443", 101), (":8080", 403)):
         config = change(HTTP, "    http-request set-header X-Forwarded-For %[src]\n", "    http-request set-header Host %s%s\n" % (HOST, port))
@@ -325,7 +325,7 @@ def haproxy_host():
             equal((port, status(proxy, Origin=SAME)), (port, expected))
 
 
-@check("a full server's 503 is passed on")
+@check("the 503 of a full server is forwarded")
 def full():
     for language, config in (("nginx", NGINX), ("haproxy", HTTP)):
         with Server("--max-connections", "1") as server, Proxy(language, config, server) as proxy:
@@ -358,7 +358,7 @@ class Backend:
                     return
 
 
-@check("the client's address is the one that the proxy saw, whatever the client says")
+@check("the client's address is the one that the proxy saw, not the one in the client's field")
 def forwarded():
     for language, config in (("nginx", NGINX), ("haproxy", HTTP)):
         backend = Backend()
@@ -372,7 +372,7 @@ def forwarded():
                   [HOST, SAME, "websocket", "upgrade"])
 
 
-@check("a page on a port of its own")
+@check("a page on another port may connect if Host has it")
 def other_port():
     with Server() as server, Proxy("nginx", NGINX, server) as proxy:
         name = "%s:%d" % (HOST, proxy.port)
@@ -382,7 +382,7 @@ def other_port():
         equal(status(proxy, Host=name, Origin="https://" + name), 403)
 
 
-@check("what nginx needs to be told about an upgrade")
+@check("nginx without the settings for upgrades is refused")
 def upgrade():
     for line, expected in (("        proxy_set_header Upgrade $http_upgrade;\n", 426),
                            ("        proxy_http_version 1.1;\n", 400)):

@@ -200,7 +200,7 @@ def too_large():
         equal(parse(read_until_end(s))[0], 431)
 
 
-@check("the page is there", STRICT)
+@check("the page is served", STRICT)
 def page():
     with dial(STRICT) as s:
         s.sendall(get("/"))
@@ -210,7 +210,7 @@ def page():
     assert body.startswith(b"<!doctype html>"), body[:40]
 
 
-@check("what follows a refused upgrade is no second request", STRICT)
+@check("input after a refused upgrade is not read as a request", STRICT)
 def smuggling():
     with dial(STRICT) as s:
         s.sendall(request(Sec_WebSocket_Key="bad") + get("/"))
@@ -224,7 +224,7 @@ def splits():
     at_every_split(STRICT, request() + frame(1, b"Hello") + frame(9, b"p"), want)
 
 
-@check("violations are answered by their close code, then the end", STRICT)
+@check("each violation is answered with its close code, then the connection ends", STRICT)
 def violations():
     for sent, code in ((b"\x81\x05Hello", 1002), (frame(3, b""), 1002), (frame(0, b"x"), 1002), (b"\xc1\x80\0\0\0\0", 1002),
                        (frame(9, b"x" * 126), 1002), (frame(9, b"x", fin=False), 1002), (frame(8, b"\x03"), 1002),
@@ -236,14 +236,14 @@ def violations():
         equal((sent, got[:1], got[2:4]), (sent, b"\x88", struct.pack(">H", code)))
 
 
-@check("a frame that claims 2^62 bytes costs nothing", STRICT)
+@check("a frame that claims 2^62 bytes takes no memory", STRICT)
 def huge():
     with upgrade(STRICT) as s:
         s.sendall(b"\x82\xff" + struct.pack(">Q", 1 << 62) + b"\0\0\0\0" + b"some")
         serves(STRICT)
 
 
-@check("resets in mid-request, mid-message and mid-echo leave it serving", STRICT)
+@check("the server continues after resets inside a request, a message and an echo", STRICT)
 def resets():
     for _ in range(20):
         s = dial(STRICT)
@@ -258,7 +258,7 @@ def resets():
         serves(STRICT)
 
 
-@check("half close: the echo still comes, then the end", STRICT)
+@check("after a half close the echo comes, then the end", STRICT)
 def half_close():
     with upgrade(STRICT) as s:
         s.sendall(frame(1, b"Hello"))
@@ -274,7 +274,7 @@ def half_close():
     serves(STRICT)
 
 
-@check("20 pings at once get their pongs in order, a close after them its answer", STRICT)
+@check("20 pings at once get their pongs in order, and the close after them is answered", STRICT)
 def pings():
     with upgrade(STRICT) as s:
         s.sendall(b"".join(frame(9, b"%d" % i) for i in range(20)) + frame(8, b"\x03\xe8"))
@@ -289,7 +289,7 @@ def pings():
     equal((numbers == sorted(set(numbers)), numbers[-1:]), (True, [19]))
 
 
-@check("%d connections that say nothing do not keep others out" % args.idle, STRICT)
+@check("%d connections that send nothing do not keep others out" % args.idle, STRICT)
 def silent():
     idle = [(upgrade if i % 2 else dial)(STRICT) for i in range(args.idle)]
     serves(STRICT)
@@ -318,12 +318,12 @@ def golden():
         equal(read_until_end(s, 3), b"\x88\x02\x03\xe8")
 
 
-@check("the same at every split, frame included", LENIENT)
+@check("the same at every split, inside the frame too", LENIENT)
 def golden_splits():
     at_every_split(LENIENT, IDF_REQUEST + frame(1, b"Trigger async"), IDF_ANSWER, together=8)
 
 
-@check("503 when connections are exhausted, and none lost when one ends", SCARCE)
+@check("503 when all places are taken, and every place is free again later", SCARCE)
 def exhausted():
     for _ in range(3):
         held = [upgrade(SCARCE) for _ in range(args.connections)]
@@ -340,7 +340,7 @@ def exhausted():
         time.sleep(0.5)
 
 
-@check("resets do not use up the connections", SCARCE)
+@check("resets free their places", SCARCE)
 def not_leaked():
     for _ in range(10):
         for s in [upgrade(SCARCE) for _ in range(args.connections)]:
@@ -356,7 +356,7 @@ def ended_after(s, began, what):
     s.close()
 
 
-@check("a peer that sends a byte now and then is cut off at the deadline", HASTY)
+@check("a peer that sends single bytes is disconnected at the deadline", HASTY)
 def loris():
     s, began = dial(HASTY), time.monotonic()
     s.settimeout(0.1)
@@ -374,14 +374,14 @@ def loris():
     ended_after(s, began, "the slow peer")
 
 
-@check("a peer that says nothing is cut off too", HASTY)
+@check("a peer that sends nothing is disconnected too", HASTY)
 def mute():
     s, began = dial(HASTY), time.monotonic()
     read_until_end(s, args.seconds + 5)
     ended_after(s, began, "the mute peer")
 
 
-@check("one that has shaken hands may be silent for longer", HASTY)
+@check("an open connection may be silent for longer", HASTY)
 def patient():
     with upgrade(HASTY) as s:
         time.sleep(args.seconds + 1)

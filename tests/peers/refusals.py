@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The echo_client example against real HTTP servers, each of which refuses in its own ways.
+"""The echo_client example against HTTP servers that refuse it.
 
   refusals.py ECHO_CLIENT GO_SERVER HYPER_SERVER FOLDER-TO-WORK-IN
 
@@ -167,7 +167,7 @@ async def go():
         return await refusals(port, COMMON | {"/401/trailer": (401, WHO), "/103/403": (403, WHO)})
 
 
-@check("Go's net/http: a 101 behind a 103, with a folded field")
+@check("Go's net/http: a 101 after a 103, with a folded field")
 async def early():
     async with program(GO) as port:
         _, out = await client(port, "/103/101")

@@ -70,7 +70,7 @@ class Server:
         await self.server.wait_closed()
 
 
-@check("lines go out as text, come back and are printed", TCP)
+@check("lines are sent as text, echoed and printed", TCP)
 async def lines():
     async with Server() as server:
         sent = ["Hello", "grüße, 世界 🎉", "x" * 5000, "last"]
@@ -81,7 +81,7 @@ async def lines():
     equal((code, server.codes), (0, [1000]))
 
 
-@check("a file goes out as binary", TCP)
+@check("a file is sent as binary", TCP)
 async def file():
     for size in (0, 1, 125, 65536, 3 << 20):
         with tempfile.NamedTemporaryFile() as f:
@@ -94,7 +94,7 @@ async def file():
         equal((server.got == [data], code, server.codes), (True, 0, [1000]))
 
 
-@check("pings are answered, fragments put together", TCP)
+@check("pings are answered, fragments are assembled", TCP)
 async def control():
     done = asyncio.Event()
 
@@ -109,7 +109,7 @@ async def control():
     equal((server.got, code, server.codes), (["Hello"], 0, [1000]))
 
 
-@check("the server's close ends it, and its code and reason are told", TCP)
+@check("the server's close ends the client, which prints code and reason", TCP)
 async def closed():
     async def first(ws):
         await ws.close(4000, "enough")
@@ -142,7 +142,7 @@ async def answer(reply):
         server.close()
 
 
-@check("a wrong answer to the handshake is an error", TCP)
+@check("a wrong response to the handshake is an error", TCP)
 async def wrong():
     right = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n"
     for reply in (lambda accept: right % (accept[:-2] + "A=") + "\r\n",
@@ -163,7 +163,7 @@ async def bundled():
     assert "bundled" in out, out
 
 
-@check("nobody listens: an error at once", TCP)
+@check("a port on which nobody listens is an error at once", TCP)
 async def nobody():
     server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -179,7 +179,7 @@ async def moved(connection, request):
         return Response(307, "Temporary Redirect", Headers({"Location": "/new?a=b", "Content-Length": "0"}))
 
 
-@check("a redirect is followed where that was asked for, and only there", TCP)
+@check("a redirect is followed only by option", TCP)
 async def redirected():
     async with Server(process_request=moved) as server:
         code, out = await client(server.port, lines=["Hello"])
@@ -188,7 +188,7 @@ async def redirected():
     equal((server.got, code), (["Hello"], 0))
 
 
-@check("user and password of the URL are those that websockets and aiohttp read", TCP)
+@check("websockets and aiohttp read user and password of the URL", TCP)
 async def authorized():
     url = "ws://J%%C3%%BCrgen:pass%%3Aword@127.0.0.1:%d/ws"
     guard = basic_auth(realm="test", credentials=("Jürgen", "pass:word"))
@@ -207,7 +207,7 @@ async def authorized():
     equal((server.got, code), (["Hello"], 0))
 
 
-@check("a subprotocol is agreed upon", TCP)
+@check("a subprotocol is agreed on", TCP)
 async def subprotocol():
     async with Server(subprotocols=["new", "old"]) as server:
         code, out = await client(server.port, "--protocol", "old", "--protocol", "older", lines=["Hello"])

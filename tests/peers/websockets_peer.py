@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PyPI websockets against the echo server: the core once more, then many clients and one that does not read.
+"""PyPI websockets against the echo server: one client, then many clients and one that does not read.
 
   websockets_peer.py ws://127.0.0.1:PORT [--clients 200] [--ca FILE]
 
@@ -123,7 +123,7 @@ async def crowd():
     await asyncio.gather(*(client(n) for n in range(args.clients)))
 
 
-@check("a slow reader blocks nobody, and loses nothing")
+@check("a slow reader delays nobody, and loses nothing")
 async def slow_reader():
     async with connect(max_queue=1) as slow, connect() as other:
         block, sent = os.urandom(65536), 0
@@ -143,7 +143,7 @@ async def slow_reader():
             equal(await slow.recv() == block, True)
 
 
-@check("the server may be left without a word")
+@check("a client may disconnect without a close")
 async def abort():
     for _ in range(20):
         ws = await connect()

@@ -161,7 +161,7 @@ def fragments():
         client.close()
 
 
-@check("a slow reader: others are served, memory is bounded, and its time ends")
+@check("a slow reader: others are served, memory is bounded, and the write deadline ends it")
 def slow_reader():
     with Server(write=3, queue_bytes=8 * KIB) as server:
         other = connect()
@@ -201,7 +201,7 @@ def resets():
         equal(server.memory()[1], number)
 
 
-@check("half close: what was asked for still comes, then the end")
+@check("after a half close the echo comes, then the end")
 def half_close():
     with Server() as server:
         for _ in range(20):
@@ -224,7 +224,7 @@ def half_close():
         server.all_serve()
 
 
-@check("the limit: 503, one at a time, and none is lost when one ends")
+@check("at the limit: 503, one at a time, and each place is free again later")
 def limit():
     with Server(connections=3, waiting=1, handshake=2) as server:
         for _ in range(3):
@@ -276,7 +276,7 @@ def wake():
             client.close()
 
 
-@check("a queue that is full is an error at once")
+@check("a full queue is an error at once")
 def full():
     with Server(commands=4, queue=8) as server:
         client = connect()
@@ -292,7 +292,7 @@ def full():
         client.close()
 
 
-@check("connections that another server has accepted are adopted, and given back once")
+@check("connections of another server are adopted, and released once")
 def adopt():
     with Server() as server:
         server.all_serve()
@@ -319,7 +319,7 @@ def adopt():
         equal((server.memory()[1], server.released()), (number, 31))
 
 
-@check("stop, and start again: everybody is told, and nothing leaks")
+@check("stop and start again: each client gets a Close, and nothing leaks")
 def restart():
     with Server() as server:
         after = []
@@ -348,7 +348,7 @@ def restart():
         server.all_serve()
 
 
-@check("stopped beyond every deadline: what came meanwhile is heard, who said nothing is given up")
+@check("suspended beyond every deadline: input that came meanwhile is read, silent peers are disconnected")
 def stop():
     away = (1, CLOSE, struct.pack(">H", 1001))
 
