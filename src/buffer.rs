@@ -254,14 +254,14 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     /// Puts the payload that was just consumed back to the front, so that it is delivered again.
-    pub(crate) fn hold(&mut self, span: Span) {
+    pub(crate) fn put_back(&mut self, span: Span) {
         if !span.decoded {
             self.place.start = self.place.start.saturating_sub(span.len);
         }
     }
 
     /// Returns an event whose payload was put back. `spare` may have moved it since.
-    pub(crate) fn held(&self, event: DetachedEvent) -> Event<'_> {
+    pub(crate) fn event_put_back(&self, event: DetachedEvent) -> Event<'_> {
         let start = if event.span.decoded { event.span.start } else { self.place.start };
         event.shape.with(self.payload(event.span, start))
     }

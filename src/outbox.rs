@@ -65,7 +65,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// `now` is the time of the current poll, which [`Outbox::now`] returns.
     #[inline]
     pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Outbox<'a> {
-        let config = self.receiver.config();
+        let config = self.decoder.config();
         let Self { link, role, extension, .. } = self;
         #[cfg(not(feature = "extension"))]
         let _ = extension;

@@ -21,7 +21,15 @@ pub struct Server;
 ///
 /// It is not `Clone`, as two connections would then mask with the same keys.
 #[derive(Debug)]
-pub struct Client<K: MaskingKey>(pub K);
+pub struct Client<K: MaskingKey>(K);
+
+impl<K: MaskingKey> Client<K> {
+    /// Creates the role with a source of masking keys.
+    #[must_use]
+    pub const fn new(keys: K) -> Self {
+        Self(keys)
+    }
+}
 
 /// A source of masking keys.
 ///
@@ -41,7 +49,7 @@ pub struct Client<K: MaskingKey>(pub K);
 /// let mut memory = [0; 140];
 /// let mut tx = TransmitBuffer::new(&mut memory)?;
 /// let keys = || [0x37, 0xfa, 0x21, 0x3d]; // from a random number generator
-/// Encoder::new(Client(keys)).send(&mut tx, Kind::Text, b"Hello")?;
+/// Encoder::new(Client::new(keys)).send(&mut tx, Kind::Text, b"Hello")?;
 /// assert_eq!(tx.pending(), b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"); // RFC 6455 §5.7
 /// # Ok(())
 /// # }

@@ -99,6 +99,14 @@ impl Sub for Instant {
     }
 }
 
+/// The moment has the same distance from the start of embassy-time's clock.
+#[cfg(feature = "embassy-net")]
+impl From<embassy_time::Instant> for Instant {
+    fn from(moment: embassy_time::Instant) -> Self {
+        Self::from_micros(moment.as_micros())
+    }
+}
+
 /// A state machine whose deadlines an adapter enforces.
 ///
 /// A wait can end late: a signal, a stopped process or a suspended machine delays it. Before a poll at `now` for which a

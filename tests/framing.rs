@@ -708,7 +708,7 @@ fn each_frame_has_a_fresh_masking_key() {
     };
     let config = Config::new();
     let mut memory = Memory::new(MIN_BUFFER_LEN, 400);
-    let mut end = Endpoint::of(Connection::new(Client(source), &config, Instant::START), &mut memory);
+    let mut end = Endpoint::of(Connection::new(Client::new(source), &config, Instant::START), &mut memory);
     end.out().send("a").expect("room");
     end.out().send("a").expect("room");
     end.out().fragment(Kind::Binary, b"b", false).expect("room");

@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         key = key.wrapping_mul(0x9E37_79B9).wrapping_add(12345);
         key.to_ne_bytes()
     };
-    let mut client = Side::new(Client(keys), &config, script.byte());
+    let mut client = Side::new(Client::new(keys), &config, script.byte());
     let mut server = Side::new(Server, &config, script.byte());
     let mut now = Instant::START;
     while !script.0.is_empty() {

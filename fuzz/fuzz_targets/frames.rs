@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
         let one = run(Server, &config, &whole, std::iter::repeat(usize::MAX), script.0);
         assert_same(&one, &run(Server, &config, &how, pieces, script.0));
     } else {
-        let client = || Client(|| [1, 2, 3, 4]);
+        let client = || Client::new(|| [1, 2, 3, 4]);
         let one = run(client(), &config, &whole, std::iter::repeat(usize::MAX), script.0);
         assert_same(&one, &run(client(), &config, &how, pieces, script.0));
     }

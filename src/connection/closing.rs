@@ -27,13 +27,13 @@ impl Link {
 
     /// Closes for a handler that stopped. The Close is sent as soon as there is room, without the reason if there is none now.
     /// If a frame is open, it will not be finished, and the connection ends without a Close.
-    pub(crate) fn close_anyhow(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
+    pub(crate) fn close_at_once(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
         // A reason that cannot be sent must not prevent the Close.
         let reason = if code.is_none() { "" } else { reason };
         match self.close(wire, code, reason) {
-            Err(SendError::Blocked) => self.close_later(code),
+            Err(SendError::Blocked) => self.defer_close(code),
             Err(SendError::FrameOpen) => {
-                self.withdraw();
+                self.drop_pending_close();
                 self.end(EndReason::UnfinishedFrame);
             }
             _ => {}
@@ -41,16 +41,16 @@ impl Link {
     }
 
     /// Closes for a caller other than the handler, which can finish its open frame first.
-    pub(crate) fn close_soon(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
+    pub(crate) fn close_after_frame(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
         if let Err(SendError::Blocked | SendError::FrameOpen) = self.close(wire, Some(code), reason) {
-            self.close_later(Some(code));
+            self.defer_close(Some(code));
         }
     }
 
-    fn close_later(&mut self, code: Option<CloseCode>) {
-        self.ours = OurClose::Owed(code);
+    fn defer_close(&mut self, code: Option<CloseCode>) {
+        self.our_close = OurClose::Pending(code);
         self.begin_closing();
-        self.next = Instant::START;
+        self.next_check = Instant::START;
     }
 
     /// Enters the closing handshake if the connection is open.
@@ -63,8 +63,8 @@ impl Link {
     /// Enters a phase, and starts its wait for the peer.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.since = Instant::NEVER;
-        self.next = Instant::START;
+        self.waiting_since = Instant::NEVER;
+        self.next_check = Instant::START;
     }
 
     /// Waits until the pending bytes are written, shuts down the transport, and waits until the peer has done so. Returns
@@ -77,9 +77,9 @@ impl Link {
         times: &Timeouts,
     ) -> Option<Step<Infallible>> {
         if let Phase::Ending { end, shut } = self.phase {
-            let (passed, next) = self.clock(now, times);
+            let (passed, next) = self.deadlines(now, times);
             let late = passed & ANSWER != 0;
-            let written = !self.owes_close() && wire.place.is_empty();
+            let written = !self.is_close_pending() && wire.place.is_empty();
             // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
             // server to close the connection but MAY close the connection at any time" (§5.5.1)
             if written && !shut && (!wire.is_masked() || end != EndReason::Clean || ended || late) {
@@ -92,7 +92,7 @@ impl Link {
             self.phase = Phase::Closed(end);
         }
         match self.phase {
-            Phase::Closed(end) => Some(Step::Done(self.cause(end))),
+            Phase::Closed(end) => Some(Step::Done(self.ending(end))),
             _ => None,
         }
     }
@@ -100,28 +100,31 @@ impl Link {
     /// Fails the connection for a violation: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
     /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     pub(super) fn fail(&mut self, violation: Violation) {
-        self.owe(violation.close_code());
+        self.set_pending_close(violation.close_code());
         self.end(EndReason::Violation(violation));
     }
 
     /// Fails the connection with 1011, as the extension failed without fault of the peer.
     pub(crate) fn fail_extension(&mut self) {
-        self.owe(CloseCode::INTERNAL_ERROR);
+        self.set_pending_close(CloseCode::INTERNAL_ERROR);
         self.end(EndReason::Extension);
     }
 
     /// Makes a Close pending, unless one was sent, or an open frame will never be finished.
-    pub(super) fn owe(&mut self, code: CloseCode) {
+    pub(super) fn set_pending_close(&mut self, code: CloseCode) {
         if !self.frames.is_closed() {
-            self.ours =
-                if self.frames.frame_remaining() == 0 { OurClose::Owed(Some(code)) } else { OurClose::None };
+            self.our_close = if self.frames.frame_remaining() == 0 {
+                OurClose::Pending(Some(code))
+            } else {
+                OurClose::None
+            };
         }
     }
 
     /// Drops a pending Close, which can no longer be sent.
-    pub(super) fn withdraw(&mut self) {
-        if let OurClose::Owed(_) = self.ours {
-            self.ours = OurClose::None;
+    pub(super) fn drop_pending_close(&mut self) {
+        if let OurClose::Pending(_) = self.our_close {
+            self.our_close = OurClose::None;
         }
     }
 
@@ -137,14 +140,14 @@ impl Link {
             Phase::Open(_) | Phase::Closing => EndReason::Disconnected,
         };
         self.phase = Phase::Closed(end);
-        self.withdraw();
-        self.next = Instant::START;
+        self.drop_pending_close();
+        self.next_check = Instant::START;
     }
 
     /// Updates the state after our Close was put into the transmit buffer.
     pub(super) fn close_sent(&mut self, code: Option<CloseCode>) {
-        self.ours = OurClose::Sent(code);
-        self.next = Instant::START;
+        self.our_close = OurClose::Sent(code);
+        self.next_check = Instant::START;
         if self.slot.holds == Holds::Pong {
             self.slot.holds = Holds::Nothing;
         }
@@ -159,14 +162,14 @@ impl Link {
     /// Updates the state after the peer's Close was received.
     pub(super) fn close_received(&mut self, code: Option<CloseCode>, reason: &[u8], answer: bool) {
         self.store(Holds::Close(code), reason);
-        match self.ours {
+        match self.our_close {
             OurClose::Sent(_) => self.end(EndReason::Clean),
             // "the endpoint typically echos the status code it received"
             OurClose::None if answer => {
-                self.ours = OurClose::Owed(code);
+                self.our_close = OurClose::Pending(code);
                 self.begin_closing();
             }
-            OurClose::None | OurClose::Owed(_) => self.begin_closing(),
+            OurClose::None | OurClose::Pending(_) => self.begin_closing(),
         }
     }
 }

@@ -40,48 +40,48 @@ impl Link {
             Phase::Open(Probe::Sent) | Phase::Closing | Phase::Ending { .. } => !wire.place.is_empty(),
         };
         if moved && behind {
-            self.since = now;
+            self.waiting_since = now;
         }
-        self.stamp(now);
+        self.start_wait(now);
         self.check_time(now, wire, times);
         // After the deadlines: a reply that one of them makes pending must be sent now, as no later event may cause a poll.
         self.reply(wire);
         self.note_writing(now, false, wire);
-        self.stamp(now);
+        self.start_wait(now);
     }
 
     fn note_writing(&mut self, now: Instant, moved: bool, wire: &Wire<'_>) {
         if wire.place.is_empty() {
-            self.wrote = Instant::NEVER;
-        } else if moved || self.wrote == Instant::NEVER {
-            self.wrote = now;
+            self.written_at = Instant::NEVER;
+        } else if moved || self.written_at == Instant::NEVER {
+            self.written_at = now;
         }
     }
 
     /// Starts the wait of a phase that was entered outside of a poll.
-    fn stamp(&mut self, now: Instant) {
-        if self.since == Instant::NEVER {
-            self.since = now;
+    fn start_wait(&mut self, now: Instant) {
+        if self.waiting_since == Instant::NEVER {
+            self.waiting_since = now;
         }
     }
 
     /// Enforces the deadlines that have passed, and sends a Ping if one is due.
     fn check_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
-        let (passed, _) = self.clock(now, times);
+        let (passed, _) = self.deadlines(now, times);
         if passed & WRITE != 0 {
             // A reason for which the connection is ending already stays.
             let timeout = EndReason::Timeout(Timeout::Write);
             self.phase =
                 Phase::Closed(if let Phase::Ending { end, .. } = self.phase { end } else { timeout });
         } else if passed & IDLE != 0 {
-            self.give_up(Timeout::Idle, CloseCode::GOING_AWAY);
+            self.time_out(Timeout::Idle, CloseCode::GOING_AWAY);
         } else if passed & ANSWER != 0 && self.is_open() {
-            self.give_up(Timeout::Pong, CloseCode::GOING_AWAY);
+            self.time_out(Timeout::Pong, CloseCode::GOING_AWAY);
         } else if passed & ANSWER != 0 && self.phase == Phase::Closing {
-            self.withdraw();
+            self.drop_pending_close();
             // The wait is over; the phase does not start another.
             self.phase = Phase::Ending { end: EndReason::Timeout(Timeout::Close), shut: false };
-            self.next = Instant::START;
+            self.next_check = Instant::START;
         } else if passed & PING != 0 {
             match self.frames.ping(wire, &[]) {
                 Ok(()) => self.probe(Probe::Sent, now),
@@ -93,26 +93,26 @@ impl Link {
     }
 
     /// Restarts the waits for the peer that have passed, as this poll does not receive what the peer may have sent.
-    pub(super) fn excuse_silence(&mut self, now: Instant, times: &Timeouts) {
+    pub(super) fn restart_waits(&mut self, now: Instant, times: &Timeouts) {
         self.busy = 0;
-        if self.clock(now, times).0 & (IDLE | ANSWER) != 0 {
-            self.hear(now);
+        if self.deadlines(now, times).0 & (IDLE | ANSWER) != 0 {
+            self.note_received(now);
         }
     }
 
     /// Returns the deadline for the adapter when all received bytes were processed. Fails if a message has stalled.
-    pub(super) fn rest(
+    pub(super) fn deadline_after_input(
         &mut self,
         now: Instant,
         progress: (bool, bool),
         times: &Timeouts,
     ) -> Result<Option<Instant>, Timeout> {
-        self.look(now, progress);
-        let (passed, mut next) = self.clock(now, times);
+        self.note_progress(now, progress);
+        let (passed, mut next) = self.deadlines(now, times);
         if passed & MESSAGE != 0 {
             // This poll may be late, and the transport may hold more bytes. So the transport is read once more, and again
             // as long as it delivers bytes, up to a limit.
-            if self.busy > 1 && self.heard != now || self.busy == u8::MAX {
+            if self.busy > 1 && self.received_at != now || self.busy == u8::MAX {
                 return Err(Timeout::Message);
             }
             self.busy = self.busy.saturating_add(1);
@@ -126,13 +126,13 @@ impl Link {
         // A Ping for which there was no room is tried again at each poll.
         let quiet =
             self.is_open() && self.slot.holds == Holds::Nothing && (self.is_probing() || passed & PING == 0);
-        self.next = if quiet { next } else { Instant::START };
+        self.next_check = if quiet { next } else { Instant::START };
         next.as_deadline()
     }
 
     /// Returns the deadline for the adapter when no reply is pending, no deadline has passed, and all received bytes were
     /// processed. The previous deadline is kept; if received bytes have moved it, it is computed again when it passes.
-    pub(super) fn wait(
+    pub(super) fn cached_deadline(
         &mut self,
         now: Instant,
         progress: (bool, bool),
@@ -141,26 +141,26 @@ impl Link {
         times: &Timeouts,
     ) -> Option<Instant> {
         if core::mem::take(&mut place.fresh) {
-            self.heard = now;
+            self.received_at = now;
         }
-        let writing = self.wrote != Instant::NEVER;
+        let writing = self.written_at != Instant::NEVER;
         let moved = wire.place.take_moved();
         self.note_writing(now, moved, wire);
         // A wait that begins may have an earlier deadline than the previous one.
-        if self.look(now, progress) {
-            self.next = self.next.min(now.plus(times.message));
+        if self.note_progress(now, progress) {
+            self.next_check = self.next_check.min(now.plus(times.message));
         }
-        if !writing && self.wrote != Instant::NEVER {
-            self.next = self.next.min(now.plus(times.write));
+        if !writing && self.written_at != Instant::NEVER {
+            self.next_check = self.next_check.min(now.plus(times.write));
         }
-        self.next.as_deadline()
+        self.next_check.as_deadline()
     }
 
     /// Records the progress of the peer, and returns whether it has begun a message or a frame.
-    fn look(&mut self, now: Instant, (busy, grew): (bool, bool)) -> bool {
+    fn note_progress(&mut self, now: Instant, (busy, progressed): (bool, bool)) -> bool {
         let begun = busy && self.busy == 0;
-        if grew || begun {
-            self.grown = now;
+        if progressed || begun {
+            self.progress_at = now;
             self.busy = 1;
         }
         if !busy {
@@ -184,28 +184,28 @@ impl Link {
 
     fn probe(&mut self, probe: Probe, now: Instant) {
         self.phase = Phase::Open(probe);
-        self.since = now;
+        self.waiting_since = now;
     }
 
     /// Returns which deadlines have passed, and the nearest of the others.
     #[inline(never)]
-    pub(super) fn clock(&self, now: Instant, times: &Timeouts) -> (u8, Instant) {
+    pub(super) fn deadlines(&self, now: Instant, times: &Timeouts) -> (u8, Instant) {
         let (mut idle, mut ping, mut message) = (Instant::NEVER, Instant::NEVER, Instant::NEVER);
-        let (mut peer, mut answer) = (self.since, &times.close);
+        let (mut peer, mut answer) = (self.waiting_since, &times.close);
         if let Phase::Open(probe) = self.phase {
-            idle = self.heard;
+            idle = self.received_at;
             answer = &times.pong;
             match probe {
-                Probe::None => (peer, ping) = (Instant::NEVER, self.grown.max(self.since)),
-                Probe::Stalled => ping = self.grown,
+                Probe::None => (peer, ping) = (Instant::NEVER, self.progress_at.max(self.waiting_since)),
+                Probe::Stalled => ping = self.progress_at,
                 Probe::Sent => {}
             }
             if self.busy > 0 {
-                message = self.grown;
+                message = self.progress_at;
             }
         }
         let waits = [
-            (self.wrote, &times.write),
+            (self.written_at, &times.write),
             (idle, &times.idle),
             (peer, answer),
             (ping, &times.ping),
@@ -224,14 +224,14 @@ impl Link {
         (passed, next)
     }
 
-    pub(super) fn give_up(&mut self, timeout: Timeout, code: CloseCode) {
-        self.owe(code);
+    pub(super) fn time_out(&mut self, timeout: Timeout, code: CloseCode) {
+        self.set_pending_close(code);
         self.end(EndReason::Timeout(timeout));
     }
 
     /// Returns which deadline a poll at `now` would enforce, including that of a message that may have grown by then.
     pub(super) fn due(&self, now: Instant, times: &Timeouts) -> Due {
-        let (passed, _) = self.clock(now, times);
+        let (passed, _) = self.deadlines(now, times);
         match self.phase {
             Phase::Closed(_) => Due::No,
             Phase::Closing | Phase::Ending { .. } if passed & ANSWER != 0 => Due::All,
@@ -243,13 +243,13 @@ impl Link {
     /// Extends the deadline for the peer's Close and for the end of its stream.
     pub(super) fn extend(&mut self, now: Instant, times: &Timeouts) {
         if let Phase::Closing | Phase::Ending { .. } = self.phase {
-            let late = self.since.plus(times.close).saturating_duration_until(now);
-            self.since = self.since.saturating_add(late.saturating_add(EXTENSION));
+            let late = self.waiting_since.plus(times.close).saturating_duration_until(now);
+            self.waiting_since = self.waiting_since.saturating_add(late.saturating_add(EXTENSION));
         }
     }
 }
 
-/// Flags of [`clock`](Link::clock): the deadlines for writing, for idle time, for a Pong or the closing handshake, for sending
+/// Flags of [`deadlines`](Link::deadlines): the deadlines for writing, for idle time, for a Pong or the closing handshake, for sending
 /// a Ping, and for a message in progress.
 const WRITE: u8 = 1 << 4;
 const IDLE: u8 = 1 << 3;

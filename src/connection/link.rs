@@ -19,19 +19,19 @@ use crate::time::Instant;
 pub(crate) struct Link {
     pub(crate) frames: FrameWriter,
     /// When bytes arrived last.
-    pub(super) heard: Instant,
+    pub(super) received_at: Instant,
     /// When the peer last made progress: it ended or began a message, or a frame outside of one, or sent 1 KiB of one.
-    pub(super) grown: Instant,
+    pub(super) progress_at: Instant,
     /// When the wait for the peer began: for an answer to our last Ping, for its Close, for the end of its stream.
     /// [`Instant::NEVER`] if the next poll starts the wait, as the phase was entered outside of one.
-    pub(super) since: Instant,
+    pub(super) waiting_since: Instant,
     /// When the transport last took pending bytes; [`Instant::NEVER`] if none are pending.
-    pub(super) wrote: Instant,
+    pub(super) written_at: Instant,
     /// The nearest deadline: before it, deadlines need not be checked.
-    pub(super) next: Instant,
+    pub(super) next_check: Instant,
     pub(super) slot: Slot,
     pub(super) phase: Phase,
-    pub(super) ours: OurClose,
+    pub(super) our_close: OurClose,
     /// The number of Pings in the current second, and the low bits of that second.
     pub(super) pings: u8,
     pub(super) second: u16,
@@ -70,7 +70,7 @@ pub(super) enum Probe {
 pub(super) enum OurClose {
     None,
     /// It is pending until there is room.
-    Owed(Option<CloseCode>),
+    Pending(Option<CloseCode>),
     Sent(Option<CloseCode>),
 }
 
@@ -95,14 +95,14 @@ impl Link {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
             frames: FrameWriter::NEW,
-            heard: now,
-            grown: now,
-            since: now,
-            wrote: Instant::NEVER,
-            next: Instant::START,
+            received_at: now,
+            progress_at: now,
+            waiting_since: now,
+            written_at: Instant::NEVER,
+            next_check: Instant::START,
             slot: Slot { bytes: [0; MAX_CONTROL_PAYLOAD], len: 0, holds: Holds::Nothing },
             phase: Phase::Open(Probe::None),
-            ours: OurClose::None,
+            our_close: OurClose::None,
             pings: 0,
             second: 0,
             busy: 0,
@@ -125,8 +125,8 @@ impl Link {
         matches!(self.phase, Phase::Open(_))
     }
 
-    pub(crate) const fn owes_close(&self) -> bool {
-        matches!(self.ours, OurClose::Owed(_))
+    pub(crate) const fn is_close_pending(&self) -> bool {
+        matches!(self.our_close, OurClose::Pending(_))
     }
 
     /// Returns whether an open connection waits for any byte of the peer.
@@ -136,17 +136,17 @@ impl Link {
 
     /// Records that bytes arrived. That ends a probe, after which the next Ping may be due earlier than `next`.
     #[inline]
-    pub(super) fn hear(&mut self, now: Instant) {
-        self.heard = now;
+    pub(super) fn note_received(&mut self, now: Instant) {
+        self.received_at = now;
         if self.is_probing() {
             self.phase = Phase::Open(Probe::None);
-            self.next = Instant::START;
+            self.next_check = Instant::START;
         }
     }
 
     /// Sends a pending Close, or otherwise a pending Pong, if there is room.
     pub(crate) fn reply(&mut self, wire: &mut Wire<'_>) {
-        if let OurClose::Owed(code) = self.ours {
+        if let OurClose::Pending(code) = self.our_close {
             if self.frames.close(wire, code, "").is_ok() {
                 self.close_sent(code);
             }
@@ -156,7 +156,7 @@ impl Link {
     }
 
     /// Replies to an event, and returns whether to deliver it to the application.
-    pub(super) fn answer(
+    pub(super) fn reply_to(
         &mut self,
         now: Instant,
         event: &Event<'_>,
@@ -188,12 +188,12 @@ impl Link {
     pub(super) fn store(&mut self, holds: Holds, payload: &[u8]) {
         self.slot.len = (copy(&mut self.slot.bytes, payload) & 0x7F) as u8;
         self.slot.holds = holds;
-        self.next = Instant::START;
+        self.next_check = Instant::START;
     }
 
-    pub(super) const fn cause(&self, end: EndReason) -> Ending {
+    pub(super) const fn ending(&self, end: EndReason) -> Ending {
         let received = if let Holds::Close(code) = self.slot.holds { code } else { None };
-        let sent = if let OurClose::Sent(code) = self.ours { code } else { None };
+        let sent = if let OurClose::Sent(code) = self.our_close { code } else { None };
         Ending { reason: end, received, sent }
     }
 
@@ -210,14 +210,14 @@ impl Link {
     /// | ending, closed: otherwise | any | anything |
     pub(super) fn is_legal(&self) -> bool {
         use OurClose as Ours;
-        let legal = match (self.phase, self.ours, self.slot.holds) {
+        let legal = match (self.phase, self.our_close, self.slot.holds) {
             (Phase::Open(_), Ours::None, Holds::Nothing | Holds::Pong)
-            | (Phase::Closing, Ours::Owed(_), _)
+            | (Phase::Closing, Ours::Pending(_), _)
             | (Phase::Closing, Ours::Sent(_), Holds::Nothing)
             | (Phase::Closing, Ours::None, Holds::Close(_)) => true,
-            (Phase::Ending { end, .. } | Phase::Closed(end), ours, holds) => match end {
-                EndReason::Clean => matches!((ours, holds), (Ours::Sent(_), Holds::Close(_))),
-                EndReason::UnfinishedFrame => ours == Ours::None && self.frames.frame_remaining() > 0,
+            (Phase::Ending { end, .. } | Phase::Closed(end), our_close, holds) => match end {
+                EndReason::Clean => matches!((our_close, holds), (Ours::Sent(_), Holds::Close(_))),
+                EndReason::UnfinishedFrame => our_close == Ours::None && self.frames.frame_remaining() > 0,
                 EndReason::Violation(_)
                 | EndReason::Timeout(_)
                 | EndReason::Extension
@@ -225,7 +225,7 @@ impl Link {
             },
             _ => false,
         };
-        legal && matches!(self.ours, Ours::Sent(_)) == self.frames.is_closed()
+        legal && matches!(self.our_close, Ours::Sent(_)) == self.frames.is_closed()
     }
 }
 

@@ -147,7 +147,7 @@ pub enum ConnectionState {
 /// ```
 #[derive(Debug)]
 pub struct Connection<R, X = NoExtension, C = &'static Config> {
-    pub(crate) receiver: Decoder<R, C>,
+    pub(crate) decoder: Decoder<R, C>,
     pub(crate) link: Link,
     pub(crate) role: R,
     pub(crate) extension: X,
@@ -161,7 +161,7 @@ impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
     /// Creates a connection whose opening handshake has just ended.
     #[must_use]
     pub fn new(role: R, config: C, now: Instant) -> Self {
-        Self { receiver: Decoder::new(config), link: Link::new(now), role, extension: NoExtension }
+        Self { decoder: Decoder::new(config), link: Link::new(now), role, extension: NoExtension }
     }
 }
 
@@ -170,7 +170,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_extension(role: R, extension: X, config: C, now: Instant) -> Self {
-        Self { receiver: Decoder::new(config), link: Link::new(now), role, extension }
+        Self { decoder: Decoder::new(config), link: Link::new(now), role, extension }
     }
 
     /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block. An
@@ -186,10 +186,10 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     ) -> Step<Event<'r>> {
         let mut view = rx.open();
         // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
-        if now < self.link.next && !X::ACTIVE {
-            if let Some(data) = self.receiver.quick(&mut view.input) {
+        if now < self.link.next_check && !X::ACTIVE {
+            if let Some(data) = self.decoder.quick(&mut view.input) {
                 view.close(false);
-                self.link.hear(now);
+                self.link.note_received(now);
                 return Step::Event(Event::Data(data));
             }
         }
@@ -220,20 +220,20 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
-        self.receiver.config()
+        self.decoder.config()
     }
 
     /// Processes pending replies, deadlines and the closing handshake, but receives nothing. Call it instead of
     /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`], for which no arm
     /// has to be written.
     pub fn poll_without_receiving(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step<Infallible> {
-        let times = &self.receiver.config().timeouts;
-        self.link.excuse_silence(now, times);
+        let times = &self.decoder.config().timeouts;
+        self.link.restart_waits(now, times);
         let mut wire = Wire::new(tx, self.role.masker());
         let step = match self.link.advance(now, false, &mut wire, times) {
             Some(step) => step,
             None => {
-                let (passed, next) = self.link.clock(now, times);
+                let (passed, next) = self.link.deadlines(now, times);
                 Step::Wait { deadline: self.link.schedule(passed, next) }
             }
         };
@@ -251,7 +251,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// data frame's payload, if the receive buffer is empty; otherwise 0.
     #[must_use]
     pub fn external_read_limit(&self, rx: &ReceiveBuffer<'_>) -> u64 {
-        if !self.link.is_over() && rx.is_empty() { self.receiver.external_read_limit() } else { 0 }
+        if !self.link.is_over() && rx.is_empty() { self.decoder.external_read_limit() } else { 0 }
     }
 
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
@@ -262,8 +262,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         if self.link.is_over() {
             return None;
         }
-        self.link.hear(now);
-        self.receiver.receive_external(memory).unwrap_or_else(|violation| {
+        self.link.note_received(now);
+        self.decoder.receive_external(memory).unwrap_or_else(|violation| {
             self.link.fail(violation);
             None
         })
@@ -283,7 +283,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     #[must_use]
     pub const fn ending(&self) -> Option<Ending> {
         match self.link.phase {
-            Phase::Closed(end) => Some(self.link.cause(end)),
+            Phase::Closed(end) => Some(self.link.ending(end)),
             _ => None,
         }
     }
@@ -320,30 +320,32 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         view: &mut Opened<'r>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Event<'r>> {
-        let Self { receiver, link, role, extension } = self;
+        let Self { decoder, link, role, extension } = self;
         let mut wire = Wire::new(tx, role.masker());
         let mut outcome = None;
-        if now < link.next {
-            match take(receiver, extension, view) {
+        if now < link.next_check {
+            match take(decoder, extension, view) {
                 Ok(Some(Event::Data(data))) => {
-                    link.hear(now);
+                    link.note_received(now);
                     return Step::Event(Event::Data(data));
                 }
                 Ok(None) if !view.place.ended && !link.is_probing() => {
-                    let progress = receiver.progress(view.input);
-                    let times = &receiver.config().timeouts;
-                    return Step::Wait { deadline: link.wait(now, progress, view.place, &mut wire, times) };
+                    let progress = decoder.progress(view.input);
+                    let times = &decoder.config().timeouts;
+                    return Step::Wait {
+                        deadline: link.cached_deadline(now, progress, view.place, &mut wire, times),
+                    };
                 }
                 received => outcome = Some(received),
             }
         }
         if core::mem::take(&mut view.place.fresh) {
-            link.hear(now);
+            link.note_received(now);
         }
         loop {
-            let config = receiver.config();
+            let config = decoder.config();
             match link.advance(now, view.place.ended, &mut wire, &config.timeouts) {
-                Some(Step::Done(cause)) => return Step::Done(cause),
+                Some(Step::Done(ending)) => return Step::Done(ending),
                 Some(Step::Wait { deadline }) => {
                     // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
                     // being instructed to _Fail the WebSocket Connection_." (§7.1.7)
@@ -356,23 +358,23 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
             }
             let received = match outcome.take() {
                 Some(received) => received,
-                None => take(receiver, extension, view),
+                None => take(decoder, extension, view),
             };
             match received {
                 Ok(Some(event)) => {
-                    if link.answer(now, &event, &mut wire, receiver.config()) {
+                    if link.reply_to(now, &event, &mut wire, decoder.config()) {
                         // The steps above may have started deadlines that are not yet computed.
-                        link.next = Instant::START;
+                        link.next_check = Instant::START;
                         return Step::Event(event);
                     }
                 }
                 // With a pending Close the peer may have ended its stream after its own Close: that is no disconnect.
-                Ok(None) if view.place.ended && !link.owes_close() => link.end(EndReason::Disconnected),
+                Ok(None) if view.place.ended && !link.is_close_pending() => link.end(EndReason::Disconnected),
                 Ok(None) => {
-                    let progress = receiver.progress(view.input);
-                    match link.rest(now, progress, &receiver.config().timeouts) {
+                    let progress = decoder.progress(view.input);
+                    match link.deadline_after_input(now, progress, &decoder.config().timeouts) {
                         Ok(deadline) => return Step::Wait { deadline },
-                        Err(timeout) => link.give_up(timeout, CloseCode::POLICY_VIOLATION),
+                        Err(timeout) => link.time_out(timeout, CloseCode::POLICY_VIOLATION),
                     }
                 }
                 Err(ReceiveError::Violation(violation)) => link.fail(violation),
@@ -384,23 +386,23 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
 
 impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
     fn due(&self, now: Instant) -> Due {
-        self.link.due(now, &self.receiver.config().timeouts)
+        self.link.due(now, &self.decoder.config().timeouts)
     }
 
     fn extend(&mut self, now: Instant) {
-        self.link.extend(now, &self.receiver.config().timeouts);
+        self.link.extend(now, &self.decoder.config().timeouts);
     }
 }
 
 /// Takes the next event from the receive buffer.
 #[inline]
 fn take<'r, R: Role, X: Extension, C: ConfigRef>(
-    receiver: &mut Decoder<R, C>,
+    decoder: &mut Decoder<R, C>,
     extension: &mut X,
     view: &mut Opened<'r>,
 ) -> Result<Option<Event<'r>>, ReceiveError> {
     let memory = view.output.len();
-    let received = receiver.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
+    let received = decoder.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
     view.close(X::ACTIVE && view.output.len() != memory);
     received
 }

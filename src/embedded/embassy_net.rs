@@ -145,7 +145,7 @@ impl Transport for TcpTransport<'_, '_> {
 
 impl Clock for EmbassyClock {
     fn now(&mut self) -> Instant {
-        Instant::from_micros(embassy_time::Instant::now().as_micros())
+        embassy_time::Instant::now().into()
     }
 
     async fn at(&mut self, moment: Instant) {

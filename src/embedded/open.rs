@@ -142,7 +142,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
                 // The handshake shuts nothing down.
                 Step::Shutdown => {}
                 Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
-                    let connection = Connection::new(Client(keys), config, time.now);
+                    let connection = Connection::new(Client::new(keys), config, time.now);
                     let link = Writer::new(transport, connection, tx, time);
                     return Ok((Self { rx, link, protocol: None }, protocol));
                 }

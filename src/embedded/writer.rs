@@ -177,7 +177,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
     /// Begins to close in any case, without the reason if there is no room for it now.
     pub(super) fn begin_close(&mut self, code: Option<CloseCode>, reason: &str) {
         let (link, mut wire) = self.connection.parts(&mut self.tx);
-        link.close_anyhow(&mut wire, code, reason);
+        link.close_at_once(&mut wire, code, reason);
     }
 
     async fn when_there_is_room(

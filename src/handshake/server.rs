@@ -265,7 +265,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             }
             Err(rejection) => Err(*rejection),
         };
-        let told = decision.is_err();
+        let notified = decision.is_err();
         let decision = match decision {
             Ok(decision) => decision,
             Err(rejection) => {
@@ -291,7 +291,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         // The response cannot be written: sends 500 instead.
         let (end, body) = written.unwrap_or_else(|_| {
             let reason = Rejection::Internal;
-            if !told {
+            if !notified {
                 decide.refused(None, &reason.into());
             }
             let body = head.rewrite(|memory| Response::from(reason).write(memory, to_head));

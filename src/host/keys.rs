@@ -19,7 +19,7 @@ use crate::role::MaskingKey;
 /// use sansocket::{Client, Config, Connection, Instant};
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let connection = Connection::new(Client(SystemKeys::new()?), &Config::DEFAULT, Instant::START);
+/// let connection = Connection::new(Client::new(SystemKeys::new()?), &Config::DEFAULT, Instant::START);
 /// # assert_eq!(connection.ending(), None);
 /// # Ok(())
 /// # }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{ConnectionState, Decoder, take};
+use super::{Decoder, State, take};
 use crate::config::ConfigRef;
 use crate::error::Violation;
 use crate::event::{Chunk, Payload};
@@ -40,7 +40,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             self.left = self.left.saturating_sub(consumed as u64);
             self.ready = self.ready.saturating_sub(consumed);
             if self.left == 0 {
-                self.state = ConnectionState::Header;
+                self.state = State::Header;
             }
             return Ok(None);
         }

@@ -59,24 +59,24 @@ pub struct Decoder<R, C = &'static Config> {
     utf8: Utf8Validator,
     /// Bytes at the front of the input that are unmasked and checked, but not yet delivered.
     ready: usize,
-    state: ConnectionState,
+    state: State,
     opcode: OpCode,
     fin: bool,
     /// The message that is being received.
     kind: Option<Kind>,
     /// A part of the message was delivered.
-    begun: bool,
+    delivered: bool,
     /// The extension decodes the frame's payload.
     coded: bool,
     /// The extension has more output.
     more: bool,
     /// The peer has made progress since the last check: it ended a message or a frame outside of one, or sent 1 KiB.
-    grew: bool,
+    progressed: bool,
     role: PhantomData<R>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConnectionState {
+enum State {
     /// A header is expected.
     Header,
     /// The payload of the frame is being received.
@@ -100,14 +100,14 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             key: [0; 4],
             utf8: Utf8Validator::NEW,
             ready: 0,
-            state: ConnectionState::Header,
+            state: State::Header,
             opcode: OpCode::Continuation,
             fin: true,
             kind: None,
-            begun: false,
+            delivered: false,
             coded: false,
             more: false,
-            grew: false,
+            progressed: false,
             role: PhantomData,
         }
     }
@@ -158,7 +158,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// [`receive_external`](Self::receive_external); 0 if that is not possible. The input must be empty.
     #[must_use]
     pub const fn external_read_limit(&self) -> u64 {
-        let data = matches!(self.state, ConnectionState::Payload) && !self.opcode.is_control();
+        let data = matches!(self.state, State::Payload) && !self.opcode.is_control();
         if data && !self.coded && self.ready == 0 { self.left } else { 0 }
     }
 
@@ -187,14 +187,14 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// Returns whether the peer's Close was received. All input after it is discarded.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        matches!(self.state, ConnectionState::Closed)
+        matches!(self.state, State::Closed)
     }
 
     /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call. `rest`
     /// is the rest of the input.
     pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {
-        let busy = !rest.is_empty() || self.state == ConnectionState::Payload || self.kind.is_some();
-        (busy, core::mem::take(&mut self.grew))
+        let busy = !rest.is_empty() || self.state == State::Payload || self.kind.is_some();
+        (busy, core::mem::take(&mut self.progressed))
     }
 
     /// Returns the configuration.
@@ -203,7 +203,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     fn fail(&mut self, error: ReceiveError) {
-        self.state = ConnectionState::Failed(error);
+        self.state = State::Failed(error);
     }
 
     #[inline(never)]
@@ -226,7 +226,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     ) -> Result<Option<Event<'i>>, ReceiveError> {
         loop {
             match self.state {
-                ConnectionState::Header => {
+                State::Header => {
                     let rules = HeaderRules {
                         masked: R::SERVER,
                         rsv: extension.rsv(),
@@ -237,12 +237,12 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
                     take(input, len);
                     self.begin(extension, &header)?;
                 }
-                ConnectionState::Payload => {}
-                ConnectionState::Closed => {
+                State::Payload => {}
+                State::Closed => {
                     *input = &mut [];
                     return Ok(None);
                 }
-                ConnectionState::Failed(error) => return Err(error),
+                State::Failed(error) => return Err(error),
             }
             if self.opcode.is_control() {
                 return Ok(self.control(input)?);
@@ -251,7 +251,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
                 if let Some(data) = self.decoded(extension, input, output)? {
                     return Ok(Some(Event::Data(data)));
                 }
-                if self.state == ConnectionState::Payload {
+                if self.state == State::Payload {
                     return Ok(None);
                 }
                 continue;
@@ -271,7 +271,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
 
     /// Begins a frame, and checks the limits before any of its payload is received.
     fn begin<X: Extension>(&mut self, extension: &mut X, header: &Header) -> Result<(), ReceiveError> {
-        self.state = ConnectionState::Payload;
+        self.state = State::Payload;
         self.opcode = header.opcode;
         self.fin = header.fin;
         self.len = header.len;
@@ -288,7 +288,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             self.kind = Some(kind);
             self.message = 0;
             self.fragments = 0;
-            self.begun = false;
+            self.delivered = false;
             self.utf8 = Utf8Validator::NEW;
         }
         let limits = &self.config.limits;
@@ -311,7 +311,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     fn grow(&mut self, len: u64) -> Result<(), Violation> {
         let before = self.message;
         self.message = before.saturating_add(len);
-        self.grew |= (before ^ self.message) as u32 >> 10 != 0;
+        self.progressed |= (before ^ self.message) as u32 >> 10 != 0;
         if self.message > self.config.limits.message { Err(Violation::MessageTooBig) } else { Ok(()) }
     }
 
@@ -323,15 +323,15 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         }
         let payload = take(input, len);
         self.unmask(payload);
-        self.state = ConnectionState::Header;
-        self.grew |= self.kind.is_none();
+        self.state = State::Header;
+        self.progressed |= self.kind.is_none();
         let payload = &*payload;
         Ok(Some(match self.opcode {
             OpCode::Ping => Event::Ping(Payload::from(payload)),
             OpCode::Pong => Event::Pong(Payload::from(payload)),
             _ => {
                 let (code, reason) = parse_close(payload)?;
-                self.state = ConnectionState::Closed;
+                self.state = State::Closed;
                 Event::Close(code, Payload::from(reason))
             }
         }))
@@ -368,7 +368,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             }
         }
         let missing = self.left as usize;
-        self.grew |= (missing.wrapping_sub(self.ready) ^ missing.wrapping_sub(arrived)) >> 10 != 0;
+        self.progressed |= (missing.wrapping_sub(self.ready) ^ missing.wrapping_sub(arrived)) >> 10 != 0;
         self.ready = arrived;
         if self.ready as u64 == self.left && self.fin && self.utf8.incomplete() > 0 {
             return Err(Violation::InvalidUtf8);
@@ -388,15 +388,15 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         self.left = self.left.saturating_sub(wire as u64);
         self.ready = self.ready.saturating_sub(wire);
         let kind = self.kind.unwrap_or(Kind::Binary);
-        let start = !core::mem::replace(&mut self.begun, true);
+        let start = !core::mem::replace(&mut self.delivered, true);
         let done = self.left == 0 && !self.more;
         let end = done && self.fin;
         if done {
-            self.state = ConnectionState::Header;
+            self.state = State::Header;
         }
         if end {
             self.kind = None;
-            self.grew = true;
+            self.progressed = true;
         }
         Chunk { kind, payload, start, end, fin: self.fin, offset, remaining: self.left }
     }

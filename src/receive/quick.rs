@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{ConnectionState, Decoder, take};
+use super::{Decoder, State, take};
 use crate::config::ConfigRef;
 use crate::error::Violation;
 use crate::event::{Chunk, Payload};
@@ -16,7 +16,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for it.
     #[inline(always)]
     pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Chunk<'i>> {
-        if !QUICK || self.state != ConnectionState::Header || self.kind.is_some() {
+        if !QUICK || self.state != State::Header || self.kind.is_some() {
             return None;
         }
         // One load for the whole header. Input that is shorter than the load takes the slow path.
@@ -59,7 +59,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
                 }
             },
         };
-        self.grew = true;
+        self.progressed = true;
         Some(Chunk { kind, payload, start: true, end: true, fin: true, offset: 0, remaining: 0 })
     }
 }

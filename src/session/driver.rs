@@ -68,7 +68,7 @@ use crate::time::{Due, Instant, Timed};
 pub struct HandlerDriver<R, X = NoExtension, C = &'static Config> {
     pub(crate) connection: Connection<R, X, C>,
     /// The event of which the handler has not taken everything.
-    pub(crate) held: Option<DetachedEvent>,
+    pub(crate) blocked: Option<DetachedEvent>,
     protocol: Option<&'static str>,
     stage: Stage,
     /// Something was sent since `writable` was called last.
@@ -88,22 +88,22 @@ enum Stage {
 }
 
 /// A limit on the calls of a handler's timer within one poll.
-struct Ticks {
+struct TimerCalls {
     left: u8,
     /// The passed deadline that waits until the transport has read or written something.
-    stood: Option<Instant>,
+    waiting: Option<Instant>,
 }
 
-impl Ticks {
+impl TimerCalls {
     /// A late handler catches up in portions, so that the transport is read and written in between.
-    const NEW: Self = Self { left: 16, stood: None };
+    const NEW: Self = Self { left: 16, waiting: None };
 }
 
 impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
     /// Creates a driver for a connection that has just been opened, with its subprotocol.
     #[must_use]
     pub const fn new(connection: Connection<R, X, C>, protocol: Option<&'static str>) -> Self {
-        Self { connection, held: None, protocol, stage: Stage::New, sent: true, woken: false }
+        Self { connection, blocked: None, protocol, stage: Stage::New, sent: true, woken: false }
     }
 
     /// Returns the connection.
@@ -130,22 +130,22 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible> {
-        let mut ticks = Ticks::NEW;
-        let step = self.run(now, handler, &mut ticks, rx, tx);
+        let mut calls = TimerCalls::NEW;
+        let step = self.run(now, handler, &mut calls, rx, tx);
         self.sent |= !tx.is_empty();
         match step {
             Step::Wait { deadline } => {
                 // A deadline that has passed waits for the transport, unless the calls of this poll are used up.
-                let timer = handler.deadline().filter(|moment| *moment > now || ticks.left == 0);
+                let timer = handler.deadline().filter(|moment| *moment > now || calls.left == 0);
                 let timer = timer.map(|moment| moment.max(now));
                 Step::Wait { deadline: deadline.into_iter().chain(timer).min() }
             }
-            Step::Done(cause) => {
-                let told = core::mem::replace(&mut self.stage, Stage::Closed);
-                if matches!(told, Stage::Opening | Stage::Open) {
-                    handler.closed(&cause, self.connection.close_reason());
+            Step::Done(ending) => {
+                let before = core::mem::replace(&mut self.stage, Stage::Closed);
+                if matches!(before, Stage::Opening | Stage::Open) {
+                    handler.closed(&ending, self.connection.close_reason());
                 }
-                Step::Done(cause)
+                Step::Done(ending)
             }
             Step::Shutdown => Step::Shutdown,
         }
@@ -155,7 +155,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         &mut self,
         now: Instant,
         handler: &mut (impl Handler + ?Sized),
-        ticks: &mut Ticks,
+        calls: &mut TimerCalls,
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible> {
@@ -168,7 +168,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         if self.stage != Stage::Open {
             self.stage = Stage::Opening;
             let outcome = handler.opened(self.protocol, &mut self.connection.outbox(now, tx));
-            if self.settle(outcome, tx).is_some() {
+            if self.apply(outcome, tx).is_some() {
                 return self.connection.poll_without_receiving(now, tx);
             }
             self.stage = Stage::Open;
@@ -176,72 +176,72 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         if self.sent && tx.is_empty() {
             self.sent = false;
             let outcome = handler.writable(&mut self.connection.outbox(now, tx));
-            self.settle(outcome, tx);
+            self.apply(outcome, tx);
         }
         if self.woken {
             let outcome = handler.woken(&mut self.connection.outbox(now, tx));
-            self.woken = self.settle(outcome, tx).is_some();
+            self.woken = self.apply(outcome, tx).is_some();
         }
         loop {
             // The timer goes before events, which may use up the room each time.
-            self.tick(now, handler, ticks, tx);
-            if let Some(event) = self.held {
-                if let Some(consumed) = self.show(now, rx.held(event), handler, tx) {
-                    self.hold(event, consumed, rx);
+            self.call_timer(now, handler, calls, tx);
+            if let Some(event) = self.blocked {
+                if let Some(consumed) = self.deliver(now, rx.event_put_back(event), handler, tx) {
+                    self.keep_rest(event, consumed, rx);
                     break;
                 }
                 rx.release(event.span, event.span.len);
-                self.held = None;
+                self.blocked = None;
             }
             match self.connection.poll(now, rx, tx) {
                 Step::Event(event) => {
                     let (shape, len) = (event.shape(), event.payload().len());
-                    if let Some(consumed) = self.show(now, event, handler, tx) {
+                    if let Some(consumed) = self.deliver(now, event, handler, tx) {
                         let span = rx.span(len);
-                        rx.hold(span);
-                        self.hold(DetachedEvent { shape, span }, consumed, rx);
+                        rx.put_back(span);
+                        self.keep_rest(DetachedEvent { shape, span }, consumed, rx);
                         break;
                     }
                 }
                 Step::Wait { deadline } => {
-                    if !self.tick(now, handler, ticks, tx) {
+                    if !self.call_timer(now, handler, calls, tx) {
                         return Step::Wait { deadline };
                     }
                 }
                 Step::Shutdown => return Step::Shutdown,
-                Step::Done(cause) => return Step::Done(cause),
+                Step::Done(ending) => return Step::Done(ending),
             }
         }
         // The handler is blocked inside an event; its timer still runs.
-        while self.tick(now, handler, ticks, tx) {}
+        while self.call_timer(now, handler, calls, tx) {}
         self.connection.poll_without_receiving(now, tx)
     }
 
     /// Calls the handler's timer if it is due, and returns whether it was.
-    fn tick(
+    fn call_timer(
         &mut self,
         now: Instant,
         handler: &mut (impl Handler + ?Sized),
-        ticks: &mut Ticks,
+        calls: &mut TimerCalls,
         tx: &mut TransmitBuffer<'_>,
     ) -> bool {
         let deadline = handler.deadline();
-        if ticks.left == 0 || deadline == ticks.stood || deadline.is_none_or(|moment| moment > now) {
+        if calls.left == 0 || deadline == calls.waiting || deadline.is_none_or(|moment| moment > now) {
             return false;
         }
-        ticks.left = ticks.left.saturating_sub(1);
+        calls.left = calls.left.saturating_sub(1);
         let outcome = handler.timer(&mut self.connection.outbox(now, tx));
-        let blocked = self.settle(outcome, tx).is_some();
+        let blocked = self.apply(outcome, tx).is_some();
         let moved = handler.deadline();
         if blocked || moved == deadline {
-            ticks.stood = moved;
+            calls.waiting = moved;
         }
         true
     }
 
     /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it consumed.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
-    fn show(
+    fn deliver(
         &mut self,
         now: Instant,
         event: Event<'_>,
@@ -249,29 +249,29 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Option<usize> {
         let outcome = handler.event(event, &mut self.connection.outbox(now, tx));
-        self.settle(outcome, tx)
+        self.apply(outcome, tx)
     }
 
     /// Keeps the rest of an event whose payload was put back.
     #[inline(never)] // long, called twice, and not on the fast path
-    fn hold(&mut self, mut event: DetachedEvent, consumed: usize, rx: &mut ReceiveBuffer<'_>) {
+    fn keep_rest(&mut self, mut event: DetachedEvent, consumed: usize, rx: &mut ReceiveBuffer<'_>) {
         event.advance(rx.release(event.span, consumed));
-        self.held = Some(event);
+        self.blocked = Some(event);
     }
 
     /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it consumed.
-    fn settle(&mut self, outcome: Result<(), HandlerError>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+    fn apply(&mut self, outcome: Result<(), HandlerError>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
         let empty = tx.is_empty();
         let (link, mut wire) = self.connection.parts(tx);
         match outcome {
             // No byte is pending, so that there will never be more room.
             Err(HandlerError::Blocked { .. }) if empty => {
-                link.close_anyhow(&mut wire, Some(CloseCode::INTERNAL_ERROR), "");
+                link.close_at_once(&mut wire, Some(CloseCode::INTERNAL_ERROR), "");
                 None
             }
             Err(HandlerError::Blocked { consumed }) => Some(consumed),
             Err(HandlerError::Close(code, reason)) => {
-                link.close_anyhow(&mut wire, Some(code), reason);
+                link.close_at_once(&mut wire, Some(code), reason);
                 None
             }
             Err(HandlerError::Closing) | Ok(()) => None,

@@ -201,7 +201,7 @@ impl<C: ConfigRef> ServerSession<C> {
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
             let (link, mut wire) = driver.connection.parts(tx);
-            link.close_soon(&mut wire, code, reason);
+            link.close_after_frame(&mut wire, code, reason);
         }
     }
 
@@ -246,7 +246,7 @@ impl<C: ConfigRef> ServerSession<C> {
         let open = match &self.phase {
             Phase::Handshake(_) => false,
             Phase::Open(driver) => {
-                driver.held.is_none() && driver.connection.state() == ConnectionState::Open
+                driver.blocked.is_none() && driver.connection.state() == ConnectionState::Open
             }
         };
         open && rx.is_empty() && !rx.is_ended() && tx.is_empty()

@@ -15,7 +15,7 @@ use sansocket::{
 pub type TestClient = Client<fn() -> [u8; 4]>;
 
 pub fn client() -> TestClient {
-    Client(|| KEY)
+    Client::new(|| KEY)
 }
 
 /// A role that a test can make.

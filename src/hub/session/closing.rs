@@ -79,7 +79,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         while late && self.queue.lose(NotDelivered::Closing, counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
-        if self.server.connection().is_some_and(|connection| connection.link.owes_close()) {
+        if self.server.connection().is_some_and(|connection| connection.link.is_close_pending()) {
             self.closing = None;
             return;
         }

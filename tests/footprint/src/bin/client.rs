@@ -18,7 +18,7 @@ extern "C" fn _start() -> ! {
     loop {
         rx.clear();
         tx.clear();
-        let role = sansocket::Client(|| footprint::word().to_ne_bytes());
+        let role = sansocket::Client::new(|| footprint::word().to_ne_bytes());
         footprint::tell(pump::run(role, &mut rx, &mut tx).is_ok().into());
     }
 }

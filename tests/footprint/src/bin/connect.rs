@@ -46,7 +46,7 @@ fn connect() -> u32 {
             Step::Done(_) => return 3,
         }
     }
-    pump::run(Client(|| word().to_ne_bytes()), &mut rx, &mut tx).is_ok().into()
+    pump::run(Client::new(|| word().to_ne_bytes()), &mut rx, &mut tx).is_ok().into()
 }
 
 fn now() -> Instant {
