@@ -315,6 +315,36 @@ impl<'b> ReceiveBuffer<'b> {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl ReceiveBuffer<'static> {
+    /// Takes the memory out of the buffer, if it holds no bytes and owns it. Its flags stay.
+    pub(crate) fn detach(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
+        if !self.is_empty() {
+            return None;
+        }
+        (self.place.start, self.place.end) = (0, 0);
+        self.memory.take()
+    }
+
+    /// Gives memory to a buffer that has none. It has to be as large as what was taken out.
+    pub(crate) fn attach(&mut self, memory: alloc::boxed::Box<[u8]>) {
+        self.memory = Memory::Owned(memory);
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl TransmitBuffer<'static> {
+    /// Takes the memory out of the buffer, if no byte is pending and it owns it. Its flags stay.
+    pub(crate) fn detach(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
+        if self.is_empty() { self.memory.take() } else { None }
+    }
+
+    /// Gives memory to a buffer that has none.
+    pub(crate) fn attach(&mut self, memory: alloc::boxed::Box<[u8]>) {
+        self.memory = Memory::Owned(memory);
+    }
+}
+
 impl<'b> TransmitBuffer<'b> {
     /// Creates a buffer without memory, as a placeholder.
     #[cfg(feature = "hub")]
@@ -488,6 +518,16 @@ impl Opened<'_> {
     pub(crate) fn close(&mut self, decoded: bool) {
         self.place.start = self.place.end.saturating_sub(self.input.len());
         self.place.decoded = decoded;
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Memory<'static> {
+    fn take(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
+        match core::mem::replace(self, Memory::Lent(&mut [])) {
+            Memory::Owned(memory) => Some(memory),
+            Memory::Lent(_) => None,
+        }
     }
 }
 

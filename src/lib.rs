@@ -8,6 +8,7 @@
 //! | you have | use |
 //! | --- | --- |
 //! | a program on a host that connects, or accepts a connection | `blocking::connect`, `blocking::accept` (feature `std`) |
+//! | the same in a program with tokio | `tokio::connect`, `tokio::WebSocket` (feature `tokio`) |
 //! | a server of many connections, with paths, rooms or broadcasts | `hub::Routes` and `hub::MioServer` (feature `mio`) |
 //! | firmware with an asynchronous stream | [`embedded::serve`] with a [`Handler`], or [`embedded::WebSocket`] |
 //! | a transport or a runtime of your own | [`embedded::Transport`], or below it [`session`] and [`Connection`] |
@@ -99,6 +100,7 @@
 //! | `alloc` | buffers that own their memory, messages in a `Vec` |
 //! | `bytes` | `Message`, and messages in a `BytesMut` |
 //! | `std` | `blocking`, masking keys from the system, vector instructions for masking and the UTF-8 check |
+//! | `tokio` | `tokio`: connections over tokio's streams; `tokio-rustls` adds TLS for clients, `tokio-rustls-no-provider` the same without ring |
 //! | `rustls` | TLS for `blocking`, and with `mio` for the hub; `rustls-no-provider` is the same without ring |
 //! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
 //! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |
@@ -135,7 +137,14 @@ mod esp_idf_port;
 mod event;
 mod extension;
 mod frame;
-#[cfg(all(doc, feature = "embassy-net", feature = "esp-idf", feature = "mio", feature = "rustls"))]
+#[cfg(all(
+    doc,
+    feature = "embassy-net",
+    feature = "esp-idf",
+    feature = "mio",
+    feature = "rustls",
+    feature = "tokio"
+))]
 pub mod guide;
 mod handler;
 pub mod handshake;
@@ -155,6 +164,8 @@ pub mod session;
 mod simd;
 mod step;
 mod time;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod utf8;
 
 pub use buffer::{ReceiveBuffer, TransmitBuffer};

@@ -12,11 +12,10 @@ use std::thread;
 use std::time::Instant;
 use std::vec::Vec;
 
+use crate::host::target::share;
+
 /// Look-ups that run at once in a process, those included that nobody waits for any more.
 const LOOKUPS: usize = 16;
-/// The least share of the time-out for one address, as in Go's `net.Dialer`: on many addresses each would get too little
-/// for a connection over a slow network.
-const SHARE: Duration = Duration::from_secs(2);
 
 /// The addresses of a host, in the order of the system's resolver. An IP address is not looked up.
 pub(super) fn resolve(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<Vec<SocketAddr>> {
@@ -37,20 +36,19 @@ pub(super) fn resolve(host: &str, port: u16, timeout: Option<Duration>) -> io::R
 
 /// A connection to the first address that takes one, with `TCP_NODELAY`; else why there was none to each.
 ///
-/// They are tried one after the other. Each gets an equal share of the time that is left, or [`SHARE`] if that is more.
+/// They are tried one after the other. Each gets a [`share`] of the time that is left.
 pub(super) fn connect(
     addresses: &[SocketAddr],
     timeout: Option<Duration>,
 ) -> Result<(TcpStream, SocketAddr), Vec<(SocketAddr, io::Error)>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut attempts = Vec::new();
-    for (address, tried) in addresses.iter().zip(0_u32..) {
+    for (address, tried) in addresses.iter().zip(0..) {
         let connected = match deadline {
             None => TcpStream::connect(address),
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                let waiting = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
-                match left.checked_div(waiting).unwrap_or(left).max(SHARE).min(left) {
+                match share(left, addresses.len().saturating_sub(tried)) {
                     Duration::ZERO => Err(ErrorKind::TimedOut.into()),
                     share => TcpStream::connect_timeout(address, share),
                 }
@@ -197,7 +195,7 @@ mod tests {
 
         let open = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addresses = [full, open.local_addr().unwrap()];
-        let (_, address) = connect(&addresses, SHARE.checked_mul(2)).unwrap();
+        let (_, address) = connect(&addresses, Some(Duration::from_secs(4))).unwrap();
         assert_eq!(address, addresses[1]);
         // Nothing is left for the second of two where the first has less than its share.
         assert_eq!(connect(&[full, full], Some(Duration::from_millis(50))).unwrap_err().len(), 2);

@@ -13,6 +13,8 @@ pub use reference::ConfigRef;
 
 #[cfg(feature = "std")]
 pub use crate::host::options::ClientOptions;
+#[cfg(feature = "tokio")]
+pub use crate::host::server_options::ServerOptions;
 
 use core::time::Duration;
 

@@ -218,7 +218,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         }
     }
 
-    #[cfg(feature = "hub")]
+    #[cfg(any(feature = "hub", feature = "tokio"))]
     pub(crate) const fn config(&self) -> &C {
         self.decoder.config()
     }

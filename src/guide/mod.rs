@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`server`] | a server for many connections, on a PC, with the [`hub`](crate::hub) |
 //! | [`client`] | a client on a PC, over TCP or TLS |
+//! | [`tokio`] | servers and clients in a tokio program |
 //! | [`embassy`] | firmware with embassy: a server and a client without a heap |
 //! | [`esp_idf`] | firmware with ESP-IDF, with or without Rust's standard library |
 //! | [`transport`] | a transport, a runtime or a network stack that has no adapter here |
@@ -34,5 +35,7 @@ pub mod messages {}
 pub mod proxy {}
 #[doc = include_str!("server.md")]
 pub mod server {}
+#[doc = include_str!("tokio.md")]
+pub mod tokio {}
 #[doc = include_str!("transport.md")]
 pub mod transport {}

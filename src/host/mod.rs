@@ -7,6 +7,8 @@ pub(crate) mod error;
 pub(crate) mod keys;
 pub(crate) mod options;
 pub(crate) mod redirect;
+#[cfg(feature = "tokio")]
+pub(crate) mod server_options;
 pub(crate) mod target;
 #[cfg(feature = "rustls-no-provider")]
 mod trust;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::time::Duration;
 use std::boxed::Box;
 use std::format;
 use std::io;
@@ -108,6 +109,17 @@ pub(crate) fn request<'u>(
     headers: &'u [(&'u str, &'u str)],
 ) -> ClientRequest<'u> {
     ClientRequest::new(address).protocols(protocols).headers(headers)
+}
+
+/// The least share of the time-out for one address, as in Go's `net.Dialer`: on many addresses each would get too little
+/// for a connection over a slow network.
+const SHARE: Duration = Duration::from_secs(2);
+
+/// The time for one of the addresses of a host that were not tried yet: an equal share of the time that is left, or [`SHARE`]
+/// if that is more.
+pub(crate) fn share(left: Duration, addresses: usize) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    left.checked_div(addresses).unwrap_or(left).max(SHARE).min(left)
 }
 
 /// Host and port, for messages.

@@ -1,0 +1,92 @@
+//! How a server accepts connections.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::config::base::Config;
+use crate::handshake::{AcceptOptions, OriginPolicy};
+use crate::session::BufferSizes;
+
+/// How a server on a host accepts connections: [`tokio::WebSocket::accept`](crate::tokio::WebSocket::accept).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sansocket::Config;
+/// use sansocket::config::ServerOptions;
+/// use sansocket::handshake::OriginPolicy;
+///
+/// let options = ServerOptions::new()
+///     .config(Config::new().max_message_len(64 * 1024).idle_timeout(Some(Duration::from_secs(60))))
+///     .protocols(&["chat.v2", "chat.v1"])
+///     .origin(OriginPolicy::List(&["https://example.com"]));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub(crate) config: Arc<Config>,
+    accept: AcceptOptions<'static, Arc<Config>>,
+    pub(crate) sizes: BufferSizes,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerOptions {
+    /// Creates the defaults: pages of the same host and other programs, without a subprotocol.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: Arc::new(Config::DEFAULT),
+            accept: AcceptOptions::new(),
+            sizes: BufferSizes::default(),
+        }
+    }
+
+    /// Sets limits, time-outs and modes of the connections: a `Config`, or an `Arc` that is shared. Default:
+    /// [`Config::DEFAULT`].
+    #[must_use]
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// Sets the supported subprotocols, the best first: the first that the client offers too is agreed upon. Default: none.
+    #[must_use]
+    pub fn protocols(mut self, names: &'static [&'static str]) -> Self {
+        self.accept = self.accept.protocols(names);
+        self
+    }
+
+    /// Refuses a request with 400 if no subprotocol is agreed upon.
+    #[must_use]
+    pub fn require_protocol(mut self) -> Self {
+        self.accept = self.accept.require_protocol();
+        self
+    }
+
+    /// Sets which pages may open a connection. Default: [`OriginPolicy::SameHost`].
+    #[must_use]
+    pub fn origin(mut self, policy: OriginPolicy<'static>) -> Self {
+        self.accept = self.accept.origin(policy);
+        self
+    }
+
+    /// Sets the sizes of the buffers. [`Limits::head`](crate::config::Limits::head) is a limit of its own for a request.
+    #[must_use]
+    pub fn buffers(mut self, sizes: BufferSizes) -> Self {
+        self.sizes = sizes;
+        self
+    }
+
+    /// Returns the options for one request, for a decision of your own:
+    /// [`tokio::WebSocket::accept_with`](crate::tokio::WebSocket::accept_with).
+    #[must_use]
+    pub fn accept_options(&self) -> AcceptOptions<'static, Arc<Config>> {
+        self.accept.clone()
+    }
+}

@@ -1,0 +1,148 @@
+//! From a stream to an open connection, as a server or after somebody else's handshake.
+
+#![forbid(unsafe_code)]
+
+use std::boxed::Box;
+use std::sync::Arc;
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+
+use super::io::Io;
+use super::rewind::Rewind;
+use super::websocket::WebSocket;
+use crate::config::ServerOptions;
+use crate::config::base::Config;
+use crate::connection::Connection;
+use crate::embedded;
+use crate::handshake::{Accepted, Decision, HandshakeError, Request};
+use crate::host::error::Error;
+use crate::role::{Role, Server};
+use crate::session::{BufferSizes, Buffers};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
+    /// Opens a connection on a stream that a server accepted: reads the request, and accepts or refuses it by these options.
+    ///
+    /// A request that cannot be accepted is answered with the right status. `TCP_NODELAY` is the caller's to set: this takes any
+    /// stream. TLS of `tokio-rustls` or another crate goes below it.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Handshake`] if no request came within
+    /// [`Timeouts::handshake`](crate::config::Timeouts::handshake); [`Error::Rejected`] after another answer than 101 was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stream.
+    pub async fn accept(stream: S, options: &ServerOptions) -> Result<Self, Error> {
+        let decide = |_: &Request<'_>| Decision::Accept(options.accept_options());
+        match Self::accept_with(stream, options, decide).await? {
+            Accepted::WebSocket(socket) => Ok(socket),
+            Accepted::HandedOver(_) => Err(Error::Handshake(HandshakeError::Disconnected)),
+        }
+    }
+
+    /// Opens a connection as [`accept`](Self::accept) does, with the answer that `decide` chooses: an upgrade, a page, a refusal,
+    /// or none: [`Decision::HandOver`] returns the stream, from which an HTTP server can read the request again.
+    ///
+    /// Of `options`, the configuration and the sizes of buffers apply; subprotocols and origins, where `decide` returns
+    /// [`ServerOptions::accept_options`].
+    ///
+    /// ```
+    /// use sansocket::config::ServerOptions;
+    /// use sansocket::handshake::{Accepted, Decision, Response};
+    /// use sansocket::tokio::WebSocket;
+    /// use tokio::net::TcpStream;
+    ///
+    /// async fn serve(stream: TcpStream, options: &ServerOptions) -> Result<(), sansocket::Error> {
+    ///     let accepted = WebSocket::accept_with(stream, options, |request| match request.path() {
+    ///         "/chat" => Decision::Accept(options.accept_options().protocols(&["chat.v2", "chat.v1"])),
+    ///         "/health" => Decision::Respond(Response::text(200, "good\n")),
+    ///         _ => Decision::HandOver,
+    ///     });
+    ///     match accepted.await? {
+    ///         Accepted::WebSocket(mut socket) => socket.send("welcome").await,
+    ///         Accepted::HandedOver(stream) => {
+    ///             println!("{} bytes for hyper", stream.read_bytes().len());
+    ///             Ok(())
+    ///         }
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the stream.
+    pub async fn accept_with<'s>(
+        stream: S,
+        options: &ServerOptions,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
+    ) -> Result<Accepted<Self, Rewind<S>>, Error> {
+        let config = Arc::clone(&options.config);
+        let buffers = Buffers::with_sizes(options.sizes);
+        let io = Io::new(stream, config.timeouts.close);
+        // Boxed: the task that goes on with the connection would keep the memory of the handshake.
+        let accepted = Box::pin(embedded::WebSocket::accept(io, config, buffers, decide));
+        Ok(match accepted.await? {
+            Accepted::WebSocket(socket) => {
+                let protocol = socket.protocol();
+                let mut socket = Self::opened(socket, protocol);
+                // The 101 lies in the transmit buffer, and the client waits for it.
+                socket.flush().await?;
+                Accepted::WebSocket(socket)
+            }
+            Accepted::HandedOver((io, head)) => {
+                Accepted::HandedOver(Rewind::new(io.stream, Bytes::copy_from_slice(head.unread())))
+            }
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
+    /// Continues on a stream whose opening handshake was done elsewhere: by hyper, over HTTP/2 (RFC 8441), or by hand.
+    ///
+    /// `read` are the bytes that were read of the stream after the handshake. `role` is [`Server`] or a
+    /// [`Client`](crate::Client), `protocol` the subprotocol that was agreed upon. Of `sizes`, the one for heads has no meaning.
+    ///
+    /// ```
+    /// use sansocket::tokio::WebSocket;
+    /// use sansocket::session::BufferSizes;
+    /// use sansocket::{Config, Server};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sansocket::Error> {
+    /// let (stream, _peer) = tokio::io::duplex(1024);
+    /// // A masked "Hello" (RFC 6455 §5.7) came with the request.
+    /// let read = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+    /// let mut socket = WebSocket::after_upgrade(stream, read, Server, None, Config::new(), BufferSizes::default());
+    /// assert_eq!(socket.recv().await?, Some("Hello".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn after_upgrade(
+        stream: S,
+        read: &[u8],
+        role: R,
+        protocol: Option<&str>,
+        config: impl Into<Arc<Config>>,
+        sizes: BufferSizes,
+    ) -> Self {
+        let config = config.into();
+        let io = Io::new(stream, config.timeouts.close);
+        let connection = Connection::new(role, config, io.time());
+        let sizes = BufferSizes { head: 0, receive: sizes.receive.max(read.len()), ..sizes };
+        let Buffers { mut rx, tx, .. } = Buffers::with_sizes(sizes);
+        rx.feed(read);
+        Self::over(io, connection, (rx, tx), protocol)
+    }
+
+    pub(super) fn opened(
+        socket: embedded::WebSocket<'static, Io<S>, R, Arc<Config>>,
+        protocol: Option<&str>,
+    ) -> Self {
+        let (io, connection, rx, tx) = socket.into_parts();
+        Self::over(io, connection, (rx, tx), protocol)
+    }
+}

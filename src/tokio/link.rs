@@ -1,0 +1,355 @@
+//! The polled loop of an open connection: every public method is a wait on it.
+//!
+//! The awaited loop of `embedded` keeps its buffers while it waits. This one takes them for a poll and gives them back, unless
+//! bytes lie in them, so that an idle connection has none.
+
+#![forbid(unsafe_code)]
+
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+
+use super::io::Io;
+use super::spare;
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::config::base::Config;
+use crate::connection::Connection;
+use crate::ending::Ending;
+use crate::error::EndReason;
+use crate::event::{DetachedEvent, Event};
+use crate::extension::NoExtension;
+use crate::host::error::Error;
+use crate::role::Role;
+use crate::step::Step;
+use crate::time::{Due, Instant, Timed};
+
+/// A connection, its stream, and what it has to write.
+#[derive(Debug)]
+pub(super) struct Link<S, R> {
+    pub(super) io: Io<S>,
+    pub(super) connection: Connection<R, NoExtension, Arc<Config>>,
+    pub(super) tx: TransmitBuffer<'static>,
+    /// The payload that the open frame lacks: a message that is longer than the room is put into the buffer in pieces.
+    pub(super) rest: Bytes,
+    /// When the connection ends in any case.
+    pub(super) limit: Instant,
+    /// Bytes were read or written, or the connection has ended, since this was last set to false.
+    pub(super) moved: bool,
+    /// The first of the pending bytes is written, but not flushed. It counts as pending until then, so that the write
+    /// deadline holds for flushing too.
+    unflushed: bool,
+    /// The stream is being shut down, until this moment.
+    shutting: bool,
+    shut_by: Instant,
+    /// Why the stream failed. The connection is told when all that was received before is processed.
+    failed: Option<io::Error>,
+    /// Nothing can be read any more.
+    deaf: bool,
+    /// When a deadline was first seen to have passed.
+    late: Option<Instant>,
+    /// A deadline was extended already.
+    extended: bool,
+    /// Bytes of the receive and of the transmit buffer.
+    sizes: [usize; 2],
+}
+
+/// What is received, and the event that waits for the application.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) rx: ReceiveBuffer<'static>,
+    held: Option<DetachedEvent>,
+}
+
+/// What happens to events while a method waits for something else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Events {
+    /// The first is kept for the next read, and receiving pauses.
+    Hold,
+    Discard,
+}
+
+/// Rounds of one poll, until others get their turn.
+const ROUNDS: u32 = 64;
+/// How long a deadline waits for the runtime to look at its sockets: it does so before its timers.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
+    pub(super) fn new(
+        io: Io<S>,
+        connection: Connection<R, NoExtension, Arc<Config>>,
+        tx: TransmitBuffer<'static>,
+        receive_buffer: usize,
+    ) -> Self {
+        let sizes = [receive_buffer, tx.capacity()];
+        Self {
+            io,
+            connection,
+            tx,
+            rest: Bytes::new(),
+            limit: Instant::NEVER,
+            moved: false,
+            unflushed: false,
+            shutting: false,
+            shut_by: Instant::NEVER,
+            failed: None,
+            deaf: false,
+            late: None,
+            extended: false,
+            sizes,
+        }
+    }
+
+    /// Waits for the next event.
+    pub(super) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+    ) -> Poll<Result<DetachedEvent, Error>> {
+        if let Some(event) = incoming.take_held() {
+            return Poll::Ready(Ok(event));
+        }
+        for _ in 0..ROUNDS {
+            if let Some(event) = ready!(self.poll_round(cx, Some(incoming)))? {
+                return Poll::Ready(Ok(event));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits until `goal` returns something. Without `incoming`, nothing is received meanwhile.
+    pub(super) fn poll_until<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut incoming: Option<&mut Incoming>,
+        events: Events,
+        mut goal: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Poll<Result<T, Error>> {
+        for _ in 0..ROUNDS {
+            if let Some(reached) = goal(self) {
+                return Poll::Ready(Ok(reached));
+            }
+            let event = ready!(self.poll_round(cx, incoming.as_deref_mut()))?;
+            if let (Some(event), Some(incoming), Events::Hold) = (event, &mut incoming, events) {
+                incoming.hold(event);
+                self.moved = true;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Returns whether all that was sent is with the transport.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.tx.is_empty() && self.rest.is_empty()
+    }
+
+    /// Gives the transmit buffer memory.
+    pub(super) fn lend(&mut self) {
+        if self.tx.capacity() == 0 {
+            self.tx.attach(spare::take(self.sizes[1]));
+        }
+    }
+
+    /// Polls the connection once, and if it has nothing to tell, the stream. Pending only if nothing moves.
+    fn poll_round(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut incoming: Option<&mut Incoming>,
+    ) -> Poll<Result<Option<DetachedEvent>, Error>> {
+        self.lend();
+        let now = self.io.time();
+        ready!(self.poll_late(cx, now, incoming.as_deref_mut()));
+        if now >= self.limit {
+            self.connection.transport_failed();
+        }
+        let step = match &mut incoming {
+            Some(Incoming { rx, held: None }) => self.connection.poll_detached(now, rx, &mut self.tx),
+            _ => match self.connection.poll_without_receiving(now, &mut self.tx) {
+                Step::Wait { deadline } => Step::Wait { deadline },
+                Step::Shutdown => Step::Shutdown,
+                Step::Done(ending) => Step::Done(ending),
+            },
+        };
+        let deadline = match step {
+            Step::Event(event) => return Poll::Ready(Ok(Some(event))),
+            Step::Done(ending) => {
+                ready!(self.poll_shut(cx, now));
+                return Poll::Ready(Err(self.end(ending)));
+            }
+            Step::Wait { deadline } => deadline,
+            Step::Shutdown => {
+                self.shutting = true;
+                self.shut_by = now.plus(self.connection.config().timeouts.close);
+                Some(now)
+            }
+        };
+        self.refill(now);
+        let (read, written) = self.transfer(cx, incoming.as_deref_mut());
+        if read || written {
+            return Poll::Ready(Ok(None));
+        }
+        if self.failed.is_some() {
+            return match (&incoming, &self.failed) {
+                // What was received before the failure is still to be read.
+                (Some(Incoming { held: Some(_), .. }), Some(error)) => {
+                    Poll::Ready(Err(Error::Transport(io::Error::from(error.kind()))))
+                }
+                _ => {
+                    self.connection.transport_failed();
+                    Poll::Ready(Ok(None))
+                }
+            };
+        }
+        let deadline = deadline.into_iter().chain(self.limit.as_deadline()).min();
+        if self.io.poll_deadline(cx, deadline).is_ready() {
+            return Poll::Ready(Ok(None));
+        }
+        self.give_back(incoming);
+        Poll::Pending
+    }
+
+    /// The connection may end before the stream is shut down: that goes on, as long as a Close is waited for.
+    fn poll_shut(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if self.shutting && self.is_flushed() && now < self.shut_by {
+            if self.io.poll_shutdown(cx).is_pending() {
+                ready!(self.io.poll_deadline(cx, self.shut_by.as_deadline()));
+            }
+            self.shutting = false;
+        }
+        Poll::Ready(())
+    }
+
+    /// Before a deadline is enforced, the stream is tried once more: what has come counts, however late this poll is.
+    fn poll_late(&mut self, cx: &mut Context<'_>, now: Instant, incoming: Option<&mut Incoming>) -> Poll<()> {
+        let due = self.connection.due(now);
+        if due == Due::No {
+            self.late = None;
+            return Poll::Ready(());
+        }
+        let (read, _) = self.transfer(cx, incoming);
+        if read && due == Due::All && !self.extended {
+            self.extended = true;
+            self.connection.extend(now);
+        }
+        let looked = self.late.get_or_insert(now).saturating_add(LOOK);
+        if read || now >= looked { Poll::Ready(()) } else { self.io.poll_deadline(cx, Some(looked)) }
+    }
+
+    /// Writes and reads once. Returns whether something was read, and whether something was written.
+    fn transfer(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> (bool, bool) {
+        let written = self.failed.is_none() && self.write(cx);
+        let read = !self.deaf && incoming.is_some_and(|incoming| self.read(cx, incoming));
+        self.moved |= read || written;
+        (read, written)
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let pending = self.tx.pending().get(usize::from(self.unflushed)..).unwrap_or_default();
+        let done = if !pending.is_empty() {
+            self.io.poll_write(cx, pending).map_ok(|n| {
+                // All but the last byte, which follows when it is flushed.
+                let before = usize::from(core::mem::replace(&mut self.unflushed, true));
+                self.tx.consume(n.saturating_add(before).saturating_sub(1));
+            })
+        } else if self.shutting {
+            self.io.poll_shutdown(cx).map_ok(|()| self.shutting = false)
+        } else if self.unflushed {
+            self.io.poll_flush(cx).map_ok(|()| {
+                self.unflushed = false;
+                self.tx.consume(1);
+            })
+        } else {
+            // What the opening handshake has left.
+            return match self.io.poll_flush(cx) {
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    true
+                }
+                _ => false,
+            };
+        };
+        match done {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                self.shutting = false;
+                true
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> bool {
+        let rx = &mut incoming.rx;
+        if rx.capacity() == 0 {
+            rx.attach(spare::take(self.sizes[0]));
+        }
+        let spare = rx.spare();
+        if spare.is_empty() {
+            return false;
+        }
+        match self.io.poll_read(cx, spare) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(n)) => {
+                if n == 0 {
+                    rx.end()
+                } else {
+                    rx.fill(n)
+                }
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.deaf = true;
+                self.failed.get_or_insert(error);
+                true
+            }
+        }
+    }
+
+    /// Before a wait: memory without bytes in it serves other connections.
+    fn give_back(&mut self, incoming: Option<&mut Incoming>) {
+        if let Some(memory) = self.tx.detach() {
+            spare::give(memory);
+        }
+        if let Some(memory) = incoming.and_then(|incoming| incoming.rx.detach()) {
+            spare::give(memory);
+        }
+    }
+
+    fn end(&mut self, ending: Ending) -> Error {
+        self.moved = true;
+        self.rest = Bytes::new();
+        match self.failed.take() {
+            Some(error) if ending.reason == EndReason::Disconnected => Error::Transport(error),
+            _ => Error::Ended(ending),
+        }
+    }
+}
+
+impl Incoming {
+    pub(super) const fn new(rx: ReceiveBuffer<'static>) -> Self {
+        Self { rx, held: None }
+    }
+
+    pub(super) fn event(&self, event: DetachedEvent) -> Event<'_> {
+        self.rx.event(event)
+    }
+
+    /// Keeps an event: its payload stays at the front of the buffer, whatever is read behind it.
+    fn hold(&mut self, event: DetachedEvent) {
+        self.rx.put_back(event.span);
+        self.held = Some(event);
+    }
+
+    /// Takes the event that was kept, as if it had just been received.
+    pub(super) fn take_held(&mut self) -> Option<DetachedEvent> {
+        let DetachedEvent { shape, span } = self.held.take()?;
+        self.rx.release(span, span.len);
+        Some(DetachedEvent { shape, span: self.rx.span(span.len) })
+    }
+}

@@ -1,0 +1,127 @@
+//! Frames into the transmit buffer, whole or not at all.
+
+#![forbid(unsafe_code)]
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+use bytes::{Buf, Bytes};
+
+use super::link::Link;
+use crate::close::CloseCode;
+use crate::connection::ConnectionState;
+use crate::frame::{Kind, MAX_HEADER_LEN};
+use crate::outbox::Outbox;
+use crate::proto::Role;
+use crate::send::SendError;
+use crate::time::Instant;
+
+/// The payload of a frame. What does not fit into the transmit buffer is kept: an owned payload is shared, a borrowed one
+/// copied.
+pub(super) enum Body<'a> {
+    Owned(Bytes),
+    Borrowed(&'a [u8]),
+}
+
+/// Which frame to send.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// A whole message.
+    Message,
+    /// A frame of a message. The flag says whether it is the last.
+    Fragment(bool),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
+    /// Returns whether a message of any length can be put.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.lend();
+        self.rest.is_empty() && self.tx.room() >= MAX_HEADER_LEN
+    }
+
+    /// Puts a data frame of any length; `None` if there is no room yet, and nothing has changed.
+    pub(super) fn put(&mut self, kind: Kind, body: &Body<'_>, shape: Shape) -> Option<Result<(), SendError>> {
+        let bytes = body.as_bytes();
+        let mut out = self.try_outbox()?;
+        let (sent, fin) = match shape {
+            Shape::Message => (out.send_bytes(kind, bytes), true),
+            Shape::Fragment(fin) => (out.fragment(kind, bytes, fin), fin),
+        };
+        if !matches!(sent, Err(SendError::Blocked | SendError::TooLarge)) {
+            return Some(sent);
+        }
+        // Its header goes into the buffer now, and the rest of it as the stream takes it.
+        match out.begin_frame(kind, bytes.len() as u64, fin).and_then(|()| out.write(bytes)) {
+            Ok(n) => {
+                self.rest = body.rest(n);
+                Some(Ok(()))
+            }
+            Err(SendError::Blocked) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Puts a control frame; `None` if there is no room yet.
+    pub(super) fn put_control(
+        &mut self,
+        put: impl FnOnce(&mut Outbox<'_>) -> Result<(), SendError>,
+    ) -> Option<Result<(), SendError>> {
+        Some(put(&mut self.try_outbox()?)).filter(|put| *put != Err(SendError::Blocked))
+    }
+
+    /// Puts a Close, and limits how long the connection lives from now on; `None` if there is no room yet.
+    pub(super) fn put_close(&mut self, code: Option<CloseCode>, reason: &str) -> Option<()> {
+        let now = self.io.time();
+        let limit = now.at_slowest(self.connection.config().timeouts.close);
+        self.limit = self.limit.min(limit);
+        let reason = if code.is_some() { reason } else { "" };
+        let closed = self.put_control(|out| out.close(code, reason))?;
+        if closed == Err(SendError::FrameOpen) {
+            // The application has begun a frame that it cannot finish any more.
+            let (link, mut wire) = self.connection.parts(&mut self.tx);
+            link.close_at_once(&mut wire, code, reason);
+        }
+        Some(())
+    }
+
+    /// Copies into the buffer what the open frame lacks.
+    pub(super) fn refill(&mut self, now: Instant) {
+        if !self.rest.is_empty() {
+            match self.connection.outbox(now, &mut self.tx).write(&self.rest) {
+                Ok(n) => self.rest.advance(n.min(self.rest.len())),
+                // The connection has ended inside the frame.
+                Err(_) => self.rest = Bytes::new(),
+            }
+        }
+    }
+
+    /// Whether messages can be sent, as far as it is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.state() == ConnectionState::Open
+    }
+
+    /// Returns the outbox; `None` as long as a frame lacks payload.
+    pub(super) fn try_outbox(&mut self) -> Option<Outbox<'_>> {
+        if !self.rest.is_empty() {
+            return None;
+        }
+        self.lend();
+        Some(self.connection.outbox(self.io.time(), &mut self.tx))
+    }
+}
+
+impl Body<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Borrowed(bytes) => bytes,
+        }
+    }
+
+    /// What lies behind the first `n` bytes.
+    fn rest(&self, n: usize) -> Bytes {
+        match self {
+            Self::Owned(bytes) if n < bytes.len() => bytes.slice(n..),
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes.get(n..).unwrap_or_default()),
+            Self::Owned(_) => Bytes::new(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! An open connection, to read from and to send on.
+
+#![forbid(unsafe_code)]
+
+use core::convert::Infallible;
+use core::future::poll_fn;
+use core::mem;
+use core::task::{Context, Poll, ready};
+use std::boxed::Box;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::vec::Vec;
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+use ::tokio::task::coop;
+
+use super::io::Io;
+use super::link::{Events, Incoming, Link};
+use super::outgoing::{Body, Shape};
+use super::sink::Wakers;
+use super::writer::Writer;
+use crate::buffer::{ReceiveBuffer, TransmitBuffer};
+use crate::close::CloseCode;
+use crate::config::base::Config;
+use crate::connection::Connection;
+use crate::ending::Ending;
+use crate::event::{DetachedEvent, Event};
+use crate::extension::NoExtension;
+use crate::frame::Kind;
+use crate::host::error::Error;
+use crate::message::Assembler;
+use crate::message::owned::Message;
+use crate::role::{Role, Server};
+
+/// An open connection over an asynchronous stream.
+///
+/// [`recv`](Self::recv) returns whole messages, [`send`](Self::send) takes them. It is also a `Stream` of messages and a `Sink`
+/// for them. [`read`](Self::read) returns events as they arrive, without an allocation.
+///
+/// Pings are answered and deadlines are enforced while a method is awaited; which one does not matter. A task that awaits
+/// something else should do so in a `select!` beside `recv`:
+///
+/// ```
+/// use sansocket::Error;
+/// use sansocket::tokio::WebSocket;
+/// use tokio::net::TcpStream;
+/// use tokio::sync::mpsc;
+///
+/// async fn run(mut socket: WebSocket<TcpStream>, mut outgoing: mpsc::Receiver<String>) -> Result<(), Error> {
+///     loop {
+///         tokio::select! {
+///             message = socket.recv() => match message? {
+///                 Some(message) => println!("{message:?}"),
+///                 None => return Ok(()),
+///             },
+///             Some(text) = outgoing.recv() => socket.send(text).await?,
+///         }
+///     }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// # Dropping
+///
+/// Dropping a `WebSocket` drops the stream. No Close is sent, and what was fed and not written is lost: call
+/// [`close`](Self::close) first.
+///
+/// # Splitting
+///
+/// A `select!` as above needs none. `StreamExt::split` of the crate `futures-util` returns two halves for two tasks; each drives
+/// the whole connection while it is polled.
+#[derive(Debug)]
+pub struct WebSocket<S, R = Server> {
+    pub(super) link: Link<S, R>,
+    pub(super) incoming: Incoming,
+    /// The message that is put together.
+    message: Assembler<Vec<u8>>,
+    protocol: Option<Box<str>>,
+    /// Whom the stream wakes when halves of it are polled by two tasks.
+    pub(super) wakers: Option<Arc<Wakers>>,
+    /// The `Stream` has returned its end.
+    pub(super) ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
+    pub(super) fn over(
+        io: Io<S>,
+        connection: Connection<R, NoExtension, Arc<Config>>,
+        (rx, tx): (ReceiveBuffer<'static>, TransmitBuffer<'static>),
+        protocol: Option<&str>,
+    ) -> Self {
+        Self {
+            link: Link::new(io, connection, tx, rx.capacity()),
+            incoming: Incoming::new(rx),
+            message: Assembler::new(Vec::new()),
+            protocol: protocol.map(Into::into),
+            wakers: None,
+            ended: false,
+        }
+    }
+
+    /// Waits for the next whole message. `None` means that the connection was closed cleanly; every further call returns it
+    /// again. Writes what was fed, and answers Pings, meanwhile.
+    ///
+    /// Control frames are not shown. They are answered, except with
+    /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call [`read`](Self::read) then. The payload is in memory of
+    /// exactly its size. A message of which `read` returned a part is skipped.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again on every further call;
+    /// [`Error::MessageTooBig`] if no memory is left for the message: the next call skips the rest of it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what has arrived of a message stays.
+    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Waits for the next event, and returns it with the sending side to answer it on. `None` as for [`recv`](Self::recv).
+    ///
+    /// The event borrows the receive buffer: nothing is allocated. A message that is longer than that comes in several chunks.
+    ///
+    /// ```
+    /// use sansocket::tokio::WebSocket;
+    /// use sansocket::{Error, Event};
+    /// use tokio::net::TcpStream;
+    ///
+    /// async fn echo(mut socket: WebSocket<TcpStream>) -> Result<(), Error> {
+    ///     while let Some((event, mut out)) = socket.read().await? {
+    ///         if let Event::Data(chunk) = event {
+    ///             out.fragment(chunk.kind, &chunk.payload, chunk.end).await?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Ended`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: an event that is returned is the only one that was taken.
+    pub async fn read(&mut self) -> Result<Option<(Event<'_>, Writer<'_, S, R>)>, Error> {
+        let event = poll_fn(|cx| self.poll_event(cx)).await?;
+        Ok(event.map(|event| (self.incoming.event(event), Writer(&mut self.link))))
+    }
+
+    /// Sends a message of any size, and waits until the stream has taken all of it. Takes `"text"`, a `String`, a `Vec<u8>`,
+    /// `Bytes` and a [`Message`]; owned payloads are not copied but into the transmit buffer.
+    ///
+    /// While it waits, Pings are answered, and the next message is received, but not more than one: a peer that sends and does not
+    /// read is waited for until the [write deadline](crate::config::Timeouts::write).
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Ended`]; [`Error::Send`] if a Close was sent or received, or a message of
+    /// [`Writer::fragment`] is open.
+    ///
+    /// # Cancel safety
+    /// The message is sent whole or not at all. To know which, call [`feed`](Self::feed) and [`flush`](Self::flush).
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Sends a message with the next flush: many small ones leave in one write. [`flush`](Self::flush), [`recv`](Self::recv) and
+    /// every other method that waits write it. Waits only if the transmit buffer is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it is ready, the message is not sent.
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        let message = message.into();
+        let (kind, body) = parts(message);
+        self.until(|link| link.put(kind, &body, Shape::Message)).await?.map_err(Error::Send)
+    }
+
+    /// Waits until the stream has taken and passed on all that was fed.
+    ///
+    /// # Errors
+    /// [`Error::Transport`], [`Error::Ended`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: call again.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.until(|link| link.is_flushed().then_some(())).await
+    }
+
+    /// Sends a Ping with at most 125 bytes of payload, behind what was fed. The connection sends Pings of its own
+    /// ([`Timeouts::ping`](crate::config::Timeouts::ping)); Pongs are events of [`read`](Self::read) unless
+    /// [`Config::control`](crate::Config::control) is automatic.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`Error::Send`] if the payload is too long.
+    ///
+    /// # Cancel safety
+    /// The Ping is sent whole or not at all.
+    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.until(|link| link.put_control(|out| out.ping(payload))).await?.map_err(Error::Send)?;
+        self.flush().await
+    }
+
+    /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).
+    ///
+    /// # Errors
+    /// As [`ping`](Self::ping).
+    ///
+    /// # Cancel safety
+    /// The Pong is sent whole or not at all.
+    pub async fn pong(&mut self, payload: &[u8]) -> Result<(), Error> {
+        self.until(|link| link.put_control(|out| out.pong(payload))).await?.map_err(Error::Send)?;
+        self.flush().await
+    }
+
+    /// Closes the connection: sends what was fed and then a Close, discards what the peer still sends, and waits for the end of the
+    /// connection. `code` is a [`CloseCode`] or `None`; a reason without a code is left out, and one of more than 123
+    /// bytes is cut.
+    ///
+    /// It always ends: within [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end of its
+    /// stream, and where the peer takes what was fed slowly, within ten times that.
+    ///
+    /// # Cancel safety
+    /// Call again. The time that it may take has begun with the first call.
+    pub async fn close(&mut self, code: impl Into<Option<CloseCode>>, reason: &str) -> Ending {
+        let code = code.into();
+        poll_fn(|cx| {
+            loop {
+                match ready!(self.poll_close_with(cx, code, reason, Events::Discard)) {
+                    Ok(ending) => return Poll::Ready(ending),
+                    Err(_) => self.link.connection.transport_failed(),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Returns how the connection ended; `None` while it has not.
+    #[must_use]
+    pub const fn ending(&self) -> Option<Ending> {
+        self.link.connection.ending()
+    }
+
+    /// Returns the reason in the peer's Close; empty if there is none.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.link.connection.close_reason()
+    }
+
+    /// Returns the subprotocol that both sides agreed on, if any.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// Returns the sending side, which takes borrowed messages and frames. It receives nothing while it waits.
+    pub fn writer(&mut self) -> Writer<'_, S, R> {
+        Writer(&mut self.link)
+    }
+
+    /// Returns the stream, for its addresses and options.
+    #[must_use]
+    pub const fn stream(&self) -> &S {
+        &self.link.io.stream
+    }
+
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        loop {
+            let Some(event) = ready!(self.poll_event(cx))? else { return Poll::Ready(Ok(None)) };
+            if let Some(message) = self.assemble(event)? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<DetachedEvent>, Error>> {
+        // A buffer full of small messages does not keep the other tasks waiting.
+        let budget = ready!(coop::poll_proceed(cx));
+        let event = ready!(self.link.poll_event(cx, &mut self.incoming));
+        budget.made_progress();
+        Poll::Ready(match event {
+            Ok(event) => Ok(Some(event)),
+            Err(Error::Ended(ending)) if ending.is_clean() => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Adds an event to the message, and returns that if it is complete.
+    fn assemble(&mut self, event: DetachedEvent) -> Result<Option<Message>, Error> {
+        let Event::Data(chunk) = self.incoming.event(event) else { return Ok(None) };
+        let Some(kind) = self.message.push(&chunk).map_err(|_| Error::MessageTooBig)? else {
+            return Ok(None);
+        };
+        let mut bytes = mem::replace(&mut self.message, Assembler::new(Vec::new())).into_inner();
+        bytes.shrink_to_fit();
+        let message = Message::new(kind, bytes);
+        message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
+    }
+
+    /// Waits until `goal` returns something; meanwhile one event is received ahead.
+    async fn until<T>(&mut self, mut goal: impl FnMut(&mut Link<S, R>) -> Option<T>) -> Result<T, Error> {
+        let Self { link, incoming, .. } = self;
+        poll_fn(|cx| link.poll_until(cx, Some(incoming), Events::Hold, &mut goal)).await
+    }
+
+    /// Sends a Close, and waits for the end.
+    pub(super) fn poll_close_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        code: Option<CloseCode>,
+        reason: &str,
+        events: Events,
+    ) -> Poll<Result<Ending, Error>> {
+        let Self { link, incoming, .. } = self;
+        if events == Events::Discard {
+            incoming.take_held();
+        }
+        // A Close is sent once, however often it is put.
+        let never: Result<Infallible, Error> = ready!(link.poll_until(cx, Some(incoming), events, |link| {
+            link.put_close(code, reason);
+            None
+        }));
+        let Err(error) = never;
+        Poll::Ready(link.connection.ending().ok_or(error))
+    }
+}
+
+/// Kind and payload of a message, which is shared.
+pub(super) fn parts(message: Message) -> (Kind, Body<'static>) {
+    match message {
+        Message::Text(text) => (Kind::Text, Body::Owned(text.into_bytes())),
+        Message::Binary(bytes) => (Kind::Binary, Body::Owned(bytes)),
+    }
+}

@@ -1,0 +1,183 @@
+//! Connections over tokio whose futures are dropped at every await.
+#![cfg(feature = "tokio")]
+
+mod choppy;
+
+use std::task::Poll;
+
+use choppy::{Choppy, Pair, once, over};
+use proptest::prelude::*;
+use sansocket::config::{ClientOptions, ServerOptions};
+use sansocket::proto::Role;
+use sansocket::session::BufferSizes;
+use sansocket::tokio::WebSocket;
+use sansocket::{CloseCode, Event, Message};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::task::yield_now;
+
+/// What a stream is like, and how large buffers are.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    keeps: usize,
+    at_most: usize,
+    lazy: u8,
+    seed: u64,
+    buffer: usize,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (
+        prop_oneof![1..8_usize, 100..2000_usize],
+        prop_oneof![Just(1), 1..300_usize],
+        0..200_u8,
+        any::<u64>(),
+        140..600_usize,
+    )
+        .prop_map(|(keeps, at_most, lazy, seed, buffer)| Shape { keeps, at_most, lazy, seed, buffer })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        "[aß€😀]{0,40}".prop_map(Message::from),
+        prop::collection::vec(any::<u8>(), 0..200).prop_map(Message::from),
+        (500..3000_usize, any::<u8>()).prop_map(|(len, byte)| Message::from(vec![byte; len])),
+    ]
+}
+
+async fn connected(shape: Shape) -> Pair<Choppy<DuplexStream>> {
+    let Shape { keeps, at_most, lazy, seed, buffer } = shape;
+    let (server, client) = duplex(keeps);
+    let sizes = BufferSizes { head: 1024, receive: buffer, transmit: buffer };
+    over(
+        Choppy::new(server, at_most, lazy, seed),
+        Choppy::new(client, at_most, lazy, !seed),
+        &ServerOptions::new().buffers(sizes),
+        &ClientOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
+    )
+    .await
+}
+
+/// Sends all of these and receives so many messages, in turns. No future lives longer than one poll.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin, R: Role>(
+    socket: &mut WebSocket<S, R>,
+    messages: &[Message],
+    expected: usize,
+) -> Vec<Message> {
+    let (mut waiting, mut received, mut flushed) = (messages.iter(), Vec::new(), false);
+    let mut next = waiting.next();
+    while !flushed || received.len() < expected {
+        if let Some(message) = next {
+            if let Poll::Ready(sent) = once(socket.feed(message.clone())).await {
+                sent.unwrap();
+                next = waiting.next();
+            }
+        } else if let Poll::Ready(done) = once(socket.flush()).await {
+            done.unwrap();
+            flushed = true;
+        }
+        if received.len() < expected {
+            if let Poll::Ready(message) = once(socket.recv()).await {
+                received.push(message.unwrap().unwrap());
+            }
+        }
+        yield_now().await;
+    }
+    received
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_or_sent_twice_or_in_part(
+        shape in shape(),
+        ours in prop::collection::vec(message(), 0..6),
+        theirs in prop::collection::vec(message(), 0..6),
+    ) {
+        run(async {
+            let (mut server, mut client) = connected(shape).await;
+            let (at_server, at_client) =
+                tokio::join!(talk(&mut server, &ours, theirs.len()), talk(&mut client, &theirs, ours.len()));
+            assert_eq!(at_client, ours);
+            assert_eq!(at_server, theirs);
+            let (ending, end) = tokio::join!(
+                async { dropped_at_each_await!(client.close(CloseCode::NORMAL, "done")) },
+                async { dropped_at_each_await!(server.recv()) },
+            );
+            assert!(ending.is_clean(), "{ending:?}");
+            assert_eq!(end.unwrap(), None);
+            assert_eq!(server.close_reason(), "done");
+        });
+    }
+
+    /// A send that is dropped may have been too early, so the peer gets some of the messages, each whole and in order.
+    #[test]
+    fn a_dropped_send_has_sent_all_or_nothing(shape in shape(), lens in prop::collection::vec(0..2000_usize, 1..12)) {
+        run(async {
+            let (mut server, mut client) = connected(shape).await;
+            let sending = async {
+                let (mut sure, mut maybe) = (Vec::new(), Vec::new());
+                for (n, len) in lens.iter().enumerate() {
+                    let message = vec![n as u8; *len + 1];
+                    match once(server.send(message)).await {
+                        Poll::Ready(sent) => {
+                            sent.unwrap();
+                            sure.push(n as u8);
+                        }
+                        Poll::Pending => maybe.push(n as u8),
+                    }
+                    yield_now().await;
+                }
+                server.close(CloseCode::NORMAL, "").await;
+                (sure, maybe)
+            };
+            let receiving = async {
+                let mut received = Vec::new();
+                while let Some(message) = client.recv().await.unwrap() {
+                    let bytes = message.as_bytes();
+                    let n = usize::from(bytes[0]);
+                    assert_eq!(bytes, vec![n as u8; lens[n] + 1]);
+                    received.push(n as u8);
+                }
+                received
+            };
+            let ((sure, maybe), received) = tokio::join!(sending, receiving);
+            assert!(received.is_sorted_by(|a, b| a < b), "{received:?}");
+            assert!(sure.iter().all(|n| received.contains(n)), "{sure:?} {received:?}");
+            assert!(received.iter().all(|n| sure.contains(n) || maybe.contains(n)));
+        });
+    }
+
+    /// Events, and answers that borrow from them.
+    #[test]
+    fn reads_and_fragments_survive_a_drop_at_each_await(shape in shape(), messages in prop::collection::vec(message(), 1..5)) {
+        run(async {
+            let (mut server, mut client) = connected(shape).await;
+            let echo = async {
+                while let Some((event, mut out)) = dropped_at_each_await!(server.read()).unwrap() {
+                    if let Event::Data(chunk) = event {
+                        dropped_at_each_await!(out.fragment(chunk.kind, &chunk.payload, chunk.end)).unwrap();
+                    }
+                }
+            };
+            let there_and_back = async {
+                for message in &messages {
+                    let received = talk(&mut client, std::slice::from_ref(message), 1).await;
+                    assert_eq!(received, std::slice::from_ref(message));
+                }
+                client.ping(b"x").await.unwrap();
+                assert!(client.close(None, "").await.is_clean());
+            };
+            tokio::join!(echo, there_and_back);
+        });
+    }
+}

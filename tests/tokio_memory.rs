@@ -1,0 +1,206 @@
+//! What connections over tokio hold on the heap: idle, and under attack.
+#![cfg(feature = "tokio")]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use sansocket::error::{EndReason, Violation};
+use sansocket::session::BufferSizes;
+use sansocket::tokio::WebSocket;
+use sansocket::{Config, Error, Event, Server};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get() + layout.size() as isize));
+        PEAK.with(|peak| peak.set(peak.get().max(LIVE.with(Cell::get))));
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get() - layout.size() as isize));
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A peer that sends a frame so many times, then nothing. It takes everything that is written, or nothing.
+struct Peer {
+    frame: &'static [u8],
+    times: usize,
+    reads: bool,
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        while self.times > 0 && into.remaining() >= self.frame.len() {
+            into.put_slice(self.frame);
+            self.times -= 1;
+        }
+        if into.filled().len() == before { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        if self.reads { Poll::Ready(Ok(from.len())) } else { Poll::Pending }
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn open(frame: &'static [u8], times: usize, reads: bool) -> WebSocket<Peer> {
+    let peer = Peer { frame, times, reads };
+    WebSocket::after_upgrade(peer, b"", Server, None, config(), BufferSizes::default())
+}
+
+/// Shared by all, as those of a server are.
+fn config() -> Arc<Config> {
+    static SHARED: OnceLock<Arc<Config>> = OnceLock::new();
+    Arc::clone(SHARED.get_or_init(Arc::default))
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+const HELLO: &[u8] = &[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+
+#[test]
+fn an_idle_connection_has_no_buffers() {
+    const N: usize = 1000;
+    run(async {
+        let before = LIVE.with(Cell::get);
+        let tasks: Vec<_> = (0..N)
+            .map(|_| {
+                let mut socket = open(HELLO, 1, true);
+                tokio::spawn(async move {
+                    while let Some(message) = socket.recv().await? {
+                        socket.feed(message).await?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            })
+            .collect();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let each = (LIVE.with(Cell::get) - before) as usize / N;
+        println!(
+            "{each} bytes on the heap for an idle connection with its task, {} of them a WebSocket",
+            size_of::<WebSocket<Peer>>()
+        );
+        assert!(each < 1536, "{each}");
+        assert!(!tasks.iter().any(tokio::task::JoinHandle::is_finished));
+    });
+}
+
+#[test]
+fn events_and_their_answers_cost_no_allocation() {
+    run(async {
+        let mut socket = open(HELLO, 3000, true);
+        let mut before = 0;
+        for n in 0..3000 {
+            if n == 1000 {
+                before = ALLOCATIONS.with(Cell::get);
+            }
+            let (event, mut out) = socket.read().await.unwrap().unwrap();
+            let Event::Data(chunk) = event else { panic!("{event:?}") };
+            out.fragment(chunk.kind, &chunk.payload, chunk.end).await.unwrap();
+        }
+        assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    });
+}
+
+/// How much the heap grows until the connection waits or has ended.
+async fn growth(mut socket: WebSocket<Peer>) -> (isize, Result<Option<sansocket::Message>, Error>) {
+    let before = LIVE.with(Cell::get);
+    PEAK.with(|peak| peak.set(before));
+    let received = socket.recv().await;
+    (PEAK.with(Cell::get) - before, received)
+}
+
+#[test]
+fn a_flood_of_pings_makes_nothing_grow() {
+    const PING: &[u8; 131] = &{
+        let mut ping = [0; 131];
+        (ping[0], ping[1]) = (0x89, 0xfd);
+        ping
+    };
+    run(async {
+        let (grown, received) = growth(open(PING, 32 * 1024 * 1024 / PING.len(), false)).await;
+        assert!(
+            matches!(received, Err(Error::Ended(ending)) if matches!(ending.reason, EndReason::Timeout(_)))
+        );
+        assert!(grown < 64 * 1024, "{grown}");
+    });
+}
+
+#[test]
+fn empty_continuations_make_nothing_grow() {
+    run(async {
+        // The first frame of a message is the only one that is not a continuation.
+        let mut socket = open(&[0x00, 0x80, 0, 0, 0, 0], 1_000_000, true);
+        assert!(matches!(socket.recv().await, Err(Error::Ended(_))));
+        let peer = Peer { frame: &[0x00, 0x80, 0, 0, 0, 0], times: 1_000_000, reads: true };
+        let first = [0x01, 0x80, 0, 0, 0, 0];
+        let socket =
+            WebSocket::after_upgrade(peer, &first, Server, None, Config::new(), BufferSizes::default());
+        let (grown, received) = growth(socket).await;
+        let Err(Error::Ended(ending)) = received else { panic!("{received:?}") };
+        assert_eq!(ending.reason, EndReason::Violation(Violation::TooManyFragments));
+        assert!(grown < 64 * 1024, "{grown}");
+    });
+}
+
+#[test]
+fn a_slow_reader_makes_nothing_grow() {
+    run(async {
+        let mut socket = open(HELLO, 0, false);
+        let before = LIVE.with(Cell::get);
+        PEAK.with(|peak| peak.set(before));
+        let mut fed = 0;
+        let refused = loop {
+            match socket.feed("0123456789").await {
+                Ok(()) => fed += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, Error::Ended(_)) && fed > 1000, "{fed}");
+        assert!(PEAK.with(Cell::get) - before < 64 * 1024);
+    });
+}
