@@ -2,6 +2,7 @@
 #![cfg(feature = "tokio")]
 
 mod choppy;
+mod wire;
 
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use sansocket::{CloseCode, Config, Error, Message, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
+use wire::masked;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -40,12 +42,6 @@ fn reason(result: Result<impl Sized, Error>) -> Option<Timeout> {
         },
         _ => None,
     }
-}
-
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    frame.extend_from_slice(payload);
-    frame
 }
 
 #[tokio::test(start_paused = true)]
