@@ -49,9 +49,17 @@ pub struct Chunk<'i> {
 /// [`ReceiveBuffer::event`](crate::ReceiveBuffer::event) returns the [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DetachedEvent {
-    /// The event with an empty payload.
-    pub(crate) shape: Event<'static>,
+    pub(crate) shape: Shape,
     pub(crate) span: Span,
+}
+
+/// An event without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Data { kind: Kind, start: bool, end: bool, fin: bool, offset: u64, remaining: u64 },
+    Ping,
+    Pong,
+    Close(Option<CloseCode>),
 }
 
 /// The place of a payload in a receive buffer.
@@ -170,33 +178,42 @@ impl<'i> Event<'i> {
         }
     }
 
-    /// Returns the event with another payload.
+    /// Returns the event without its payload, which borrows nothing.
     #[inline]
-    pub(crate) const fn with<'r>(&self, payload: Payload<'r>) -> Event<'r> {
+    pub(crate) const fn shape(&self) -> Shape {
         match *self {
             Self::Data(Chunk { kind, payload: _, start, end, fin, offset, remaining }) => {
-                Event::Data(Chunk { kind, payload, start, end, fin, offset, remaining })
+                Shape::Data { kind, start, end, fin, offset, remaining }
             }
-            Self::Ping(_) => Event::Ping(payload),
-            Self::Pong(_) => Event::Pong(payload),
-            Self::Close(code, _) => Event::Close(code, payload),
+            Self::Ping(_) => Shape::Ping,
+            Self::Pong(_) => Shape::Pong,
+            Self::Close(code, _) => Shape::Close(code),
         }
     }
+}
 
-    /// Returns the event with an empty payload, which borrows nothing.
+impl Shape {
+    /// Returns the event with this payload.
     #[inline]
-    pub(crate) const fn shape(&self) -> Event<'static> {
-        self.with(Payload(Bytes::Any(&[])))
+    pub(crate) const fn with(self, payload: Payload<'_>) -> Event<'_> {
+        match self {
+            Self::Data { kind, start, end, fin, offset, remaining } => {
+                Event::Data(Chunk { kind, payload, start, end, fin, offset, remaining })
+            }
+            Self::Ping => Event::Ping(payload),
+            Self::Pong => Event::Pong(payload),
+            Self::Close(code) => Event::Close(code, payload),
+        }
     }
 }
 
 impl DetachedEvent {
     /// Shortens the event to `rest`, the part of its payload that the handler has not consumed.
     pub(crate) fn advance(&mut self, rest: Span) {
-        if let Event::Data(chunk) = &mut self.shape {
+        if let Shape::Data { start, offset, .. } = &mut self.shape {
             let consumed = self.span.len.saturating_sub(rest.len);
-            chunk.start &= consumed == 0;
-            chunk.offset = chunk.offset.saturating_add(consumed as u64);
+            *start &= consumed == 0;
+            *offset = offset.saturating_add(consumed as u64);
         }
         self.span = rest;
     }
