@@ -42,9 +42,9 @@ fn lines(program: &str, name: &str) -> usize {
 #[test]
 fn programs_of_a_newcomer_are_short() {
     assert!(lines(include_str!("newcomer/client.rs"), "client") <= 8);
-    assert!(lines(include_str!("newcomer/echo_server.rs"), "echo server") <= 16);
-    assert!(lines(include_str!("newcomer/chat.rs"), "chat") <= 40);
-    assert!(lines(include_str!("newcomer/sensor.rs"), "sensor") <= 53);
+    assert!(lines(include_str!("newcomer/echo_server.rs"), "echo server") <= 13);
+    assert!(lines(include_str!("newcomer/chat.rs"), "chat") <= 36);
+    assert!(lines(include_str!("newcomer/sensor.rs"), "sensor") <= 46);
 }
 
 #[test]

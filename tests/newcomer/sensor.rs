@@ -1,10 +1,8 @@
 //! A sensor's firmware, without a heap: sends the temperature in an interval that the client may change.
 
-use core::fmt::Write as _;
 use core::time::Duration;
 
 use embedded_io_async::Read;
-use heapless::String;
 use sansocket::embedded::{CloseWrite, EmbassyClock, SplitTransport, serve};
 use sansocket::message::{ArrayStorage, WholeMessages};
 use sansocket::session::{Memory, Outcome};
@@ -40,9 +38,7 @@ impl MessageHandler for Sensor {
     }
 
     fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
-        let mut line = String::<32>::new();
-        let _ = write!(line, "{{\"celsius\":{}}}", (self.celsius)()); // 24 bytes at most
-        out.send(line.as_str())?;
+        out.send_fmt(format_args!("{{\"celsius\":{}}}", (self.celsius)()))?;
         self.next = Some(out.now().saturating_add(self.interval));
         Ok(())
     }
