@@ -154,6 +154,94 @@ fn an_event_is_answered_without_a_copy() {
 }
 
 #[test]
+fn a_server_that_does_something_else_first_has_sent_its_response() {
+    let (client, server) = pair();
+    let (done, wait) = std::sync::mpsc::channel();
+    let server = in_thread(move || {
+        let mut server = accept(server, &Config::DEFAULT);
+        wait.recv().unwrap(); // neither reads nor writes until the client is open
+        server.close(None, "")
+    });
+    let client = connect(client, &Config::DEFAULT);
+    done.send(()).unwrap();
+    assert!(echo_until_closed(client).unwrap().is_clean());
+    assert!(server.join().unwrap().is_clean());
+}
+
+#[test]
+fn close_always_ends_the_connection_and_returns_how() {
+    // With a reason that is too long; again; and afterwards.
+    let (client, server) = pair();
+    let server = in_thread(move || {
+        let mut server = accept(server, &Config::DEFAULT);
+        assert_eq!(server.recv().unwrap(), None);
+        server.close_reason().to_owned()
+    });
+    let mut client = connect(client, &Config::DEFAULT);
+    assert_eq!(client.ending(), None);
+    let ending = client.close(CloseCode::NORMAL, &"x".repeat(124));
+    assert_eq!((ending.reason, ending.sent), (EndReason::Clean, Some(CloseCode::NORMAL)));
+    assert_eq!(server.join().unwrap(), "x".repeat(123), "the reason is cut");
+    assert_eq!((client.close(None, ""), client.ending()), (ending, Some(ending)));
+    for _ in 0..2 {
+        assert_eq!(client.recv().unwrap(), None);
+        assert!(client.read().unwrap().is_none());
+        assert!(matches!(client.read_timeout(Duration::ZERO).unwrap(), Poll::Ready(None)));
+        assert!(matches!(client.send("late"), Err(Error::Send(SendError::Closed))));
+    }
+    // Inside a frame.
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    client.writer().outbox().begin_frame(Kind::Binary, 10, true).unwrap();
+    assert_eq!(client.close(CloseCode::NORMAL, "").reason, EndReason::UnfinishedFrame);
+    let error = client.recv().unwrap_err();
+    assert_eq!(error.ending().map(|ending| ending.reason), Some(EndReason::UnfinishedFrame));
+    assert!(!error.is_disconnect() && !error.is_timeout());
+    drop(client);
+    assert_eq!(server.join().unwrap().unwrap().reason, EndReason::Disconnected);
+    // The peer has gone.
+    let (client, server) = pair();
+    let server = in_thread(move || drop(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    server.join().unwrap();
+    assert_eq!(client.close(CloseCode::NORMAL, "bye").reason, EndReason::Disconnected);
+    assert!(client.recv().unwrap_err().is_disconnect());
+    // The peer does not answer.
+    let (client, server) = pair();
+    let mut config = Config::new();
+    config.timeouts.close = Some(Duration::from_millis(50));
+    let server = in_thread(move || {
+        let server = accept(server, &Config::DEFAULT);
+        thread::sleep(Duration::from_millis(500));
+        drop(server);
+    });
+    let mut client = connect(client, &config);
+    assert_eq!(client.close(CloseCode::NORMAL, "").reason, EndReason::Timeout(Timeout::Close));
+    assert!(client.recv().unwrap_err().is_timeout());
+    server.join().unwrap();
+}
+
+#[test]
+fn messages_that_are_fed_leave_together() {
+    let (client, server) = pair();
+    let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));
+    let mut client = connect(client, &Config::DEFAULT);
+    let long = vec![7; 5000]; // longer than the transmit buffer
+    client.feed("short").unwrap();
+    client.feed(&long).unwrap();
+    client.feed("last").unwrap();
+    for message in [Message::from("short"), Message::from(long), Message::from("last")] {
+        assert_eq!(client.recv().unwrap(), Some(message), "recv writes what was fed");
+    }
+    client.feed("flushed").unwrap();
+    client.flush().unwrap();
+    assert_eq!(client.recv().unwrap(), Some(Message::from("flushed")));
+    assert!(client.close(None, "").is_clean());
+    server.join().unwrap().unwrap();
+}
+
+#[test]
 fn reading_can_give_up_and_go_on() {
     let (client, server) = pair();
     let server = in_thread(move || echo_until_closed(accept(server, &Config::DEFAULT)));

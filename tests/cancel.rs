@@ -352,16 +352,20 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
     assert_eq!(hello.closed, Some((ours, String::new())));
 }
 
-/// A clock that shows what it is told, in seconds.
+/// A clock that shows what it is told, in milliseconds, and goes on while somebody waits for it.
 struct Reported(Rc<Cell<u64>>);
 
 impl Clock for Reported {
     fn now(&mut self) -> Instant {
-        Instant::from_millis(self.0.get() * 1000)
+        Instant::from_millis(self.0.get())
     }
 
     async fn at(&mut self, moment: Instant) {
-        poll_fn(|_| if self.now() >= moment { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| {
+            self.0.set(self.0.get() + 1);
+            if self.now() >= moment { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -381,7 +385,7 @@ fn after_long_work_the_peer_has_its_time_to_read() {
                 panic!("handed over");
             };
             // Longer than `Timeouts::write`.
-            clock.set(31);
+            clock.set(31_000);
             socket.writer().outbox().send("at last").unwrap();
             let cause = socket.close(CloseCode::NORMAL, "").await;
             assert_eq!(cause.reason, EndReason::Clean, "seed {seed}");

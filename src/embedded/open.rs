@@ -49,7 +49,9 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
                 Step::Shutdown => transport.shutdown().await.map(|()| None),
                 Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
                     let connection = Connection::new(Server, handshake.config().clone(), time.now);
-                    let link = Writer::new(transport, connection, tx, time);
+                    let mut link = Writer::new(transport, connection, tx, time);
+                    // The client waits for the response, and the caller may do something else first.
+                    link.flush().await?;
                     return Ok(Accepted::WebSocket(Self { rx, link, protocol }));
                 }
                 Step::Done(ServerHandshakeEnd::HandedOver) => {

@@ -214,7 +214,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
 
     /// Closes the connection, and returns how it ended: sends a Close, discards what the peer still sends, and waits for the end
     /// of the connection, at most for [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end
-    /// of its stream. `code` is a [`CloseCode`] or `None`. A reason of more than 123 bytes, or without a code, is left out.
+    /// of its stream. `code` is a [`CloseCode`] or `None`. A reason is cut after 123 bytes, at a character, and without
+    /// a code it is left out.
     ///
     /// It never fails: if the transport does, the [`Ending`] has [`EndReason::Disconnected`](crate::error::EndReason). If a frame
     /// is open, the connection ends without a Close.
