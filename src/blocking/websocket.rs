@@ -37,11 +37,20 @@ use crate::session::Buffers;
 /// Pings are answered and deadlines are checked only while a call waits. A program that does something else for long
 /// has to call [`read_timeout`](Self::read_timeout) now and then, or the peer takes the connection for dead.
 ///
-/// ```no_run
+/// ```
 /// use sansocket::{Message, blocking};
 ///
-/// # fn main() -> Result<(), sansocket::Error> {
-/// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}/ws", listener.local_addr()?);
+/// # let server = std::thread::spawn(move || {
+/// #     let mut server = blocking::accept(listener.accept().unwrap().0)?;
+/// #     assert_eq!(server.recv()?, Some(Message::from("hello")));
+/// #     server.send("welcome")?;
+/// #     server.close(sansocket::CloseCode::NORMAL, "that was all");
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
+/// let mut socket = blocking::connect(&url)?;
 /// socket.send("hello")?;
 /// while let Some(message) = socket.recv()? {
 ///     match message {
@@ -49,7 +58,8 @@ use crate::session::Buffers;
 ///         Message::Binary(bytes) => println!("{} bytes", bytes.len()),
 ///     }
 /// }
-/// println!("closed: {}", socket.close_reason());
+/// assert_eq!(socket.close_reason(), "that was all");
+/// # server.join().unwrap()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -64,16 +74,26 @@ pub struct WebSocket<S, R = Server> {
 /// The sending side of a [`WebSocket`]. [`read`](WebSocket::read) returns it with each event, so that an answer may borrow the
 /// event's payload.
 ///
-/// ```no_run
+/// ```
 /// use sansocket::{Event, blocking};
 ///
-/// # fn main() -> Result<(), sansocket::Error> {
-/// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}/ws", listener.local_addr()?);
+/// # let server = std::thread::spawn(move || {
+/// #     let mut server = blocking::accept(listener.accept().unwrap().0)?;
+/// #     server.send("hello")?;
+/// #     assert_eq!(server.recv()?, Some("hello".into()));
+/// #     server.close(None, "");
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
+/// let mut socket = blocking::connect(&url)?;
 /// while let Some((event, mut out)) = socket.read()? {
-///     if let Event::Data(data) = event {
-///         out.send_fragmented(data.kind, &data.payload, data.end)?; // an echo without a copy
+///     if let Event::Data(chunk) = event {
+///         out.fragment(chunk.kind, &chunk.payload, chunk.end)?; // an echo without a copy
 ///     }
 /// }
+/// # server.join().unwrap()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -190,21 +210,31 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
 
     /// Reads as [`read`](Self::read) does, but no longer than `timeout`: then it returns [`Poll::Pending`].
     ///
-    /// ```no_run
+    /// ```
     /// use std::task::Poll;
     /// use std::time::Duration;
     ///
     /// use sansocket::blocking;
     ///
-    /// # fn main() -> Result<(), sansocket::Error> {
-    /// let mut socket = blocking::connect("ws://127.0.0.1:8080/ws")?;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let url = format!("ws://{}/ws", listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || {
+    /// #     let mut server = blocking::accept(listener.accept().unwrap().0)?;
+    /// #     std::thread::sleep(Duration::from_millis(20));
+    /// #     server.send("late")?;
+    /// #     server.close(None, "");
+    /// #     Ok::<_, sansocket::Error>(())
+    /// # });
+    /// let mut socket = blocking::connect(&url)?;
     /// loop {
-    ///     match socket.read_timeout(Duration::from_millis(50))? {
+    ///     match socket.read_timeout(Duration::from_millis(5))? {
     ///         Poll::Ready(Some((event, _))) => println!("{event:?}"),
     ///         Poll::Ready(None) => break, // closed
     ///         Poll::Pending => {}         // time for something else
     ///     }
     /// }
+    /// # server.join().unwrap()?;
     /// # Ok(())
     /// # }
     /// ```

@@ -21,7 +21,9 @@ use crate::time::Instant;
 ///
 /// A message is all or nothing: after [`HandlerError::Blocked`] the same message is delivered again.
 ///
-/// ```no_run
+/// ```
+/// # #[cfg(feature = "std")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::net::TcpListener;
 ///
 /// use sansocket::message::WholeMessages;
@@ -36,14 +38,26 @@ use crate::time::Instant;
 ///     }
 /// }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// static CONFIG: Config = Config::new().max_message_len(4096);
 ///
-/// let (stream, _) = TcpListener::bind("127.0.0.1:8080")?.accept()?;
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}/", listener.local_addr()?);
+/// # let client = std::thread::spawn(move || {
+/// #     let mut client = blocking::connect(&url)?;
+/// #     client.writer().fragment(sansocket::Kind::Text, b"in two ", false)?;
+/// #     client.writer().fragment(sansocket::Kind::Text, b"fragments", true)?;
+/// #     assert_eq!(client.recv()?, Some("in two fragments".into()));
+/// #     client.close(None, "");
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
+/// let (stream, _) = listener.accept()?;
 /// let mut buffers = Buffers::with_sizes(BufferSizes::default());
 /// blocking::serve(stream, &mut WholeMessages::new(Echo, Vec::new()), &CONFIG, &mut buffers)?;
+/// # client.join().unwrap()?;
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "std"))]
+/// # fn main() {}
 /// ```
 #[derive(Debug)]
 pub struct WholeMessages<H, S> {
