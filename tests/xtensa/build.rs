@@ -50,7 +50,7 @@ fn translate(file: &str) -> (String, Vec<String>) {
     let (mut prelude, mut before) = ("use crate::{prelude::*, std}; ", "");
     let mut lines = source.lines().take_while(|line| *line != PROPERTIES).peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with("use ") || line.starts_with("mod ") {
+        if ["use ", "mod ", "#[path "].iter().any(|start| line.starts_with(start)) {
             out += std::mem::take(&mut prelude);
         }
         if line.trim() == "#[test]" {
