@@ -111,3 +111,15 @@ pub use session_info::{SessionInfo, SessionState};
 pub use settings::{Capacity, HubSettings, InvalidSettings};
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 pub use tls_acceptor::{TlsAcceptor, TlsStream};
+
+/// Threads can share a handle, and a server with routes can move to another thread.
+const _: () = {
+    const fn send<T: Send>() {}
+    const fn send_and_sync<T: Send + Sync>() {}
+    send_and_sync::<(HubHandle, SessionInfo, HubSettings, Counters)>();
+    send_and_sync::<(HandleError, NotDelivered, InvalidSettings)>();
+    send_and_sync::<crate::message::Prepared>();
+    send::<Routes>();
+    #[cfg(feature = "mio")]
+    send::<MioServer<Routes>>();
+};
