@@ -157,15 +157,15 @@ impl<'b> ReceiveBuffer<'b> {
         Self { memory, output: Memory::Lent(&mut []), place: Place::default() }
     }
 
-    /// Adds memory that an [`Extension`](crate::proto::Extension) decodes into. Its length limits how many decoded bytes one event
-    /// delivers.
+    /// Adds memory that an [`Extension`](crate::proto::Extension) decodes into. Its length limits how many decoded
+    /// bytes one event delivers.
     #[must_use]
     pub fn with_output(self, output: &'b mut [u8]) -> Self {
         Self { output: Memory::Lent(output), ..self }
     }
 
-    /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first) and
-    /// after the end of the stream.
+    /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first)
+    /// and after the end of the stream.
     ///
     /// The call may move what the buffer holds: it invalidates every [`DetachedEvent`].
     pub fn spare(&mut self) -> &mut [u8] {
@@ -182,8 +182,8 @@ impl<'b> ReceiveBuffer<'b> {
         self.memory.get_mut().get_mut(self.place.end..).unwrap_or_default()
     }
 
-    /// Reports that `n` bytes were read into [`spare`](Self::spare). A value above the length of `spare` counts as that length,
-    /// and 0 has no effect: report the end of the stream by [`end`](Self::end).
+    /// Reports that `n` bytes were read into [`spare`](Self::spare). A value above the length of `spare` counts as that
+    /// length, and 0 has no effect: report the end of the stream by [`end`](Self::end).
     pub fn fill(&mut self, n: usize) {
         self.place.fresh |= n > 0;
         self.place.end = self.place.end.saturating_add(n).min(self.capacity());
@@ -195,18 +195,18 @@ impl<'b> ReceiveBuffer<'b> {
         self.place.fresh = true;
     }
 
-    /// Appends as many of `bytes` as there is room for, as if they were read into [`spare`](Self::spare), and returns how many
-    /// that was. It copies them, so that it is meant for bytes that another machine has received: what arrived behind the opening
-    /// handshake of an HTTP library, for example.
+    /// Appends as many of `bytes` as there is room for, as if they were read into [`spare`](Self::spare), and returns
+    /// how many that was. It copies them, so that it is meant for bytes that another machine has received: what arrived
+    /// behind the opening handshake of an HTTP library, for example.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = copy(self.spare(), bytes);
         self.fill(n);
         n
     }
 
-    /// Returns an event with its payload. Pass the event that [`Connection::poll_detached`](crate::Connection::poll_detached)
-    /// has returned for this buffer, before the next poll and before [`spare`](Self::spare); the payload of any other event is
-    /// other bytes, or empty.
+    /// Returns an event with its payload. Pass the event that
+    /// [`Connection::poll_detached`](crate::Connection::poll_detached) has returned for this buffer, before the next
+    /// poll and before [`spare`](Self::spare); the payload of any other event is other bytes, or empty.
     #[must_use]
     pub fn event(&self, event: DetachedEvent) -> Event<'_> {
         event.shape.with(self.payload(event.span, event.span.start))
@@ -218,8 +218,8 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     /// Returns the received bytes that are not yet processed: of a request that was
-    /// [handed over](crate::handshake::Decision::HandOver) its head and what followed it, and at any other time bytes of frames as
-    /// the peer sent them, of which a part may be unmasked already.
+    /// [handed over](crate::handshake::Decision::HandOver) its head and what followed it, and at any other time bytes
+    /// of frames as the peer sent them, of which a part may be unmasked already.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
@@ -281,8 +281,8 @@ impl<'b> ReceiveBuffer<'b> {
         self.place.ended = ended;
     }
 
-    /// Replaces the contents by what `write` puts into the memory. `write` returns its length in bytes, and a result for the
-    /// caller. An error leaves the buffer empty.
+    /// Replaces the contents by what `write` puts into the memory. `write` returns its length in bytes, and a result
+    /// for the caller. An error leaves the buffer empty.
     pub(crate) fn rewrite<T, E>(
         &mut self,
         write: impl FnOnce(&mut [u8]) -> Result<(usize, T), E>,
@@ -413,9 +413,9 @@ impl<'b> TransmitBuffer<'b> {
         self.place.is_empty()
     }
 
-    /// Announces `n` bytes of whole frames in other memory, which the caller writes before everything that is sent from now
-    /// on. It must not write [`pending`](Self::pending) until [`wrote_ahead`](Self::wrote_ahead) has counted all of them. Call
-    /// it only if the buffer [is empty](Self::is_empty), and no frame and no message is open.
+    /// Announces `n` bytes of whole frames in other memory, which the caller writes before everything that is sent from
+    /// now on. It must not write [`pending`](Self::pending) until [`wrote_ahead`](Self::wrote_ahead) has counted all of
+    /// them. Call it only if the buffer [is empty](Self::is_empty), and no frame and no message is open.
     #[cfg(feature = "hub")]
     pub(crate) fn write_ahead(&mut self, n: usize) {
         self.place.ahead = n;
@@ -441,8 +441,8 @@ impl<'b> TransmitBuffer<'b> {
         self.place.room(self.capacity())
     }
 
-    /// Appends as many of `bytes` as there is room for to the pending ones, and returns how many that was. It writes no frame
-    /// header.
+    /// Appends as many of `bytes` as there is room for to the pending ones, and returns how many that was. It writes no
+    /// frame header.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.room());
         let (memory, place) = self.parts();

@@ -54,8 +54,8 @@ impl Ending {
         self.reason == EndReason::Clean
     }
 
-    /// Returns _The WebSocket Connection Close Code_ (RFC 6455 §7.1.5), as browsers report it: the code that was received, 1005 if
-    /// the closing handshake was completed and the received Close had no code, and 1006 otherwise.
+    /// Returns _The WebSocket Connection Close Code_ (RFC 6455 §7.1.5), as browsers report it: the code that was
+    /// received, 1005 if the closing handshake was completed and the received Close had no code, and 1006 otherwise.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self.received {

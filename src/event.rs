@@ -15,15 +15,15 @@ pub enum Event<'i> {
     Ping(Payload<'i>),
     /// A Pong, with its payload of at most 125 bytes (RFC 6455 §5.5.3).
     Pong(Payload<'i>),
-    /// The peer's Close: its status code, if any, and its reason, which is UTF-8 of at most 123 bytes (RFC 6455 §5.5.1). No
-    /// event follows it.
+    /// The peer's Close: its status code, if any, and its reason, which is UTF-8 of at most 123 bytes (RFC 6455
+    /// §5.5.1). No event follows it.
     Close(Option<CloseCode>, Payload<'i>),
 }
 
 /// The payload of a data frame, or a chunk of it.
 ///
-/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are 0, as the
-/// lengths on the wire do not apply to it.
+/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are
+/// 0, as the lengths on the wire do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Chunk<'i> {
@@ -35,8 +35,8 @@ pub struct Chunk<'i> {
     pub start: bool,
     /// Whether the message ends with this chunk.
     pub end: bool,
-    /// The FIN bit of the frame: no other frame of the message follows. It is set on every chunk of such a frame; to forward
-    /// chunks, use [`end`](Self::end).
+    /// The FIN bit of the frame: no other frame of the message follows. It is set on every chunk of such a frame; to
+    /// forward chunks, use [`end`](Self::end).
     pub fin: bool,
     /// Bytes of the frame's payload on the wire before this chunk.
     pub offset: u64,
@@ -83,8 +83,8 @@ enum Bytes<'i> {
 }
 
 impl<'i> Chunk<'i> {
-    /// Creates the chunk that a whole message in one frame is. Change its fields for any other chunk, as tests of a handler need
-    /// them.
+    /// Creates the chunk that a whole message in one frame is. Change its fields for any other chunk, as tests of a
+    /// handler need them.
     ///
     /// ```
     /// use sansocket::{Chunk, Kind};
@@ -110,9 +110,9 @@ impl<'i> Payload<'i> {
         }
     }
 
-    /// Returns the payload as text, or `None` if it is not UTF-8 by itself. A whole text always is; a chunk may begin or end
-    /// inside a code point. The call checks the bytes again, unless the receiver has checked this payload in one pass as a
-    /// whole message.
+    /// Returns the payload as text, or `None` if it is not UTF-8 by itself. A whole text always is; a chunk may begin
+    /// or end inside a code point. The call checks the bytes again, unless the receiver has checked this payload in one
+    /// pass as a whole message.
     #[must_use]
     pub fn to_str(self) -> Option<&'i str> {
         match self.0 {

@@ -8,13 +8,13 @@ use crate::receive::ReceiveError;
 /// An extension, which encodes and decodes the payload of data frames.
 ///
 /// A connection checks the results of its extension. If one is [`ExtensionFailed`] or an impossible [`Progress`], the
-/// connection ends with Close 1011 and [`EndReason::Extension`](crate::error::EndReason::Extension), and neither sends nor delivers what the
-/// extension left unfinished.
+/// connection ends with Close 1011 and [`EndReason::Extension`](crate::error::EndReason::Extension), and neither sends
+/// nor delivers what the extension left unfinished.
 ///
 /// An extension owns its state. It decodes into the memory of
-/// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), and encodes into the transmit buffer. It processes all
-/// data frames and no control frame, and gets the payload of a frame in pieces of any size. A piece of input may result in
-/// many pieces of output, or none.
+/// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), and encodes into the transmit buffer. It
+/// processes all data frames and no control frame, and gets the payload of a frame in pieces of any size. A piece of
+/// input may result in many pieces of output, or none.
 ///
 /// An extension that inverts every bit, and marks the messages by RSV1:
 ///
@@ -82,8 +82,8 @@ pub trait Extension {
     /// Processes the header of a data frame, and returns whether its payload is to be decoded.
     ///
     /// # Errors
-    /// [`Violation::ReservedBits`](crate::error::Violation::ReservedBits) if a bit is not allowed on this frame, such as RSV1 on a
-    /// continuation frame; [`ExtensionFailed`].
+    /// [`Violation::ReservedBits`](crate::error::Violation::ReservedBits) if a bit is not allowed on this frame, such
+    /// as RSV1 on a continuation frame; [`ExtensionFailed`].
     fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError>;
 
     /// Decodes `input` into `output`. `last` says that the message ends with this input.
@@ -112,8 +112,8 @@ pub struct Progress {
     pub consumed: usize,
     /// Bytes of output that were written.
     pub produced: usize,
-    /// Whether the output was too small. Then at least one byte was written, and the next call gets more room and the rest
-    /// of the input, which may be empty.
+    /// Whether the output was too small. Then at least one byte was written, and the next call gets more room and the
+    /// rest of the input, which may be empty.
     pub more: bool,
 }
 

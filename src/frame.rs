@@ -50,8 +50,8 @@ impl OpCode {
         }
     }
 
-    /// Returns whether this is the opcode of a control frame: "Control frames are identified by opcodes where the most significant bit of
-    /// the opcode is 1." (§5.5)
+    /// Returns whether this is the opcode of a control frame: "Control frames are identified by opcodes where the most
+    /// significant bit of the opcode is 1." (§5.5)
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 & 8 != 0
@@ -131,7 +131,8 @@ pub struct HeaderRules {
 }
 
 impl Header {
-    /// Decodes the header at the beginning of `input`, and returns it with its length in bytes; `None` if it is incomplete.
+    /// Decodes the header at the beginning of `input`, and returns it with its length in bytes; `None` if it is
+    /// incomplete.
     ///
     /// # Errors
     /// A [`Violation`], as soon as `input` contains the first byte that shows it.

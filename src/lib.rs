@@ -14,14 +14,14 @@
 //! | a transport or a runtime of your own | [`embedded::Transport`], or below it [`session`] and [`Connection`] |
 //! | another machine than a connection | the pieces in [`proto`], such as [`proto::Encoder`] and [`proto::Decoder`] |
 //!
-//! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) is the same on all of them. [`Config`] has the
-//! limits, the time-outs and the modes of a connection. The module `guide` has a guide for each row, and for whole messages,
-//! back-pressure, proxies, limits and security.
+//! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) is the same on all of them. [`Config`]
+//! has the limits, the time-outs and the modes of a connection. The module `guide` has a guide for each row, and for
+//! whole messages, back-pressure, proxies, limits and security.
 //!
 //! # Driving a connection
 //!
-//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. An event borrows
-//! the receive buffer, and nothing else.
+//! [`Connection::poll`] processes received bytes, deadlines and pending replies, and returns the next [`Step`]. An
+//! event borrows the receive buffer, and nothing else.
 //!
 //! ```
 //! use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
@@ -53,9 +53,9 @@
 //! # }
 //! ```
 //!
-//! A received byte passes through the transport, the [`ReceiveBuffer`], the decoding of its frame ([`proto::Decoder`]: header,
-//! [unmasking](proto::mask()), the [UTF-8 check](proto::Utf8Validator)) and an [`Event`]. A sent payload passes through an
-//! [`Outbox`], the [`TransmitBuffer`] and the transport.
+//! A received byte passes through the transport, the [`ReceiveBuffer`], the decoding of its frame ([`proto::Decoder`]:
+//! header, [unmasking](proto::mask()), the [UTF-8 check](proto::Utf8Validator)) and an [`Event`]. A sent payload passes
+//! through an [`Outbox`], the [`TransmitBuffer`] and the transport.
 //!
 //! # The life of a connection
 //!
@@ -72,9 +72,9 @@
 //!                                                                    Step::Done(Ending)
 //! ```
 //!
-//! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and ends, as every
-//! connection, with exactly one [`Ending`]. The server closes TCP first, and the client waits for that (§7.1.1), both with a
-//! deadline.
+//! A violation by the peer is not an error of `poll`: the connection sends a Close with the matching status code, and
+//! ends, as every connection, with exactly one [`Ending`]. The server closes TCP first, and the client waits for that
+//! (§7.1.1), both with a deadline.
 //!
 //! # Writing an adapter
 //!
@@ -82,14 +82,15 @@
 //! [`embedded`]. If futures do not fit, drive a [`session::ServerSession`] (a server with its opening handshake), a
 //! [`session::HandlerDriver`] or a [`Connection`] yourself. All of them return a [`Step`]:
 //!
-//! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes that
-//!    arrived while the thread, the process or the machine was suspended are then processed before a deadline is enforced.
-//! 2. On [`Step::Wait`], write the [pending](TransmitBuffer::pending) bytes, and report by [`consume`](TransmitBuffer::consume) how
-//!    many the transport took; read into [`spare`](ReceiveBuffer::spare), unless it is empty, and report the bytes by
-//!    [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Poll again after either, and at the
-//!    deadline at the latest.
-//! 3. On [`Step::Shutdown`], shut down the writing side of the transport; on [`Step::Done`], drop the transport. If the transport
-//!    fails, call `transport_failed`.
+//! 1. Call `poll` with the time. Read the clock once for each wake-up, before you read and write the transport. Bytes
+//!    that arrived while the thread, the process or the machine was suspended are then processed before a deadline is
+//!    enforced.
+//! 2. On [`Step::Wait`], write the [pending](TransmitBuffer::pending) bytes, and report by
+//!    [`consume`](TransmitBuffer::consume) how many the transport took; read into [`spare`](ReceiveBuffer::spare),
+//!    unless it is empty, and report the bytes by [`fill`](ReceiveBuffer::fill), the end of the stream by
+//!    [`end`](ReceiveBuffer::end). Poll again after either, and at the deadline at the latest.
+//! 3. On [`Step::Shutdown`], shut down the writing side of the transport; on [`Step::Done`], drop the transport. If the
+//!    transport fails, call `transport_failed`.
 //!
 //! # Features
 //!

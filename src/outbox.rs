@@ -91,8 +91,8 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// - [`SendError::Blocked`]: there is no room now.
-    /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer; [`send_fragmented`](Self::send_fragmented) and
-    ///   [`begin_frame`](Self::begin_frame) send payloads of any size.
+    /// - [`SendError::TooLarge`]: the frame is larger than the whole transmit buffer;
+    ///   [`send_fragmented`](Self::send_fragmented) and [`begin_frame`](Self::begin_frame) send payloads of any size.
     /// - [`SendError::FrameOpen`], [`SendError::MessageOpen`]: a frame or a message is not finished.
     /// - [`SendError::Extension`]: the extension failed, and the connection ends.
     /// - [`SendError::Closed`]: a Close was sent, or the connection has ended.
@@ -115,8 +115,8 @@ impl Outbox<'_> {
         frames.send(&mut self.wire, kind, payload)
     }
 
-    /// Sends a formatted text in one frame, as `write!` formats it, without memory of its own. It is formatted twice, and has to fit
-    /// into the transmit buffer. An extension does not encode it.
+    /// Sends a formatted text in one frame, as `write!` formats it, without memory of its own. It is formatted twice,
+    /// and has to fit into the transmit buffer. An extension does not encode it.
     ///
     /// ```
     /// use sansocket::{Config, Connection, Instant, Server, TransmitBuffer};
@@ -132,16 +132,17 @@ impl Outbox<'_> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`send`](Self::send) except [`SendError::Extension`]; [`SendError::Format`] if the value returns an error, or
-    /// another text the second time.
+    /// Those of [`send`](Self::send) except [`SendError::Extension`]; [`SendError::Format`] if the value returns an
+    /// error, or another text the second time.
     pub fn send_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), SendError> {
         self.link.open()?.send_fmt(&mut self.wire, text)
     }
 
     /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
     ///
-    /// This method, [`write`](Self::write) and [`send_fragmented`](Self::send_fragmented) do not check text, as it can be split anywhere. Make
-    /// sure that the whole message is UTF-8; otherwise the peer fails the connection (RFC 6455 §8.1). Received text is UTF-8.
+    /// This method, [`write`](Self::write) and [`send_fragmented`](Self::send_fragmented) do not check text, as it can
+    /// be split anywhere. Make sure that the whole message is UTF-8; otherwise the peer fails the connection (RFC 6455
+    /// §8.1). Received text is UTF-8.
     ///
     /// # Errors
     /// Those of [`send`](Self::send); [`SendError::MessageOpen`] if a message of another kind is open.
@@ -149,32 +150,34 @@ impl Outbox<'_> {
         self.link.open()?.fragment(&mut self.wire, kind, payload, fin)
     }
 
-    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) then sends. No other frame can be sent before
-    /// its last byte. A handler that returns [`HandlerError::Close`] inside the frame ends the connection without a Close
-    /// ([`EndReason::UnfinishedFrame`](crate::error::EndReason::UnfinishedFrame)).
+    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) then sends. No other frame can be sent
+    /// before its last byte. A handler that returns [`HandlerError::Close`] inside the frame ends the connection
+    /// without a Close ([`EndReason::UnfinishedFrame`](crate::error::EndReason::UnfinishedFrame)).
     ///
     /// # Errors
-    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
+    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and
+    /// more.
     pub fn begin_frame(&mut self, kind: Kind, len: u64, fin: bool) -> Result<(), SendError> {
         self.link.open()?.begin_frame(&mut self.wire, kind, len, fin)
     }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
-    /// buffer is full.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if
+    /// the buffer is full.
     ///
     /// # Errors
-    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining); [`SendError::Closed`].
+    /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining);
+    /// [`SendError::Closed`].
     pub fn write(&mut self, payload: &[u8]) -> Result<usize, SendError> {
         self.link.open()?.write(&mut self.wire, payload)
     }
 
-    /// Sends a message, or the next part of one, in as many frames as the free room and [`Config::largest_fragment`] require.
-    /// `fin` ends the message.
+    /// Sends a message, or the next part of one, in as many frames as the free room and [`Config::largest_fragment`]
+    /// require. `fin` ends the message.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so call again with
-    /// the rest. Otherwise those of [`send`](Self::send) except [`SendError::TooLarge`]; [`SendError::MessageOpen`] if a
-    /// message of another kind is open.
+    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so call again
+    /// with the rest. Otherwise those of [`send`](Self::send) except [`SendError::TooLarge`];
+    /// [`SendError::MessageOpen`] if a message of another kind is open.
     pub fn send_fragmented(&mut self, kind: Kind, payload: &mut &[u8], fin: bool) -> Result<(), SendError> {
         let frames = self.link.open()?;
         let largest = self.config.largest_fragment;
@@ -187,13 +190,14 @@ impl Outbox<'_> {
         frames.send_fragmented(&mut self.wire, kind, payload, fin, largest)
     }
 
-    /// Forwards a received chunk, as an echo does. Binary frames are forwarded frame by frame, a frame that is longer than the
-    /// transmit buffer in pieces of one open frame. Text is sent in frames of its own: if its rest is not UTF-8, the
-    /// connection has to send a Close, which cannot stand inside a frame.
+    /// Forwards a received chunk, as an echo does. Binary frames are forwarded frame by frame, a frame that is longer
+    /// than the transmit buffer in pieces of one open frame. Text is sent in frames of its own: if its rest is not
+    /// UTF-8, the connection has to send a Close, which cannot stand inside a frame.
     ///
     /// # Errors
-    /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest again. Otherwise
-    /// the errors of [`send_fragmented`](Self::send_fragmented) and [`begin_frame`](Self::begin_frame), converted.
+    /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest
+    /// again. Otherwise the errors of [`send_fragmented`](Self::send_fragmented) and
+    /// [`begin_frame`](Self::begin_frame), converted.
     pub fn forward(&mut self, data: &Chunk<'_>) -> Result<(), HandlerError> {
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;
@@ -227,8 +231,8 @@ impl Outbox<'_> {
         if payload.is_empty() { Ok(()) } else { Err(SendError::Blocked) }
     }
 
-    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is delivered as an event only if [`Config::control`] is
-    /// not automatic. The connection sets no deadline for it.
+    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is delivered as an event only if
+    /// [`Config::control`] is not automatic. The connection sets no deadline for it.
     ///
     /// # Errors
     /// [`SendError::Blocked`], [`SendError::FrameOpen`], [`SendError::ControlTooLong`], [`SendError::Closed`].
@@ -244,8 +248,8 @@ impl Outbox<'_> {
         self.link.open()?.pong(&mut self.wire, payload)
     }
 
-    /// Sends a Close, which begins the closing handshake or answers the peer's Close. A reason needs a code, and is cut after 123
-    /// bytes, at a character. Nothing can be sent after it.
+    /// Sends a Close, which begins the closing handshake or answers the peer's Close. A reason needs a code, and is cut
+    /// after 123 bytes, at a character. Nothing can be sent after it.
     ///
     /// # Errors
     /// Those of [`ping`](Self::ping); [`SendError::ReasonWithoutCode`].

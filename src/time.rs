@@ -70,7 +70,8 @@ impl Instant {
         }
     }
 
-    /// Returns the moment ten times `duration` later: the limit of a deadline that restarts whenever the peer reads something.
+    /// Returns the moment ten times `duration` later: the limit of a deadline that restarts whenever the peer reads
+    /// something.
     pub(crate) fn at_slowest(self, duration: Option<Duration>) -> Self {
         (0..10).fold(self, |moment, _| moment.plus(duration))
     }

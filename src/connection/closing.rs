@@ -25,8 +25,8 @@ impl Link {
         Ok(())
     }
 
-    /// Closes for a handler that stopped. The Close is sent as soon as there is room, without the reason if there is none now.
-    /// If a frame is open, it will not be finished, and the connection ends without a Close.
+    /// Closes for a handler that stopped. The Close is sent as soon as there is room, without the reason if there is
+    /// none now. If a frame is open, it will not be finished, and the connection ends without a Close.
     pub(crate) fn close_at_once(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
         // A reason that cannot be sent must not prevent the Close.
         let reason = if code.is_none() { "" } else { reason };
@@ -97,8 +97,8 @@ impl Link {
         }
     }
 
-    /// Fails the connection for a violation: "the endpoint SHOULD send a Close frame with an appropriate status code [...]
-    /// before proceeding to _Close the WebSocket Connection_" (§7.1.7).
+    /// Fails the connection for a violation: "the endpoint SHOULD send a Close frame with an appropriate status code
+    /// [...] before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     pub(super) fn fail(&mut self, violation: Violation) {
         self.set_pending_close(violation.close_code());
         self.end(EndReason::Violation(violation));

@@ -15,7 +15,8 @@ use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant};
 
 impl Link {
-    /// Sends pending replies, applies deadlines, and advances the closing. Returns `Some` if no more input may be processed.
+    /// Sends pending replies, applies deadlines, and advances the closing. Returns `Some` if no more input may be
+    /// processed.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -44,7 +45,8 @@ impl Link {
         }
         self.start_wait(now);
         self.check_time(now, wire, times);
-        // After the deadlines: a reply that one of them makes pending must be sent now, as no later event may cause a poll.
+        // After the deadlines: a reply that one of them makes pending must be sent now, as no later event may cause a
+        // poll.
         self.reply(wire);
         self.note_writing(now, false, wire);
         self.start_wait(now);
@@ -249,8 +251,8 @@ impl Link {
     }
 }
 
-/// Flags of [`deadlines`](Link::deadlines): the deadlines for writing, for idle time, for a Pong or the closing handshake, for sending
-/// a Ping, and for a message in progress.
+/// Flags of [`deadlines`](Link::deadlines): the deadlines for writing, for idle time, for a Pong or the closing
+/// handshake, for sending a Ping, and for a message in progress.
 const WRITE: u8 = 1 << 4;
 const IDLE: u8 = 1 << 3;
 pub(super) const ANSWER: u8 = 1 << 2;

@@ -13,8 +13,8 @@ use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::send::{FrameWriter, SendError, Wire};
 use crate::time::Instant;
 
-/// The state of a connection that depends neither on role, extension nor configuration. An [`Outbox`](crate::Outbox) borrows
-/// it.
+/// The state of a connection that depends neither on role, extension nor configuration. An [`Outbox`](crate::Outbox)
+/// borrows it.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) frames: FrameWriter,
@@ -35,8 +35,8 @@ pub(crate) struct Link {
     /// The number of Pings in the current second, and the low bits of that second.
     pub(super) pings: u8,
     pub(super) second: u16,
-    /// 0 if no message, and no frame outside of one, was in progress at the last check. Otherwise 1, plus the number of times
-    /// that the transport was read for more of it after its deadline.
+    /// 0 if no message, and no frame outside of one, was in progress at the last check. Otherwise 1, plus the number of
+    /// times that the transport was read for more of it after its deadline.
     pub(super) busy: u8,
 }
 

@@ -39,26 +39,29 @@ pub enum ConnectionState {
 
 /// An open WebSocket connection in either role: a state machine that is polled with the time and two buffers.
 ///
-/// It takes about 256 bytes, and owns no buffer. `R` is the role ([`Server`](crate::Server) or [`Client`](crate::Client)), `X` the
-/// extension, `C` the pointer to its configuration ([`ConfigRef`]). [`HandlerDriver`](crate::session::HandlerDriver) drives a
-/// connection with a [`Handler`](crate::Handler), and waits for room in the transmit buffer where the handler is blocked.
+/// It takes about 256 bytes, and owns no buffer. `R` is the role ([`Server`](crate::Server) or
+/// [`Client`](crate::Client)), `X` the extension, `C` the pointer to its configuration ([`ConfigRef`]).
+/// [`HandlerDriver`](crate::session::HandlerDriver) drives a connection with a [`Handler`](crate::Handler), and waits
+/// for room in the transmit buffer where the handler is blocked.
 ///
 /// # Contract
 ///
-/// 1. Call [`poll`](Self::poll) with the time until it returns something other than [`Step::Event`]. Process each event before the
-///    next call: it borrows the receive buffer. [`poll_detached`](Self::poll_detached) returns events that do not.
-/// 2. On [`Step::Wait`], write [`TransmitBuffer::pending`] to the transport, and report by [`consume`](TransmitBuffer::consume) how
-///    much it took. Read the transport into [`ReceiveBuffer::spare`], unless that is empty, and report the bytes by
-///    [`fill`](ReceiveBuffer::fill), the end of the stream by [`end`](ReceiveBuffer::end). Poll again when either has happened, and
-///    at the deadline at the latest. Read the clock once for each wake-up, not for each poll; time must not go back.
+/// 1. Call [`poll`](Self::poll) with the time until it returns something other than [`Step::Event`]. Process each event
+///    before the next call: it borrows the receive buffer. [`poll_detached`](Self::poll_detached) returns events that
+///    do not.
+/// 2. On [`Step::Wait`], write [`TransmitBuffer::pending`] to the transport, and report by
+///    [`consume`](TransmitBuffer::consume) how much it took. Read the transport into [`ReceiveBuffer::spare`], unless
+///    that is empty, and report the bytes by [`fill`](ReceiveBuffer::fill), the end of the stream by
+///    [`end`](ReceiveBuffer::end). Poll again when either has happened, and at the deadline at the latest. Read the
+///    clock once for each wake-up, not for each poll; time must not go back.
 /// 3. On [`Step::Shutdown`], shut down the writing side of the transport, and poll again. It is returned at most once.
 /// 4. On [`Step::Done`], drop the transport. Every later poll returns the same.
 /// 5. If the transport fails, call [`transport_failed`](Self::transport_failed); the next poll returns `Done`.
 ///
-/// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once, and changes
-/// the deadlines: poll again before you wait. While the application cannot take another event, call
-/// [`poll_without_receiving`](Self::poll_without_receiving), which does everything else: pending replies, deadlines, the closing
-/// handshake.
+/// Between polls, and while you process an event, send by [`outbox`](Self::outbox). What you send is pending at once,
+/// and changes the deadlines: poll again before you wait. While the application cannot take another event, call
+/// [`poll_without_receiving`](Self::poll_without_receiving), which does everything else: pending replies, deadlines,
+/// the closing handshake.
 ///
 /// A call to `poll` decodes at most one data frame or one chunk of one, and the control frames before it in the receive
 /// buffer. It processes each received byte once (unmasking, UTF-8), copies no payload of data frames, and does not wait,
@@ -173,8 +176,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         Self { decoder: Decoder::new(config), link: Link::new(now), role, extension }
     }
 
-    /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not block. An
-    /// event borrows the receive buffer, and nothing else.
+    /// Processes received bytes, deadlines and pending replies, and returns what the caller has to do next. It does not
+    /// block. An event borrows the receive buffer, and nothing else.
     ///
     /// Read the clock once for each wake-up, not for each poll.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
@@ -197,9 +200,9 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.slow(now, view, tx)
     }
 
-    /// Polls as [`poll`](Self::poll) does, but returns events that borrow nothing, for code that needs the receive buffer before
-    /// it uses the event. [`ReceiveBuffer::event`] returns the event with its payload. A text is then checked a second time by
-    /// [`Payload::to_str`](crate::Payload::to_str).
+    /// Polls as [`poll`](Self::poll) does, but returns events that borrow nothing, for code that needs the receive
+    /// buffer before it uses the event. [`ReceiveBuffer::event`] returns the event with its payload. A text is then
+    /// checked a second time by [`Payload::to_str`](crate::Payload::to_str).
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn poll_detached(
         &mut self,
@@ -224,8 +227,8 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     }
 
     /// Processes pending replies, deadlines and the closing handshake, but receives nothing. Call it instead of
-    /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`], for which no arm
-    /// has to be written.
+    /// [`poll`](Self::poll) while the application cannot take another event. It never returns [`Step::Event`], for
+    /// which no arm has to be written.
     pub fn poll_without_receiving(&mut self, now: Instant, tx: &mut TransmitBuffer<'_>) -> Step<Infallible> {
         let times = &self.decoder.config().timeouts;
         self.link.restart_waits(now, times);
@@ -254,10 +257,10 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         if !self.link.is_over() && rx.is_empty() { self.decoder.external_read_limit() } else { 0 }
     }
 
-    /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
-    /// [`external_read_limit`](Self::external_read_limit) bytes. A chunk of text may end inside a code point with every
-    /// [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection has ended; the next
-    /// poll processes that.
+    /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more
+    /// than [`external_read_limit`](Self::external_read_limit) bytes. A chunk of text may end inside a code point with
+    /// every [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection
+    /// has ended; the next poll processes that.
     pub fn receive_external<'m>(&mut self, now: Instant, memory: &'m mut [u8]) -> Option<Chunk<'m>> {
         if self.link.is_over() {
             return None;

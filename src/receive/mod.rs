@@ -114,10 +114,10 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
 
     /// Takes the next event off the front of `input`; `None` if more bytes have to arrive.
     ///
-    /// Pass the rest of `input` again, unchanged and followed by the bytes that have arrived since. `capacity` is the most
-    /// bytes that `input` can ever hold, at least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN): with [`Delivery::Frames`] a frame that
-    /// fits into it is delivered whole. After the peer's Close all input is discarded: "a peer discards any further data
-    /// received" (§1.4).
+    /// Pass the rest of `input` again, unchanged and followed by the bytes that have arrived since. `capacity` is the
+    /// most bytes that `input` can ever hold, at least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN): with
+    /// [`Delivery::Frames`] a frame that fits into it is delivered whole. After the peer's Close all input is
+    /// discarded: "a peer discards any further data received" (§1.4).
     ///
     /// # Errors
     /// The [`Violation`] of the peer; every later call returns it again.
@@ -133,8 +133,8 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         })
     }
 
-    /// Takes the next event off the front of `input` as [`receive`](Self::receive) does, with an extension, which decodes into
-    /// `output`. An event in `output` takes its part of that off the front.
+    /// Takes the next event off the front of `input` as [`receive`](Self::receive) does, with an extension, which
+    /// decodes into `output`. An event in `output` takes its part of that off the front.
     ///
     /// # Errors
     /// The peer's violation, or the extension's failure; every later call returns it again.
@@ -190,8 +190,8 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         matches!(self.state, State::Closed)
     }
 
-    /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call. `rest`
-    /// is the rest of the input.
+    /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call.
+    /// `rest` is the rest of the input.
     pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {
         let busy = !rest.is_empty() || self.state == State::Payload || self.kind.is_some();
         (busy, core::mem::take(&mut self.progressed))

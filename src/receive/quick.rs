@@ -12,8 +12,9 @@ use crate::role::Role;
 use crate::utf8;
 
 impl<R: Role, C: ConfigRef> Decoder<R, C> {
-    /// Receives a whole unfragmented data frame with a length of up to 16 bits. It returns `None` for any other input, which it
-    /// leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for it.
+    /// Receives a whole unfragmented data frame with a length of up to 16 bits. It returns `None` for any other input,
+    /// which it leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for
+    /// it.
     #[inline(always)]
     pub(crate) fn quick<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Chunk<'i>> {
         if !QUICK || self.state != State::Header || self.kind.is_some() {

@@ -7,8 +7,8 @@ use crate::extension::{Extension, ExtensionFailed, Progress};
 use crate::frame::{Kind, OpCode, ReservedBits, header_len};
 use crate::send::SendError;
 
-/// The sending side of an [`Extension`] as a dyn-compatible trait, as an outbox has no type parameter. A program without an
-/// extension links none of the code behind it.
+/// The sending side of an [`Extension`] as a dyn-compatible trait, as an outbox has no type parameter. A program
+/// without an extension links none of the code behind it.
 ///
 /// Both methods return `None` if the message is to be sent unencoded.
 pub(crate) trait Encode {
@@ -100,8 +100,8 @@ enum Part {
 }
 
 /// Encodes `payload`, and sends the result as one frame with at most `most` bytes of payload. It sends no frame if the
-/// extension has no output yet, unless it has consumed input of a new message, which then begins with an empty frame. If the
-/// extension fails, nothing is sent.
+/// extension has no output yet, unless it has consumed input of a new message, which then begins with an empty frame.
+/// If the extension fails, nothing is sent.
 fn encode<X: Extension>(
     extension: &mut X,
     frames: &mut FrameWriter,

@@ -35,8 +35,8 @@ pub enum SendError {
     /// Caller: a formatted text returned an error, or another text when it was formatted again.
     #[error("the text could not be formatted")]
     Format,
-    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) then closes with
-    /// 1011; a caller of [`Encoder`](crate::proto::Encoder) should send that Close itself.
+    /// Extension: it failed, and the message cannot be sent or finished. A [`Connection`](crate::Connection) then
+    /// closes with 1011; a caller of [`Encoder`](crate::proto::Encoder) should send that Close itself.
     #[error(transparent)]
     Extension(#[from] ExtensionFailed),
     /// State: a Close was sent, or the connection has ended. No frame can follow.

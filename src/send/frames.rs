@@ -151,7 +151,8 @@ impl FrameWriter {
         self.control(wire, OpCode::Pong, payload)
     }
 
-    /// Sends a Close, the last frame: "The application MUST NOT send any more data frames after sending a Close frame." (§5.5.1)
+    /// Sends a Close, the last frame: "The application MUST NOT send any more data frames after sending a Close frame."
+    /// (§5.5.1)
     pub(crate) fn close(
         &mut self,
         wire: &mut Wire<'_>,

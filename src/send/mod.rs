@@ -24,8 +24,8 @@ use crate::role::{Client, MaskingKey, Role, Server};
 /// The sending half of a connection: writes frames into a [`TransmitBuffer`], and enforces the order of frames that
 /// RFC 6455 §5.4 requires. It sends no automatic replies; [`Connection`](crate::Connection) does.
 ///
-/// It does not check text: make sure that the payload of a text message is UTF-8, or the peer fails the connection (§8.1).
-/// [`Outbox::send`](crate::Outbox::send) takes a `&str`.
+/// It does not check text: make sure that the payload of a text message is UTF-8, or the peer fails the connection
+/// (§8.1). [`Outbox::send`](crate::Outbox::send) takes a `&str`.
 ///
 /// A header, and a whole control frame, are written into the transmit buffer completely or not at all.
 ///
@@ -62,8 +62,9 @@ impl<R: Role> Encoder<R> {
     /// Sends a message in one frame.
     ///
     /// # Errors
-    /// [`SendError::Blocked`], [`SendError::TooLarge`] (then [`begin_frame`](Self::begin_frame) or [`send_fragmented`](Self::send_fragmented) send
-    /// it), [`SendError::FrameOpen`], [`SendError::MessageOpen`], [`SendError::Closed`].
+    /// [`SendError::Blocked`], [`SendError::TooLarge`] (then [`begin_frame`](Self::begin_frame) or
+    /// [`send_fragmented`](Self::send_fragmented) send it), [`SendError::FrameOpen`], [`SendError::MessageOpen`],
+    /// [`SendError::Closed`].
     #[inline]
     pub fn send(&mut self, tx: &mut TransmitBuffer<'_>, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.send_with(&mut NoExtension, tx, kind, payload)
@@ -105,11 +106,12 @@ impl<R: Role> Encoder<R> {
         self.frames.fragment(&mut Wire::new(tx, self.role.masker()), kind, payload, fin)
     }
 
-    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) or `write_external` then sends. No other frame can be
-    /// sent before its last byte.
+    /// Begins a data frame of `len` bytes, whose payload [`write`](Self::write) or `write_external` then sends. No
+    /// other frame can be sent before its last byte.
     ///
     /// # Errors
-    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and more.
+    /// Those of [`fragment`](Self::fragment) except [`SendError::TooLarge`]; [`SendError::Overrun`] for 2^63 bytes and
+    /// more.
     pub fn begin_frame(
         &mut self,
         tx: &mut TransmitBuffer<'_>,
@@ -120,8 +122,8 @@ impl<R: Role> Encoder<R> {
         self.frames.begin_frame(&mut Wire::new(tx, self.role.masker()), kind, len, fin)
     }
 
-    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if the
-    /// buffer is full.
+    /// Copies as much of `payload` into the open frame as there is room for, and returns how many bytes that was: 0 if
+    /// the buffer is full.
     ///
     /// # Errors
     /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).
@@ -129,12 +131,12 @@ impl<R: Role> Encoder<R> {
         self.frames.write(&mut Wire::new(tx, self.role.masker()), payload)
     }
 
-    /// Sends a message, or the next part of one, in as many frames as the free room and `largest` require. `largest` is the
-    /// most payload of a frame, in bytes. `fin` ends the message.
+    /// Sends a message, or the next part of one, in as many frames as the free room and `largest` require. `largest` is
+    /// the most payload of a frame, in bytes. `fin` ends the message.
     ///
     /// # Errors
-    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so write the buffer to
-    /// the transport and call again with the rest. Otherwise those of [`fragment`](Self::fragment) except
+    /// [`SendError::Blocked`] if only a part of `payload` was sent: `payload` is advanced past that part, so write the
+    /// buffer to the transport and call again with the rest. Otherwise those of [`fragment`](Self::fragment) except
     /// [`SendError::TooLarge`].
     pub fn send_fragmented(
         &mut self,
@@ -147,10 +149,12 @@ impl<R: Role> Encoder<R> {
         self.send_fragmented_with(&mut NoExtension, tx, kind, payload, fin, largest)
     }
 
-    /// Sends a message, or the next part of one, in frames that an extension encodes: see [`send_fragmented`](Self::send_fragmented).
+    /// Sends a message, or the next part of one, in frames that an extension encodes: see
+    /// [`send_fragmented`](Self::send_fragmented).
     ///
     /// # Errors
-    /// Those of [`send_fragmented`](Self::send_fragmented); [`SendError::Extension`], after which only a Close with 1011 should be sent.
+    /// Those of [`send_fragmented`](Self::send_fragmented); [`SendError::Extension`], after which only a Close with
+    /// 1011 should be sent.
     pub fn send_fragmented_with<X: Extension>(
         &mut self,
         extension: &mut X,
@@ -220,8 +224,8 @@ impl<R: Role> Encoder<R> {
 }
 
 impl Encoder<Server> {
-    /// Counts `payload` as sent in the open frame. Write it to the transport yourself, directly after the pending bytes (in a
-    /// vectored write) and before anything that is sent later.
+    /// Counts `payload` as sent in the open frame. Write it to the transport yourself, directly after the pending bytes
+    /// (in a vectored write) and before anything that is sent later.
     ///
     /// # Errors
     /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).
@@ -232,8 +236,8 @@ impl Encoder<Server> {
 }
 
 impl<K: MaskingKey> Encoder<Client<K>> {
-    /// Masks `payload` in place, and counts it as sent in the open frame. Write it to the transport yourself, directly after the
-    /// pending bytes (in a vectored write) and before anything that is sent later.
+    /// Masks `payload` in place, and counts it as sent in the open frame. Write it to the transport yourself, directly
+    /// after the pending bytes (in a vectored write) and before anything that is sent later.
     ///
     /// # Errors
     /// [`SendError::Overrun`] if `payload` is longer than what the frame [lacks](Self::frame_remaining).

@@ -18,9 +18,9 @@ use crate::time::{Due, Instant, Timed};
 
 /// A connection with its handler, after the opening handshake, in either role.
 ///
-/// If the handler is [blocked](HandlerError::Blocked), the driver keeps the event and delivers the rest of it when there may be
-/// room. The contract is that of [`Connection`] without events: on [`Step::Wait`] write and read the transport, on
-/// [`Step::Shutdown`] shut down its writing side, on [`Step::Done`] drop it.
+/// If the handler is [blocked](HandlerError::Blocked), the driver keeps the event and delivers the rest of it when
+/// there may be room. The contract is that of [`Connection`] without events: on [`Step::Wait`] write and read the
+/// transport, on [`Step::Shutdown`] shut down its writing side, on [`Step::Done`] drop it.
 ///
 /// ```
 /// use sansocket::session::HandlerDriver;
@@ -122,7 +122,8 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         self.connection.transport_failed();
     }
 
-    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to
+    /// do next.
     pub fn poll(
         &mut self,
         now: Instant,

@@ -24,8 +24,8 @@ use crate::time::{Due, Instant, Timed};
 /// The whole life of a server's connection: opening handshake, handler and closing handshake.
 ///
 /// An adapter for servers needs to drive only this, with three buffers. On [`Step::Wait`] it writes
-/// [`pending`](TransmitBuffer::pending) bytes and reads into [`spare`](Self::spare), on [`Step::Shutdown`] it shuts down the
-/// writing side of the transport, on [`Step::Done`] it drops the transport.
+/// [`pending`](TransmitBuffer::pending) bytes and reads into [`spare`](Self::spare), on [`Step::Shutdown`] it shuts
+/// down the writing side of the transport, on [`Step::Done`] it drops the transport.
 ///
 /// ```
 /// use sansocket::session::{Memory, Outcome, ServerSession};
@@ -152,7 +152,8 @@ impl<C: ConfigRef> ServerSession<C> {
         Self { phase: Phase::Open(driver) }
     }
 
-    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to do next.
+    /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to
+    /// do next.
     pub fn poll(
         &mut self,
         now: Instant,
@@ -196,8 +197,9 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
-    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now. The handler can finish a frame that it has begun within the time for the closing handshake, which restarts
-    /// whenever the transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
+    /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now. The handler
+    /// can finish a frame that it has begun within the time for the closing handshake, which restarts whenever the
+    /// transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
     pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
             let (link, mut wire) = driver.connection.parts(tx);
@@ -221,8 +223,8 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
-    /// Returns the configuration in force: that of [`AcceptOptions::config`](crate::handshake::AcceptOptions::config), if any, after the
-    /// request is accepted.
+    /// Returns the configuration in force: that of [`AcceptOptions::config`](crate::handshake::AcceptOptions::config),
+    /// if any, after the request is accepted.
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
         match &self.phase {
@@ -239,8 +241,8 @@ impl<C: ConfigRef> ServerSession<C> {
         }
     }
 
-    /// Returns whether the connection is open, and both buffers are empty. The buffers can then serve another connection, and
-    /// this one can continue with other buffers of the same size.
+    /// Returns whether the connection is open, and both buffers are empty. The buffers can then serve another
+    /// connection, and this one can continue with other buffers of the same size.
     #[must_use]
     pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
         let open = match &self.phase {
@@ -252,8 +254,8 @@ impl<C: ConfigRef> ServerSession<C> {
         open && rx.is_empty() && !rx.is_ended() && tx.is_empty()
     }
 
-    /// Returns the memory to read the transport into; empty if nothing is to be read now. Report with [`fill`](Self::fill) how
-    /// many bytes arrived.
+    /// Returns the memory to read the transport into; empty if nothing is to be read now. Report with
+    /// [`fill`](Self::fill) how many bytes arrived.
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.spare(head, rx),
