@@ -46,14 +46,14 @@ pub enum TcpServeError {
 /// [`TcpServeError`]; the socket is ready for the next call also then.
 ///
 /// Cancel safety: dropping the future leaves the socket in its current state; `abort` it before you use it again.
-pub async fn serve_tcp<C: ConfigRef>(
+pub fn serve_tcp<C: ConfigRef>(
     socket: &mut TcpSocket<'_>,
     port: u16,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
-) -> Result<Outcome, TcpServeError> {
-    serve_tcp_with(socket, port, handler, config, buffers, &mut pending::<()>).await
+) -> impl Future<Output = Result<Outcome, TcpServeError>> {
+    serve_tcp_woken(socket, port, handler, config, buffers, pending::<()>)
 }
 
 /// Serves a TCP connection as [`serve_tcp`] does, and wakes the handler for other tasks, as [`serve_with`](super::serve_with)
@@ -63,17 +63,28 @@ pub async fn serve_tcp<C: ConfigRef>(
 /// Those of [`serve_tcp`].
 ///
 /// Cancel safety: as [`serve_tcp`].
-pub async fn serve_tcp_with<C: ConfigRef>(
+pub fn serve_tcp_with<C: ConfigRef>(
     socket: &mut TcpSocket<'_>,
     port: u16,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
     wake: &mut impl AsyncFnMut(),
+) -> impl Future<Output = Result<Outcome, TcpServeError>> {
+    serve_tcp_woken(socket, port, handler, config, buffers, wake)
+}
+
+async fn serve_tcp_woken<C: ConfigRef>(
+    socket: &mut TcpSocket<'_>,
+    port: u16,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    mut wake: impl AsyncFnMut(),
 ) -> Result<Outcome, TcpServeError> {
     socket.accept(port).await.map_err(TcpServeError::Accept)?;
     let transport = &mut TcpTransport::new(socket);
-    let outcome = super::serve_with(transport, handler, config.clone(), buffers, wake).await;
+    let outcome = super::serve_with(transport, handler, config.clone(), buffers, &mut wake).await;
     if outcome != Ok(Outcome::HandedOver) {
         hang_up(socket, config.timeouts.close).await;
     }

@@ -31,7 +31,7 @@ pub use websocket::WebSocket;
 pub use writer::Writer;
 
 use core::future::{Future, pending, poll_fn};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
@@ -49,7 +49,7 @@ use crate::time::{Due, GRACE, Instant, Timed};
 ///
 /// ```
 /// use core::convert::Infallible;
-/// use core::pin::pin;
+/// use core::pin::{Pin, pin};
 /// use core::task::{Context, Poll, Waker};
 ///
 /// use sansocket::embedded::{Transferred, Transport, serve};
@@ -150,13 +150,14 @@ pub struct Transferred {
 /// ignored if the connection has ended for another reason before.
 ///
 /// Cancel safety: dropping the future loses the state of the connection. Drop the transport, too.
-pub async fn serve<T: Transport, C: ConfigRef>(
+pub fn serve<T: Transport, C: ConfigRef>(
     transport: &mut T,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
-) -> Result<Outcome, T::Error> {
-    serve_with(transport, handler, config, buffers, &mut pending::<()>).await
+) -> impl Future<Output = Result<Outcome, T::Error>> {
+    // Not an `async fn`: its future would hold the arguments a second time.
+    serve_woken(transport, handler, config, buffers, pending::<()>)
 }
 
 /// Serves one connection as [`serve`] does, and wakes the handler for other tasks: whenever `wake` is ready,
@@ -207,12 +208,22 @@ pub async fn serve<T: Transport, C: ConfigRef>(
 /// Those of [`serve`].
 ///
 /// Cancel safety: as [`serve`].
-pub async fn serve_with<T: Transport, C: ConfigRef>(
+pub fn serve_with<T: Transport, C: ConfigRef>(
     transport: &mut T,
     handler: &mut (impl Handler + ?Sized),
     config: C,
     buffers: &mut Buffers<'_>,
     wake: &mut impl AsyncFnMut(),
+) -> impl Future<Output = Result<Outcome, T::Error>> {
+    serve_woken(transport, handler, config, buffers, wake)
+}
+
+async fn serve_woken<T: Transport, C: ConfigRef>(
+    transport: &mut T,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    mut wake: impl AsyncFnMut(),
 ) -> Result<Outcome, T::Error> {
     buffers.clear();
     let Buffers { head, rx, tx } = buffers;
@@ -221,15 +232,19 @@ pub async fn serve_with<T: Transport, C: ConfigRef>(
     loop {
         let turned = match session.poll(time.now, handler, head, rx, tx) {
             Step::Wait { deadline } => {
-                let input = session.spare(head, rx);
-                let wake = session.connection().is_some().then_some(&mut *wake);
-                let turned =
-                    turn_or_wake(transport, input, tx, deadline, &mut time, &mut session, wake).await;
-                turned.map(|(read, woken)| {
-                    if woken {
-                        session.wake();
-                    }
-                    read
+                let open = session.connection().is_some();
+                let (turned, woken) = {
+                    let input = session.spare(head, rx);
+                    let turn = pin!(take_turn(transport, input, tx, deadline, &mut time, &mut session));
+                    let wake = pin!(async { if open { wake().await } else { pending().await } });
+                    turn_or_wake(turn, wake).await
+                };
+                if woken {
+                    session.wake();
+                }
+                turned.unwrap_or_else(|| {
+                    time.advance(transport, &session);
+                    Ok(None)
                 })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
@@ -257,14 +272,14 @@ pub async fn serve_with<T: Transport, C: ConfigRef>(
 /// The transport's error, as for [`serve`].
 ///
 /// Cancel safety: a shutdown of the transport that was under way is lost with the future. Drop the transport, too.
-pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
+pub fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     transport: &mut T,
     driver: &mut HandlerDriver<R, X, C>,
     handler: &mut (impl Handler + ?Sized),
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
-) -> Result<Ending, T::Error> {
-    drive_with(transport, driver, handler, rx, tx, &mut pending::<()>).await
+) -> impl Future<Output = Result<Ending, T::Error>> {
+    drive_woken(transport, driver, handler, rx, tx, pending::<()>)
 }
 
 /// Runs a handler as [`drive`] does, and wakes it for other tasks, as [`serve_with`] does.
@@ -273,13 +288,24 @@ pub async fn drive<T: Transport, R: Role, X: Extension, C: ConfigRef>(
 /// The transport's error, as for [`serve`].
 ///
 /// Cancel safety: as [`drive`].
-pub async fn drive_with<T: Transport, R: Role, X: Extension, C: ConfigRef>(
+pub fn drive_with<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     transport: &mut T,
     driver: &mut HandlerDriver<R, X, C>,
     handler: &mut (impl Handler + ?Sized),
     rx: &mut ReceiveBuffer<'_>,
     tx: &mut TransmitBuffer<'_>,
     wake: &mut impl AsyncFnMut(),
+) -> impl Future<Output = Result<Ending, T::Error>> {
+    drive_woken(transport, driver, handler, rx, tx, wake)
+}
+
+async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
+    transport: &mut T,
+    driver: &mut HandlerDriver<R, X, C>,
+    handler: &mut (impl Handler + ?Sized),
+    rx: &mut ReceiveBuffer<'_>,
+    tx: &mut TransmitBuffer<'_>,
+    mut wake: impl AsyncFnMut(),
 ) -> Result<Ending, T::Error> {
     let mut time = Time::new(transport);
     // A deadline may have passed before this call: then the transport is read first.
@@ -292,14 +318,17 @@ pub async fn drive_with<T: Transport, R: Role, X: Extension, C: ConfigRef>(
         late = false;
         let turned = match next {
             Step::Wait { deadline } => {
-                let turned =
-                    turn_or_wake(transport, rx.spare(), tx, deadline, &mut time, driver, Some(&mut *wake))
-                        .await;
-                turned.map(|(read, woken)| {
-                    if woken {
-                        driver.wake();
-                    }
-                    read
+                let (turned, woken) = {
+                    let turn = pin!(take_turn(transport, rx.spare(), tx, deadline, &mut time, driver));
+                    let wake = pin!(wake());
+                    turn_or_wake(turn, wake).await
+                };
+                if woken {
+                    driver.wake();
+                }
+                turned.unwrap_or_else(|| {
+                    time.advance(transport, driver);
+                    Ok(None)
                 })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
@@ -330,6 +359,14 @@ struct Time {
 impl Time {
     fn new(transport: &mut impl Transport) -> Self {
         Self { now: transport.now(), extended: false }
+    }
+
+    /// Reads the clock after a wake-up, unless a deadline is due: then the next turn reads the transport first.
+    fn advance(&mut self, transport: &mut impl Transport, peer: &impl Timed) {
+        let now = transport.now();
+        if peer.due(now) == Due::No {
+            self.now = now;
+        }
     }
 }
 
@@ -388,48 +425,21 @@ async fn take_turn<T: Transport>(
     }
 }
 
-/// Takes a turn, which a wake-up ends early. Returns how many bytes were read, and whether there was a wake-up.
-async fn turn_or_wake<T: Transport>(
-    transport: &mut T,
-    input: &mut [u8],
-    tx: &mut TransmitBuffer<'_>,
-    deadline: Option<Instant>,
-    time: &mut Time,
-    peer: &mut impl Timed,
-    wake: Option<&mut impl AsyncFnMut()>,
-) -> Result<(Option<usize>, bool), T::Error> {
-    let mut woken = false;
-    let turned = {
-        let mut turn = pin!(take_turn(transport, input, tx, deadline, time, peer));
-        let mut wake = pin!(async {
-            match wake {
-                Some(wake) => wake().await,
-                None => pending().await,
-            }
-        });
-        // Polls both, so that neither starves the other.
-        poll_fn(|context| {
-            let turned = turn.as_mut().poll(context);
-            woken = wake.as_mut().poll(context).is_ready();
-            match turned {
-                Poll::Ready(turned) => Poll::Ready(Some(turned)),
-                Poll::Pending if woken => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    };
-    match turned {
-        Some(turned) => turned.map(|read| (read, woken)),
-        None => {
-            // If a deadline is due, the next turn reads the transport first.
-            let now = transport.now();
-            if peer.due(now) == Due::No {
-                time.now = now;
-            }
-            Ok((None, woken))
+/// Waits for a turn or a wake-up. Returns the result of the turn, if it is complete, and whether there was a wake-up.
+fn turn_or_wake<T>(
+    mut turn: Pin<&mut impl Future<Output = T>>,
+    mut wake: Pin<&mut impl Future<Output = ()>>,
+) -> impl Future<Output = (Option<T>, bool)> {
+    // Polls both, so that neither starves the other.
+    poll_fn(move |context| {
+        let turned = turn.as_mut().poll(context);
+        let woken = wake.as_mut().poll(context).is_ready();
+        match turned {
+            Poll::Ready(turned) => Poll::Ready((Some(turned), woken)),
+            Poll::Pending if woken => Poll::Ready((None, true)),
+            Poll::Pending => Poll::Pending,
         }
-    }
+    })
 }
 
 /// Reports to the receive buffer what a turn has read.
