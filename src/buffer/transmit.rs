@@ -42,7 +42,7 @@ pub(crate) struct TransmitPlace {
     end: usize,
     moved: bool,
     /// How many bytes a hub writes from other memory before the pending ones.
-    #[cfg(feature = "hub")]
+    #[cfg(any(feature = "hub", feature = "tokio"))]
     ahead: usize,
 }
 
@@ -117,13 +117,13 @@ impl<'b> TransmitBuffer<'b> {
     /// Announces `n` bytes of whole frames in other memory, which the caller writes before everything that is sent from
     /// now on. It must not write [`pending`](Self::pending) until [`wrote_ahead`](Self::wrote_ahead) has counted all of
     /// them. Call it only if the buffer [is empty](Self::is_empty), and no frame and no message is open.
-    #[cfg(feature = "hub")]
+    #[cfg(any(feature = "hub", feature = "tokio"))]
     pub(crate) fn write_ahead(&mut self, n: usize) {
         self.place.ahead = n;
     }
 
     /// Reports that the transport took `n` of the bytes announced by `write_ahead`, and returns how many are left.
-    #[cfg(feature = "hub")]
+    #[cfg(any(feature = "hub", feature = "tokio"))]
     pub(crate) fn wrote_ahead(&mut self, n: usize) -> usize {
         self.place.moved |= n > 0;
         self.place.ahead = self.place.ahead.saturating_sub(n);
@@ -177,7 +177,7 @@ impl TransmitBuffer<'static> {
 
 impl TransmitPlace {
     pub(crate) const fn is_empty(&self) -> bool {
-        #[cfg(feature = "hub")]
+        #[cfg(any(feature = "hub", feature = "tokio"))]
         if self.ahead > 0 {
             return false;
         }

@@ -43,7 +43,7 @@ impl ServerOptions {
         Self {
             config: Arc::new(Config::DEFAULT),
             accept: AcceptOptions::new(),
-            sizes: BufferSizes::default(),
+            sizes: BufferSizes { receive: 32 * 1024, ..BufferSizes::default() },
         }
     }
 
@@ -76,7 +76,8 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the sizes of the buffers. [`Limits::head`](crate::config::Limits::head) is a limit of its own for a request.
+    /// Sets the sizes of the buffers. Default: 8 KiB for heads, 32 KiB to receive, 16 KiB to transmit. An idle connection has none
+    /// of them, whatever their sizes. [`Limits::head`](crate::config::Limits::head) is a limit of its own for a request.
     #[must_use]
     pub fn buffers(mut self, sizes: BufferSizes) -> Self {
         self.sizes = sizes;

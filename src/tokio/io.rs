@@ -7,7 +7,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::boxed::Box;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::time::{Instant as Moment, Sleep, sleep_until, timeout};
@@ -76,6 +76,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     /// Writes once bytes that are not none.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write(cx, from))?;
+        self.unflushed = true;
+        Poll::Ready(if n == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(n) })
+    }
+
+    /// Writes once slices of which the first is not empty.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, from))?;
         self.unflushed = true;
         Poll::Ready(if n == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(n) })
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use bytes::Bytes;
 
+use super::direct::Direct;
 use super::io::Io;
 use super::spare;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
@@ -33,8 +34,10 @@ pub(super) struct Link<S, R> {
     pub(super) io: Io<S>,
     pub(super) connection: Connection<R, NoExtension, Arc<Config>>,
     pub(super) tx: TransmitBuffer<'static>,
-    /// The payload that the open frame lacks: a message that is longer than the room is put into the buffer in pieces.
+    /// The payload that the open frame lacks: a message that is longer than the room is put into the buffer in pieces, or
+    /// written without it.
     pub(super) rest: Bytes,
+    pub(super) direct: Option<Direct>,
     /// When the connection ends in any case.
     pub(super) limit: Instant,
     /// Bytes were read or written, or the connection has ended, since this was last set to false.
@@ -90,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             connection,
             tx,
             rest: Bytes::new(),
+            direct: None,
             limit: Instant::NEVER,
             moved: false,
             unflushed: false,
@@ -250,7 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let pending = self.tx.pending().get(usize::from(self.unflushed)..).unwrap_or_default();
-        let done = if !pending.is_empty() {
+        let done = if self.direct.is_some() {
+            self.poll_direct(cx)
+        } else if !pending.is_empty() {
             self.io.poll_write(cx, pending).map_ok(|n| {
                 // All but the last byte, which follows when it is flushed.
                 let before = usize::from(core::mem::replace(&mut self.unflushed, true));
@@ -323,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     fn end(&mut self, ending: Ending) -> Error {
         self.moved = true;
-        self.rest = Bytes::new();
+        (self.rest, self.direct) = (Bytes::new(), None);
         match self.failed.take() {
             Some(error) if ending.reason == EndReason::Disconnected => Error::Transport(error),
             _ => Error::Ended(ending),

@@ -49,6 +49,7 @@
 
 mod accept;
 mod connect;
+mod direct;
 mod io;
 mod link;
 mod net_stream;

@@ -34,12 +34,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Returns whether a message of any length can be put.
     pub(super) fn is_ready(&mut self) -> bool {
         self.lend();
-        self.rest.is_empty() && self.tx.room() >= MAX_HEADER_LEN
+        !self.is_inside() && self.tx.room() >= MAX_HEADER_LEN
     }
 
     /// Puts a data frame of any length; `None` if there is no room yet, and nothing has changed.
     pub(super) fn put(&mut self, kind: Kind, body: &Body<'_>, shape: Shape) -> Option<Result<(), SendError>> {
         let bytes = body.as_bytes();
+        if matches!(shape, Shape::Message) && self.begin_direct(kind, body) {
+            return Some(Ok(()));
+        }
         let mut out = self.try_outbox()?;
         let (sent, fin) = match shape {
             Shape::Message => (out.send_bytes(kind, bytes), true),
@@ -84,13 +87,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Copies into the buffer what the open frame lacks.
     pub(super) fn refill(&mut self, now: Instant) {
-        if !self.rest.is_empty() {
+        if !self.rest.is_empty() && self.direct.is_none() {
             match self.connection.outbox(now, &mut self.tx).write(&self.rest) {
                 Ok(n) => self.rest.advance(n.min(self.rest.len())),
                 // The connection has ended inside the frame.
                 Err(_) => self.rest = Bytes::new(),
             }
         }
+    }
+
+    /// Whether the rest of an earlier message goes before the next.
+    fn is_inside(&self) -> bool {
+        !self.rest.is_empty() || self.direct.is_some()
     }
 
     /// Whether messages can be sent, as far as it is known.
@@ -100,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Returns the outbox; `None` as long as a frame lacks payload.
     pub(super) fn try_outbox(&mut self) -> Option<Outbox<'_>> {
-        if !self.rest.is_empty() {
+        if self.is_inside() {
             return None;
         }
         self.lend();
@@ -109,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 }
 
 impl Body<'_> {
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Owned(bytes) => bytes,
             Self::Borrowed(bytes) => bytes,
@@ -117,7 +125,7 @@ impl Body<'_> {
     }
 
     /// What lies behind the first `n` bytes.
-    fn rest(&self, n: usize) -> Bytes {
+    pub(super) fn rest(&self, n: usize) -> Bytes {
         match self {
             Self::Owned(bytes) if n < bytes.len() => bytes.slice(n..),
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes.get(n..).unwrap_or_default()),

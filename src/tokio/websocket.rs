@@ -219,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// bytes is cut.
     ///
     /// It always ends: within [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end of its
-    /// stream, and where the peer takes what was fed slowly, within ten times that.
+    /// stream, and where the peer takes what was fed slowly, within ten times that: the reason is then
+    /// [`Disconnected`](crate::error::EndReason::Disconnected).
     ///
     /// # Cancel safety
     /// Call again. The time that it may take has begun with the first call.

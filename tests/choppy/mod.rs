@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of this")]
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,13 +22,14 @@ pub(crate) struct Choppy<S> {
     /// Of 256 calls, so many are not ready.
     lazy: u8,
     random: u64,
+    vectored: bool,
     /// Calls of `poll_read` and `poll_write`.
     pub(crate) calls: Arc<AtomicUsize>,
 }
 
 impl<S> Choppy<S> {
     pub(crate) fn new(inner: S, at_most: usize, lazy: u8, seed: u64) -> Self {
-        Self { inner, at_most, lazy, random: seed | 1, calls: Arc::default() }
+        Self { inner, at_most, lazy, random: seed | 1, vectored: seed % 2 == 1, calls: Arc::default() }
     }
 
     fn is_lazy(&mut self, cx: &Context<'_>) -> bool {
@@ -68,6 +69,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Choppy<S> {
         }
         let n = self.at_most.min(from.len());
         Pin::new(&mut self.inner).poll_write(cx, &from[..n])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all: Vec<u8> = from.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.poll_write(cx, &all)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.vectored
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
