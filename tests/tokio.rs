@@ -272,6 +272,13 @@ async fn what_came_before_a_failure_is_received_before_its_error() {
     assert!(
         matches!(socket.recv().await, Err(Error::Ended(ending)) if ending.reason == EndReason::Disconnected)
     );
+    // The same for an answer that cannot be written.
+    let mut socket = open([masked(0x81, b"one"), masked(0x81, b"two")].concat());
+    let (_, mut out) = socket.read().await.unwrap().unwrap();
+    assert!(matches!(out.send("x").await, Err(Error::Transport(_))));
+    assert!(matches!(out.flush().await, Err(Error::Transport(_))));
+    assert_eq!(socket.recv().await.unwrap(), Some("two".into()));
+    assert!(matches!(socket.recv().await, Err(Error::Transport(_))));
     // A reset behind the peer's Close is no failure of ours to tell.
     let mut socket = open(masked(0x88, b"\x03\xe8"));
     assert_eq!(socket.recv().await.unwrap(), None);

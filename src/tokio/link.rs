@@ -197,16 +197,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if read || written {
             return Poll::Ready(Ok(None));
         }
-        if self.failed.is_some() {
-            return match (&incoming, &self.failed) {
+        if let Some(error) = &self.failed {
+            return if let Some(Incoming { held: None, .. }) = incoming {
+                self.connection.transport_failed();
+                Poll::Ready(Ok(None))
+            } else {
                 // What was received before the failure is still to be read.
-                (Some(Incoming { held: Some(_), .. }), Some(error)) => {
-                    Poll::Ready(Err(Error::Transport(io::Error::from(error.kind()))))
-                }
-                _ => {
-                    self.connection.transport_failed();
-                    Poll::Ready(Ok(None))
-                }
+                Poll::Ready(Err(Error::Transport(error.kind().into())))
             };
         }
         let deadline = deadline.into_iter().chain(self.limit.as_deadline()).min();
