@@ -190,9 +190,9 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn close(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
-    let cause = socket.close(CloseCode::NORMAL, "");
-    note(format_args!("{}, code {} {}\n", cause.reason, cause.code(), socket.close_reason()));
-    if cause.is_clean() { Ok(()) } else { Err("no clean close".into()) }
+    let ending = socket.close(CloseCode::NORMAL, "");
+    note(format_args!("{}, code {} {}\n", ending.reason, ending.code(), socket.close_reason()));
+    if ending.is_clean() { Ok(()) } else { Err("no clean close".into()) }
 }
 
 /// Says how the connection ended.

@@ -160,8 +160,8 @@ impl Client {
     fn log(&self, outcome: io::Result<Outcome>) {
         let peer = self.peer;
         match (outcome, &self.origin) {
-            (Ok(Outcome::Closed(cause)), _) => {
-                logger::line(format_args!("{peer}: closed: {}, code {}", cause.reason, cause.code()));
+            (Ok(Outcome::Closed(ending)), _) => {
+                logger::line(format_args!("{peer}: closed: {}, code {}", ending.reason, ending.code()));
             }
             (Ok(Outcome::Refused(refusal)), Some(origin)) => {
                 logger::line(format_args!("{peer}: refused with {refusal}; Origin {}", Escaped(origin)));
@@ -219,8 +219,8 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
         self.handler.timer(out)
     }
 
-    fn closed(&mut self, cause: &Ending, reason: &str) {
-        self.handler.closed(cause, reason);
+    fn closed(&mut self, ending: &Ending, reason: &str) {
+        self.handler.closed(ending, reason);
     }
 }
 

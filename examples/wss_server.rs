@@ -166,8 +166,8 @@ impl Handler for Echo {
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Ending, _: &str) {
-        self.log(format_args!("gone: {}", cause.reason));
+    fn closed(&mut self, ending: &Ending, _: &str) {
+        self.log(format_args!("gone: {}", ending.reason));
     }
 }
 

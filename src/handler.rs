@@ -91,8 +91,8 @@ macro_rules! methods {
         /// Reports the end of the connection. `reason` is the reason text of the peer's Close. It is called exactly once, and last,
         /// for each connection whose [`opened`](Self::opened) was called, also if a hub is dropped. After the transport has failed,
         /// no other method is called.
-        fn closed(&mut self, cause: &Ending, reason: &str) {
-            let _ = (cause, reason);
+        fn closed(&mut self, ending: &Ending, reason: &str) {
+            let _ = (ending, reason);
         }
     };
 }
@@ -244,8 +244,8 @@ macro_rules! forward {
             $handler.timer(out)
         }
 
-        fn closed(&mut $self, cause: &Ending, reason: &str) {
-            $handler.closed(cause, reason);
+        fn closed(&mut $self, ending: &Ending, reason: &str) {
+            $handler.closed(ending, reason);
         }
     };
 }

@@ -223,8 +223,8 @@ impl<L: FnMut(fmt::Arguments<'_>)> Handler for Echo<L> {
         Ok(())
     }
 
-    fn closed(&mut self, cause: &Ending, reason: &str) {
-        (self.log)(format_args!("Closed: {}, code {}, {reason:?}", cause.reason, cause.code()));
+    fn closed(&mut self, ending: &Ending, reason: &str) {
+        (self.log)(format_args!("Closed: {}, code {}, {reason:?}", ending.reason, ending.code()));
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn read(stream: &TcpStream, patience: Duration) -> io::Result<Option<
     header(&mut Until { stream, end: Instant::now() + patience })
 }
 
-/// The same, from any stream.
+/// Reads the header as [`read`] does, from any stream and without a limit of time.
 pub(crate) fn header(stream: &mut impl Read) -> io::Result<Option<SocketAddr>> {
     // No header of either version is shorter.
     let mut start = [0; 12];

@@ -120,7 +120,7 @@ async fn within(limit: Option<Duration>, future: impl Future) {
 }
 
 impl<'a, 's> TcpTransport<'a, 's> {
-    /// The transport over this socket. Nagle's algorithm is switched off, so that a small message does not wait for the
+    /// Creates the transport over this socket. Nagle's algorithm is switched off, so that a small message does not wait for the
     /// acknowledgement of the one before it.
     #[must_use]
     pub fn new(socket: &'a mut TcpSocket<'s>) -> Self {

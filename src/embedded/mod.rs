@@ -131,7 +131,7 @@ pub trait Transport {
     fn shutdown(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
-/// The result of a turn.
+/// The result of [`Transport::read_write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Transferred {
     /// Bytes that were read; `None` if the turn read nothing. `Some(0)` is the end of the stream, as for `std::io::Read` and
@@ -332,14 +332,14 @@ async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
                 })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
-            Step::Done(cause) => return Ok(cause),
+            Step::Done(ending) => return Ok(ending),
         };
         match turned {
             Ok(read) => report(read, rx),
             Err(error) => {
                 driver.transport_failed();
                 return match driver.poll(time.now, handler, rx, tx) {
-                    Step::Done(cause) if cause.reason != EndReason::Disconnected => Ok(cause),
+                    Step::Done(ending) if ending.reason != EndReason::Disconnected => Ok(ending),
                     _ => Err(error),
                 };
             }

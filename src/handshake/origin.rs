@@ -49,7 +49,8 @@ pub enum OriginPolicy<'s> {
     List(&'s [&'s str]),
     /// Allows pages from each origin for which the function returns true.
     Check(&'s (dyn Fn(&str) -> bool + Sync)),
-    /// The same with a shared function; see [`from_list`](Self::from_list) and [`from_fn`](Self::from_fn).
+    /// Allows pages from each origin for which the shared function returns true. [`from_list`](Self::from_list) and
+    /// [`from_fn`](Self::from_fn) make it.
     #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
     Shared(Arc<dyn Fn(&str) -> bool + Send + Sync>),
     /// Allows every page.

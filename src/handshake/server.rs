@@ -327,7 +327,7 @@ enum Checked<'s, C> {
     Switch {
         key: AcceptKey,
         protocol: Option<&'s str>,
-        /// The same, if it is one of [`AcceptOptions::protocols`].
+        /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
         known: Option<&'static str>,
         headers: &'s [(&'s str, &'s str)],
         config: Option<C>,

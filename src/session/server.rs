@@ -124,7 +124,7 @@ impl Outcome {
     #[must_use]
     pub fn is_disconnect(&self) -> bool {
         match self {
-            Self::Closed(cause) => cause.reason == EndReason::Disconnected,
+            Self::Closed(ending) => ending.reason == EndReason::Disconnected,
             Self::Disconnected => true,
             Self::Refused(_) | Self::HandedOver => false,
         }
@@ -193,7 +193,7 @@ impl<C: ConfigRef> ServerSession<C> {
         match driver.poll(now, handler, rx, tx) {
             Step::Wait { deadline } => Step::Wait { deadline },
             Step::Shutdown => Step::Shutdown,
-            Step::Done(cause) => Step::Done(Outcome::Closed(cause)),
+            Step::Done(ending) => Step::Done(Outcome::Closed(ending)),
         }
     }
 

@@ -82,8 +82,8 @@ async fn main(spawner: Spawner) {
         hang_up(&mut socket, Some(LINGER)).await;
         stack::report();
         match ended {
-            Some(cause) if cause.is_clean() => return println!("done: {}, code {}", cause.reason, cause.code()),
-            Some(cause) => println!("ended: {}", cause.reason),
+            Some(ending) if ending.is_clean() => return println!("done: {}, code {}", ending.reason, ending.code()),
+            Some(ending) => println!("ended: {}", ending.reason),
             None => {} // it is in the log
         }
         if lasted.is_some_and(|lasted| lasted >= STABLE) {
