@@ -5,8 +5,8 @@
 use std::boxed::Box;
 use std::sync::Arc;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::Io;
 use super::rewind::Rewind;

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
-use ::tokio::net::{TcpStream, lookup_host};
-use ::tokio::time::{Instant, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
 
 use super::io::Io;
 use super::net_stream::AsyncNetStream;
@@ -189,9 +189,9 @@ async fn within<T>(
 mod tls {
     use std::string::String;
 
-    use ::tokio::task::spawn_blocking;
-    use ::tokio_rustls::TlsConnector;
     use rustls::pki_types::ServerName;
+    use tokio::task::spawn_blocking;
+    use tokio_rustls::TlsConnector;
 
     use super::*;
 

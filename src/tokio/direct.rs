@@ -5,8 +5,8 @@
 use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice};
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
 use bytes::Buf;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Link;
 use super::outgoing::Body;

@@ -9,8 +9,8 @@ use core::time::Duration;
 use std::boxed::Box;
 use std::io::{self, ErrorKind, IoSlice};
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use ::tokio::time::{Instant as Moment, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant as Moment, Sleep, sleep_until, timeout};
 
 use crate::embedded::{Transferred, Transport};
 use crate::time::Instant;

@@ -10,8 +10,8 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::direct::Direct;
 use super::io::Io;

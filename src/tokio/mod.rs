@@ -75,6 +75,6 @@ const _: () = {
     const fn is_send<T: Send + 'static>() {}
     const fn is_shared<T: Send + Sync + Unpin + 'static>() {}
     is_send::<WebSocket<AsyncNetStream, Client<SystemKeys>>>();
-    is_shared::<WebSocket<::tokio::net::TcpStream, Server>>();
+    is_shared::<WebSocket<tokio::net::TcpStream, Server>>();
     is_shared::<ServerOptions>();
 };

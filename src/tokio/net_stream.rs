@@ -8,10 +8,10 @@ use core::task::{Context, Poll};
 use std::boxed::Box;
 use std::io;
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use ::tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 #[cfg(feature = "tokio-rustls-no-provider")]
-use ::tokio_rustls::client::TlsStream;
+use tokio_rustls::client::TlsStream;
 
 /// A client's TCP connection, plain or with TLS (feature `tokio-rustls`). [`connect`](super::connect) makes it.
 #[derive(Debug)]

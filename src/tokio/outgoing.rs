@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
 use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Link;
 use crate::close::CloseCode;

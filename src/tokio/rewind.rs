@@ -6,8 +6,8 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream, and the bytes that were read of it, which are read again first: for the HTTP server to which
 /// [`Accepted::HandedOver`](crate::handshake::Accepted::HandedOver) hands a request over.

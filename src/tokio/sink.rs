@@ -8,9 +8,9 @@ use core::task::{Context, Poll, Waker, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Events;
 use super::outgoing::Shape;

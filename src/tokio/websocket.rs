@@ -11,8 +11,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
-use ::tokio::task::coop;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop;
 
 use super::io::Io;
 use super::link::{Events, Incoming, Link};

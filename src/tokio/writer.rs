@@ -4,7 +4,7 @@
 
 use core::future::poll_fn;
 
-use ::tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::{Events, Link};
 use super::outgoing::{Body, Shape};
