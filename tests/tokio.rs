@@ -335,6 +335,50 @@ async fn halves_in_two_tasks_move_all_messages() {
     }
 }
 
+/// A wake-up that is lost would leave one of them waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_on_two_threads_do_not_lose_a_wake_up() {
+    let (listener, url) = listen().await;
+    let server = tokio::spawn(async move {
+        for _ in 0..20 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let sizes = BufferSizes { head: 1024, receive: 140, transmit: 140 };
+            let socket = WebSocket::accept(stream, &ServerOptions::new().buffers(sizes)).await.unwrap();
+            let (sink, stream) = StreamExt::split(socket);
+            let (to_sink, from_stream) = tokio::sync::mpsc::channel(3);
+            let reading = tokio::spawn(stream.for_each(move |message| {
+                let to_sink = to_sink.clone();
+                async move { to_sink.send(message.unwrap()).await.unwrap() }
+            }));
+            let writing = tokio::spawn(async move {
+                let (mut sink, mut from_stream) = (sink, from_stream);
+                while let Some(message) = from_stream.recv().await {
+                    sink.send(message).await.unwrap();
+                }
+            });
+            reading.await.unwrap();
+            writing.await.unwrap();
+        }
+    });
+    let talk = async {
+        for n in 0..20_usize {
+            let (mut sink, stream) = StreamExt::split(connect(&url).await.unwrap());
+            let sending = tokio::spawn(async move {
+                for len in 0..200 {
+                    sink.send(Message::from(vec![1; len * (n % 4)])).await.unwrap();
+                }
+                sink
+            });
+            let lens: Vec<_> =
+                stream.take(200).map(|message| message.unwrap().as_bytes().len()).collect().await;
+            assert_eq!(lens, Vec::from_iter((0..200).map(|len| len * (n % 4))));
+            sending.await.unwrap().close().await.unwrap();
+        }
+        server.await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(60), talk).await.expect("all goes on");
+}
+
 #[tokio::test]
 async fn a_stream_ends_once_and_stays_ended() {
     let (mut server, mut client) = pair(100).await;
