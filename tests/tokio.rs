@@ -342,8 +342,8 @@ async fn halves_on_two_threads_do_not_lose_a_wake_up() {
     let server = tokio::spawn(async move {
         for _ in 0..20 {
             let (stream, _) = listener.accept().await.unwrap();
-            let sizes = BufferSizes { head: 1024, receive: 140, transmit: 140 };
-            let socket = WebSocket::accept(stream, &ServerOptions::new().buffers(sizes)).await.unwrap();
+            let options = ServerOptions::new().receive_buffer(140).transmit_buffer(140);
+            let socket = WebSocket::accept(stream, &options).await.unwrap();
             let (sink, stream) = StreamExt::split(socket);
             let (to_sink, from_stream) = tokio::sync::mpsc::channel(3);
             let reading = tokio::spawn(stream.for_each(move |message| {

@@ -9,7 +9,6 @@ use choppy::{Choppy, Pair, once, over};
 use proptest::prelude::*;
 use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::proto::Role;
-use sansocket::session::BufferSizes;
 use sansocket::tokio::WebSocket;
 use sansocket::{CloseCode, Event, Message};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
@@ -47,11 +46,10 @@ fn message() -> impl Strategy<Value = Message> {
 async fn connected(shape: Shape) -> Pair<Choppy<DuplexStream>> {
     let Shape { keeps, at_most, lazy, seed, buffer } = shape;
     let (server, client) = duplex(keeps);
-    let sizes = BufferSizes { head: 1024, receive: buffer, transmit: buffer };
     over(
         Choppy::new(server, at_most, lazy, seed),
         Choppy::new(client, at_most, lazy, !seed),
-        &ServerOptions::new().buffers(sizes),
+        &ServerOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
         &ClientOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
     )
     .await

@@ -76,11 +76,27 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the sizes of the buffers. Default: 8 KiB for heads, 32 KiB to receive, 16 KiB to transmit. An idle connection has none
-    /// of them, whatever their sizes. [`Limits::head`](crate::config::Limits::head) is a limit of its own for a request.
+    /// Sets the memory for the request and the response, in bytes. [`Limits::head`](crate::config::Limits::head) is a limit of
+    /// its own. Default: 8 KiB.
     #[must_use]
-    pub fn buffers(mut self, sizes: BufferSizes) -> Self {
-        self.sizes = sizes;
+    pub fn head_buffer(mut self, bytes: usize) -> Self {
+        self.sizes.head = bytes;
+        self
+    }
+
+    /// Sets the size of the receive buffer in bytes: a larger frame arrives in chunks. An idle connection has none. At least
+    /// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are taken. Default: 32 KiB.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.sizes.receive = bytes;
+        self
+    }
+
+    /// Sets the size of the transmit buffer in bytes: a larger message leaves in pieces. An idle connection has none. At least
+    /// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are taken. Default: 16 KiB.
+    #[must_use]
+    pub fn transmit_buffer(mut self, bytes: usize) -> Self {
+        self.sizes.transmit = bytes;
         self
     }
 
