@@ -46,7 +46,7 @@ Usage: echo_server [OPTIONS]
   --max-message BYTES      longest message [67108864]; it streams, nothing is kept
   --max-head BYTES         longest head of a request [8192]
   --max-headers N          most fields of a head [128]
-  --buffer BYTES           receive and transmit buffer of a connection, from 140 [16384]
+  --buffer BYTES           receive and transmit buffer of a connection, from 140 [18432]
   --max-connections N      connections at once; beyond them 503 [256]
   --threads N              threads, each with its share of the connections [1]
   --handshake-timeout S    seconds for the opening handshake [10]
@@ -264,7 +264,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 
     let mut config = Config::new();
     let (mut listen, mut origins) = (Vec::new(), Vec::new());
-    let (mut buffer, mut connections, mut threads, mut quiet) = (16 * 1024, 256, 1, false);
+    let (mut buffer, mut connections, mut threads, mut quiet) = (18 * 1024, 256, 1, false);
     let (mut chain, mut key) = (None, None);
     let mut parser = lexopt::Parser::from_env();
     let p = &mut parser;
