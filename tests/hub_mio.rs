@@ -265,7 +265,7 @@ fn a_blocking_stream_delays_nobody() {
     server
         .handle
         .call(move |control| {
-            let socket = watch.stream(::mio::net::TcpStream::from_std(stream)).unwrap();
+            let socket = watch.stream(mio::net::TcpStream::from_std(stream)).unwrap();
             let hub = control.hub::<MioTcpSocket, Echoes>().unwrap();
             assert!(hub.adopt(watch.now(), socket, peer, Echo, None).is_ok());
         })

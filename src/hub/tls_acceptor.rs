@@ -84,7 +84,7 @@ impl TlsStream {
     }
 
     /// Sends an alert after the peer has violated TLS.
-    fn fail(&mut self, error: ::rustls::Error) -> io::Error {
+    fn fail(&mut self, error: rustls::Error) -> io::Error {
         let _ = self.write();
         let _ = self.tcp.shutdown(Shutdown::Write);
         // Reads before the close: closing with unread input sends a reset, which may overtake the alert.
