@@ -15,48 +15,93 @@ pub(super) struct Blocking<S> {
     pub(super) stream: S,
     start: std::time::Instant,
     /// When the stream was last read.
-    read: Instant,
-    /// How long the peer goes unheard while there is something to write.
-    patience: Duration,
-    /// So many reads go before the next write: one was blocked, perhaps because the peer waits to be heard.
-    reads: u32,
-    /// Something was written that the stream may keep to itself.
-    dirty: bool,
-    /// So many calls in a row failed long before their time-out.
+    last_read: Instant,
+    /// How long only writing goes on before the stream is read again.
+    read_interval: Duration,
+    /// How many reads go before the next write: a write was blocked, perhaps because the peer itself waits until it is read.
+    reads_first: u32,
+    /// Whether the stream may hold back bytes that were written.
+    unflushed: bool,
+    /// How many calls in a row failed long before their time-out.
     early: u32,
-    read_timeout: Option<Option<Duration>>,
-    write_timeout: Option<Option<Duration>>,
+    read_timeout: LastTimeout,
+    write_timeout: LastTimeout,
 }
 
 impl<S: BlockingStream> Blocking<S> {
     pub(super) fn new(mut stream: S) -> Self {
         let start = std::time::Instant::now();
-        // A socket without the option works too, later.
+        // A socket without the option works too, only later.
         let _ = stream.set_no_delay();
         Self {
             stream,
             start,
-            read: Instant::START,
-            patience: LONGEST,
-            reads: 0,
-            dirty: false,
+            last_read: Instant::START,
+            read_interval: LONGEST,
+            reads_first: 0,
+            unflushed: false,
             early: 0,
-            read_timeout: None,
-            write_timeout: None,
+            read_timeout: LastTimeout::Unknown,
+            write_timeout: LastTimeout::Unknown,
         }
     }
 
-    /// Before anything is waited for, what was written has to be on its way.
+    /// Flushes the stream. That comes before each wait, so that the peer gets what was written.
     fn flush(&mut self) -> io::Result<()> {
-        if self.dirty {
+        if self.unflushed {
             self.stream.flush()?;
-            self.dirty = false;
+            self.unflushed = false;
         }
         Ok(())
     }
 
-    /// A call of the stream failed because its time-out had passed, a signal came, or more has to come: the turn ends without
-    /// anything done. An error where the stream does not wait at all.
+    /// Writes a part of `output`.
+    fn write(&mut self, output: &[u8], wait: Option<Duration>) -> io::Result<Transferred> {
+        if self.write_timeout.change(wait) {
+            self.stream.set_write_timeout(wait)?;
+        }
+        let written = match self.stream.write(output) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) => {
+                if error.kind() != ErrorKind::Interrupted {
+                    self.reads_first = READS;
+                }
+                return Err(error);
+            }
+        };
+        self.unflushed = true;
+        // After the last byte perhaps no read follows, which would flush.
+        match if written == output.len() { self.flush() } else { Ok(()) } {
+            Err(error) if !is_harmless(error.kind()) => Err(error),
+            _ => Ok(Transferred { read: None, written }),
+        }
+    }
+
+    /// Reads into `input`. `is_writing` says whether bytes wait to be written.
+    fn read(
+        &mut self,
+        input: &mut [u8],
+        is_writing: bool,
+        wait: Option<Duration>,
+    ) -> io::Result<Transferred> {
+        if self.read_timeout.change(wait) {
+            self.stream.set_read_timeout(wait)?;
+        }
+        let read = self.flush().and_then(|()| self.stream.read(input));
+        self.last_read = self.now();
+        if is_writing {
+            // A full read may leave more to read. After a read that finds nothing, the next one can come later.
+            let full = matches!(read, Ok(read) if read == input.len());
+            self.reads_first = if full { self.reads_first.saturating_sub(1) } else { 0 };
+            self.read_interval =
+                if read.is_ok() { SHORTEST } else { self.read_interval.saturating_mul(2).min(LONGEST) };
+        }
+        read.map(|read| Transferred { read: Some(read), written: 0 })
+    }
+
+    /// Ends a turn in which a call failed because its time-out had passed, a signal came, or more has to come: nothing was done.
+    /// Returns an error if the stream does not wait at all.
     fn timed_out(
         &mut self,
         kind: ErrorKind,
@@ -87,50 +132,20 @@ impl<S: BlockingStream> Transport for Blocking<S> {
         deadline: Option<Instant>,
     ) -> io::Result<Transferred> {
         let now = self.now();
-        let mut write = !output.is_empty();
+        let is_writing = !output.is_empty();
+        let mut write = is_writing;
         let mut end = deadline;
-        // Who only writes does not hear the peer, which may itself wait to be heard: now and then it is asked.
-        if write && !input.is_empty() {
-            let patience = self.read.saturating_add(self.patience);
-            write = now < patience && self.reads == 0;
-            end = Some(if write { end.map_or(patience, |end| end.min(patience)) } else { now });
+        // A peer that waits until it is read takes nothing, so a long message is interrupted by reads.
+        if is_writing && !input.is_empty() {
+            let next_read = self.last_read.saturating_add(self.read_interval);
+            write = now < next_read && self.reads_first == 0;
+            end = Some(if write { end.map_or(next_read, |end| end.min(next_read)) } else { now });
         }
         let wait = end.map(|end| now.saturating_duration_until(end).max(SHORTEST));
         let done = if write {
-            if let Some(timeout) = change(&mut self.write_timeout, wait) {
-                self.stream.set_write_timeout(timeout)?;
-            }
-            match self.stream.write(output) {
-                Ok(0) => Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.dirty = true;
-                    // The last of it: nobody may come to read, and what the stream keeps to itself would stay there.
-                    match if written == output.len() { self.flush() } else { Ok(()) } {
-                        Err(error) if !is_harmless(error.kind()) => Err(error),
-                        _ => Ok(Transferred { read: None, written }),
-                    }
-                }
-                Err(error) => {
-                    if error.kind() != ErrorKind::Interrupted {
-                        self.reads = READS;
-                    }
-                    Err(error)
-                }
-            }
+            self.write(output, wait)
         } else if !input.is_empty() {
-            if let Some(timeout) = change(&mut self.read_timeout, wait) {
-                self.stream.set_read_timeout(timeout)?;
-            }
-            let read = self.flush().and_then(|()| self.stream.read(input));
-            self.read = self.now();
-            if !output.is_empty() {
-                // There may be more where this came from, or there is nothing to be gained by haste.
-                let full = matches!(read, Ok(read) if read == input.len());
-                self.reads = if full { self.reads.saturating_sub(1) } else { 0 };
-                self.patience =
-                    if read.is_ok() { SHORTEST } else { self.patience.saturating_mul(2).min(LONGEST) };
-            }
-            read.map(|read| Transferred { read: Some(read), written: 0 })
+            self.read(input, is_writing, wait)
         } else {
             std::thread::sleep(wait.unwrap_or(SHORTEST));
             Ok(Transferred::default())
@@ -150,38 +165,46 @@ impl<S: BlockingStream> Transport for Blocking<S> {
     async fn shutdown(&mut self) -> io::Result<()> {
         self.flush()?;
         match self.stream.shutdown() {
-            // The peer was first.
+            // The peer has disconnected before.
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
             done => done,
         }
     }
 }
 
-/// Shorter time-outs round down to none at all on some systems.
+/// The shortest time-out: some systems round shorter ones down to none.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest that the peer goes unheard while there is something to write.
+/// The longest time for which only writing goes on.
 const LONGEST: Duration = Duration::from_millis(100);
-/// Reads behind a write that was blocked, as long as each brings as much as there was room for.
+/// How many reads go before a write after one that was blocked, as long as each fills the buffer.
 const READS: u32 = 256;
 
-/// Shorter time-outs may be none at all, where they are counted in ticks of the system.
+/// The unit in which the system counts time-outs: a shorter one may not wait at all.
 const TICK: Duration = Duration::from_millis(if cfg!(target_os = "espidf") { 20 } else { 1 });
-/// Calls in a row that fail long before their time-out, until it is clear that the stream does not wait.
+/// How many calls in a row that fail long before their time-out show that the stream does not wait.
 const EARLY: u32 = 100;
 
-/// The time-out to set, where the one that is set does not do: it may be shorter than what is wanted, as an
-/// early end of a turn is harmless, but not by much.
-fn change(set: &mut Option<Option<Duration>>, wanted: Option<Duration>) -> Option<Option<Duration>> {
-    let fits = match (*set, wanted) {
-        (Some(None), None) => true,
-        (Some(Some(set)), Some(wanted)) => set <= wanted && set.saturating_mul(4) >= wanted,
-        _ => false,
-    };
-    if fits {
-        return None;
+/// The time-out of the stream's reads, or of its writes, as it was last set.
+#[derive(Debug)]
+enum LastTimeout {
+    Unknown,
+    Set(Option<Duration>),
+}
+
+impl LastTimeout {
+    /// Returns whether the time-out has to be set to `wanted`, and records it then. A shorter one may stay, as an early end of
+    /// a turn is harmless, but not one of less than a quarter.
+    fn change(&mut self, wanted: Option<Duration>) -> bool {
+        let fits = match (&*self, wanted) {
+            (Self::Set(None), None) => true,
+            (Self::Set(Some(set)), Some(wanted)) => *set <= wanted && set.saturating_mul(4) >= wanted,
+            _ => false,
+        };
+        if !fits {
+            *self = Self::Set(wanted);
+        }
+        !fits
     }
-    *set = Some(wanted);
-    Some(wanted)
 }
 
 fn is_harmless(kind: ErrorKind) -> bool {
