@@ -30,12 +30,15 @@ impl fmt::Debug for TcpTransport<'_, '_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmbassyClock;
 
-/// Why a connection could not be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Socket: the reason why a connection could not be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TcpServeError {
     /// The socket could not listen.
+    #[error("the socket could not listen: {0:?}")]
     Accept(AcceptError),
     /// The connection was reset.
+    #[error("the connection was reset")]
     Socket(Error),
 }
 

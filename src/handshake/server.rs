@@ -250,7 +250,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
             Ok(None) => Err(self.late),
             Err(_) => Err(BadRequest::NotHttp.into()),
         };
-        let decision = match &request {
+        let decided = match &request {
             Ok(request) => {
                 to_head = request.method() == "HEAD";
                 match decide.decide(request) {
@@ -265,15 +265,15 @@ impl<C: ConfigRef> ServerHandshake<C> {
             }
             Err(rejection) => Err(*rejection),
         };
-        let notified = decision.is_err();
-        let decision = match decision {
-            Ok(decision) => decision,
+        let notified = decided.is_err();
+        let checked = match decided {
+            Ok(checked) => checked,
             Err(rejection) => {
                 decide.refused(request.as_ref().ok(), &rejection.into());
                 Checked::Respond(rejection.into(), Some(rejection))
             }
         };
-        if let Checked::Switch { config, .. } = &decision {
+        if let Checked::Switch { config, .. } = &checked {
             if let Some(config) = config {
                 self.config = config.clone();
             }
@@ -287,7 +287,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         if head.is_ended() {
             rx.end();
         }
-        let written = head.rewrite(|memory| decision.write(memory, to_head));
+        let written = head.rewrite(|memory| checked.write(memory, to_head));
         // The response cannot be written: sends 500 instead.
         let (end, body) = written.unwrap_or_else(|_| {
             let reason = Rejection::Internal;
