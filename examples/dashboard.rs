@@ -37,7 +37,7 @@ A device's dashboard: live telemetry and controls, in the browser.
 Usage: dashboard [OPTIONS]
 
   --listen HOST:PORT   where to listen, on every address of HOST [127.0.0.1:8080]
-  --help               this
+  --help               print this help
 
 SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it at once.
 ";

@@ -29,9 +29,9 @@ Usage: echo_client [OPTIONS] URL
   --file FILE        send this file, and compare its echo
   --protocol NAME    offer this subprotocol; may be given several times, the best first
   --header N:VALUE   send this field with the request; may be given several times
-  --redirects N      follow so many redirects [0]
+  --redirects N      follow at most N redirects [0]
   --tls-ca FILE      trust the authorities in this PEM file [those of the system]
-  --help             this
+  --help             print this help
 
 A user and a password in the URL are sent as Basic authorization.
 ";

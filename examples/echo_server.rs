@@ -43,7 +43,7 @@ Usage: echo_server [OPTIONS]
                            [127.0.0.1:8080]
   --origin WHICH           pages that may connect: 'same' for those of the request's Host, 'any', or an
                            origin such as https://app.example; may be given several times [same]
-  --max-message BYTES      longest message [67108864]; it streams, nothing is kept
+  --max-message BYTES      longest message [67108864]; an echo is forwarded in parts, without memory for it
   --max-head BYTES         longest head of a request [8192]
   --max-headers N          most fields of a head [128]
   --buffer BYTES           receive and transmit buffer of a connection, from 140 [18432]
@@ -60,7 +60,7 @@ Usage: echo_server [OPTIONS]
   --tls-cert FILE          TLS: the certificate chain, PEM
   --tls-key FILE           and its private key, PEM
   --quiet                  no log of connections and frames
-  --help                   this
+  --help                   print this help
 
 0 switches a time-out off. SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it
 at once.

@@ -41,7 +41,7 @@ Usage: echo_threads [OPTIONS]
   --buffer BYTES       receive and transmit buffer of a connection, from 140 [4096]
   --proxy-from IP      a load balancer: each connection from there begins with a PROXY header, of version 1
                        or 2, and no other may; may be given several times
-  --help               this
+  --help               print this help
 
 SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it at once.
 ";

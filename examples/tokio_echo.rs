@@ -31,7 +31,7 @@ Usage: tokio_echo [OPTIONS]
   --listen HOST:PORT       where to listen [127.0.0.1:8080]
   --max-connections COUNT  connections at once; further ones wait to be accepted [10000]
   --max-message BYTES      the longest message [67108864]
-  --help                   this
+  --help                   print this help
 
 SIGINT and SIGTERM close every connection with 1001 and end the server.
 ";

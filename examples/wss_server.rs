@@ -46,7 +46,7 @@ Usage: wss_server [OPTIONS]
   --tls-key FILE       and its private key, PEM
   --keep-alive S       seconds of silence before a PING, and again before the end [5]
   --hello S            seconds from one \"Hello client\" to the next [10]
-  --help               this
+  --help               print this help
 
 SIGINT and SIGTERM close every connection with 1001 and end the server; a second one ends it at once.
 ";

@@ -14,9 +14,9 @@
 //! | a transport or a runtime of your own | [`embedded::Transport`], or below it [`session`] and [`Connection`] |
 //! | another machine than a connection | the pieces in [`proto`], such as [`proto::Encoder`] and [`proto::Decoder`] |
 //!
-//! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) is the same on all of them. [`Config`]
-//! has the limits, the time-outs and the modes of a connection. The module `guide` has a guide for each row, and for
-//! whole messages, back-pressure, proxies, limits and security.
+//! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) runs unchanged in `hub`, [`embedded`],
+//! [`session`] and `blocking::serve`, but not yet on tokio. [`Config`] has the limits, the time-outs and the modes of a
+//! connection. The module `guide` has a guide for each row, and for whole messages, back-pressure, proxies, limits and security.
 //!
 //! # Driving a connection
 //!

@@ -214,7 +214,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     /// use std::task::Poll;
     /// use std::time::Duration;
     ///
-    /// use sansocket::blocking;
+    /// use sansocket::{Event, blocking};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -227,13 +227,17 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     /// #     Ok::<_, sansocket::Error>(())
     /// # });
     /// let mut socket = blocking::connect(&url)?;
+    /// let (mut chunks, mut pauses) = (0, 0);
     /// loop {
     ///     match socket.read_timeout(Duration::from_millis(5))? {
-    ///         Poll::Ready(Some((event, _))) => println!("{event:?}"),
-    ///         Poll::Ready(None) => break, // closed
-    ///         Poll::Pending => {}         // time for something else
+    ///         Poll::Ready(Some((Event::Data(_), _))) => chunks += 1,
+    ///         Poll::Ready(Some(_)) => {}
+    ///         Poll::Ready(None) => break,   // closed
+    ///         Poll::Pending => pauses += 1, // time for something else
     ///     }
     /// }
+    /// assert_eq!(chunks, 1);
+    /// assert!(pauses > 0);
     /// # server.join().unwrap()?;
     /// # Ok(())
     /// # }

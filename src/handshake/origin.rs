@@ -13,23 +13,24 @@ use super::request::Request;
 /// a browser, and is allowed: such a client could claim any origin.
 ///
 /// ```
-/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy};
+/// use sansocket::Config;
+/// use sansocket::handshake::{AcceptOptions, Decision, OriginPolicy, Request};
 ///
-/// /// The pages of one customer.
-/// struct Customer {
-///     domain: String,
-/// }
+/// let head = b"GET /chat HTTP/1.1\r\nHost: api.example\r\nOrigin: https://app.example\r\n\r\n";
+/// let request = Request::parse(head, &Config::DEFAULT).unwrap();
+/// assert!(!OriginPolicy::SameHost.allows(&request));
+/// assert!(OriginPolicy::List(&["https://app.example"]).allows(&request));
+///
+/// // A function can borrow, here the domain of a customer:
+/// let domain = "app.example";
+/// let check = |origin: &str| origin.strip_prefix("https://") == Some(domain);
+/// assert!(OriginPolicy::Check(&check).allows(&request));
 ///
 /// # #[cfg(feature = "alloc")]
 /// # {
-/// let customer = Customer { domain: "example.com".into() };
-/// let check = |origin: &str| origin.strip_prefix("https://") == Some(&customer.domain);
-/// let decision: Decision<'_> = Decision::Accept(AcceptOptions::new().origin(OriginPolicy::Check(&check)));
-///
-/// // On a host, a list that is read when the program starts:
-/// let origins = std::env::args().skip(1);
-/// let policy = OriginPolicy::from_list(origins);
-/// // Each decision takes a clone.
+/// // A list that is read when the program starts. Each decision takes a clone:
+/// let policy = OriginPolicy::from_list(["https://app.example"]);
+/// assert!(policy.allows(&request));
 /// let decision: Decision<'static> = Decision::Accept(AcceptOptions::new().origin(policy.clone()));
 /// # }
 /// ```
