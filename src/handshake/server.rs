@@ -224,6 +224,32 @@ impl<C: ConfigRef> ServerHandshake<C> {
         });
     }
 
+    /// Returns the request, or the reason to refuse it, and what follows it. Returns `None` if it is incomplete, and if the peer
+    /// has disconnected.
+    fn find<'h>(
+        &mut self,
+        now: Instant,
+        head: &'h ReceiveBuffer<'_>,
+    ) -> Option<(Result<Request<'h>, Rejection>, &'h [u8])> {
+        let filled = head.unread();
+        let rejection = match self.scanner.find(filled) {
+            Ok(Some(len)) => {
+                let (head, rest) = filled.split_at_checked(len).unwrap_or((filled, &[]));
+                return Some((Request::parse(head, &self.config), rest));
+            }
+            Ok(None) if filled.len() >= self.config.limits.head.min(head.capacity()) => Rejection::TooLarge,
+            Ok(None) if !head.is_ended() && now < self.deadline => return None,
+            Ok(None) if head.is_ended() || filled.is_empty() => {
+                self.phase = Phase::Done(ServerHandshakeEnd::Disconnected);
+                return None;
+            }
+            Ok(None) => self.late,
+            Err(_) => BadRequest::NotHttp.into(),
+        };
+        Some((Err(rejection), &[]))
+    }
+
+    /// Reads the request, lets the application decide, and writes the response over the request.
     fn read(
         &mut self,
         now: Instant,
@@ -231,25 +257,8 @@ impl<C: ConfigRef> ServerHandshake<C> {
         rx: &mut ReceiveBuffer<'_>,
         decide: &mut impl Decide<C>,
     ) {
-        let filled = head.unread();
-        let (mut rest, mut to_head) = (&[][..], false);
-        let request = match self.scanner.find(filled) {
-            Ok(Some(len)) => {
-                let (head, behind) = filled.split_at_checked(len).unwrap_or((filled, &[]));
-                rest = behind;
-                Request::parse(head, &self.config)
-            }
-            Ok(None) if filled.len() >= self.config.limits.head.min(head.capacity()) => {
-                Err(Rejection::TooLarge)
-            }
-            Ok(None) if !head.is_ended() && now < self.deadline => return,
-            Ok(None) if head.is_ended() || filled.is_empty() => {
-                self.phase = Phase::Done(ServerHandshakeEnd::Disconnected);
-                return;
-            }
-            Ok(None) => Err(self.late),
-            Err(_) => Err(BadRequest::NotHttp.into()),
-        };
+        let Some((request, rest)) = self.find(now, head) else { return };
+        let mut to_head = false;
         let decided = match &request {
             Ok(request) => {
                 to_head = request.method() == "HEAD";
