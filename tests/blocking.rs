@@ -292,7 +292,7 @@ fn a_refusal_shows_status_headers_and_body() {
     assert_eq!(response.header("www-authenticate"), Some(&b"Basic"[..]));
     assert_eq!(
         server.join().unwrap().unwrap_err().to_string(),
-        "refused with 401: answered by the application"
+        "refused with 401: a response of the application"
     );
 }
 

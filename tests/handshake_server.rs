@@ -811,7 +811,10 @@ fn a_page_larger_than_all_buffers_streams() {
         assert_eq!(answer.status, 200);
         assert!(answer.body == PAGE);
         drive.end();
-        assert_eq!((drive.outcome, drive.shutdowns), (Some(Outcome::Refused(Refusal::answered(200))), 1));
+        assert_eq!(
+            (drive.outcome, drive.shutdowns),
+            (Some(Outcome::Refused(Refusal::by_application(200))), 1)
+        );
         // One poll for each piece that was written, and a few around them.
         assert!(drive.polls <= PAGE.len() / take + PAGE.len() / 140 + 10, "{}", drive.polls);
     }
@@ -842,7 +845,7 @@ fn a_page_may_be_read_slowly_but_has_to_be_read() {
         } else {
             assert!(Http::parse(&drive.out).body == PAGE);
             drive.end();
-            assert_eq!(drive.outcome, Some(Outcome::Refused(Refusal::answered(200))));
+            assert_eq!(drive.outcome, Some(Outcome::Refused(Refusal::by_application(200))));
         }
     }
 }

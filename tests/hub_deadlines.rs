@@ -214,7 +214,7 @@ fn the_end_waits_until_the_socket_is_flushed() {
             assert!(peer.is_gone(), "{upgrade} {flushes}");
             let counters = world.end();
             assert_eq!(
-                (counters.closed.clean, counters.refused.answered),
+                (counters.closed.clean, counters.refused.responded),
                 if upgrade { (1, 0) } else { (0, 1) }
             );
         }
@@ -237,7 +237,7 @@ fn a_page_that_cannot_be_written_is_a_500() {
         assert!(peer.bytes().starts_with(b"HTTP/1.1 500 "));
     }
     let refused = world.end().refused;
-    assert_eq!((refused.failed, refused.answered), (2, 0));
+    assert_eq!((refused.failed, refused.responded), (2, 0));
 }
 
 /// One that panics ends nothing but itself, however many there are.

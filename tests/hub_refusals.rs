@@ -176,7 +176,7 @@ fn refusals_are_counted_by_reason() {
     }
     let refused = world.end().refused;
     assert_eq!((refused.origin, refused.fields, refused.protocol), (2, 1, 1));
-    assert_eq!((refused.bad_request, refused.body, refused.forbidden, refused.answered), (2, 1, 1, 1));
+    assert_eq!((refused.bad_request, refused.body, refused.forbidden, refused.responded), (2, 1, 1, 1));
 }
 
 #[test]

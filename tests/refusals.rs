@@ -100,7 +100,7 @@ fn a_handler_hears_of_its_rejections_and_not_of_its_own_responses() {
         let respond = move |_: &Request<'_>| Decision::Respond(Response::text(own, ""));
         let (heard, outcome, status) = hear(&config, 600, &input, respond);
         assert_eq!(heard, []);
-        assert_eq!((outcome, status), (Some(Outcome::Refused(Refusal::answered(own))), own));
+        assert_eq!((outcome, status), (Some(Outcome::Refused(Refusal::by_application(own))), own));
     }
 }
 
@@ -158,5 +158,5 @@ fn a_refusal_has_status_and_reason_and_names_the_setting() {
         assert!(told.starts_with(&format!("{}: {for_the_peer} (", reason.status())), "{told}");
         assert!(told.contains(setting), "{told}");
     }
-    assert_eq!(Refusal::answered(401).to_string(), "401: answered by the application");
+    assert_eq!(Refusal::by_application(401).to_string(), "401: a response of the application");
 }

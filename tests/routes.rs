@@ -110,7 +110,7 @@ fn an_unknown_path_is_404_and_a_wrong_method_405() {
     }
     served.rest();
     let refused = served.inside(|control| control.counters()).refused;
-    assert_eq!((refused.answered, refused.not_found, refused.upgrade), (6, 13, 1), "{refused:?}");
+    assert_eq!((refused.responded, refused.not_found, refused.upgrade), (6, 13, 1), "{refused:?}");
     served.finish();
 }
 

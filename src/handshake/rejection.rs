@@ -220,7 +220,7 @@ impl core::fmt::Display for Refusal {
         write!(f, "{}: ", self.status)?;
         match &self.reason {
             Some(reason) => reason.fmt(f),
-            None => f.write_str("answered by the application"),
+            None => f.write_str("a response of the application"),
         }
     }
 }
@@ -236,7 +236,7 @@ impl From<Rejection> for Refusal {
 impl Refusal {
     /// Creates the refusal for a response that the application chose.
     #[must_use]
-    pub const fn answered(status: u16) -> Self {
+    pub const fn by_application(status: u16) -> Self {
         Self { status, reason: None }
     }
 }

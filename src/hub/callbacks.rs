@@ -46,7 +46,7 @@ impl<A: Application> Decide<Arc<Config>> for Callbacks<'_, A> {
             }
         };
         if let Decision::Respond(response) = &decision {
-            log_refusal(self.info, Some(request), &Refusal::answered(response.status()));
+            log_refusal(self.info, Some(request), &Refusal::by_application(response.status()));
         }
         if !matches!(decision, Decision::Accept(_)) {
             self.stage.refuse();

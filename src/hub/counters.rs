@@ -55,7 +55,7 @@ pub struct Counters {
 #[non_exhaustive]
 pub struct RefusedCounters {
     /// The application responded with a status below 400: a page, a redirect.
-    pub answered: u64,
+    pub responded: u64,
     /// The application responded with 401 or 403.
     pub forbidden: u64,
     /// The application responded with 404 or 405.
@@ -133,7 +133,7 @@ impl RefusedCounters {
     const fn by(&mut self, refusal: Refusal) -> &mut u64 {
         let Some(reason) = refusal.reason else {
             return match refusal.status {
-                ..=399 => &mut self.answered,
+                ..=399 => &mut self.responded,
                 401 | 403 => &mut self.forbidden,
                 404 | 405 => &mut self.not_found,
                 400..=499 => &mut self.declined,

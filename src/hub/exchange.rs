@@ -177,7 +177,7 @@ impl Exchange {
             Ok(request) => {
                 let body = self.request.get(self.head..).unwrap_or_default();
                 let response = turn.application.body(session, &request, body);
-                log_refusal(session, Some(&request), &Refusal::answered(response.status()));
+                log_refusal(session, Some(&request), &Refusal::by_application(response.status()));
                 self.respond(response, None, turn.now);
             }
             Err(rejection) => self.reject(rejection, turn.now),

@@ -362,7 +362,7 @@ impl Application for Routes {
             allow.dedup();
             Response::text(405, "not with this method\n").with_header("Allow", allow.join(", "))
         };
-        self.refused(session, Some(request), &Refusal::answered(response.status()));
+        self.refused(session, Some(request), &Refusal::by_application(response.status()));
         RequestAction::Respond(response)
     }
 

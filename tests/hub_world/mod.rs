@@ -453,7 +453,7 @@ pub fn check(counters: &Counters) {
         closed.disconnected,
     ];
     let refused = [
-        refused.answered,
+        refused.responded,
         refused.forbidden,
         refused.not_found,
         refused.declined,
