@@ -17,7 +17,9 @@ use crate::session::Outcome;
 /// path and method. An application of one's own can have one type of handler, which needs no allocation.
 ///
 /// ```
-/// use sansocket::{Event, HandlerError, Handler, Outbox};
+/// # #[cfg(feature = "mio")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sansocket::{Event, HandlerError, Handler, Outbox, blocking};
 /// use sansocket::handshake::{Request, Response};
 /// use sansocket::hub::{Application, HubSettings, MioServer, RequestAction, SessionInfo};
 ///
@@ -46,11 +48,17 @@ use crate::session::Outcome;
 ///     }
 /// }
 ///
-/// # #[cfg(feature = "mio")]
-/// fn main() -> std::io::Result<()> {
-///     # if true { return Ok(()); }
-///     MioServer::bind("127.0.0.1:8080", HubSettings::default(), |_| App)?.run()
-/// }
+/// let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| App)?;
+/// let address = server.address();
+/// std::thread::spawn(|| server.run());
+///
+/// let mut client = blocking::connect(&format!("ws://{address}/echo"))?;
+/// client.send("hello")?;
+/// assert_eq!(client.recv()?, Some("hello".into()));
+/// let refused = blocking::connect(&format!("ws://{address}/other")).err().unwrap();
+/// assert_eq!(refused.response().map(|response| response.status), Some(404));
+/// # Ok(())
+/// # }
 /// # #[cfg(not(feature = "mio"))]
 /// # fn main() {}
 /// ```

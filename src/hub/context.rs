@@ -22,8 +22,17 @@ use crate::message::Prepared;
 /// Its methods have the names of [`HubHandle`](super::HubHandle)'s, but take effect at once.
 ///
 /// ```
+/// # #[cfg(feature = "mio")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sansocket::CloseCode;
 /// use sansocket::hub::{HandleError, HubHandle, SessionInfo};
+/// # use sansocket::{HandlerError, MessageHandler, MessageRef, Outbox, blocking, hub::MioServer, hub::Routes};
+/// # struct Member;
+/// # impl MessageHandler for Member {
+/// #     fn message(&mut self, _: MessageRef<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+/// #         Ok(())
+/// #     }
+/// # }
 ///
 /// /// Ends all sessions of a room.
 /// fn close_room(hub: &HubHandle, room: u32) -> Result<(), HandleError> {
@@ -35,6 +44,23 @@ use crate::message::Prepared;
 ///         }
 ///     })
 /// }
+///
+/// # let routes = Routes::new().messages("/rooms/7", |session, _| {
+/// #     session.set_tag(7);
+/// #     Ok(Member)
+/// # });
+/// # let server = MioServer::bind("127.0.0.1:0", Default::default(), |_| routes)?;
+/// # let (address, hub) = (server.address(), server.handle());
+/// # std::thread::spawn(|| server.run());
+/// // The route has set the tag of the session to 7.
+/// let mut member = blocking::connect(&format!("ws://{address}/rooms/7"))?;
+/// close_room(&hub, 7)?;
+/// assert_eq!(member.recv()?, None);
+/// assert_eq!(member.close_reason(), "the room is closed");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "mio"))]
+/// # fn main() {}
 /// ```
 pub struct HubContext<'h>(&'h mut dyn Inside);
 

@@ -27,7 +27,7 @@ use crate::time::Instant;
 ///
 /// ```
 /// use sansocket::hub::{HubSettings, MioServer, Routes};
-/// use sansocket::{CloseCode, HandlerError, MessageHandler, MessageRef, Outbox};
+/// use sansocket::{CloseCode, HandlerError, MessageHandler, MessageRef, Outbox, blocking};
 ///
 /// struct Echo;
 ///
@@ -40,10 +40,17 @@ use crate::time::Instant;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let routes = Routes::new().messages("/", |_, _| Ok(Echo));
 /// let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| routes)?;
-/// println!("ws://{}/", server.address());
+/// let address = server.address();
 /// let hub = server.handle(); // for other threads
-/// # hub.stop(CloseCode::GOING_AWAY)?;
-/// server.run()?;
+/// let running = std::thread::spawn(|| server.run());
+///
+/// let mut client = blocking::connect(&format!("ws://{address}/"))?;
+/// client.send("hello")?;
+/// assert_eq!(client.recv()?, Some("hello".into()));
+///
+/// hub.stop(CloseCode::GOING_AWAY)?;
+/// assert_eq!(client.recv()?, None); // the server has closed the connection
+/// running.join().unwrap()?;
 /// # Ok(())
 /// # }
 /// ```

@@ -80,12 +80,15 @@ pub type MioTcpSocket = MioSocket<TcpStream>;
 /// [`MioServer::socket_factory`](super::MioServer::socket_factory) returns it.
 ///
 /// ```
+/// # use std::io::{Read, Write};
 /// use std::net::TcpStream;
 ///
 /// use sansocket::hub::driver::MioSocketFactory;
+/// # use sansocket::hub::MioServer;
 /// use sansocket::hub::{HubHandle, MioTcpSocket, Routes};
 /// use sansocket::{Event, Handler, HandlerError, Outbox};
 ///
+/// /// Does nothing: the hub answers Pings.
 /// struct Quiet;
 ///
 /// impl Handler for Quiet {
@@ -103,6 +106,21 @@ pub type MioTcpSocket = MioSocket<TcpStream>;
 ///     });
 ///     adopt.map_err(std::io::Error::other)
 /// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let server = MioServer::bind("127.0.0.1:0", Default::default(), |_| Routes::new())?;
+/// # let (hub, sockets) = (server.handle(), server.socket_factory());
+/// # std::thread::spawn(|| server.run());
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let mut client = TcpStream::connect(listener.local_addr()?)?;
+/// # let stream = listener.accept()?.0;
+/// adopt(&hub, sockets, stream)?;
+/// client.write_all(b"\x89\x80\0\0\0\0")?; // a Ping
+/// let mut frame = [0; 2];
+/// client.read_exact(&mut frame)?;
+/// assert_eq!(&frame, b"\x8a\0"); // a Pong
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct MioSocketFactory {

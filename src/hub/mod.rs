@@ -2,9 +2,9 @@
 //!
 //! ```
 //! # #[cfg(feature = "mio")]
-//! # fn serve() -> std::io::Result<()> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use sansocket::hub::{HubSettings, MioServer, Routes};
-//! use sansocket::{Event, Handler, HandlerError, Outbox};
+//! use sansocket::{Event, Handler, HandlerError, Outbox, blocking};
 //!
 //! struct Echo;
 //!
@@ -15,8 +15,17 @@
 //! }
 //!
 //! let routes = Routes::new().websocket("/", |_, _| Ok(Echo));
-//! MioServer::bind("127.0.0.1:8080", HubSettings::default(), |_| routes)?.run()
+//! let server = MioServer::bind("127.0.0.1:0", HubSettings::default(), |_| routes)?; // port 0: any that is free
+//! let address = server.address();
+//! std::thread::spawn(|| server.run());
+//!
+//! let mut client = blocking::connect(&format!("ws://{address}/"))?;
+//! client.send("hello")?;
+//! assert_eq!(client.recv()?, Some("hello".into()));
+//! # Ok(())
 //! # }
+//! # #[cfg(not(feature = "mio"))]
+//! # fn main() {}
 //! ```
 //!
 //! # The parts

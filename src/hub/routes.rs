@@ -21,9 +21,12 @@ use crate::session::Outcome;
 /// side by side.
 ///
 /// ```
+/// # #[cfg(feature = "mio")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sansocket::handshake::{OriginPolicy, Response};
 /// use sansocket::hub::Routes;
 /// use sansocket::{HandlerError, MessageHandler, MessageRef, Outbox};
+/// # use sansocket::{blocking, hub::MioServer};
 ///
 /// /// Responds to each message with the name of the room.
 /// struct Room(String);
@@ -44,7 +47,19 @@ use crate::session::Outcome;
 ///         .post("/echo", 1024, |_, _, body| Response::new(200, "application/octet-stream", body.to_vec()))
 ///         .origin(OriginPolicy::List(&["https://app.example.com"])) // for `/echo`
 /// }
-/// # routes();
+///
+/// # let server = MioServer::bind("127.0.0.1:0", Default::default(), |_| routes())?;
+/// # let address = server.address();
+/// # std::thread::spawn(|| server.run());
+/// let mut client = blocking::connect(&format!("ws://{address}/rooms/blue?token=valid"))?;
+/// client.send("which room?")?;
+/// assert_eq!(client.recv()?, Some("/rooms/blue".into()));
+/// let refused = blocking::connect(&format!("ws://{address}/rooms/blue")).err().unwrap();
+/// assert_eq!(refused.response().map(|response| response.status), Some(401));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "mio"))]
+/// # fn main() {}
 /// ```
 ///
 /// # Patterns
@@ -83,6 +98,8 @@ use crate::session::Outcome;
 /// returns them for [`merge`](Self::merge) and [`remove`](Self::remove).
 ///
 /// ```
+/// # #[cfg(feature = "mio")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sansocket::handshake::Response;
 /// use sansocket::hub::{HandleError, HubHandle, Routes};
 ///
@@ -93,6 +110,20 @@ use crate::session::Outcome;
 ///         routes.merge(Routes::new().get("/news", |_, _| Response::text(200, "a new route\n")));
 ///     })
 /// }
+///
+/// # let old = Routes::new().get("/news", |_, _| Response::text(200, "an old route\n"));
+/// # let server = sansocket::hub::MioServer::bind("127.0.0.1:0", Default::default(), |_| old)?;
+/// # let (url, hub) = (format!("ws://{}/news", server.address()), server.handle());
+/// # std::thread::spawn(|| server.run());
+/// # // The response to an upgrade is a page too, as the path has no WebSocket.
+/// # let news = || sansocket::blocking::connect(&url).err().unwrap().response().unwrap().body.clone();
+/// assert_eq!(news(), b"an old route\n");
+/// announce(&hub)?;
+/// assert_eq!(news(), b"a new route\n");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "mio"))]
+/// # fn main() {}
 /// ```
 pub struct Routes {
     /// Sorted: the most specific first.
@@ -235,12 +266,29 @@ impl Routes {
     /// checked as well.
     ///
     /// ```
+    /// # #[cfg(feature = "mio")]
+    /// # fn main() -> std::io::Result<()> {
     /// use sansocket::handshake::{OriginPolicy, Response};
     /// use sansocket::hub::Routes;
     ///
     /// let routes = Routes::new()
     ///     .post("/upload", 4096, |_, _, _| Response::text(200, "thanks\n"))
     ///     .origin(OriginPolicy::List(&["https://app.example.com"]));
+    /// # let server = sansocket::hub::MioServer::bind("127.0.0.1:0", Default::default(), |_| routes)?;
+    /// # let address = server.address();
+    /// # std::thread::spawn(|| server.run());
+    /// # let upload_from = |origin: &str| {
+    /// #     let mut stream = std::net::TcpStream::connect(address)?;
+    /// #     let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+    /// #     std::io::Write::write_all(&mut stream, head.as_bytes())?;
+    /// #     std::io::read_to_string(stream)
+    /// # };
+    /// assert!(upload_from("https://app.example.com")?.starts_with("HTTP/1.1 200 "));
+    /// assert!(upload_from("https://other.example.com")?.starts_with("HTTP/1.1 403 "));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "mio"))]
+    /// # fn main() {}
     /// ```
     #[must_use]
     pub fn origin(mut self, origin: OriginPolicy<'static>) -> Self {
