@@ -15,12 +15,17 @@ use super::base::Config;
 /// - `Arc<Config>` holds settings that are known only at run time. `blocking` and `hub` use it.
 ///
 /// ```
+/// use std::sync::Arc;
+///
 /// use sansocket::{Config, Connection, Instant, Server};
 ///
 /// let config = Config::new().max_message_len(4096);
 /// let borrowed = Connection::new(Server, &config, Instant::START);
 /// # #[cfg(feature = "alloc")] {
-/// let counted = Connection::new(Server, std::sync::Arc::new(config.clone()), Instant::START);
+/// let shared = Arc::new(config.clone());
+/// let counted = Connection::new(Server, Arc::clone(&shared), Instant::START);
+/// assert_eq!(Arc::strong_count(&shared), 2); // the connection holds one
+/// assert_eq!(size_of_val(&counted), size_of_val(&borrowed));
 /// # }
 /// ```
 pub trait ConfigRef: Deref<Target = Config> + Clone {

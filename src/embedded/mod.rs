@@ -169,8 +169,6 @@ pub fn serve<T: Transport, C: ConfigRef>(
 ///
 /// ```
 /// use core::cell::Cell;
-/// use core::future::poll_fn;
-/// use core::task::Poll;
 ///
 /// use sansocket::embedded::{Transport, serve_with};
 /// use sansocket::session::{Memory, Outcome};
@@ -202,6 +200,44 @@ pub fn serve<T: Transport, C: ConfigRef>(
 ///     let mut handler = Telemetry(latest);
 ///     serve_with(transport, &mut handler, &Config::DEFAULT, &mut memory.buffers(), &mut measured).await
 /// }
+///
+/// # use futures_util::StreamExt;
+/// # use sansocket::{Instant, embedded::Transferred};
+/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// # struct Duplex(tokio::io::DuplexStream);
+/// # impl Transport for Duplex {
+/// #     type Error = std::io::Error;
+/// #     fn now(&mut self) -> Instant {
+/// #         Instant::START
+/// #     }
+/// #     async fn read_write(&mut self, rx: &mut [u8], tx: &[u8], _: Option<Instant>) -> std::io::Result<Transferred> {
+/// #         match tx.is_empty() {
+/// #             true => Ok(Transferred { read: Some(self.0.read(rx).await?), written: 0 }),
+/// #             false => Ok(Transferred { read: None, written: self.0.write(tx).await? }),
+/// #         }
+/// #     }
+/// #     async fn shutdown(&mut self) -> std::io::Result<()> {
+/// #         self.0.shutdown().await
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let (near, far) = tokio::io::duplex(1024);
+/// # let (mut transport, latest) = (Duplex(near), Cell::new(None));
+/// # let mut temperatures = [21].into_iter();
+/// # let measured = async || match temperatures.next() {
+/// #     Some(celsius) => latest.set(Some(celsius)),
+/// #     None => core::future::pending().await,
+/// # };
+/// # let client = tokio::spawn(async {
+/// #     let (mut client, _) = tokio_tungstenite::client_async("ws://sensor/", far).await.unwrap();
+/// #     client.next().await.unwrap().unwrap().into_data()
+/// # });
+/// let outcome = run(&mut transport, &latest, measured).await;
+/// // `measured` has stored 21 once, and the client has disconnected after one message:
+/// assert_eq!(client.await.unwrap()[..], [21]);
+/// assert!(matches!(outcome, Ok(Outcome::Closed(_))));
+/// # }
 /// ```
 ///
 /// # Errors

@@ -57,6 +57,43 @@ use crate::time::{Due, Instant, Timed};
 ///     }
 ///     Ok(socket.ending()) // the server has closed
 /// }
+///
+/// # use futures_util::{SinkExt, StreamExt};
+/// # use sansocket::{Instant, embedded::Transferred};
+/// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// # use tokio_tungstenite::tungstenite::Message;
+/// # struct Duplex(tokio::io::DuplexStream);
+/// # impl Transport for Duplex {
+/// #     type Error = std::io::Error;
+/// #     fn now(&mut self) -> Instant {
+/// #         Instant::START
+/// #     }
+/// #     async fn read_write(&mut self, rx: &mut [u8], tx: &[u8], _: Option<Instant>) -> std::io::Result<Transferred> {
+/// #         match tx.is_empty() {
+/// #             true => Ok(Transferred { read: Some(self.0.read(rx).await?), written: 0 }),
+/// #             false => Ok(Transferred { read: None, written: self.0.write(tx).await? }),
+/// #         }
+/// #     }
+/// #     async fn shutdown(&mut self) -> std::io::Result<()> {
+/// #         self.0.shutdown().await
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let (near, far) = tokio::io::duplex(1024);
+/// # let server = tokio::spawn(async {
+/// #     let mut server = tokio_tungstenite::accept_async(far).await.unwrap();
+/// #     server.send(Message::text("temperature?")).await.unwrap();
+/// #     assert_eq!(server.next().await.unwrap().unwrap(), Message::text("21"));
+/// #     server.send(Message::text("bye")).await.unwrap();
+/// #     while let Some(Ok(_)) = server.next().await {}
+/// # });
+/// # let (transport, random) = (Duplex(near), || [7; 4]);
+/// let request = ClientRequest::parse("ws://example.com/").unwrap();
+/// let ending = run(transport, random, &request).await.unwrap();
+/// assert!(ending.unwrap().is_clean()); // after "bye"
+/// # server.await.unwrap();
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct WebSocket<'b, T, R, C = &'static Config> {

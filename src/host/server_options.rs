@@ -11,6 +11,9 @@ use crate::session::BufferSizes;
 /// How a server on a host accepts connections: [`tokio::WebSocket::accept`](crate::tokio::WebSocket::accept).
 ///
 /// ```
+/// # #[cfg(feature = "tokio")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sansocket::Error> {
 /// use std::time::Duration;
 ///
 /// use sansocket::Config;
@@ -21,7 +24,19 @@ use crate::session::BufferSizes;
 ///     .config(Config::new().max_message_len(64 * 1024).idle_timeout(Some(Duration::from_secs(60))))
 ///     .protocols(&["chat.v2", "chat.v1"])
 ///     .origin(OriginPolicy::List(&["https://example.com"]));
-/// # let _ = options;
+///
+/// # use sansocket::{config::ClientOptions, tokio::WebSocket};
+/// # let offer = ClientOptions::new().protocols(["chat.v1"]);
+/// # let (near, far) = tokio::io::duplex(4096);
+/// # let client = WebSocket::connect(far, "ws://example.com/", &offer);
+/// # let (server, client) = tokio::join!(WebSocket::accept(near, &options), client);
+/// # let (server, _) = (server?, client?);
+/// // The client has offered "chat.v1".
+/// assert_eq!(server.protocol(), Some("chat.v1"));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "tokio"))]
+/// # fn main() {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServerOptions {

@@ -66,7 +66,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
     ///         }
     ///     }
     /// }
-    /// # fn main() {}
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sansocket::Error> {
+    /// # use sansocket::tokio::connect;
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// # let address = listener.local_addr().unwrap();
+    /// # tokio::spawn(async move {
+    /// #     while let Ok((stream, _)) = listener.accept().await {
+    /// #         let _ = serve(stream, &ServerOptions::new()).await;
+    /// #     }
+    /// # });
+    /// let mut client = connect(&format!("ws://{address}/chat")).await?;
+    /// assert_eq!(client.recv().await?, Some("welcome".into()));
+    /// let page = connect(&format!("ws://{address}/health")).await.err().unwrap();
+    /// assert_eq!(page.response().map(|response| &response.body[..]), Some(&b"good\n"[..]));
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors

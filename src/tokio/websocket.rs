@@ -57,7 +57,24 @@ use crate::role::{Role, Server};
 ///         }
 ///     }
 /// }
-/// # fn main() {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # use sansocket::{CloseCode, config::ServerOptions, tokio::connect};
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// # let url = format!("ws://{}/", listener.local_addr().unwrap());
+/// let (queue, outgoing) = mpsc::channel(8);
+/// # let running = tokio::spawn(async move {
+/// #     let stream = listener.accept().await.unwrap().0;
+/// #     run(WebSocket::accept(stream, &ServerOptions::new()).await?, outgoing).await
+/// # });
+/// # let mut peer = connect(&url).await?;
+/// queue.send("news".to_owned()).await.unwrap();
+/// assert_eq!(peer.recv().await?, Some("news".into()));
+/// assert!(peer.close(CloseCode::NORMAL, "").await.is_clean());
+/// assert!(running.await.unwrap().is_ok());
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # Dropping
@@ -133,7 +150,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     ///     }
     ///     Ok(())
     /// }
-    /// # fn main() {}
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// # use sansocket::{config::ServerOptions, tokio::connect};
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// # let url = format!("ws://{}/", listener.local_addr().unwrap());
+    /// # tokio::spawn(async move {
+    /// #     let stream = listener.accept().await.unwrap().0;
+    /// #     echo(WebSocket::accept(stream, &ServerOptions::new()).await?).await
+    /// # });
+    /// let mut client = connect(&url).await?;
+    /// client.send("hello").await?;
+    /// assert_eq!(client.recv().await?, Some("hello".into()));
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors
