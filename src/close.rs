@@ -81,3 +81,12 @@ impl fmt::Display for CloseCode {
 
 /// The longest reason of a Close frame: 123 bytes. A control frame carries 125 bytes, and the status code takes two of them.
 pub const MAX_CLOSE_REASON: usize = 123;
+
+/// Cuts a reason at the last character that a Close has room for.
+pub(crate) fn cut_reason(reason: &str) -> &str {
+    let mut len = reason.len().min(MAX_CLOSE_REASON);
+    while !reason.is_char_boundary(len) {
+        len = len.saturating_sub(1);
+    }
+    reason.get(..len).unwrap_or_default()
+}

@@ -74,13 +74,15 @@ fn messages_sent_before_a_close_arrive_before_it() {
             let done = move |result| done.send((number, result)).unwrap();
             server.handle.send_with(id, message, done).unwrap();
             if number == 2 {
-                server.handle.close(id, CloseCode::NORMAL, "bye").unwrap();
+                server.handle.close(id, CloseCode::NORMAL, &"\u{e9}".repeat(80)).unwrap();
             }
         }
         for number in 0..3 {
             assert!(next(&mut client).unwrap() == (0x82, vec![number; len]), "{len}: {number}");
         }
-        assert_eq!(next(&mut client).unwrap(), (0x88, b"\x03\xe8bye".to_vec()));
+        // A Close has room for 123 bytes of a reason, here for 61 characters.
+        let body = [b"\x03\xe8", "\u{e9}".repeat(61).as_bytes()].concat();
+        assert_eq!(next(&mut client).unwrap(), (0x88, body));
         let mut told: Vec<_> = (0..4).map(|_| told.recv().unwrap()).collect();
         told.sort_by_key(|(number, _)| *number);
         assert_eq!(told, [(0, Ok(())), (1, Ok(())), (2, Ok(())), (3, Err(NotDelivered::Closing))], "{len}");
@@ -91,7 +93,7 @@ fn messages_sent_before_a_close_arrive_before_it() {
     }
 }
 
-/// V9: what the system holds of an accepted connection's timers, where 2 is keep-alive.
+/// What the system holds of an accepted connection's timers, where 2 is keep-alive.
 #[test]
 fn accepted_sockets_have_keep_alive_and_no_delay() {
     let timers = |local: u16, peer: u16| {

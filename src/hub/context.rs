@@ -9,7 +9,6 @@ use core::fmt;
 use super::application::Application;
 use super::completion::{Done, NotDelivered};
 use super::counters::Counters;
-use super::handle::{HandleError, check_reason};
 use super::id::SessionId;
 use super::machine::Hub;
 use super::session_info::SessionInfo;
@@ -115,12 +114,8 @@ impl<'h> HubContext<'h> {
     }
 
     /// Closes a session, as [`HubHandle::close`](super::HubHandle::close). Returns whether there was one.
-    ///
-    /// # Errors
-    /// [`HandleError::ReasonTooLong`]: nothing was done.
-    pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> Result<bool, HandleError> {
-        check_reason(reason)?;
-        Ok(self.0.close(id, code, reason))
+    pub fn close(&mut self, id: SessionId, code: CloseCode, reason: &str) -> bool {
+        self.0.close(id, code, reason)
     }
 
     /// Lists the sessions.

@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::id::SessionId;
 use super::session_info::SessionInfo;
 use super::shared::{Command, Monitor, Shared};
-use crate::close::{CloseCode, MAX_CLOSE_REASON};
+use crate::close::{CloseCode, cut_reason};
 use crate::message::Prepared;
 
 /// Sends commands to a hub from other threads and from its own handlers. A clone is cheap and refers to the same hub.
@@ -59,9 +59,6 @@ pub enum HandleError {
     /// The hub has stopped.
     #[error("the hub has stopped")]
     Stopped,
-    /// The reason is longer than [`MAX_CLOSE_REASON`] bytes.
-    #[error("the reason has more than {MAX_CLOSE_REASON} bytes")]
-    ReasonTooLong,
 }
 
 impl HubHandle {
@@ -134,7 +131,8 @@ impl HubHandle {
     }
 
     /// Closes a session: sends the messages that were sent to it before, and then a Close. Later messages are lost
-    /// with [`NotDelivered::Closing`]. The first of several calls counts: its code and reason are sent.
+    /// with [`NotDelivered::Closing`]. The first of several calls counts: its code and reason are sent. A reason is cut
+    /// after 123 bytes, at a character.
     ///
     /// The messages wait until the transport has taken nothing for [`Timeouts::close`](crate::config::Timeouts::close),
     /// and nine times as long in all. Then the hub drops those that have not begun, with [`NotDelivered::Closing`], and
@@ -143,10 +141,9 @@ impl HubHandle {
     /// once.
     ///
     /// # Errors
-    /// Any [`HandleError`]: nothing is done.
+    /// [`HandleError::Full`], [`HandleError::Stopped`].
     pub fn close(&self, id: SessionId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
-        check_reason(reason)?;
-        self.post(Command::Close(id, code, reason.into()))
+        self.post(Command::Close(id, code, cut_reason(reason).into()))
     }
 
     /// Calls a function in the hub's thread, between the turns of two sessions. It must not block.
@@ -227,11 +224,6 @@ impl HubHandle {
 
 /// The number of sessions that are copied while the lock is held.
 const COPIED: usize = 32;
-
-/// Checks that the reason fits a Close: at most [`MAX_CLOSE_REASON`] bytes.
-pub(super) const fn check_reason(reason: &str) -> Result<(), HandleError> {
-    if reason.len() > MAX_CLOSE_REASON { Err(HandleError::ReasonTooLong) } else { Ok(()) }
-}
 
 impl fmt::Debug for HubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@
 use core::fmt;
 
 use crate::buffer::{TransmitBuffer, TransmitPlace, copy};
-use crate::close::{CloseCode, MAX_CLOSE_REASON};
+use crate::close::{CloseCode, cut_reason};
 use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, OpCode, ReservedBits, header_len};
 use crate::role::Masker;
 use crate::send::SendError;
@@ -167,7 +167,7 @@ impl FrameWriter {
             Some(code) => {
                 let [a, b, rest @ ..] = &mut body;
                 [*a, *b] = code.get().to_be_bytes();
-                copy(rest, cut(reason).as_bytes()).saturating_add(2)
+                copy(rest, cut_reason(reason).as_bytes()).saturating_add(2)
             }
             None => 0,
         };
@@ -313,15 +313,6 @@ impl fmt::Write for Formatted<'_> {
         self.len = self.len.saturating_add(n);
         if n == piece.len() { Ok(()) } else { Err(fmt::Error) }
     }
-}
-
-/// Cuts a reason at the last character that a Close has room for.
-fn cut(reason: &str) -> &str {
-    let mut len = reason.len().min(MAX_CLOSE_REASON);
-    while !reason.is_char_boundary(len) {
-        len = len.saturating_sub(1);
-    }
-    reason.get(..len).unwrap_or_default()
 }
 
 /// Returns the first byte of a frame (§5.2).
