@@ -221,7 +221,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     /// # let url = format!("ws://{}/ws", listener.local_addr()?);
     /// # let server = std::thread::spawn(move || {
     /// #     let mut server = blocking::accept(listener.accept().unwrap().0)?;
-    /// #     std::thread::sleep(Duration::from_millis(20));
+    /// #     server.recv()?; // until the client has paused
     /// #     server.send("late")?;
     /// #     server.close(None, "");
     /// #     Ok::<_, sansocket::Error>(())
@@ -233,7 +233,10 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     ///         Poll::Ready(Some((Event::Data(_), _))) => chunks += 1,
     ///         Poll::Ready(Some(_)) => {}
     ///         Poll::Ready(None) => break,   // closed
-    ///         Poll::Pending => pauses += 1, // time for something else
+    ///         Poll::Pending => {
+    ///             pauses += 1; // time for something else
+    ///             # if pauses == 1 { socket.send("go on")?; }
+    ///         }
     ///     }
     /// }
     /// assert_eq!(chunks, 1);

@@ -10,13 +10,15 @@ use crate::error::BufferTooSmall;
 /// Firmware lends their memory from a [`Memory`], a host lets them own it:
 ///
 /// ```
-/// use sansocket::session::{BufferSizes, Buffers, Memory};
+/// use sansocket::session::Memory;
 ///
 /// let mut memory = Memory::<1024, 512, 256>::new(); // bytes for head, receiving and transmitting
 /// let lent = memory.buffers();
 /// assert_eq!(lent.rx.capacity(), 512);
 ///
 /// # #[cfg(feature = "alloc")] {
+/// use sansocket::session::{BufferSizes, Buffers};
+///
 /// let owned = Buffers::with_sizes(BufferSizes { transmit: 64 * 1024, ..BufferSizes::default() });
 /// assert_eq!(owned.head.capacity(), 8 * 1024);
 /// # }
