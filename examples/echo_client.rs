@@ -37,7 +37,7 @@ A user and a password in the URL are sent as Basic authorization.
 ";
 
 /// How long the end of the input is followed by waiting for answers that are still on their way.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How often the lines that were typed are looked for.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -116,7 +116,7 @@ fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
             Err(TryRecvError::Empty) => quiet_since = None,
             Err(TryRecvError::Disconnected) => {
                 let since = *quiet_since.get_or_insert_with(Instant::now);
-                if answered >= sent || since.elapsed() > PATIENCE {
+                if answered >= sent || since.elapsed() > LONGEST_WAIT {
                     break;
                 }
             }
@@ -160,7 +160,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
-        let event = if sent < len { socket.read_or_flushed()? } else { socket.read_timeout(PATIENCE)? };
+        let event = if sent < len { socket.read_or_flushed()? } else { socket.read_timeout(LONGEST_WAIT)? };
         match event {
             Poll::Ready(Some((Event::Data(data), _))) => {
                 expected.resize(data.payload.len(), 0);
@@ -233,7 +233,7 @@ fn progress(sent: u64, echoed: u64, len: u64) {
     }
 }
 
-/// Says something beside the answers. Where nobody reads it, nothing is lost: `eprintln!` would panic.
+/// Writes a line to stderr, and ignores an error: `eprintln!` would panic on a closed pipe.
 fn note(text: fmt::Arguments<'_>) {
     let _ = write!(io::stderr(), "{text}");
 }

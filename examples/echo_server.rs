@@ -68,7 +68,7 @@ at once.
 
 struct Options {
     listen: Vec<SocketAddr>,
-    origins: Vec<Welcome>,
+    origins: Vec<AllowedOrigin>,
     buffer: usize,
     connections: usize,
     threads: usize,
@@ -78,7 +78,7 @@ struct Options {
 }
 
 /// Which pages may connect.
-enum Welcome {
+enum AllowedOrigin {
     SameHost,
     Any,
     Origin(String),
@@ -170,7 +170,7 @@ where
 #[derive(Clone)]
 struct App {
     log: fn(fmt::Arguments<'_>),
-    origins: Arc<[Welcome]>,
+    origins: Arc<[AllowedOrigin]>,
     /// Connections of all threads, and the most that there may be.
     open: Arc<AtomicUsize>,
     most: usize,
@@ -190,8 +190,8 @@ impl Application for App {
         }
         session.set_tag(COUNTED);
         let mut echo = Echo::new(self.log);
-        let welcome = self.origins.iter().any(|origin| origin.allows(request));
-        echo.origin = if welcome { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
+        let allowed = self.origins.iter().any(|origin| origin.allows(request));
+        echo.origin = if allowed { OriginPolicy::Any } else { OriginPolicy::List(&[]) };
         RequestAction::Serve(echo)
     }
 
@@ -219,17 +219,17 @@ impl Application for App {
 /// The group of those that have a place.
 const COUNTED: u32 = 1;
 
-impl Welcome {
+impl AllowedOrigin {
     fn allows(&self, request: &Request<'_>) -> bool {
         match self {
             Self::SameHost => OriginPolicy::SameHost.allows(request),
             Self::Any => true,
-            Self::Origin(welcome) => OriginPolicy::List(&[welcome]).allows(request),
+            Self::Origin(allowed) => OriginPolicy::List(&[allowed]).allows(request),
         }
     }
 }
 
-impl FromStr for Welcome {
+impl FromStr for AllowedOrigin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -300,7 +300,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         listen = listen::resolve("127.0.0.1:8080")?;
     }
     if origins.is_empty() {
-        origins.push(Welcome::SameHost);
+        origins.push(AllowedOrigin::SameHost);
     }
     let tls = match (chain, key) {
         (Some(chain), Some(key)) => Some(tls::server(&chain, &key)?),

@@ -49,7 +49,7 @@ SIGINT and SIGTERM close every connection with 1001 and end the server; a second
 const ADDRESS: &str = if cfg!(target_os = "espidf") { "0.0.0.0:80" } else { "127.0.0.1:8080" };
 /// Connections at once. Each has a thread, its stack and three buffers.
 const CONNECTIONS: usize = if cfg!(target_os = "espidf") { 4 } else { 64 };
-/// Beyond them, so many clients are told that there is no room. Further ones are dropped.
+/// The most clients beyond them that get a 503 at once. Further ones are dropped.
 const REFUSALS: usize = 8;
 /// Stacks of the threads that serve a connection, and that accept. ESP-IDF's default is too little for both.
 const STACK: usize = 32 * 1024;

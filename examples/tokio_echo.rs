@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example tokio_echo --features tokio
 //!
-//! It outlives a failed accept, bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it is told
+//! It continues after a failed accept, bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it is told
 //! to stop.
 
 #[path = "common/cli.rs"]

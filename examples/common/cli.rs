@@ -23,7 +23,7 @@ pub(crate) fn run<O>(
             Err(error) => (chain(&*error), 1),
         },
         Ok(None) => {
-            // Whoever reads it may have seen enough.
+            // The reader may have closed the pipe.
             let _ = io::stdout().write_all(help.as_bytes());
             return;
         }

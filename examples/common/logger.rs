@@ -15,7 +15,7 @@ const LINES: usize = 1024;
 /// Of the thread. ESP-IDF's default is too little.
 const STACK: usize = 16 * 1024;
 /// How long [`finish`] waits for the reader.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { lines: VecDeque::new(), lost: 0, writer: Writer::None });
 static CHANGED: Condvar = Condvar::new();
@@ -57,7 +57,7 @@ pub(crate) fn line(line: fmt::Arguments<'_>) {
 
 /// Waits until every line is written, for a second at most.
 pub(crate) fn finish() {
-    let _ = CHANGED.wait_timeout_while(lock(), PATIENCE, |queue| queue.writer == Writer::Busy);
+    let _ = CHANGED.wait_timeout_while(lock(), LONGEST_WAIT, |queue| queue.writer == Writer::Busy);
 }
 
 fn write() {

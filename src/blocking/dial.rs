@@ -14,7 +14,7 @@ use std::vec::Vec;
 
 use crate::host::target::share;
 
-/// Look-ups that run at once in a process, those included that nobody waits for any more.
+/// The most look-ups that run at once in a process, including those whose caller has stopped waiting.
 const LOOKUPS: usize = 16;
 
 /// The addresses of a host, in the order of the system's resolver. An IP address is not looked up.
@@ -82,7 +82,7 @@ fn within<T: Send + 'static>(
     }
     thread.spawn(move || {
         let result = look_up();
-        // Before anybody hears of the result: whoever has it may look up the next.
+        // Before the result is sent: its receiver may start the next look-up at once.
         drop(place);
         let _ = found.send(result);
     })?;
@@ -131,7 +131,7 @@ mod tests {
     /// What cannot be interrupted goes on, and counts, until it ends by itself.
     #[test]
     fn look_ups_are_bounded_in_time_and_number() {
-        let patience = Duration::from_secs(10);
+        let time = Duration::from_secs(10);
         let (ends, mut waiting) = (Vec::from_iter((0..LOOKUPS).map(|_| channel::<()>())), Vec::new());
         for (end, ending) in ends {
             let error = within(Duration::from_millis(1), move || {
@@ -144,11 +144,11 @@ mod tests {
         // No place, so not even begun.
         let error = within(Duration::from_millis(1), || -> io::Result<()> { panic!("begun") });
         assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
-        let next = thread::spawn(move || within(patience, || Ok(7)));
+        let next = thread::spawn(move || within(time, || Ok(7)));
         waiting.pop();
         assert_eq!(next.join().unwrap().unwrap(), 7);
         assert_eq!(
-            within(patience, || Err::<(), _>(ErrorKind::NotFound.into())).unwrap_err().kind(),
+            within(time, || Err::<(), _>(ErrorKind::NotFound.into())).unwrap_err().kind(),
             ErrorKind::NotFound
         );
     }

@@ -107,7 +107,7 @@ impl TlsStream {
     fn receive(&mut self) -> io::Result<()> {
         let ended = self.tls.read_tls(&mut self.tcp)? == 0;
         if let Err(error) = self.tls.process_new_packets() {
-            // The peer is told why, if it still listens.
+            // Sends the alert that names the error, if the peer still reads.
             let _ = self.send();
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }

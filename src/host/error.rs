@@ -82,7 +82,7 @@ pub enum Error {
 /// # let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
 /// # let port = listener.local_addr().unwrap().port();
 /// # drop(listener);
-/// // Nobody listens at this port.
+/// // No server listens at this port.
 /// match connect(&format!("ws://127.0.0.1:{port}/")) {
 ///     Err(Error::Connect(error)) => {
 ///         assert_eq!(error.phase(), ConnectPhase::Connect);

@@ -1,4 +1,4 @@
-//! Where a redirect leads (RFC 9110 §10.2.2, §15.4), and what may be told there.
+//! Where a redirect leads (RFC 9110 §10.2.2, §15.4), and what may be sent there.
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,7 @@ pub(crate) fn next_url(from: &WsUrl<'_>, response: &HttpResponse) -> Result<Stri
     }
 }
 
-/// Whether both have scheme, host and port in common: what was given for one may be told to the other.
+/// Whether both have scheme, host and port in common: what was given for one may be sent to the other.
 pub(crate) fn is_same_origin(one: &WsUrl<'_>, other: &WsUrl<'_>) -> bool {
     one.is_secure() == other.is_secure()
         && one.host().eq_ignore_ascii_case(other.host())

@@ -54,7 +54,7 @@ fn with_roots(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
 fn system_roots() -> io::Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // One that rustls cannot read is one that vouches for nobody.
+    // A certificate that rustls cannot read is skipped: no server can be verified with it.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let why = found.errors.first().map_or_else(|| "none is installed".into(), |error| format!("{error}"));

@@ -38,7 +38,7 @@ use message_ref::MessageRef;
 ///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
 ///         let Event::Data(chunk) = event else { return Ok(()) };
 ///         if self.0.push(&chunk).is_err() {
-///             let _ = out.send("too long"); // without room the peer is not told
+///             let _ = out.send("too long"); // without room the peer gets no notice
 ///         }
 ///         match self.0.message() {
 ///             Some(MessageRef::Text("ping")) => Ok(out.send("pong")?),

@@ -26,7 +26,7 @@ struct Times {
     /// How long the transport may take nothing before the messages are dropped.
     time: Option<Duration>,
     /// When that time ends, if the transport takes nothing from now on.
-    patience: Instant,
+    queue_deadline: Instant,
     /// When the messages are dropped in any case.
     until: Instant,
 }
@@ -40,26 +40,26 @@ impl Closing {
     fn begin(&mut self, now: Instant, time: Option<Duration>) -> Instant {
         // The Close and the peer's have the last of ten times `time`.
         let until = now.plus(time.map(|time| time.saturating_mul(9)));
-        self.times.get_or_insert(Times { time, patience: now.plus(time), until }).until.plus(time)
+        self.times.get_or_insert(Times { time, queue_deadline: now.plus(time), until }).until.plus(time)
     }
 
     /// Restarts the wait, when the transport has taken some of the messages.
     pub(super) fn took(&mut self, now: Instant) {
         if let Some(times) = &mut self.times {
-            times.patience = now.plus(times.time).min(times.until);
+            times.queue_deadline = now.plus(times.time).min(times.until);
         }
     }
 
     /// When the messages are dropped.
-    fn patience(&self) -> Instant {
-        self.times.as_ref().map_or(Instant::NEVER, |times| times.patience)
+    fn queue_deadline(&self) -> Instant {
+        self.times.as_ref().map_or(Instant::NEVER, |times| times.queue_deadline)
     }
 }
 
 impl<S: HubSocket, H: Handler> Session<S, H> {
     /// When the messages before a requested close are dropped; [`Instant::NEVER`] without one.
-    pub(super) fn patience(&self) -> Instant {
-        self.closing.as_ref().map_or(Instant::NEVER, |closing| closing.patience())
+    pub(super) fn queue_deadline(&self) -> Instant {
+        self.closing.as_ref().map_or(Instant::NEVER, |closing| closing.queue_deadline())
     }
 
     /// Sends the requested Close, once the messages that were sent before it are written or dropped.
@@ -73,7 +73,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
             return;
         }
         let limit = closing.begin(now, time);
-        let late = now >= closing.patience();
+        let late = now >= closing.queue_deadline();
         self.end_by(limit);
         self.feed(now);
         while late && self.queue.lose(NotDelivered::Closing, counters) {}

@@ -231,7 +231,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     fn is_due(&self, now: Instant) -> bool {
         match &self.stage {
             Stage::Exchange(exchange) => exchange.is_due(now),
-            _ => now >= self.limit.min(self.patience()) || self.server.due(now) != Due::No,
+            _ => now >= self.limit.min(self.queue_deadline()) || self.server.due(now) != Due::No,
         }
     }
 
@@ -305,7 +305,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
                     turn.pool.take(&mut self.buffers);
                     self.queue.shrink();
                 }
-                let limit = self.limit.min(self.patience()).as_deadline();
+                let limit = self.limit.min(self.queue_deadline()).as_deadline();
                 Some(TurnEnd::Wait(deadline.into_iter().chain(limit).min()))
             }
             Err(SocketFailed) => {
