@@ -106,7 +106,7 @@
 //! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
 //! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |
 //! | `extension` | connections with an extension of the caller's |
-//! | `small` | a compact SHA-1, for less flash |
+//! | `small` | a compact opening handshake, for less flash |
 //! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats endings and errors |
 
 #![no_std]

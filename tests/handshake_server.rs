@@ -131,6 +131,10 @@ fn long_lists_of_separators_take_linear_time() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn too_many_header_fields_are_431() {
     for most in [Config::new().limits.headers, 64, 1000, 10, 5, 0] {
         let mut config = Config::new();
@@ -496,6 +500,10 @@ fn the_connection_field_has_to_name_the_upgrade() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn a_slow_request_has_one_deadline_in_all() {
     for (limit, bytes) in [(10, 1), (60, 6), (61, 7)] {
         let mut config = Config::new();
@@ -627,6 +635,10 @@ fn the_end_of_the_stream_may_come_with_the_request() {
 // ---- answers ----
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn every_refusal_says_its_length_and_closes() {
     let config = Config::new();
     let cr =
@@ -782,6 +794,10 @@ fn a_transport_that_fails_in_the_handshake() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn an_answer_to_head_has_no_body() {
     let cr = |_: &Request<'_>| Decision::Respond(Response::text(200, "ok").with_headers(&[("X", "\r")]));
     let copied = |_: &Request<'_>| Decision::Respond(Response::text(404, "nothing here"));
@@ -886,6 +902,10 @@ fn busy_refuses_everything_in_the_smallest_buffers() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn every_rejection_fits_the_smallest_head() {
     let faults = [
         BadRequest::NotHttp,

@@ -320,6 +320,10 @@ fn lists_of_separators_alone_are_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn the_hook_before_the_handshake_sees_the_request_and_may_respond() {
     struct Seen {
         method: String,
@@ -399,6 +403,10 @@ fn the_hook_after_the_handshake_may_send() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn duplicates_are_refused_and_lists_are_joined() {
     let key = format!("Sec-WebSocket-Key: {RFC_KEY}");
     let once =
@@ -450,6 +458,10 @@ fn origin_policies_decide_which_pages_may_connect() {
 }
 
 #[test]
+#[cfg_attr(
+    all(feature = "small", not(feature = "std")),
+    ignore = "small: no texts of refusals, no bodies of responses"
+)]
 fn a_plain_get_on_a_websocket_route_is_426() {
     for line in ["User-Agent: curl", "Connection: keep-alive", "Connection: Upgrade"] {
         let answer = ask(&Config::new(), AcceptOptions::new(), &request("GET", "/ws", &["Host: a", line]));

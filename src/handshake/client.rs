@@ -4,6 +4,7 @@
 
 use core::convert::Infallible;
 
+use super::SMALL;
 use super::body_decoder::BodyDecoder;
 use super::client_request::ClientRequest;
 use super::head::{Headers, Scanner, is_same, unfold};
@@ -26,7 +27,7 @@ pub enum ClientHandshakeEnd<'u> {
     },
     /// The server answered with another status than 101. Read the response from the head's buffer with
     /// [`RefusedResponse::parse`], then drop the transport. The handshake ends as soon as the body is complete (RFC 9112 §6.3),
-    /// no more of it fits, or the deadline has passed.
+    /// no more of it fits, or the deadline has passed. With feature `small` it ends before the body, which is not received.
     Refused,
     /// The handshake failed. Drop the transport.
     Failed(HandshakeError),
@@ -186,7 +187,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         if let Phase::Response = self.phase {
             while self.read(head, rx) {}
         }
-        if let Phase::Body { body, len } = self.phase {
+        if let (Phase::Body { body, len }, false) = (self.phase, SMALL) {
             self.phase = receive(body, len, head, late);
         }
         match self.phase {
@@ -266,6 +267,10 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             },
             // "If the status code received from the server is not 101, the client handles the response per
             // HTTP [RFC2616] procedures." (§4.1)
+            _ if SMALL => {
+                head.truncate(len, false);
+                self.done(ClientHandshakeEnd::Refused)
+            }
             status => match BodyDecoder::of(status, response.headers) {
                 Ok(body) => {
                     self.phase = Phase::Body { body, len };

@@ -40,9 +40,9 @@ pub struct RefusedResponse<'h> {
     pub status: u16,
     /// The header fields.
     pub headers: Headers<'h>,
-    /// The body, as much of it as the buffer holds. Chunks are decoded, a content coding is not.
+    /// The body, as much of it as the buffer holds. Chunks are decoded, a content coding is not. Empty with feature `small`.
     pub body: &'h [u8],
-    /// Whether the body is complete (RFC 9112 §8).
+    /// Whether the body is complete (RFC 9112 §8). False with feature `small`.
     pub complete: bool,
 }
 
