@@ -102,6 +102,7 @@
 //! | `bytes` | `Message`, and messages in a `BytesMut` |
 //! | `std` | `blocking`, masking keys from the system, vector instructions for masking and the UTF-8 check |
 //! | `tokio` | `tokio`: connections over tokio's streams; `tokio-rustls` adds TLS for clients, `tokio-rustls-no-provider` the same without ring |
+//! | `hyper` | `tokio::upgrade`: connections that hyper upgrades, over HTTP/1 and HTTP/2; `http` has the opening handshake alone |
 //! | `rustls` | TLS for `blocking`, and with `mio` for the hub; `rustls-no-provider` is the same without ring |
 //! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
 //! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |

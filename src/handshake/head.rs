@@ -5,6 +5,8 @@
 use core::fmt;
 
 use super::SMALL;
+#[cfg(feature = "http")]
+use super::header_map::MapIter;
 use super::rejection::{BadRequest, Rejection};
 
 /// Finds the end of a head that arrives in pieces. It reads each byte once.
@@ -64,14 +66,27 @@ impl Scanner {
 /// # Ok::<_, Rejection>(())
 /// ```
 #[derive(Clone, Copy)]
-pub struct Headers<'h> {
-    lines: &'h [u8],
+pub struct Headers<'h>(Source<'h>);
+
+/// Where the fields lie.
+#[derive(Clone, Copy)]
+enum Source<'h> {
+    /// The lines of a head of HTTP/1.
+    Lines(&'h [u8]),
+    #[cfg(feature = "http")]
+    Map(&'h http::HeaderMap),
 }
 
 /// Iterates over names and values of [`Headers`], in order.
 #[derive(Clone, Debug)]
-pub struct HeadersIter<'h> {
-    lines: &'h [u8],
+pub struct HeadersIter<'h>(Rest<'h>);
+
+/// The fields that are still to come.
+#[derive(Clone, Debug)]
+enum Rest<'h> {
+    Lines(&'h [u8]),
+    #[cfg(feature = "http")]
+    Map(MapIter<'h>),
 }
 
 impl<'h> Headers<'h> {
@@ -108,7 +123,7 @@ impl<'h> Headers<'h> {
                 Ok(true) => {
                     let len = lines.len().saturating_sub(rest.len());
                     let (_, behind) = cut_line(rest);
-                    return Ok((Self { lines: lines.get(..len).unwrap_or_default() }, behind));
+                    return Ok((Self(Source::Lines(lines.get(..len).unwrap_or_default())), behind));
                 }
                 _ => return Err(bad_field(rest)),
             }
@@ -126,7 +141,7 @@ impl<'h> Headers<'h> {
             let (line, behind) = cut_line(rest);
             if matches!(line, b"\r\n" | b"\n") {
                 let len = lines.len().saturating_sub(rest.len());
-                return Ok((Self { lines: lines.get(..len).unwrap_or_default() }, behind));
+                return Ok((Self(Source::Lines(lines.get(..len).unwrap_or_default())), behind));
             }
             let (name, value) = field(line).ok_or_else(|| bad_field(rest))?;
             if count >= most {
@@ -140,8 +155,12 @@ impl<'h> Headers<'h> {
 
     /// Returns names and values of all fields, in order. White space around a value is removed.
     #[must_use]
-    pub const fn iter(self) -> HeadersIter<'h> {
-        HeadersIter { lines: self.lines }
+    pub fn iter(self) -> HeadersIter<'h> {
+        HeadersIter(match self.0 {
+            Source::Lines(lines) => Rest::Lines(lines),
+            #[cfg(feature = "http")]
+            Source::Map(map) => Rest::Map(MapIter::new(map)),
+        })
     }
 
     /// Returns the value of the first field with this name, compared without case.
@@ -190,9 +209,21 @@ impl<'h> HeadersIter<'h> {
     }
 
     fn next_raw(&mut self) -> Option<(&'h [u8], &'h [u8])> {
-        let (line, rest) = cut_line(self.lines);
-        self.lines = rest;
+        let lines = match &mut self.0 {
+            Rest::Lines(lines) => lines,
+            #[cfg(feature = "http")]
+            Rest::Map(fields) => return fields.next(),
+        };
+        let (line, rest) = cut_line(lines);
+        *lines = rest;
         split_field(line).map(|(name, value)| (name, trim(value)))
+    }
+}
+
+#[cfg(feature = "http")]
+impl<'h> From<&'h http::HeaderMap> for Headers<'h> {
+    fn from(map: &'h http::HeaderMap) -> Self {
+        Self(Source::Map(map))
     }
 }
 

@@ -15,6 +15,10 @@ mod compact_sha1;
 mod decision;
 mod head;
 mod head_writer;
+#[cfg(feature = "http")]
+mod header_map;
+#[cfg(feature = "http")]
+mod http;
 mod ipv6;
 mod key;
 mod origin;

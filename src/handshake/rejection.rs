@@ -35,6 +35,10 @@ pub enum Rejection {
     TooLarge,
     /// 431: the head has more fields than [`Limits::headers`](crate::config::Limits::headers).
     TooManyFields,
+    /// 501: the CONNECT of HTTP/2 asks for another protocol than WebSocket (RFC 9220 §3), or the HTTP server cannot upgrade the
+    /// connection.
+    #[cfg(feature = "http")]
+    NotImplemented,
     /// 503: no memory for the body.
     #[cfg(feature = "hub")]
     NoMemory,
@@ -139,6 +143,8 @@ impl Rejection {
             Self::UpgradeRequired => 426,
             Self::TooLarge | Self::TooManyFields => 431,
             Self::Internal => 500,
+            #[cfg(feature = "http")]
+            Self::NotImplemented => 501,
             #[cfg(feature = "hub")]
             Self::NoMemory => 503,
             Self::Unavailable => 503,
@@ -162,6 +168,8 @@ impl Rejection {
             Self::TooManyFields => "too many header fields",
             #[cfg(feature = "hub")]
             Self::NoMemory => "no memory for the body",
+            #[cfg(feature = "http")]
+            Self::NotImplemented => "no upgrade to this protocol",
             Self::Internal => "the response could not be written",
             Self::Unavailable => "no room for another connection",
         }

@@ -24,19 +24,30 @@ use crate::config::base::Config;
 pub struct Request<'h> {
     method: &'h str,
     target: &'h str,
-    /// The minor version: 1 in HTTP/1.1.
-    minor: u8,
+    version: Version,
     fields: Headers<'h>,
     noted: Noted<'h>,
 }
 
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2 or HTTP/3: many requests share a connection, and an upgrade is a CONNECT with `:protocol` (RFC 8441, RFC 9220).
+    #[cfg(feature = "http")]
+    Http2,
+}
+
 /// What one walk over the fields notes for the checks of an upgrade.
 #[derive(Clone, Copy, Debug, Default)]
-struct Noted<'h> {
+pub(super) struct Noted<'h> {
     /// Those of [`NAMES`] that a request may have once.
     singles: [Single<'h>; 4],
-    /// `Upgrade` lists "websocket".
-    upgrade: bool,
+    /// `Upgrade` lists "websocket", or `:protocol` is that.
+    pub(super) upgrade: bool,
     /// `Connection` lists "Upgrade".
     connection: bool,
     /// `Content-Length` is not 0, or there is a `Transfer-Encoding`.
@@ -70,18 +81,28 @@ impl<'h> Request<'h> {
     /// [`Limits::headers`](crate::config::Limits::headers).
     pub fn parse(head: &'h [u8], config: &Config) -> Result<Self, Rejection> {
         let (line, lines) = first_line(head);
-        let (method, target, minor) = request_line(line).ok_or(BadRequest::NotHttp)?;
+        let (method, target, version) = request_line(line).ok_or(BadRequest::NotHttp)?;
         let mut noted = Noted::default();
         let (fields, _) =
             Headers::check(lines, config.limits.headers, &mut |name, value| noted.note(name, value))?;
+        Self::new(method, target, version, fields, noted)
+    }
+
+    pub(super) fn new(
+        method: &'h str,
+        target: &'h str,
+        version: Version,
+        fields: Headers<'h>,
+        noted: Noted<'h>,
+    ) -> Result<Self, Rejection> {
         // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         // message that lacks a Host header field and to any request message that contains more than one Host
         // header field line".
         let [host, ..] = noted.singles;
-        if host.get(BadRequest::HostTwice)?.is_none() && minor == 1 {
+        if host.get(BadRequest::HostTwice)?.is_none() && version == Version::Http11 {
             return Err(BadRequest::Host.into());
         }
-        Ok(Self { method, target, minor, fields, noted })
+        Ok(Self { method, target, version, fields, noted })
     }
 
     /// Returns the method as it was received; methods are case-sensitive.
@@ -155,22 +176,23 @@ impl<'h> Request<'h> {
         self.noted.upgrade
     }
 
-    /// Checks that the request is a correct upgrade. Returns the key.
+    /// Checks that the request is a correct upgrade. Returns the key, which only HTTP/1 has.
     ///
     /// # Errors
     /// The [`Rejection`] to respond with.
-    pub(crate) fn check_upgrade(&self, config: &Config) -> Result<&'h [u8], Rejection> {
+    pub(super) fn check_upgrade(&self, config: &Config) -> Result<Option<&'h [u8]>, Rejection> {
         let noted = &self.noted;
         let [host, origin, version, key] = noted.singles;
-        // "The method of the request MUST be GET"
-        if self.method != "GET" {
+        let extended = self.version.has_streams();
+        // "The method of the request MUST be GET"; over HTTP/2 it is CONNECT (RFC 8441 §5).
+        if self.method != if extended { "CONNECT" } else { "GET" } {
             return Err(Rejection::MethodNotAllowed);
         }
         if !self.is_upgrade() {
-            return Err(Rejection::UpgradeRequired);
+            return Err(self.version.no_upgrade());
         }
         // "and the HTTP version MUST be at least 1.1"
-        if !self.is_http_1_1() {
+        if self.version == Version::Http10 {
             return Err(BadRequest::HttpVersion.into());
         }
         // "A |Host| header field containing the server's authority."
@@ -179,7 +201,7 @@ impl<'h> Request<'h> {
         }
         // "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // case-insensitive value."
-        if !noted.connection {
+        if !noted.connection && !extended {
             return Err(BadRequest::Connection.into());
         }
         // A body would be read as frames, which allows request smuggling.
@@ -193,16 +215,23 @@ impl<'h> Request<'h> {
             Some(_) => return Err(Rejection::UpgradeRequired),
             None => return Err(BadRequest::Version.into()),
         }
+        // RFC 8441 §5: "Implementations using this extended CONNECT to bootstrap WebSockets do not do the processing of
+        // the Sec-WebSocket-Key and Sec-WebSocket-Accept header fields of [RFC6455] as that functionality has been
+        // superseded by the :protocol pseudo-header field."
+        if extended {
+            return Ok(None);
+        }
         let key = key.get(BadRequest::KeyTwice)?.ok_or(BadRequest::Key)?;
         if !config.allow_malformed_key && !is_well_formed(key) {
             return Err(BadRequest::Key.into());
         }
-        Ok(key)
+        Ok(Some(key))
     }
 
     /// Whether the request is HTTP/1.1, and not 1.0.
+    #[cfg(feature = "hub")]
     pub(crate) const fn is_http_1_1(&self) -> bool {
-        self.minor == 1
+        matches!(self.version, Version::Http11)
     }
 
     fn split(&self) -> (&'h str, &'h str) {
@@ -221,8 +250,26 @@ impl<'h> Request<'h> {
     }
 }
 
+impl Version {
+    /// Whether many requests share a connection, so that an upgrade is an extended CONNECT.
+    const fn has_streams(self) -> bool {
+        !matches!(self, Self::Http10 | Self::Http11)
+    }
+
+    /// Returns the rejection of a request that does not ask for a WebSocket.
+    const fn no_upgrade(self) -> Rejection {
+        match self {
+            Self::Http10 | Self::Http11 => Rejection::UpgradeRequired,
+            // RFC 9220 §3: "receives an Extended CONNECT request with a ":protocol" value that is unknown or is not
+            // supported, the server SHOULD respond to the request with a 501 (Not Implemented) status code".
+            #[cfg(feature = "http")]
+            Self::Http2 => Rejection::NotImplemented,
+        }
+    }
+}
+
 impl<'h> Noted<'h> {
-    fn note(&mut self, name: &str, value: &'h [u8]) {
+    pub(super) fn note(&mut self, name: &str, value: &'h [u8]) {
         let is = |known: &&str| known.len() == name.len() && is_same(name.as_bytes(), known);
         match NAMES.iter().position(is) {
             Some(4) => self.upgrade |= lists(value, "websocket"),
@@ -247,18 +294,18 @@ impl<'h> Single<'h> {
     }
 }
 
-/// Parses method, target and minor version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
-fn request_line(line: &[u8]) -> Option<(&str, &str, u8)> {
+/// Parses method, target and version: "request-line = method SP request-target SP HTTP-version" (RFC 9112 §3).
+fn request_line(line: &[u8]) -> Option<(&str, &str, Version)> {
     let (method, rest) = cut(core::str::from_utf8(line).ok()?, b' ')?;
     let (target, version) = cut(rest, b' ')?;
     let version = version.strip_suffix('\n')?;
-    let minor = match version.strip_suffix('\r').unwrap_or(version) {
-        "HTTP/1.1" => 1,
-        "HTTP/1.0" => 0,
+    let version = match version.strip_suffix('\r').unwrap_or(version) {
+        "HTTP/1.1" => Version::Http11,
+        "HTTP/1.0" => Version::Http10,
         _ => return None,
     };
     let good = is_token(method) && !target.is_empty() && target.bytes().all(|c| c > b' ' && c != 0x7F);
-    good.then_some((method, target, minor))
+    good.then_some((method, target, version))
 }
 
 /// Whether the value of `Host` is an authority (RFC 3986 §3.2, without a user): not empty, and without separators.

@@ -136,7 +136,7 @@ impl<'s> Response<'s> {
     }
 
     /// Returns the header fields except `Content-Type` that a constructor has set.
-    fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.headers.iter().copied();
         #[cfg(feature = "alloc")]
         let fields = fields.chain(self.more_headers.iter().map(|(name, value)| (&**name, &**value)));
@@ -229,16 +229,18 @@ pub(crate) fn write_switch(
     if let Some(protocol) = protocol {
         head.field("Sec-WebSocket-Protocol", protocol);
     }
-    const OURS: &[&str] = &[
-        "Upgrade",
-        "Connection",
-        "Sec-WebSocket-Accept",
-        "Sec-WebSocket-Protocol",
-        "Content-Length",
-        "Transfer-Encoding",
-    ];
     head.fields(headers, OURS).text("\r\n").finish()
 }
+
+/// The fields of a 101 that only the library writes.
+pub(super) const OURS: &[&str] = &[
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol",
+    "Content-Length",
+    "Transfer-Encoding",
+];
 
 /// Returns the reason phrase of RFC 9110 §15 for common statuses.
 fn reason(status: u16) -> &'static str {

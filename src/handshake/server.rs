@@ -344,8 +344,29 @@ enum Checked<'s, C> {
     Respond(Response<'s>, Option<Rejection>),
 }
 
+/// What a server agrees to.
+pub(super) struct Agreed<'s, 'h> {
+    /// The key, which only HTTP/1 has.
+    pub(super) key: Option<&'h [u8]>,
+    pub(super) protocol: Option<&'s str>,
+    /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
+    known: Option<&'static str>,
+}
+
 impl<'s, C> AcceptOptions<'s, C> {
     fn check(self, request: &Request<'_>, config: &Config) -> Result<Checked<'s, C>, Rejection> {
+        let Agreed { key, protocol, known } = self.agree(request, config)?;
+        let (headers, config) = (self.headers, self.config);
+        let key = accept_key(key.unwrap_or_default());
+        Ok(Checked::Switch { key, protocol, known, headers, config })
+    }
+
+    /// Checks an upgrade, and chooses the subprotocol.
+    pub(super) fn agree<'h>(
+        &self,
+        request: &Request<'h>,
+        config: &Config,
+    ) -> Result<Agreed<'s, 'h>, Rejection> {
         let key = request.check_upgrade(config)?;
         if !self.origin.allows(request) {
             return Err(Rejection::Forbidden);
@@ -357,8 +378,7 @@ impl<'s, C> AcceptOptions<'s, C> {
         if protocol.is_none() && self.protocol_required {
             return Err(BadRequest::Protocol.into());
         }
-        let (headers, config) = (self.headers, self.config);
-        Ok(Checked::Switch { key: accept_key(key), protocol, known, headers, config })
+        Ok(Agreed { key, protocol, known })
     }
 }
 

@@ -115,6 +115,23 @@ impl ServerOptions {
         self
     }
 
+    /// Returns the configuration, to change parts of it. If it is shared, this makes a copy first.
+    pub fn config_mut(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
+    }
+
+    /// Returns the configuration, which every connection of these options shares.
+    #[must_use]
+    pub const fn shared_config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Returns the sizes of the buffers.
+    #[must_use]
+    pub const fn buffer_sizes(&self) -> BufferSizes {
+        self.sizes
+    }
+
     /// Returns the options for one request, for a decision of your own:
     /// [`tokio::WebSocket::accept_with`](crate::tokio::WebSocket::accept_with).
     #[must_use]

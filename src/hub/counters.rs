@@ -152,6 +152,8 @@ impl RefusedCounters {
             Rejection::TooLarge => &mut self.head,
             Rejection::TooManyFields => &mut self.fields,
             Rejection::Internal => &mut self.failed,
+            #[cfg(feature = "http")]
+            Rejection::NotImplemented => &mut self.failed,
             Rejection::NoMemory | Rejection::Unavailable => &mut self.unavailable,
         }
     }

@@ -57,12 +57,16 @@ mod outgoing;
 mod rewind;
 mod sink;
 mod spare;
+#[cfg(feature = "hyper")]
+mod upgrade;
 mod websocket;
 mod writer;
 
 pub use connect::{connect, connect_with};
 pub use net_stream::AsyncNetStream;
 pub use rewind::Rewind;
+#[cfg(feature = "hyper")]
+pub use upgrade::{Upgrade, upgrade, upgrade_with};
 pub use websocket::WebSocket;
 pub use writer::Writer;
 

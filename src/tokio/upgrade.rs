@@ -1,0 +1,146 @@
+//! Connections that hyper upgrades.
+
+#![forbid(unsafe_code)]
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::boxed::Box;
+use std::io;
+use std::string::String;
+use std::sync::Arc;
+
+use hyper::ext::Protocol;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Sleep, sleep};
+
+use super::websocket::WebSocket;
+use crate::config::ServerOptions;
+use crate::config::base::Config;
+use crate::handshake::{AcceptOptions, HandshakeError, Rejection, Request};
+use crate::host::error::Error;
+use crate::role::Server;
+use crate::session::BufferSizes;
+
+/// Accepts or refuses a request that hyper has received: returns the response, and the connection as a future.
+///
+/// Works over HTTP/1, and over HTTP/2 where the server allows the extended CONNECT: `http2::Builder::enable_connect_protocol`.
+/// Serve HTTP/1 `with_upgrades`. The body of the response is empty. The options' size of a buffer for heads has no meaning.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http_body_util::Full;
+/// use hyper::body::{Bytes, Incoming};
+/// use hyper::{Request, Response};
+/// use hyper_util::rt::TokioIo;
+/// use sansocket::config::ServerOptions;
+/// use sansocket::tokio::upgrade;
+///
+/// async fn echo(mut request: Request<Incoming>, options: ServerOptions) -> Result<Response<Full<Bytes>>, Infallible> {
+///     let (response, connection) = match upgrade(&mut request, &options) {
+///         Ok(accepted) => accepted,
+///         Err(rejection) => return Ok(rejection.http_response(request.version())),
+///     };
+///     tokio::spawn(async move {
+///         let mut socket = connection.await?;
+///         while let Some(message) = socket.recv().await? {
+///             socket.feed(message).await?; // `recv` writes it
+///         }
+///         Ok::<_, sansocket::Error>(())
+///     });
+///     Ok(response)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sansocket::Error> {
+/// # use sansocket::{config::ClientOptions, tokio::WebSocket};
+/// let (near, far) = tokio::io::duplex(4096);
+/// let options = ServerOptions::new();
+/// let service = hyper::service::service_fn(move |request| echo(request, options.clone()));
+/// tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(near), service).with_upgrades());
+///
+/// let mut client = WebSocket::connect(far, "ws://example.com/", &ClientOptions::new()).await?;
+/// client.send("hello").await?;
+/// assert_eq!(client.recv().await?, Some("hello".into()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// The [`Rejection`], whose [`http_response`](Rejection::http_response) is to be returned.
+pub fn upgrade<B, C: Default>(
+    request: &mut http::Request<B>,
+    options: &ServerOptions,
+) -> Result<(http::Response<C>, Upgrade), Rejection> {
+    upgrade_with(request, options, &options.accept_options())
+}
+
+/// Accepts or refuses a request as [`upgrade`] does, with options for this request.
+///
+/// Of `options`, the configuration and the sizes of buffers apply; subprotocols and origins are those of `accept`.
+///
+/// # Errors
+/// As [`upgrade`].
+pub fn upgrade_with<B, C: Default>(
+    request: &mut http::Request<B>,
+    options: &ServerOptions,
+    accept: &AcceptOptions<'_, Arc<Config>>,
+) -> Result<(http::Response<C>, Upgrade), Rejection> {
+    let config = accept.config.as_ref().unwrap_or(options.shared_config());
+    let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
+    let checked = Request::from_http(request, protocol, config)?;
+    let response = accept.http_response(&checked, config)?;
+    let on = request.extensions_mut().remove::<OnUpgrade>().ok_or(Rejection::NotImplemented)?;
+    let protocol = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
+    let upgrade = Upgrade {
+        on,
+        protocol: protocol.and_then(|protocol| protocol.to_str().ok()).map(Into::into),
+        config: Arc::clone(config),
+        sizes: options.buffer_sizes(),
+        timer: config.timeouts.handshake.map(|timeout| Box::pin(sleep(timeout))),
+    };
+    Ok((response, upgrade))
+}
+
+/// The future of a connection that hyper upgrades: ready when hyper has sent the response. [`upgrade`] returns it.
+///
+/// # Errors
+/// [`Error::Transport`] if the response was not sent; [`Error::Handshake`] if that takes longer than
+/// [`Timeouts::handshake`](crate::config::Timeouts::handshake).
+///
+/// # Cancel safety
+/// Dropping the future drops the connection.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Upgrade {
+    on: OnUpgrade,
+    protocol: Option<String>,
+    config: Arc<Config>,
+    sizes: BufferSizes,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Upgrade {
+    type Output = Result<WebSocket<TokioIo<Upgraded>, Server>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Poll::Ready(upgraded) = Pin::new(&mut self.on).poll(cx) else {
+            let Some(timer) = &mut self.timer else { return Poll::Pending };
+            ready!(timer.as_mut().poll(cx));
+            return Poll::Ready(Err(Error::Handshake(HandshakeError::Timeout)));
+        };
+        Poll::Ready(match upgraded {
+            Ok(upgraded) => Ok(WebSocket::after_upgrade(
+                TokioIo::new(upgraded),
+                &[],
+                Server,
+                self.protocol.as_deref(),
+                Arc::clone(&self.config),
+                self.sizes,
+            )),
+            Err(error) => Err(Error::Transport(io::Error::other(error))),
+        })
+    }
+}
