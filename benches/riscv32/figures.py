@@ -232,6 +232,7 @@ def main():
     row("riscv32imc, `s`", *PEERS)
     row("---", *["---"] * len(PEERS))
     row("flash, beyond a plain TCP echo", *[flash(image) - base for image in images.values()])
+    row("the same, with feature `small`", flash("sansocket-small") - base, "", "")
     row("RAM: state", *state)
     row("RAM: buffers of the image", *[buffers for _, buffers, _, _ in boards])
     row("RAM: the task but for these buffers and TCP", *[future - buffers for future, buffers, _, _ in boards])

@@ -5,5 +5,8 @@ cd "$(dirname "$0")"
 . ../../.ci/cross.sh
 
 TARGET=riscv32imc-unknown-none-elf
+images=${CARGO_TARGET_DIR:-target}/$TARGET/release
+cross_cargo $TARGET build --release --locked --bin sansocket --features small
+cp "$images/sansocket" "$images/sansocket-small"
 cross_cargo $TARGET build --release --locked --bins
-python3 figures.py "${CARGO_TARGET_DIR:-target}/$TARGET/release"
+python3 figures.py "$images"
