@@ -50,3 +50,15 @@ const _: () = {
     send_and_sync::<Connection<Server, crate::extension::NoExtension, Arc<Config>>>();
     send_and_sync::<ServerSession<Arc<Config>>>();
 };
+
+#[cfg(feature = "deflate")]
+const _: () = {
+    send_and_sync::<crate::deflate::Zlib>();
+    send_and_sync::<crate::deflate::Pool>();
+};
+
+#[cfg(feature = "deflate-receive")]
+const _: () = {
+    send_and_sync::<crate::deflate::PerMessage<crate::deflate::RingInflate<'_>, crate::deflate::NoDeflate>>();
+    send_and_sync::<crate::deflate::RingMemory<512>>();
+};

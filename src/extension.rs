@@ -92,8 +92,15 @@ pub trait Extension {
     /// [`Violation::Extension`](crate::error::Violation::Extension) if the input cannot be decoded; [`ExtensionFailed`].
     fn decode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ReceiveError>;
 
-    /// Returns the most bytes that a message of `len` bytes encodes to. `None` sends the message unencoded.
+    /// Returns the most bytes that a message of `len` bytes encodes to. `None` sends the message unencoded. `len` is
+    /// [`usize::MAX`] for a message whose length is not known when it begins.
     fn bound(&self, len: usize) -> Option<usize>;
+
+    /// Begins a message that is to be encoded, and for which there is room. Returns `false` to send it unencoded. It may be called
+    /// several times before the first [`encode`](Self::encode) of a message.
+    fn begin(&mut self) -> bool {
+        true
+    }
 
     /// Returns the reserved bits of the first frame of an encoded message, among those that it [claims](Self::rsv).
     fn send(&mut self) -> ReservedBits;

@@ -107,6 +107,8 @@
 //! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
 //! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |
 //! | `extension` | connections with an extension of the caller's |
+//! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
+//! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
 //! | `small` | a compact opening handshake, for less flash |
 //! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats endings and errors |
 
@@ -131,6 +133,8 @@ mod buffer;
 mod close;
 pub mod config;
 mod connection;
+#[cfg(any(feature = "deflate", feature = "deflate-receive"))]
+pub mod deflate;
 pub mod embedded;
 mod ending;
 pub mod error;

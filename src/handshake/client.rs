@@ -63,6 +63,10 @@ pub enum HandshakeError {
     /// The server chose "an extension that was not present in the client's handshake".
     #[error("the server chose an extension that was not offered")]
     Extension,
+    /// `Sec-WebSocket-Extensions` in the response is malformed, or the parameters of the extension do not match the offer
+    /// (RFC 7692 §7.1: "A client MUST _Fail the WebSocket Connection_").
+    #[error("the server answered the offer of an extension with wrong parameters")]
+    ExtensionParameters,
     /// `Content-Length` is not a number, or there are several and they differ: the end of the response is unknown.
     #[error("Content-Length in the response is malformed")]
     Length,

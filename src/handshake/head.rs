@@ -199,7 +199,7 @@ impl<'h> Headers<'h> {
 impl<'h> HeadersIter<'h> {
     /// Returns the value of the next field with this name.
     #[inline(never)]
-    fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
+    pub(super) fn next_of(&mut self, name: &str) -> Option<&'h [u8]> {
         loop {
             let (known, value) = self.next_raw()?;
             if is_same(known, name) {
@@ -287,7 +287,7 @@ pub(crate) fn status_of(digits: &[u8]) -> u16 {
     digits.iter().fold(0, append)
 }
 
-const fn is_token_char(c: u8) -> bool {
+pub(super) const fn is_token_char(c: u8) -> bool {
     // Ranges, as a search in a text of these characters links a search for words in memory.
     matches!(c, b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'#'..=b'\'' | b'!' | b'*' | b'+' | b'-' | b'.' | b'|' | b'~')
 }

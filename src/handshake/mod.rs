@@ -13,6 +13,7 @@ mod client;
 mod client_request;
 mod compact_sha1;
 mod decision;
+mod extensions;
 mod head;
 mod head_writer;
 #[cfg(feature = "http")]
@@ -35,6 +36,9 @@ pub use accepted::Accepted;
 pub use client::{ClientHandshake, ClientHandshakeEnd, HandshakeError};
 pub use client_request::ClientRequest;
 pub use decision::{AcceptOptions, Decide, Decision};
+pub use extensions::{
+    ExtensionList, ExtensionParam, ExtensionText, ExtensionValue, ListedExtension, MalformedExtension,
+};
 pub use head::{Headers, HeadersIter};
 pub use head_writer::HeadError;
 pub use key::{AcceptKey, accept_key};

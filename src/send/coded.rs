@@ -48,6 +48,7 @@ impl<X: Extension> Encode for X {
         Some(match header_len(bound as u64, wire.is_masked()).saturating_add(bound) {
             size if size > wire.capacity() => Err(SendError::TooLarge),
             size if size > wire.room() => Err(SendError::Blocked),
+            _ if !self.begin() => return None,
             _ => match encode(self, frames, wire, kind, payload, Part::Whole, bound) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
@@ -65,7 +66,8 @@ impl<X: Extension> Encode for X {
         largest: usize,
     ) -> Option<Result<(), SendError>> {
         // All frames of a message are encoded, or none.
-        if !frames.coded && (frames.is_inside_message() || self.bound(0).is_none()) {
+        let whole = if fin { payload.len() } else { usize::MAX };
+        if !frames.coded && (frames.is_inside_message() || self.bound(whole).is_none() || !self.begin()) {
             return None;
         }
         Some(loop {
