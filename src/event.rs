@@ -22,8 +22,8 @@ pub enum Event<'i> {
 
 /// The payload of a data frame, or a chunk of it.
 ///
-/// A chunk that an extension has decoded counts as a separate frame: `fin` equals `end`, `offset` and `remaining` are
-/// 0, as the lengths on the wire do not apply to it.
+/// Of a message that an extension decodes, the chunks are independent of the frames on the wire: `fin` equals `end`,
+/// `offset` and `remaining` are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Chunk<'i> {
@@ -68,6 +68,7 @@ pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) len: usize,
     /// Whether the payload lies in the memory that an extension decodes into.
+    #[cfg(feature = "extension")]
     pub(crate) decoded: bool,
 }
 

@@ -13,14 +13,16 @@ use crate::receive::ReceiveError;
 ///
 /// An extension owns its state. It decodes into the memory of
 /// [`ReceiveBuffer::with_output`](crate::ReceiveBuffer::with_output), and encodes into the transmit buffer. It
-/// processes all data frames and no control frame, and gets the payload of a frame in pieces of any size. A piece of
-/// input may result in many pieces of output, or none.
+/// gets the payload of a frame in pieces of any size. A piece of input may result in many pieces of output, or none. It gets
+/// no control frame, and may not get a message in one frame without a reserved bit, which is delivered as it was received.
+///
+/// `Option<X>` is an extension that may not have been agreed upon: `None` does nothing.
 ///
 /// An extension that inverts every bit, and marks the messages by RSV1:
 ///
 /// ```
 /// use sansocket::proto::{Decoder, Encoder, Extension, ExtensionFailed, OpCode, Progress, ReceiveError, ReservedBits};
-/// use sansocket::{Client, Config, Event, Kind, Server, TransmitBuffer};
+/// use sansocket::{Client, Config, Event, Kind, ReceiveBuffer, Server, TransmitBuffer};
 ///
 /// struct Invert;
 ///
@@ -58,23 +60,32 @@ use crate::receive::ReceiveError;
 ///     }
 /// }
 ///
+/// # #[cfg(feature = "extension")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut memory = [0; 140];
 /// let mut tx = TransmitBuffer::new(&mut memory)?;
 /// Encoder::new(Server).send_with(&mut Invert, &mut tx, Kind::Text, b"Hello")?;
-/// let mut wire = tx.pending().to_vec();
-/// assert_eq!(wire, [0xC1, 0x05, !b'H', !b'e', !b'l', !b'l', !b'o']);
+/// assert_eq!(tx.pending(), [0xC1, 0x05, !b'H', !b'e', !b'l', !b'l', !b'o']);
 ///
+/// let (mut memory, mut decoded) = ([0; 140], [0; 64]);
+/// let mut rx = ReceiveBuffer::new(&mut memory)?.with_output(&mut decoded);
+/// rx.feed(tx.pending());
 /// let mut decoder = Decoder::<Client<fn() -> [u8; 4]>>::new(&Config::DEFAULT);
-/// let mut decoded = [0; 64];
-/// let event = decoder.receive_with(&mut Invert, 140, &mut &mut wire[..], &mut &mut decoded[..])?;
+/// let event = decoder.receive_with(&mut Invert, &mut rx)?;
 /// assert!(matches!(event, Some(Event::Data(chunk)) if chunk.payload.to_str() == Some("Hello")));
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "extension"))]
+/// # fn main() {}
 /// ```
 pub trait Extension {
     /// Whether the extension does anything. If `false`, the code that calls it is not compiled.
     const ACTIVE: bool = true;
+
+    /// Returns whether the extension does anything on this connection. If `false`, nothing is sent through it.
+    fn is_active(&self) -> bool {
+        Self::ACTIVE
+    }
 
     /// Returns the reserved bits that this extension claims on data frames.
     fn rsv(&self) -> ReservedBits;
@@ -124,6 +135,7 @@ pub struct Progress {
     pub more: bool,
 }
 
+#[cfg(feature = "extension")]
 impl Progress {
     /// Returns whether the result is possible for `input` bytes and room for `output` bytes.
     pub(crate) const fn is_possible(self, input: usize, output: usize) -> bool {
@@ -161,6 +173,48 @@ impl Extension for NoExtension {
 
     fn encode(&mut self, _: &[u8], _: &mut [u8], _: bool) -> Result<Progress, ExtensionFailed> {
         Ok(Progress::default())
+    }
+}
+
+impl<X: Extension> Extension for Option<X> {
+    const ACTIVE: bool = X::ACTIVE;
+
+    fn is_active(&self) -> bool {
+        self.as_ref().is_some_and(X::is_active)
+    }
+
+    fn rsv(&self) -> ReservedBits {
+        self.as_ref().map_or(ReservedBits::NONE, X::rsv)
+    }
+
+    fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError> {
+        self.as_mut().map_or(Ok(false), |extension| extension.receive(opcode, rsv))
+    }
+
+    fn decode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ReceiveError> {
+        match self {
+            Some(extension) => extension.decode(input, output, last),
+            None => Err(ExtensionFailed.into()),
+        }
+    }
+
+    fn bound(&self, len: usize) -> Option<usize> {
+        self.as_ref()?.bound(len)
+    }
+
+    fn begin(&mut self) -> bool {
+        self.as_mut().is_some_and(X::begin)
+    }
+
+    fn send(&mut self) -> ReservedBits {
+        self.as_mut().map_or(ReservedBits::NONE, X::send)
+    }
+
+    fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed> {
+        match self {
+            Some(extension) => extension.encode(input, output, last),
+            None => Err(ExtensionFailed),
+        }
     }
 }
 

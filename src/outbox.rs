@@ -73,7 +73,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
             link,
             wire: Wire::new(tx, role.masker()),
             #[cfg(feature = "extension")]
-            encoder: if X::ACTIVE { Some(extension) } else { None },
+            encoder: if extension.is_active() { Some(extension) } else { None },
             config,
             now,
         }
@@ -192,7 +192,7 @@ impl Outbox<'_> {
 
     /// Forwards a received chunk, as an echo does. Binary frames are forwarded frame by frame, a frame that is longer
     /// than the transmit buffer in pieces of one open frame. Text is sent in frames of its own: if its rest is not
-    /// UTF-8, the connection has to send a Close, which cannot stand inside a frame.
+    /// UTF-8, the connection has to send a Close, which cannot stand inside a frame. So is what an extension encodes.
     ///
     /// # Errors
     /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest
@@ -201,7 +201,7 @@ impl Outbox<'_> {
     pub fn forward(&mut self, data: &Chunk<'_>) -> Result<(), HandlerError> {
         let bytes = data.payload.as_bytes();
         let mut rest = bytes;
-        let sent = if data.kind == Kind::Text {
+        let sent = if data.kind == Kind::Text || self.is_encoding() {
             self.send_fragmented(data.kind, &mut rest, data.end)
         } else if self.frame_remaining() > 0 {
             self.write_all(&mut rest)
@@ -264,6 +264,15 @@ impl Outbox<'_> {
             self.link.fail_extension();
         }
         sent
+    }
+
+    /// Returns whether [`send_fragmented`](Self::send_fragmented) passes a message through an extension, unless one is open
+    /// that does not.
+    const fn is_encoding(&self) -> bool {
+        #[cfg(feature = "extension")]
+        return self.encoder.is_some() && self.frame_remaining() == 0;
+        #[cfg(not(feature = "extension"))]
+        false
     }
 
     /// Returns how many bytes of payload the open frame still lacks; 0 if no frame is open.

@@ -177,6 +177,241 @@ fn received_at_every_split() {
     }
 }
 
+/// The events of a connection that receives this in pieces.
+fn events(config: &Config, times: usize, output: usize, wire: &[u8], piece: usize) -> Vec<Got> {
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(output);
+    let mut server = Received::with_extension(Repeat::new(times), config, &mut memory);
+    server.feed_in(wire, piece);
+    server.events
+}
+
+/// A message is one event however it arrives, if it fits the memory: over reads, fragments and Pings between them.
+#[test]
+fn a_decoded_message_that_fits_is_delivered_whole() {
+    let config = Config::new();
+    let wire = [
+        Server::incoming(RSV1 | TEXT_PART, "é".as_bytes()),
+        Server::incoming(PING, b"?"),
+        Server::incoming(PART, b""),
+        Server::incoming(LAST, "€x".as_bytes()),
+        Server::incoming(RSV1 | BINARY, &[7; 100]),
+        Server::incoming(RSV1 | TEXT, b""),
+    ]
+    .concat();
+    let want = [
+        Got::message(Kind::Text, "é€x".as_bytes()),
+        Got::message(Kind::Binary, &[7; 100]),
+        Got::message(Kind::Text, b""),
+    ];
+    for piece in 1..wire.len() {
+        assert_eq!(events(&config, 1, 100, &wire, piece), want, "{piece}");
+    }
+}
+
+/// A message that is larger than the memory fills it each time, and text is cut between characters.
+#[test]
+fn a_decoded_text_is_cut_between_characters() {
+    let text = "aé€𐍈".repeat(20);
+    for (delivery, whole) in [(Delivery::Frames, true), (Delivery::CodePoints, false)] {
+        let mut config = Config::new();
+        config.delivery = delivery;
+        for output in 4..30 {
+            for piece in [1, 2, 3, 7, usize::MAX] {
+                let wire = Server::incoming(RSV1 | TEXT, text.as_bytes());
+                let got = events(&config, 1, output, &wire, piece);
+                assert_eq!(messages(&got), [(Kind::Text, text.clone().into_bytes())]);
+                let (last, others) = got.split_last().unwrap();
+                for event in &got {
+                    let Got::Data(data) = event else { panic!("{event:?}") };
+                    assert!(std::str::from_utf8(&data.payload).is_ok(), "{data:?}");
+                }
+                for event in others.iter().filter(|_| whole) {
+                    let Got::Data(data) = event else { panic!("{event:?}") };
+                    assert!(
+                        data.payload.len() + 3 >= output,
+                        "{} of {output}, then {last:?}",
+                        data.payload.len()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What is decoded and not delivered keeps the buffer: no other connection may get its memory.
+#[test]
+fn a_buffer_with_decoded_bytes_is_not_empty() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(100);
+    let mut server = Received::with_extension(Repeat::new(3), &config, &mut memory);
+    server.feed(&Server::incoming(RSV1 | BINARY_PART, b"ab"));
+    assert_eq!((server.events.len(), server.rx.unread().len(), server.rx.is_empty()), (0, 0, false));
+    server.frame(LAST, b"");
+    assert_eq!(messages(&server.events), [(Kind::Binary, b"aaabbb".to_vec())]);
+    assert!(server.rx.is_empty());
+}
+
+/// Chunks are delivered at once.
+#[test]
+fn decoded_chunks_are_delivered_as_they_arrive() {
+    let mut config = Config::new();
+    config.delivery = Delivery::Chunks;
+    let got = events(&config, 3, 100, &Server::incoming(RSV1 | BINARY, b"abc"), 1);
+    let lengths: Vec<_> =
+        got.iter().map(|event| matches!(event, Got::Data(data) if data.payload.len() == 3)).collect();
+    assert_eq!(lengths, [true; 3]);
+}
+
+/// Counts what passes through it.
+struct Counting {
+    inner: Repeat,
+    received: usize,
+    decoded: usize,
+}
+
+impl Extension for Counting {
+    fn rsv(&self) -> ReservedBits {
+        self.inner.rsv()
+    }
+
+    fn receive(&mut self, opcode: OpCode, rsv: ReservedBits) -> Result<bool, ReceiveError> {
+        self.received += 1;
+        self.inner.receive(opcode, rsv)
+    }
+
+    fn decode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ReceiveError> {
+        let done = self.inner.decode(input, output, last)?;
+        self.decoded += done.produced;
+        Ok(done)
+    }
+
+    fn bound(&self, len: usize) -> Option<usize> {
+        self.inner.bound(len)
+    }
+
+    fn send(&mut self) -> ReservedBits {
+        self.inner.send()
+    }
+
+    fn encode(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed> {
+        self.inner.encode(input, output, last)
+    }
+}
+
+impl Counting {
+    fn new(times: usize) -> Self {
+        Self { inner: Repeat::new(times), received: 0, decoded: 0 }
+    }
+}
+
+/// A handler that counts what it gets.
+#[derive(Default)]
+struct Sink(usize);
+
+impl Handler for Sink {
+    fn event(&mut self, event: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        if let Event::Data(data) = event {
+            self.0 += data.payload.len();
+        }
+        Ok(())
+    }
+}
+
+/// A bomb is decoded up to the byte that is too much, whatever memory there is.
+#[test]
+fn a_bomb_is_not_decoded_past_the_limit() {
+    let mut config = Config::new();
+    config.limits.message = 1000;
+    for output in [10, 999, 1000, 1001, 5000] {
+        let (mut memory, mut decoded, mut tx) = ([0; 200], vec![0; output], [0; 200]);
+        let mut rx = ReceiveBuffer::new(&mut memory).unwrap().with_output(&mut decoded);
+        let mut tx = TransmitBuffer::new(&mut tx).unwrap();
+        let mut extension = Counting::new(usize::MAX);
+        let mut decoder = sansocket::proto::Decoder::<Server, _>::new(&config);
+        rx.feed(&Server::incoming(RSV1 | BINARY, b"a"));
+        let error = loop {
+            match decoder.receive_with(&mut extension, &mut rx) {
+                Ok(event) => assert!(event.is_some()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error, extension.decoded), (Violation::MessageTooBig.into(), 1001), "{output}");
+        // And as a connection: 1009.
+        let mut connection =
+            Connection::with_extension(Server, Counting::new(usize::MAX), &config, Instant::START);
+        rx.clear();
+        rx.feed(&Server::incoming(RSV1 | BINARY, b"a"));
+        while let sansocket::Step::Event(_) = connection.poll(Instant::START, &mut rx, &mut tx) {}
+        assert_eq!(whole_frames(tx.pending())[0].code(), Some(1009));
+    }
+}
+
+/// A few bytes that decode to megabytes do not hold up the other connections of a thread.
+#[test]
+fn a_poll_decodes_a_bounded_number_of_bytes() {
+    let config = Config::new();
+    let (mut memory, mut decoded, mut tx) = ([0; 200], vec![0; 1000], [0; 200]);
+    let mut rx = ReceiveBuffer::new(&mut memory).unwrap().with_output(&mut decoded);
+    let mut tx = TransmitBuffer::new(&mut tx).unwrap();
+    let connection = Connection::with_extension(Server, Counting::new(500_000), &config, Instant::START);
+    let (mut driver, mut sink) = (HandlerDriver::new(connection, None), Sink::default());
+    rx.feed(&Server::incoming(RSV1 | BINARY, b"ab"));
+    for turn in 1.. {
+        let before = sink.0;
+        let step = driver.poll(Instant::START, &mut sink, &mut rx, &mut tx);
+        let sansocket::Step::Wait { deadline } = step else { panic!("{step:?}") };
+        assert!(sink.0 - before <= 65_000 + 1000, "{}", sink.0 - before);
+        // There is more to do at once, or the message is complete.
+        assert_eq!(deadline == Some(Instant::START), sink.0 < 1_000_000, "{turn}: {}", sink.0);
+        if sink.0 == 1_000_000 {
+            break;
+        }
+    }
+}
+
+/// A message in one frame without a reserved bit takes the short cut, where there is one.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_plain_frame_is_not_shown_to_the_extension() {
+    let (mut memory, mut decoded) = ([0; 200], [0; 200]);
+    let mut rx = ReceiveBuffer::new(&mut memory).unwrap().with_output(&mut decoded);
+    let mut extension = Counting::new(2);
+    let mut decoder = sansocket::proto::Decoder::<Server>::new(&Config::DEFAULT);
+    for (first, shown) in [(TEXT, 0), (RSV1 | TEXT, 1), (BINARY, 1), (TEXT_PART, 2), (LAST, 3), (BINARY, 3)] {
+        rx.feed(&Server::incoming(first, b"ab"));
+        let event = decoder.receive_with(&mut extension, &mut rx);
+        let _ = event.map(|event| assert!(event.is_some(), "{first:02x}"));
+        assert_eq!(extension.received, shown, "{first:02x}");
+    }
+}
+
+/// A connection whose peer did not agree is as one without.
+#[test]
+fn an_extension_that_was_not_agreed_upon_does_nothing() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
+    let mut server = Endpoint::<Server, Option<Repeat>>::with_extension(None, &config, &mut memory);
+    server.out().send("plain").unwrap();
+    server.out().send_fragmented(Kind::Binary, &mut &b"as well"[..], true).unwrap();
+    assert_eq!(server.written(), [frame(TEXT, None, b"plain"), frame(BINARY, None, b"as well")].concat());
+    server.frame(TEXT, b"got");
+    assert_eq!(messages(&server.events), [(Kind::Text, b"got".to_vec())]);
+    server.frame(RSV1 | TEXT, b"not agreed");
+    let (sent, ending) = server.finish();
+    assert_eq!(
+        (sent[0].code(), ending.reason),
+        (Some(1002), EndReason::Violation(Violation::ReservedBits(4)))
+    );
+
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(20);
+    let agreed = Some(Repeat::new(2));
+    let mut server = Endpoint::<Server, Option<Repeat>>::with_extension(agreed, &config, &mut memory);
+    server.frame(RSV1 | TEXT, b"ab");
+    server.out().send("ccdd").unwrap();
+    assert_eq!(messages(&server.events), [(Kind::Text, b"aabb".to_vec())]);
+    assert_eq!(server.written(), frame(RSV1 | TEXT, None, b"cd"));
+}
+
 /// How a connection ends that receives this; the bytes that were delivered before.
 fn fails(config: &Config, times: usize, output: usize, wire: &[u8]) -> (Violation, Option<u16>, usize) {
     let run = |piece: usize| {
@@ -391,6 +626,120 @@ fn a_message_passes_through_both_sides() {
             assert!(sent.payload.len() <= largest);
         }
     }
+}
+
+/// A message that is sent in many parts is a frame for each time that the transport takes bytes, not for each part: some
+/// peers limit the frames of a message.
+#[test]
+fn parts_share_a_frame_until_the_transport_takes_it() {
+    fn run<R: TestRole>() {
+        for (part, parts, taken, largest) in [
+            (5, 1, usize::MAX, usize::MAX),
+            (1, 300, 1000, usize::MAX),
+            (5, 30_000, 50, usize::MAX),
+            (3, 100, 1000, 100),
+        ] {
+            let config = Config::new();
+            let payload: Vec<u8> = (0..part * parts).map(|i| (i % 200) as u8).collect();
+            let mut memory = vec![0xA5; 70_100];
+            let mut tx = TransmitBuffer::new(&mut memory).unwrap();
+            let mut sender = Encoder::new(R::make());
+            let mut extension = Repeat::new(1);
+            let (mut wire, mut writes) = (Vec::new(), 0);
+            for (i, mut rest) in payload.chunks(part).enumerate() {
+                let fin = i + 1 == parts;
+                while sender.send_fragmented_with(
+                    &mut extension,
+                    &mut tx,
+                    Kind::Binary,
+                    &mut rest,
+                    fin,
+                    largest,
+                ) == Err(SendError::Blocked)
+                {
+                    wire.extend_from_slice(tx.pending());
+                    tx.consume(usize::MAX);
+                    writes += 1;
+                }
+                if i % taken == taken - 1 {
+                    let n = tx.pending().len().min(part);
+                    wire.extend_from_slice(&tx.pending()[..n]);
+                    tx.consume(n);
+                    writes += 1;
+                }
+            }
+            wire.extend_from_slice(tx.pending());
+            let sent = whole_frames(&wire);
+            let most = payload.len().div_ceil(largest) + writes + 1;
+            assert!(sent.len() <= most, "{part} {parts}: {} frames, {writes} writes", sent.len());
+            assert!(sent.iter().all(|sent| sent.payload.len() <= largest));
+            assert_eq!(sent.iter().flat_map(|sent| sent.payload.clone()).collect::<Vec<u8>>(), payload);
+            assert_eq!(sent.iter().filter(|sent| sent.first & 0x80 != 0).count(), 1);
+            // As the peer sees it.
+            if !R::SERVER {
+                let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN).with_output(150_000);
+                let mut peer = Received::with_extension(Repeat::new(1), &config, &mut memory);
+                peer.feed(&wire);
+                assert!(messages(&peer.events) == [(Kind::Binary, payload)]);
+            }
+        }
+    }
+    run::<Server>();
+    run::<TestClient>();
+}
+
+/// A reply between two parts begins a new frame.
+#[test]
+fn a_control_frame_ends_the_frame_before_it() {
+    let config = Config::new();
+    let mut memory = Memory::new(MIN_BUFFER_LEN, MIN_BUFFER_LEN);
+    let mut server = Received::with_extension(Repeat::new(1), &config, &mut memory);
+    let stream = |server: &mut Received<'_>, part: &str, fin| {
+        server.out().send_fragmented(Kind::Text, &mut part.as_bytes(), fin).unwrap();
+    };
+    stream(&mut server, "a", false);
+    stream(&mut server, "b", false);
+    server.frame(PING, b"?");
+    stream(&mut server, "c", false);
+    stream(&mut server, "d", true);
+    stream(&mut server, "next", true);
+    let want = [
+        frame(RSV1 | TEXT_PART, None, b"ab"),
+        frame(PONG, None, b"?"),
+        frame(LAST, None, b"cd"),
+        frame(RSV1 | TEXT, None, b"next"),
+    ];
+    assert_eq!(server.written(), want.concat());
+}
+
+/// Whole messages that may be larger than the room go behind others as long as they fit, too.
+#[test]
+fn several_messages_are_sent_in_one_write() {
+    let mut memory = [0xA5; 200];
+    let mut tx = TransmitBuffer::new(&mut memory).unwrap();
+    let mut sender = Encoder::new(Server);
+    let mut extension = Repeat::new(1);
+    for _ in 0..4 {
+        let sent = sender.send_fragmented_with(
+            &mut extension,
+            &mut tx,
+            Kind::Text,
+            &mut &[b'x'; 40][..],
+            true,
+            usize::MAX,
+        );
+        sent.unwrap();
+    }
+    let sent = sender.send_fragmented_with(
+        &mut extension,
+        &mut tx,
+        Kind::Text,
+        &mut &[b'x'; 40][..],
+        true,
+        usize::MAX,
+    );
+    assert_eq!(sent, Err(SendError::Blocked));
+    assert_eq!(tx.pending(), frame(RSV1 | TEXT, None, &[b'x'; 40]).repeat(4));
 }
 
 /// A message that has begun is open, although the extension has made nothing of it yet, and no other way of

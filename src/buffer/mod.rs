@@ -45,6 +45,7 @@ pub const MIN_BUFFER_LEN: usize = 140;
 pub struct ReceiveBuffer<'b> {
     memory: Memory<'b>,
     /// The memory that an extension decodes into.
+    #[cfg(feature = "extension")]
     output: Memory<'b>,
     place: Place,
 }
@@ -52,21 +53,32 @@ pub struct ReceiveBuffer<'b> {
 /// Which part of a receive buffer is filled, and its flags.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
-    start: usize,
-    end: usize,
+    input: Region,
+    /// The decoded bytes that are not yet delivered.
+    #[cfg(feature = "extension")]
+    output: Region,
     pub(crate) ended: bool,
     /// Bytes or the end of the stream have arrived since the last poll.
     pub(crate) fresh: bool,
-    /// The last delivered payload lies in `output`.
+    /// The last delivered payload lies in the memory for decoded bytes.
+    #[cfg(feature = "extension")]
     decoded: bool,
 }
 
-/// A receive buffer, split into its parts.
-pub(crate) struct Opened<'r> {
+/// The part of a memory that holds bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Region {
+    start: usize,
+    end: usize,
+}
+
+/// A receive buffer, split into its parts. Events borrow from it for `'r`.
+pub(crate) struct Opened<'r, 'p> {
     pub(crate) input: &'r mut [u8],
+    #[cfg(feature = "extension")]
     pub(crate) output: &'r mut [u8],
     pub(crate) capacity: usize,
-    pub(crate) place: &'r mut Place,
+    pub(crate) place: &'p mut Place,
 }
 
 /// Borrowed memory, or with `alloc` owned memory.
@@ -94,11 +106,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// Creates a buffer without memory, as a placeholder.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> ReceiveBuffer<'static> {
-        ReceiveBuffer {
-            memory: Memory::Lent(&mut []),
-            output: Memory::Lent(&mut []),
-            place: Place::default(),
-        }
+        ReceiveBuffer::over(Memory::Lent(&mut []))
     }
 
     /// Creates an empty buffer with `capacity` bytes of memory of its own.
@@ -118,14 +126,28 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     fn over(memory: Memory<'b>) -> Self {
-        Self { memory, output: Memory::Lent(&mut []), place: Place::default() }
+        Self {
+            memory,
+            #[cfg(feature = "extension")]
+            output: Memory::Lent(&mut []),
+            place: Place::default(),
+        }
     }
 
     /// Adds memory that an [`Extension`](crate::proto::Extension) decodes into. Its length limits how many decoded
     /// bytes one event delivers.
+    #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_output(self, output: &'b mut [u8]) -> Self {
         Self { output: Memory::Lent(output), ..self }
+    }
+
+    /// Adds `capacity` bytes of memory of its own that an [`Extension`](crate::proto::Extension) decodes into: see
+    /// [`with_output`](Self::with_output).
+    #[cfg(all(feature = "extension", feature = "alloc"))]
+    #[must_use]
+    pub fn with_output_capacity(self, capacity: usize) -> Self {
+        Self { output: Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()), ..self }
     }
 
     /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first)
@@ -136,21 +158,16 @@ impl<'b> ReceiveBuffer<'b> {
         if self.place.ended {
             return &mut [];
         }
-        if self.place.start == self.place.end {
-            self.place.start = 0;
-            self.place.end = 0;
-        } else if self.place.start > 0 {
-            // The rest is moved at most once for each read.
-            compact(self.memory.get_mut(), &mut self.place.start, &mut self.place.end);
-        }
-        self.memory.get_mut().get_mut(self.place.end..).unwrap_or_default()
+        // The rest is moved at most once for each read.
+        self.place.input.move_to_front(self.memory.get_mut());
+        self.memory.get_mut().get_mut(self.place.input.end..).unwrap_or_default()
     }
 
     /// Reports that `n` bytes were read into [`spare`](Self::spare). A value above the length of `spare` counts as that
     /// length, and 0 has no effect: report the end of the stream by [`end`](Self::end).
     pub fn fill(&mut self, n: usize) {
         self.place.fresh |= n > 0;
-        self.place.end = self.place.end.saturating_add(n).min(self.capacity());
+        self.place.input.end = self.place.input.end.saturating_add(n).min(self.capacity());
     }
 
     /// Reports the end of the stream: the peer will send nothing more. What the buffer holds is still processed.
@@ -177,7 +194,10 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     fn payload(&self, span: Span, start: usize) -> Payload<'_> {
+        #[cfg(feature = "extension")]
         let source = if span.decoded { self.output.get() } else { self.memory.get() };
+        #[cfg(not(feature = "extension"))]
+        let source = self.memory.get();
         Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
     }
 
@@ -186,7 +206,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// of frames as the peer sent them, of which a part may be unmasked already.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
-        self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
+        self.memory.get().get(self.place.input.start..self.place.input.end).unwrap_or_default()
     }
 
     /// Returns the length of the memory in bytes.
@@ -195,10 +215,15 @@ impl<'b> ReceiveBuffer<'b> {
         self.memory.get().len()
     }
 
-    /// Returns whether the buffer holds no bytes, so that its memory can serve another connection.
+    /// Returns whether the buffer holds no bytes, neither received nor decoded ones, so that its memory can serve another
+    /// connection.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.place.start == self.place.end
+        #[cfg(feature = "extension")]
+        if !self.place.output.is_empty() {
+            return false;
+        }
+        self.place.input.is_empty()
     }
 
     /// Returns whether the stream has ended.
@@ -209,7 +234,7 @@ impl<'b> ReceiveBuffer<'b> {
 
     /// Removes the first `n` bytes.
     pub(crate) fn consume(&mut self, n: usize) {
-        self.place.start = self.place.start.saturating_add(n).min(self.place.end);
+        self.place.input.consume(n);
     }
 
     /// Empties the buffer for another stream.
@@ -219,29 +244,27 @@ impl<'b> ReceiveBuffer<'b> {
 
     /// Puts the payload that was just consumed back to the front, so that it is delivered again.
     pub(crate) fn put_back(&mut self, span: Span) {
-        if !span.decoded {
-            self.place.start = self.place.start.saturating_sub(span.len);
-        }
+        let region = self.place.region(span);
+        region.start = region.start.saturating_sub(span.len);
     }
 
     /// Returns an event whose payload was put back. `spare` may have moved it since.
-    pub(crate) fn event_put_back(&self, event: DetachedEvent) -> Event<'_> {
-        let start = if event.span.decoded { event.span.start } else { self.place.start };
+    pub(crate) fn event_put_back(&mut self, event: DetachedEvent) -> Event<'_> {
+        let start = self.place.region(event.span).start;
         event.shape.with(self.payload(event.span, start))
     }
 
     /// Removes the first `n` bytes of the payload that was put back, and returns the rest of it.
     pub(crate) fn release(&mut self, span: Span, n: usize) -> Span {
         let n = n.min(span.len);
-        if !span.decoded {
-            self.consume(n);
-        }
+        self.place.region(span).consume(n);
         Span { start: span.start.saturating_add(n), len: span.len.saturating_sub(n), ..span }
     }
 
     /// Keeps the first `len` bytes of those that the buffer holds. `ended` says whether the stream ends there.
     pub(crate) fn truncate(&mut self, len: usize, ended: bool) {
-        self.place.end = self.place.start.saturating_add(len).min(self.place.end);
+        let Region { start, end } = &mut self.place.input;
+        *end = start.saturating_add(len).min(*end);
         self.place.ended = ended;
     }
 
@@ -255,27 +278,44 @@ impl<'b> ReceiveBuffer<'b> {
             Ok((len, done)) => (len, Ok(done)),
             Err(error) => (0, Err(error)),
         };
-        self.place.start = 0;
-        self.place.end = len.min(self.capacity());
+        self.place.input = Region { start: 0, end: len.min(self.capacity()) };
         result
     }
 
     /// Splits the buffer into the parts that a receiver needs. An event may borrow from them for as long as the buffer is
     /// borrowed.
     #[inline]
-    pub(crate) fn open(&mut self) -> Opened<'_> {
-        let Self { memory, output, place } = self;
-        let memory = memory.get_mut();
+    pub(crate) fn open(&mut self) -> Opened<'_, '_> {
+        let memory = self.memory.get_mut();
+        let place = &mut self.place;
+        #[cfg(feature = "extension")]
+        {
+            place.decoded = false;
+        }
         let capacity = memory.len();
-        let input = memory.get_mut(place.start..place.end).unwrap_or_default();
-        Opened { input, output: output.get_mut(), capacity, place }
+        let input = memory.get_mut(place.input.start..place.input.end).unwrap_or_default();
+        Opened {
+            input,
+            #[cfg(feature = "extension")]
+            output: self.output.get_mut(),
+            capacity,
+            place,
+        }
     }
 
     /// Returns the place of the last delivered payload, which is `len` bytes long.
     #[inline]
     pub(crate) fn span(&self, len: usize) -> Span {
-        let start = if self.place.decoded { 0 } else { self.place.start.saturating_sub(len) };
-        Span { start, len, decoded: self.place.decoded }
+        #[cfg(feature = "extension")]
+        if self.place.decoded {
+            return Span { start: self.place.output.start.saturating_sub(len), len, decoded: true };
+        }
+        Span {
+            start: self.place.input.start.saturating_sub(len),
+            len,
+            #[cfg(feature = "extension")]
+            decoded: false,
+        }
     }
 }
 
@@ -286,7 +326,7 @@ impl ReceiveBuffer<'static> {
         if !self.is_empty() {
             return None;
         }
-        (self.place.start, self.place.end) = (0, 0);
+        self.place.input = Region::default();
         self.memory.take()
     }
 
@@ -296,12 +336,66 @@ impl ReceiveBuffer<'static> {
     }
 }
 
-impl Opened<'_> {
-    /// Removes from the buffer what was taken from `input`. `decoded` says in which memory the payload lies.
+impl<'r> Opened<'r, '_> {
+    /// Removes from the buffer what was taken from `input`.
     #[inline]
-    pub(crate) fn close(&mut self, decoded: bool) {
-        self.place.start = self.place.end.saturating_sub(self.input.len());
-        self.place.decoded = decoded;
+    pub(crate) fn close(&mut self) {
+        let region = &mut self.place.input;
+        region.start = region.end.saturating_sub(self.input.len());
+    }
+
+    /// Takes the first `n` decoded bytes, which lie at the front of the memory after [`Place::room`].
+    #[cfg(feature = "extension")]
+    pub(crate) fn take_decoded(&mut self, n: usize) -> &'r [u8] {
+        self.place.output.consume(n);
+        self.place.decoded = true;
+        core::mem::take(&mut self.output).get(..n).unwrap_or_default()
+    }
+}
+
+impl Place {
+    /// Moves the decoded bytes that are not yet delivered to the front of their memory, and returns how many these are,
+    /// and the free memory behind them.
+    #[cfg(feature = "extension")]
+    pub(crate) fn room<'m>(&mut self, output: &'m mut [u8]) -> (usize, &'m mut [u8]) {
+        self.output.move_to_front(output);
+        let held = self.output.end;
+        (held, output.get_mut(held..).unwrap_or_default())
+    }
+
+    /// Adds the first `n` bytes of [`room`](Self::room) to the decoded bytes.
+    #[cfg(feature = "extension")]
+    pub(crate) fn add(&mut self, n: usize) {
+        self.output.end = self.output.end.saturating_add(n);
+    }
+
+    /// Returns where the payloads of a memory lie.
+    fn region(&mut self, span: Span) -> &mut Region {
+        #[cfg(feature = "extension")]
+        if span.decoded {
+            return &mut self.output;
+        }
+        let _ = span;
+        &mut self.input
+    }
+}
+
+impl Region {
+    const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.end);
+    }
+
+    /// Moves the bytes to the front of their memory.
+    fn move_to_front(&mut self, memory: &mut [u8]) {
+        if self.is_empty() {
+            *self = Self::default();
+        } else if self.start > 0 {
+            compact(memory, &mut self.start, &mut self.end);
+        }
     }
 }
 

@@ -41,6 +41,10 @@ pub(crate) struct TransmitPlace {
     start: usize,
     end: usize,
     moved: bool,
+    /// The payload length of the last pending frame, if the extension can add to it: the transport has taken nothing since
+    /// it was begun, and nothing follows it.
+    #[cfg(feature = "extension")]
+    growing: Option<usize>,
     /// How many bytes a hub writes from other memory before the pending ones.
     #[cfg(any(feature = "hub", feature = "tokio"))]
     ahead: usize,
@@ -86,7 +90,8 @@ impl<'b> TransmitBuffer<'b> {
         Self { memory, place: TransmitPlace::default() }
     }
 
-    /// Returns the bytes to write to the transport.
+    /// Returns the bytes to write to the transport. Report with [`consume`](Self::consume) what it took before anything else is
+    /// sent.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         self.memory.get().get(self.place.start..self.place.end).unwrap_or_default()
@@ -96,6 +101,10 @@ impl<'b> TransmitBuffer<'b> {
     pub fn consume(&mut self, n: usize) {
         let place = &mut self.place;
         place.moved |= n > 0 && !place.is_empty();
+        #[cfg(feature = "extension")]
+        {
+            place.growing = None;
+        }
         place.start = place.start.saturating_add(n).min(place.end);
         if place.start == place.end {
             place.start = 0;
@@ -199,6 +208,10 @@ impl TransmitPlace {
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(crate) fn reserve<'m>(&mut self, memory: &'m mut [u8], n: usize) -> Option<&'m mut [u8]> {
+        #[cfg(feature = "extension")]
+        {
+            self.growing = None;
+        }
         if n > memory.len().saturating_sub(self.end) {
             self.make_room(memory);
         }
@@ -212,6 +225,30 @@ impl TransmitPlace {
         if self.worth_moving() {
             compact(memory, &mut self.start, &mut self.end);
         }
+    }
+
+    /// Reserves `n` bytes, and returns them behind the last `before` pending ones.
+    #[cfg(feature = "extension")]
+    pub(crate) fn reserve_behind<'m>(
+        &mut self,
+        memory: &'m mut [u8],
+        before: usize,
+        n: usize,
+    ) -> Option<&'m mut [u8]> {
+        self.reserve(memory, n)?;
+        memory.get_mut(self.end.saturating_sub(n).saturating_sub(before)..self.end)
+    }
+
+    /// Returns the payload length of the last pending frame, if it can grow.
+    #[cfg(feature = "extension")]
+    pub(crate) const fn growing(&self) -> Option<usize> {
+        self.growing
+    }
+
+    /// Sets the payload length of the last pending frame, if it can grow.
+    #[cfg(feature = "extension")]
+    pub(crate) fn set_growing(&mut self, payload: Option<usize>) {
+        self.growing = payload;
     }
 
     /// Releases the last `n` bytes of a reservation.

@@ -189,9 +189,9 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     ) -> Step<Event<'r>> {
         let mut view = rx.open();
         // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
-        if now < self.link.next_check && !X::ACTIVE {
+        if now < self.link.next_check {
             if let Some(data) = self.decoder.quick(&mut view.input) {
-                view.close(false);
+                view.close();
                 self.link.note_received(now);
                 return Step::Event(Event::Data(data));
             }
@@ -309,7 +309,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     fn slow<'r>(
         &mut self,
         now: Instant,
-        mut view: Opened<'r>,
+        mut view: Opened<'r, '_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Event<'r>> {
         let step = self.step(now, &mut view, tx);
@@ -320,14 +320,14 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     fn step<'r>(
         &mut self,
         now: Instant,
-        view: &mut Opened<'r>,
+        view: &mut Opened<'r, '_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Event<'r>> {
         let Self { decoder, link, role, extension } = self;
         let mut wire = Wire::new(tx, role.masker());
         let mut outcome = None;
         if now < link.next_check {
-            match take(decoder, extension, view) {
+            match decoder.take(extension, view) {
                 Ok(Some(Event::Data(data))) => {
                     link.note_received(now);
                     return Step::Event(Event::Data(data));
@@ -353,7 +353,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                     // "An endpoint MUST NOT continue to attempt to process data [...] from the remote endpoint after
                     // being instructed to _Fail the WebSocket Connection_." (§7.1.7)
                     view.input = &mut [];
-                    view.close(false);
+                    view.close();
                     return Step::Wait { deadline };
                 }
                 Some(_) => return Step::Shutdown,
@@ -361,7 +361,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
             }
             let received = match outcome.take() {
                 Some(received) => received,
-                None => take(decoder, extension, view),
+                None => decoder.take(extension, view),
             };
             match received {
                 Ok(Some(event)) => {
@@ -395,17 +395,4 @@ impl<R: Role, X: Extension, C: ConfigRef> Timed for Connection<R, X, C> {
     fn extend(&mut self, now: Instant) {
         self.link.extend(now, &self.decoder.config().timeouts);
     }
-}
-
-/// Takes the next event from the receive buffer.
-#[inline]
-fn take<'r, R: Role, X: Extension, C: ConfigRef>(
-    decoder: &mut Decoder<R, C>,
-    extension: &mut X,
-    view: &mut Opened<'r>,
-) -> Result<Option<Event<'r>>, ReceiveError> {
-    let memory = view.output.len();
-    let received = decoder.receive_with(extension, view.capacity, &mut view.input, &mut view.output);
-    view.close(X::ACTIVE && view.output.len() != memory);
-    received
 }

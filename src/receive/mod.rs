@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "extension")]
 mod coded;
 mod error;
 mod quick;
@@ -10,6 +11,9 @@ pub use error::ReceiveError;
 
 use core::marker::PhantomData;
 
+#[cfg(feature = "extension")]
+use crate::buffer::ReceiveBuffer;
+use crate::buffer::{Opened, Place};
 use crate::close::CloseCode;
 use crate::config::base::Config;
 use crate::config::{ConfigRef, Delivery};
@@ -67,8 +71,10 @@ pub struct Decoder<R, C = &'static Config> {
     /// A part of the message was delivered.
     delivered: bool,
     /// The extension decodes the frame's payload.
+    #[cfg(feature = "extension")]
     coded: bool,
     /// The extension has more output.
+    #[cfg(feature = "extension")]
     more: bool,
     /// The peer has made progress since the last check: it ended a message or a frame outside of one, or sent 1 KiB.
     progressed: bool,
@@ -105,7 +111,9 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             fin: true,
             kind: None,
             delivered: false,
+            #[cfg(feature = "extension")]
             coded: false,
+            #[cfg(feature = "extension")]
             more: false,
             progressed: false,
             role: PhantomData,
@@ -127,39 +135,59 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         capacity: usize,
         input: &mut &'i mut [u8],
     ) -> Result<Option<Event<'i>>, Violation> {
-        self.receive_with(&mut NoExtension, capacity, input, &mut &mut [][..]).map_err(|error| match error {
+        let mut view = Opened {
+            input: core::mem::take(input),
+            #[cfg(feature = "extension")]
+            output: &mut [],
+            capacity,
+            place: &mut Place::default(),
+        };
+        let received = self.take(&mut NoExtension, &mut view);
+        *input = view.input;
+        received.map_err(|error| match error {
             ReceiveError::Violation(violation) => violation,
             ReceiveError::Extension(ExtensionFailed) => Violation::Extension,
         })
     }
 
-    /// Takes the next event off the front of `input` as [`receive`](Self::receive) does, with an extension, which
-    /// decodes into `output`. An event in `output` takes its part of that off the front.
+    /// Takes the next event out of a receive buffer as [`receive`](Self::receive) does, with an extension, which decodes
+    /// into the memory of [`ReceiveBuffer::with_output`].
     ///
     /// # Errors
     /// The peer's violation, or the extension's failure; every later call returns it again.
-    #[inline]
-    pub fn receive_with<'i, X: Extension>(
+    #[cfg(feature = "extension")]
+    pub fn receive_with<'r, X: Extension>(
         &mut self,
         extension: &mut X,
-        capacity: usize,
-        input: &mut &'i mut [u8],
-        output: &mut &'i mut [u8],
+        rx: &'r mut ReceiveBuffer<'_>,
+    ) -> Result<Option<Event<'r>>, ReceiveError> {
+        self.take(extension, &mut rx.open())
+    }
+
+    /// Takes the next event out of an open buffer.
+    #[inline]
+    pub(crate) fn take<'i, X: Extension>(
+        &mut self,
+        extension: &mut X,
+        view: &mut Opened<'i, '_>,
     ) -> Result<Option<Event<'i>>, ReceiveError> {
-        if !X::ACTIVE {
-            if let Some(data) = self.quick(input) {
-                return Ok(Some(Event::Data(data)));
-            }
+        if let Some(data) = self.quick(&mut view.input) {
+            view.close();
+            return Ok(Some(Event::Data(data)));
         }
-        self.slow(extension, capacity, input, output)
+        self.slow(extension, view)
     }
 
     /// Returns how many bytes of the current payload can be read from the transport directly into other memory, for
     /// [`receive_external`](Self::receive_external); 0 if that is not possible. The input must be empty.
     #[must_use]
     pub const fn external_read_limit(&self) -> u64 {
+        #[cfg(feature = "extension")]
+        if self.coded {
+            return 0;
+        }
         let data = matches!(self.state, State::Payload) && !self.opcode.is_control();
-        if data && !self.coded && self.ready == 0 { self.left } else { 0 }
+        if data && self.ready == 0 { self.left } else { 0 }
     }
 
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more than
@@ -173,8 +201,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         }
         let mut input = memory;
         self.check(input)
-            .and_then(|()| self.chunk(self.ready, &mut input))
-            .map(Some)
+            .map(|()| Some(self.chunk(self.ready, &mut input)))
             .inspect_err(|violation| self.fail((*violation).into()))
     }
 
@@ -210,19 +237,17 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     fn slow<'i, X: Extension>(
         &mut self,
         extension: &mut X,
-        capacity: usize,
-        input: &mut &'i mut [u8],
-        output: &mut &'i mut [u8],
+        view: &mut Opened<'i, '_>,
     ) -> Result<Option<Event<'i>>, ReceiveError> {
-        self.step(extension, capacity, input, output).inspect_err(|error| self.fail(*error))
+        let received = self.step(extension, view).inspect_err(|error| self.fail(*error));
+        view.close();
+        received
     }
 
     fn step<'i, X: Extension>(
         &mut self,
         extension: &mut X,
-        capacity: usize,
-        input: &mut &'i mut [u8],
-        output: &mut &'i mut [u8],
+        view: &mut Opened<'i, '_>,
     ) -> Result<Option<Event<'i>>, ReceiveError> {
         loop {
             match self.state {
@@ -232,31 +257,32 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
                         rsv: extension.rsv(),
                         allow_long_length_form: self.config.allow_long_length_form,
                     };
-                    self.order(input)?;
-                    let Some((header, len)) = Header::decode(input, &rules)? else { return Ok(None) };
-                    take(input, len);
+                    self.order(view.input)?;
+                    let Some((header, len)) = Header::decode(view.input, &rules)? else { return Ok(None) };
+                    take(&mut view.input, len);
                     self.begin(extension, &header)?;
                 }
                 State::Payload => {}
                 State::Closed => {
-                    *input = &mut [];
+                    view.input = &mut [];
                     return Ok(None);
                 }
                 State::Failed(error) => return Err(error),
             }
             if self.opcode.is_control() {
-                return Ok(self.control(input)?);
+                return Ok(self.control(&mut view.input)?);
             }
+            #[cfg(feature = "extension")]
             if X::ACTIVE && self.coded {
-                if let Some(data) = self.decoded(extension, input, output)? {
+                if let Some(data) = self.decoded(extension, view)? {
                     return Ok(Some(Event::Data(data)));
                 }
-                if self.state == State::Payload {
+                if self.state == State::Payload && !self.more {
                     return Ok(None);
                 }
                 continue;
             }
-            return Ok(self.data(capacity, input)?.map(Event::Data));
+            return Ok(self.data(view.capacity, &mut view.input)?.map(Event::Data));
         }
     }
 
@@ -299,12 +325,17 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         if self.fragments > limits.fragments {
             return Err(Violation::TooManyFragments.into());
         }
-        self.coded = X::ACTIVE && extension.receive(header.opcode, header.rsv)?;
-        self.more = false;
-        if !self.coded {
-            self.grow(header.len)?;
+        #[cfg(feature = "extension")]
+        {
+            self.coded = X::ACTIVE && extension.receive(header.opcode, header.rsv)?;
+            self.more = false;
+            if self.coded {
+                return Ok(());
+            }
         }
-        Ok(())
+        #[cfg(not(feature = "extension"))]
+        let _ = extension;
+        Ok(self.grow(header.len)?)
     }
 
     /// Adds `len` bytes to the length of the message, and checks its limit.
@@ -355,7 +386,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         if n == 0 && !complete {
             return Ok(None);
         }
-        self.chunk(n, input).map(Some)
+        Ok(Some(self.chunk(n, input)))
     }
 
     /// Unmasks and checks the bytes of the frame that have arrived since the last call.
@@ -377,28 +408,33 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Delivers the first `n` bytes of the input, which are ready.
-    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Result<Chunk<'i>, Violation> {
+    fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Chunk<'i> {
         let payload = Payload::from(take(input, n));
-        Ok(self.deliver(payload, n))
-    }
-
-    /// Accounts for `wire` bytes of the frame that are delivered as `payload`.
-    fn deliver<'i>(&mut self, payload: Payload<'i>, wire: usize) -> Chunk<'i> {
         let offset = self.len.saturating_sub(self.left);
-        self.left = self.left.saturating_sub(wire as u64);
-        self.ready = self.ready.saturating_sub(wire);
-        let kind = self.kind.unwrap_or(Kind::Binary);
-        let start = !core::mem::replace(&mut self.delivered, true);
-        let done = self.left == 0 && !self.more;
-        let end = done && self.fin;
+        self.advance(n);
+        let done = self.left == 0;
         if done {
             self.state = State::Header;
         }
+        let (fin, remaining) = (self.fin, self.left);
+        Chunk { fin, offset, remaining, ..self.deliver(payload, done && fin) }
+    }
+
+    /// Accounts for a part of the message that is delivered as `payload`. `end` says that the message ends with it.
+    fn deliver<'i>(&mut self, payload: Payload<'i>, end: bool) -> Chunk<'i> {
+        let kind = self.kind.unwrap_or(Kind::Binary);
+        let start = !core::mem::replace(&mut self.delivered, true);
         if end {
             self.kind = None;
             self.progressed = true;
         }
-        Chunk { kind, payload, start, end, fin: self.fin, offset, remaining: self.left }
+        Chunk { kind, payload, start, end, fin: end, offset: 0, remaining: 0 }
+    }
+
+    /// Accounts for `n` bytes of the frame that are processed.
+    fn advance(&mut self, n: usize) {
+        self.left = self.left.saturating_sub(n as u64);
+        self.ready = self.ready.saturating_sub(n);
     }
 
     /// Returns how many bytes of the frame's payload are in an input of `len` bytes.

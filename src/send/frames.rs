@@ -20,6 +20,7 @@ pub(crate) struct FrameWriter {
     /// The fragmented message that is open.
     pub(super) kind: Option<Kind>,
     /// The extension encodes the open message.
+    #[cfg(feature = "extension")]
     pub(super) coded: bool,
     closed: bool,
 }
@@ -44,6 +45,7 @@ impl<'a> Wire<'a> {
         self.masker.is_some()
     }
 
+    #[cfg(feature = "extension")]
     pub(crate) const fn capacity(&self) -> usize {
         self.memory.len()
     }
@@ -55,7 +57,14 @@ impl<'a> Wire<'a> {
 
 impl FrameWriter {
     /// The state at the beginning of the stream of frames.
-    pub(crate) const NEW: Self = Self { left: 0, key: [0; 4], kind: None, coded: false, closed: false };
+    pub(crate) const NEW: Self = Self {
+        left: 0,
+        key: [0; 4],
+        kind: None,
+        #[cfg(feature = "extension")]
+        coded: false,
+        closed: false,
+    };
 
     /// Sends a message in one frame.
     #[inline]
@@ -217,7 +226,7 @@ impl FrameWriter {
     }
 
     /// Returns the most payload that the next frame can carry.
-    pub(super) fn fits(&self, wire: &Wire<'_>, largest: usize) -> usize {
+    fn fits(&self, wire: &Wire<'_>, largest: usize) -> usize {
         let room = wire.room();
         room.saturating_sub(header_len(room as u64, wire.is_masked())).min(largest.max(1))
     }
@@ -247,8 +256,12 @@ impl FrameWriter {
 
     /// Returns the opcode of an unencoded frame. The extension encodes all frames of a message, or none.
     fn plain_opcode(&self, kind: Kind) -> Result<OpCode, SendError> {
-        let opcode = self.opcode(kind)?;
-        if self.coded { Err(SendError::MessageOpen) } else { Ok(opcode) }
+        #[cfg(feature = "extension")]
+        if self.coded {
+            self.ready()?;
+            return Err(SendError::MessageOpen);
+        }
+        self.opcode(kind)
     }
 
     fn control(&mut self, wire: &mut Wire<'_>, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "extension")]
 mod coded;
 mod error;
 mod frames;
@@ -10,13 +11,12 @@ pub use error::SendError;
 
 #[cfg(feature = "extension")]
 pub(crate) use coded::Encode;
-#[cfg(not(feature = "extension"))]
-use coded::Encode;
 pub(crate) use frames::{FrameWriter, Wire};
 
 use crate::buffer::TransmitBuffer;
 use crate::close::CloseCode;
-use crate::extension::{Extension, NoExtension};
+#[cfg(feature = "extension")]
+use crate::extension::Extension;
 use crate::frame::Kind;
 use crate::mask::mask;
 use crate::role::{Client, MaskingKey, Role, Server};
@@ -67,7 +67,7 @@ impl<R: Role> Encoder<R> {
     /// [`SendError::Closed`].
     #[inline]
     pub fn send(&mut self, tx: &mut TransmitBuffer<'_>, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        self.send_with(&mut NoExtension, tx, kind, payload)
+        self.frames.send(&mut Wire::new(tx, self.role.masker()), kind, payload)
     }
 
     /// Sends a message in one frame, encoded by an extension. The transmit buffer must have room for the
@@ -75,6 +75,7 @@ impl<R: Role> Encoder<R> {
     ///
     /// # Errors
     /// Those of [`send`](Self::send); [`SendError::Extension`], after which only a Close with 1011 should be sent.
+    #[cfg(feature = "extension")]
     #[inline]
     pub fn send_with<X: Extension>(
         &mut self,
@@ -84,7 +85,7 @@ impl<R: Role> Encoder<R> {
         payload: &[u8],
     ) -> Result<(), SendError> {
         let mut wire = Wire::new(tx, self.role.masker());
-        if X::ACTIVE {
+        if extension.is_active() {
             if let Some(sent) = Encode::send(extension, &mut self.frames, &mut wire, kind, payload) {
                 return sent;
             }
@@ -146,7 +147,7 @@ impl<R: Role> Encoder<R> {
         fin: bool,
         largest: usize,
     ) -> Result<(), SendError> {
-        self.send_fragmented_with(&mut NoExtension, tx, kind, payload, fin, largest)
+        self.frames.send_fragmented(&mut Wire::new(tx, self.role.masker()), kind, payload, fin, largest)
     }
 
     /// Sends a message, or the next part of one, in frames that an extension encodes: see
@@ -155,6 +156,7 @@ impl<R: Role> Encoder<R> {
     /// # Errors
     /// Those of [`send_fragmented`](Self::send_fragmented); [`SendError::Extension`], after which only a Close with
     /// 1011 should be sent.
+    #[cfg(feature = "extension")]
     pub fn send_fragmented_with<X: Extension>(
         &mut self,
         extension: &mut X,
@@ -165,7 +167,7 @@ impl<R: Role> Encoder<R> {
         largest: usize,
     ) -> Result<(), SendError> {
         let mut wire = Wire::new(tx, self.role.masker());
-        if X::ACTIVE {
+        if extension.is_active() {
             if let Some(sent) =
                 Encode::send_fragmented(extension, &mut self.frames, &mut wire, kind, payload, fin, largest)
             {

@@ -94,6 +94,10 @@ struct TimerCalls {
     waiting: Option<Instant>,
 }
 
+/// The bytes after which a poll delivers no more events of a connection with an extension.
+#[cfg(feature = "extension")]
+const MOST_DECODED: usize = 64 * 1024;
+
 impl TimerCalls {
     /// A late handler catches up in portions, so that the transport is read and written in between.
     const NEW: Self = Self { left: 16, waiting: None };
@@ -183,9 +187,16 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
             let outcome = handler.woken(&mut self.connection.outbox(now, tx));
             self.woken = self.apply(outcome, tx).is_some();
         }
+        #[cfg(feature = "extension")]
+        let mut decoded = 0_usize;
         loop {
             // The timer goes before events, which may use up the room each time.
             self.call_timer(now, handler, calls, tx);
+            #[cfg(feature = "extension")]
+            if decoded >= MOST_DECODED {
+                // A few received bytes may decode to megabytes: the transport, and other connections, get their turn.
+                return Step::Wait { deadline: Some(now) };
+            }
             if let Some(event) = self.blocked {
                 if let Some(consumed) = self.deliver(now, rx.event_put_back(event), handler, tx) {
                     self.keep_rest(event, consumed, rx);
@@ -197,6 +208,10 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
             match self.connection.poll(now, rx, tx) {
                 Step::Event(event) => {
                     let (shape, len) = (event.shape(), event.payload().len());
+                    #[cfg(feature = "extension")]
+                    if self.connection.extension.is_active() {
+                        decoded = decoded.saturating_add(len);
+                    }
                     if let Some(consumed) = self.deliver(now, event, handler, tx) {
                         let span = rx.span(len);
                         rx.put_back(span);

@@ -197,9 +197,14 @@ impl<'m, R: TestRole, X: Extension> Endpoint<'m, R, X> {
 impl<'m, R: Role, X: Extension> Endpoint<'m, R, X> {
     pub fn of(connection: Connection<R, X, &'m Config>, memory: &'m mut Memory) -> Self {
         let Memory { rx, tx, output } = memory;
+        let rx = ReceiveBuffer::new(rx).expect("140 bytes at least");
+        #[cfg(feature = "extension")]
+        let rx = rx.with_output(output);
+        #[cfg(not(feature = "extension"))]
+        assert!(output.is_empty());
         Self {
             connection,
-            rx: ReceiveBuffer::new(rx).expect("140 bytes at least").with_output(output),
+            rx,
             tx: TransmitBuffer::new(tx).expect("140 bytes at least"),
             now: Instant::START,
             events: Vec::new(),

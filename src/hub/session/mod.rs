@@ -298,6 +298,8 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     /// Writes and reads. If nothing moves, gives the buffers back if they are not needed, and ends the turn.
     fn wait<A>(&mut self, turn: &mut Turn<'_, A>, deadline: Option<Instant>) -> Option<TurnEnd> {
         match self.write_and_read(turn) {
+            // The poll has stopped before its end, so that others get their turns.
+            Ok(_) if deadline.is_some_and(|moment| moment <= turn.now) => Some(TurnEnd::Again),
             // Nothing moves without a budget.
             Ok(moved) if moved || turn.budget == 0 => None,
             Ok(_) => {
