@@ -126,6 +126,8 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+mod arc;
 mod auto_traits;
 #[cfg(feature = "std")]
 pub mod blocking;

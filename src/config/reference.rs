@@ -41,16 +41,16 @@ impl ConfigRef for &Config {
     }
 }
 
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
-impl ConfigRef for alloc::sync::Arc<Config> {
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+impl ConfigRef for crate::arc::Arc<Config> {
     fn from_static(config: &'static Config) -> Self {
         config.into()
     }
 }
 
 /// Copies the configuration, about 150 bytes, so that `&CONFIG` of a `static` converts where an `Arc` is expected.
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
-impl From<&Config> for alloc::sync::Arc<Config> {
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+impl From<&Config> for crate::arc::Arc<Config> {
     fn from(config: &Config) -> Self {
         Self::new(config.clone())
     }

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
-use alloc::{string::String, sync::Arc, vec::Vec};
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use super::head::{is_same, split_scheme};
 use super::request::Request;
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+use crate::arc::{Arc, arc_dyn};
 
 /// Selects the pages that may open a connection, by their `Origin`. A request without an `Origin` does not come from
 /// a browser, and is allowed: such a client could claim any origin.
@@ -52,13 +54,13 @@ pub enum OriginPolicy<'s> {
     Check(&'s (dyn Fn(&str) -> bool + Sync)),
     /// Allows pages from each origin for which the shared function returns true. [`from_list`](Self::from_list) and
     /// [`from_fn`](Self::from_fn) make it.
-    #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+    #[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
     Shared(Arc<dyn Fn(&str) -> bool + Send + Sync>),
     /// Allows every page.
     Any,
 }
 
-#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+#[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
 impl OriginPolicy<'static> {
     /// Creates a policy that owns its list of origins, for a list that is known only at run time. A clone shares it.
     pub fn from_list(origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -68,7 +70,7 @@ impl OriginPolicy<'static> {
 
     /// Creates a policy that owns its function. A clone shares it.
     pub fn from_fn(check: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self::Shared(Arc::new(check))
+        Self::Shared(arc_dyn!(check, dyn Fn(&str) -> bool + Send + Sync))
     }
 }
 
@@ -81,7 +83,7 @@ impl OriginPolicy<'_> {
         match self {
             Self::Any => true,
             Self::Check(approves) => approves(origin),
-            #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+            #[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
             Self::Shared(approves) => approves(origin),
             Self::List(list) => list.iter().any(|known| is_same(known.as_bytes(), origin)),
             Self::SameHost => same_host(origin, request.host()),
@@ -95,7 +97,7 @@ impl fmt::Debug for OriginPolicy<'_> {
             Self::SameHost => f.write_str("SameHost"),
             Self::List(list) => f.debug_tuple("List").field(list).finish(),
             Self::Check(_) => f.write_str("Check(..)"),
-            #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+            #[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
             Self::Shared(_) => f.write_str("Shared(..)"),
             Self::Any => f.write_str("Any"),
         }

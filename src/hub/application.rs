@@ -2,10 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::sync::Arc;
-
 use super::handed_over::HandedOver;
 use super::session_info::SessionInfo;
+use crate::arc::Arc;
 use crate::config::base::Config;
 use crate::handler::Handler;
 use crate::handshake::{AcceptOptions, Refusal, Rejection, Request, Response};

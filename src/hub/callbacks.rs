@@ -7,6 +7,7 @@ use super::counters::count;
 use super::log::log_refusal;
 use super::session::Stage;
 use super::session_info::SessionInfo;
+use crate::arc::Arc;
 use crate::config::base::Config;
 use crate::ending::Ending;
 use crate::event::Event;
@@ -14,7 +15,6 @@ use crate::handler::{Handler, HandlerError};
 use crate::handshake::{Decide, Decision, Refusal, Rejection, Request};
 use crate::outbox::Outbox;
 use crate::time::Instant;
-use alloc::sync::Arc;
 
 /// Forwards the calls of a session to its handler, which the application makes once the request has arrived.
 pub(super) struct Callbacks<'a, A: Application> {

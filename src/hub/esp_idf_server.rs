@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use super::machine::Hub;
 use super::settings::{HubSettings, InvalidSettings};
 use super::shared::{Monitor, Shared};
 use super::socket::{Ready, SocketFailed};
+use crate::arc::Arc;
 use crate::esp_idf_port::{self as port, Interest, Locked};
 use crate::time::{GRACE, Instant};
 

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use alloc::borrow::Cow;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::application::Application;
@@ -13,6 +12,7 @@ use super::log::log_refusal;
 use super::session::{STEPS, Turn, TurnEnd};
 use super::session_info::SessionInfo;
 use super::socket::{HubSocket, Io, SocketFailed};
+use crate::arc::Arc;
 use crate::config::base::Config;
 use crate::handshake::{BadRequest, Refusal, Rejection, Request, Response};
 use crate::session::Outcome;

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -13,6 +12,7 @@ use super::counters::Counters;
 use super::id::SessionId;
 use super::session_info::SessionInfo;
 use super::shared::{Command, Monitor, Shared};
+use crate::arc::Arc;
 use crate::close::{CloseCode, cut_reason};
 use crate::message::Prepared;
 

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::mem;
 use core::net::SocketAddr;
 
@@ -23,6 +22,7 @@ use super::shared::{Command, Monitor, Owner};
 use super::socket::{HubSocket, Ready};
 use super::timers::{Timers, round_up};
 use super::to_all::ToAll;
+use crate::arc::Arc;
 use crate::close::CloseCode;
 use crate::connection::Connection;
 use crate::role::Server;

@@ -42,8 +42,11 @@
 //!   handlers. [`HubHandle::call`] calls a function in the hub's thread, with a [`HubContext`].
 //! - [`HubSettings`] limit the number of sessions, their memory and what waits for a slow peer.
 //!
-//! A hub needs a heap and atomic operations. An idle connection owns no buffer. What is pending for a session is limited:
-//! bytes and messages by [`QueueLimits`](crate::config::QueueLimits), commands by [`HubSettings::max_commands`].
+//! A hub needs a heap and atomic operations. On a chip without compare-and-swap, feature `portable-atomic` provides them, and
+//! the program selects how: by a feature of the crate `portable-atomic`, `critical-section` or `unsafe-assume-single-core`.
+//!
+//! An idle connection owns no buffer. What is pending for a session is limited: bytes and messages by
+//! [`QueueLimits`](crate::config::QueueLimits), commands by [`HubSettings::max_commands`].
 //!
 //! # Deadlines are coarse
 //!

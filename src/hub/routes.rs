@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -11,6 +10,7 @@ use super::application::{Application, RequestAction};
 use super::handed_over::HandedOver;
 use super::pattern::{Pattern, Rank};
 use super::session_info::SessionInfo;
+use crate::arc::Arc;
 use crate::config::base::Config;
 use crate::handler::{Handler, MessageHandler};
 use crate::handshake::{AcceptOptions, OriginPolicy, Refusal, Rejection, Request, Response};

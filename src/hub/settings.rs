@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::time::Duration;
 
+use crate::arc::Arc;
 use crate::buffer::MIN_BUFFER_LEN;
 use crate::config::QueueLimits;
 use crate::config::base::Config;

@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::arc::{Arc, arc_dyn};
 use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
 #[cfg(feature = "bytes")]
 use crate::message::owned::Message;
@@ -50,7 +50,12 @@ impl Prepared {
         let mut header = [0; MAX_HEADER_LEN];
         let header_len = Header { fin: true, rsv: ReservedBits::NONE, opcode: kind.into(), key: None, len }
             .encode(&mut header);
-        Self { kind, header, header_len: (header_len & 0x0F) as u8, payload: Arc::new(payload) }
+        Self {
+            kind,
+            header,
+            header_len: (header_len & 0x0F) as u8,
+            payload: arc_dyn!(payload, dyn AsRef<[u8]> + Send + Sync),
+        }
     }
 
     /// Returns whether the message is text or binary.

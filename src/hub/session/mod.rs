@@ -7,7 +7,6 @@ mod stage;
 mod transfer;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
@@ -24,6 +23,7 @@ use super::pool::{Buffers, Pool};
 use super::queue::Queue;
 use super::session_info::{SessionInfo, SessionState};
 use super::socket::{HubSocket, Io, Ready, SocketFailed};
+use crate::arc::Arc;
 use crate::close::CloseCode;
 use crate::config::base::Config;
 use crate::config::{Overflow, QueueLimits, Timeouts};
