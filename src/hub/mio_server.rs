@@ -2,13 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::time::Duration;
-use core::{fmt, mem};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::vec::Vec;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -16,12 +13,11 @@ use socket2::SockRef;
 
 use super::application::Application;
 use super::handle::HubHandle;
+use super::host_server::{Listeners, listen, new_hub};
 use super::machine::Hub;
 use super::mio_socket::{MioAcceptor, MioPlainAcceptor, MioSocket, MioSocketFactory};
 use super::settings::HubSettings;
-use super::shared::{Monitor, Shared};
 use super::socket::Ready;
-use crate::time::Instant;
 
 /// A server that listens on TCP and serves thousands of connections on one thread, with mio.
 ///
@@ -65,30 +61,12 @@ pub struct MioServer<A: Application, C: MioAcceptor = MioPlainAcceptor> {
     poll: Poll,
     sockets: MioSocketFactory,
     events: Events,
-    /// Empty while the server stops.
-    listeners: Vec<TcpListener>,
+    listeners: Listeners<TcpListener>,
     address: SocketAddr,
-    /// Whether a connection may wait to be accepted.
-    waiting: bool,
-    /// No connection is accepted before this moment: the system had no free descriptor.
-    retry: Instant,
-}
-
-/// The state that the server and its handles share.
-struct MioMonitor {
-    shared: Mutex<Shared>,
-    waker: Waker,
 }
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
-/// The most connections that are accepted before the sessions have their turns.
-const ACCEPTS: usize = 64;
-/// The most connections that the system holds until they are accepted.
-const MAX_PENDING: i32 = 1024;
-/// How long to wait if the system has no free descriptor.
-const RETRY: Duration = Duration::from_millis(100);
-
 impl<A: Application> MioServer<A> {
     /// Creates a server that listens for plain TCP, on the first of these addresses that can be bound. `application` makes
     /// the application with the hub's handle.
@@ -133,18 +111,18 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let monitor = MioMonitor { shared: Mutex::default(), waker };
+        let wake = move || {
+            // Fails if the system has no memory; the hub still takes its commands in its next turn.
+            let _ = waker.wake();
+        };
         let mut server = Self {
-            hub: Hub::new(settings, Arc::new(monitor), application)
-                .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?,
+            hub: new_hub(settings, wake, application)?,
             acceptor,
             sockets: MioSocketFactory::new(poll.registry().try_clone()?),
             poll,
             events: Events::with_capacity(1024),
-            listeners: Vec::new(),
+            listeners: Listeners::new(),
             address,
-            waiting: true,
-            retry: Instant::START,
         };
         server.add_listener(listener)?;
         Ok(server)
@@ -155,12 +133,11 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
     /// # Errors
     /// Returns the operating system's error.
     pub fn add_listener(&mut self, listener: std::net::TcpListener) -> io::Result<()> {
-        // std's queue of 128 is short: a peer that does not fit tries again a second later.
-        SockRef::from(&listener).listen(MAX_PENDING)?;
+        listen(SockRef::from(&listener))?;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        self.listeners.push(listener);
+        self.listeners.add(listener);
         Ok(())
     }
 
@@ -169,10 +146,7 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
     /// 32,767 seconds. Default: 60 s. `TCP_NODELAY` is always set.
     #[must_use]
     pub fn keep_alive(mut self, silence: Option<Duration>) -> Self {
-        // The range that systems accept; beyond it, each connection would be dropped.
-        let silence =
-            silence.map(|silence| silence.clamp(Duration::from_secs(1), Duration::from_secs(32_767)));
-        self.sockets.keep_alive = silence;
+        self.sockets.options.keep_alive(silence);
         self
     }
 
@@ -202,73 +176,21 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let now = self.sockets.now();
-            self.accept(now);
-            let hub = &mut self.hub;
-            // If a command panics, the remaining ones run in the next turn.
-            for _ in 0..caught(|| hub.begin(now)).unwrap_or(0) {
-                if let Some(key) = hub.next_turn() {
-                    if caught(|| hub.turn(now, key)).is_none() {
-                        while caught(|| hub.abandon(key)).is_none() {}
-                    }
-                }
-            }
-            if self.hub.is_stopping() {
-                self.listeners.clear();
-            }
-            if self.hub.is_over() {
+            let Self { hub, listeners, sockets, acceptor, .. } = &mut self;
+            listeners.accept(hub, now, TcpListener::accept, |_, stream| {
+                sockets.accepted(acceptor.accept(stream)?)
+            });
+            hub.run_caught(now);
+            if hub.is_over() {
                 return Ok(());
             }
             self.wait()?;
         }
     }
 
-    fn accept(&mut self, now: Instant) {
-        if !self.waiting || now < self.retry {
-            return;
-        }
-        let listeners = mem::take(&mut self.listeners);
-        self.waiting = false;
-        for listener in &listeners {
-            self.waiting |= !self.drain(now, listener);
-        }
-        self.listeners = listeners;
-    }
-
-    /// Accepts pending connections, at most `ACCEPTS`. Returns whether none is left.
-    fn drain(&mut self, now: Instant, listener: &TcpListener) -> bool {
-        for _ in 0..ACCEPTS {
-            if !self.hub.admits(now) {
-                return false;
-            }
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    // A connection that is declined is dropped.
-                    let _ = caught(|| {
-                        let socket = self.sockets.accepted(self.acceptor.accept(stream)?)?;
-                        io::Result::Ok(self.hub.accept(now, socket, peer))
-                    });
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return true,
-                    // The peer has closed the connection already.
-                    ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
-                    _ => {
-                        self.retry = now.saturating_add(RETRY);
-                        return false;
-                    }
-                },
-            }
-        }
-        false
-    }
-
     fn wait(&mut self) -> io::Result<()> {
         let now = self.sockets.now();
-        let mut deadline = self.hub.deadline(now);
-        if self.waiting && !self.listeners.is_empty() && self.hub.admits(now.max(self.retry)) {
-            // Wakes for a pending connection when there is room again.
-            deadline = deadline.into_iter().chain([now.max(self.retry)]).min();
-        }
+        let deadline = self.listeners.deadline(&self.hub, now);
         // mio rounds the timeout up, so that the hub wakes once, and not too early.
         let timeout = deadline.map(|deadline| now.saturating_duration_until(deadline));
         match self.poll.poll(&mut self.events, timeout) {
@@ -277,7 +199,7 @@ impl<A: Application, C: MioAcceptor> MioServer<A, C> {
         }
         for event in &self.events {
             match event.token() {
-                LISTENER => self.waiting = true,
+                LISTENER => self.listeners.ready(),
                 WAKER => {}
                 Token(key) => self.hub.ready(
                     key,
@@ -300,20 +222,4 @@ impl<A: Application, C: MioAcceptor> fmt::Debug for MioServer<A, C> {
             .field("hub", &self.hub)
             .finish_non_exhaustive()
     }
-}
-
-impl Monitor for MioMonitor {
-    fn lock(&self, use_it: &mut dyn FnMut(&mut Shared)) {
-        use_it(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn wake(&self) {
-        // Fails if the system has no memory; the hub still takes its commands in its next turn.
-        let _ = self.waker.wake();
-    }
-}
-
-/// Returns `None` if `act` panics.
-fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(act)).ok()
 }

@@ -3,15 +3,15 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 
+use super::host_server::TcpOptions;
 use super::socket::{HubSocket, SocketFailed};
 use crate::time::Instant;
 
@@ -125,12 +125,10 @@ pub type MioTcpSocket = MioSocket<TcpStream>;
 #[derive(Clone, Debug)]
 pub struct MioSocketFactory {
     registry: Arc<Registry>,
-    pub(super) keep_alive: Option<Duration>,
+    pub(super) options: TcpOptions,
     start: std::time::Instant,
 }
 
-/// The default of the silence before TCP's keep-alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 impl MioAcceptor for MioPlainAcceptor {
@@ -172,7 +170,7 @@ impl MioStream for TcpStream {
 
 impl MioSocketFactory {
     pub(super) fn new(registry: Registry) -> Self {
-        Self { registry: Arc::new(registry), keep_alive: Some(KEEP_ALIVE), start: std::time::Instant::now() }
+        Self { registry: Arc::new(registry), options: TcpOptions::DEFAULT, start: std::time::Instant::now() }
     }
 
     /// Makes a socket of a TCP connection, with `TCP_NODELAY` and the server's
@@ -197,11 +195,7 @@ impl MioSocketFactory {
 
     /// Makes a socket of a stream that does not block.
     pub(super) fn accepted<T: MioStream>(&self, mut stream: T) -> io::Result<MioSocket<T>> {
-        let tcp = SockRef::from(&*stream.tcp());
-        tcp.set_tcp_nodelay(true)?;
-        if let Some(silence) = self.keep_alive {
-            tcp.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
-        }
+        self.options.set(SockRef::from(&*stream.tcp()))?;
         Ok(MioSocket { stream, registry: Arc::clone(&self.registry), key: 0 })
     }
 

@@ -81,6 +81,8 @@ mod esp_idf_socket;
 mod exchange;
 mod handed_over;
 mod handle;
+#[cfg(feature = "mio")]
+mod host_server;
 mod id;
 mod log;
 mod machine;

@@ -1,4 +1,4 @@
-//! A hub over mio that echoes, its clients over TCP, and the descriptors and memory of the process.
+//! A hub that echoes, its clients over TCP, and the descriptors and memory of the process.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
 pub use super::wire::{REQUEST, masked};
@@ -11,7 +11,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sansocket::handshake::Request;
-use sansocket::hub::{Application, HubHandle, HubSettings, MioServer, RequestAction, SessionInfo};
+use sansocket::hub::{Application, HubHandle, RequestAction, SessionInfo};
+#[cfg(feature = "mio")]
+use sansocket::hub::{HubSettings, MioServer};
 use sansocket::{Event, Handler, HandlerError, Outbox};
 
 /// How long a test waits before it fails.
@@ -46,14 +48,19 @@ pub struct HubServer {
 }
 
 impl HubServer {
+    #[cfg(feature = "mio")]
     pub fn new(settings: HubSettings) -> Self {
         Self::of(MioServer::bind("127.0.0.1:0", settings, |_| Echoes).unwrap())
     }
 
+    #[cfg(feature = "mio")]
     pub fn of(server: MioServer<Echoes>) -> Self {
-        let (handle, address) = (server.handle(), server.address());
+        Self::spawn(server.handle(), server.address(), move || server.run().unwrap())
+    }
+
+    pub fn spawn(handle: HubHandle, address: SocketAddr, run: impl FnOnce() + Send + 'static) -> Self {
         let thread = thread::Builder::new().name(format!("hub {}", address.port()));
-        Self { handle, address, thread: thread.spawn(move || server.run().unwrap()).unwrap() }
+        Self { handle, address, thread: thread.spawn(run).unwrap() }
     }
 
     pub fn stop(self) -> HubHandle {
