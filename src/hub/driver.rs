@@ -1,8 +1,8 @@
 //! What the author of a driver needs: the [`Hub`] itself, and the traits between it and its transports.
 //!
 //! A hub does no I/O. A driver has the transports and the clock: it reports which transports are ready and what time it is,
-//! and waits until a transport is ready again or a deadline has passed. [`MioServer`](super::MioServer) and
-//! `EspIdfServer` are drivers.
+//! and waits until a transport is ready again or a deadline has passed. [`MioServer`](super::MioServer),
+//! [`TokioServer`](super::TokioServer) and `EspIdfServer` are drivers.
 //!
 //! # The contract
 //!
@@ -30,3 +30,5 @@ pub use super::machine::Hub;
 pub use super::mio_socket::{MioAcceptor, MioPlainAcceptor, MioSocketFactory, MioStream};
 pub use super::shared::{Monitor, Shared};
 pub use super::socket::{HubSocket, Ready, SocketFailed};
+#[cfg(feature = "tokio")]
+pub use super::tokio_socket::TokioSocketFactory;

@@ -30,8 +30,8 @@
 //!
 //! # The parts
 //!
-//! - A server listens and runs the hub: [`MioServer`] with the operating system's sockets, `EspIdfServer` with
-//!   ESP-IDF's. Another one can be written with [`driver`].
+//! - A server listens and runs the hub: [`MioServer`] with the operating system's sockets, [`TokioServer`] in a task of
+//!   tokio, `EspIdfServer` with ESP-IDF's sockets. Another one can be written with [`driver`].
 //! - A session is a transport that was accepted: its opening handshake, then its connection or an ordinary HTTP request.
 //!   [`SessionInfo`] describes it.
 //! - A [`Handler`](crate::Handler) or a [`MessageHandler`](crate::MessageHandler) is what an application does on one
@@ -81,7 +81,7 @@ mod esp_idf_socket;
 mod exchange;
 mod handed_over;
 mod handle;
-#[cfg(feature = "mio")]
+#[cfg(any(feature = "mio", feature = "tokio"))]
 mod host_server;
 mod id;
 mod log;
@@ -93,6 +93,8 @@ mod mio_socket;
 mod pattern;
 mod pool;
 mod queue;
+#[cfg(feature = "tokio")]
+mod ready_list;
 mod routes;
 mod session;
 mod session_info;
@@ -104,6 +106,10 @@ mod timers;
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 mod tls_acceptor;
 mod to_all;
+#[cfg(feature = "tokio")]
+mod tokio_server;
+#[cfg(feature = "tokio")]
+mod tokio_socket;
 
 pub use application::{Application, RequestAction};
 pub use completion::NotDelivered;
@@ -125,6 +131,10 @@ pub use session_info::{SessionInfo, SessionState};
 pub use settings::{Capacity, HubSettings, InvalidSettings};
 #[cfg(all(feature = "mio", feature = "rustls-no-provider"))]
 pub use tls_acceptor::{TlsAcceptor, TlsStream};
+#[cfg(feature = "tokio")]
+pub use tokio_server::TokioServer;
+#[cfg(feature = "tokio")]
+pub use tokio_socket::TokioSocket;
 
 /// Threads can share a handle, and a server with routes can move to another thread.
 const _: () = {
@@ -136,4 +146,6 @@ const _: () = {
     send::<Routes>();
     #[cfg(feature = "mio")]
     send::<MioServer<Routes>>();
+    #[cfg(feature = "tokio")]
+    send::<TokioServer<Routes>>();
 };

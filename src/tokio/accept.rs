@@ -154,6 +154,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         Self::over(io, connection, (rx, tx), protocol)
     }
 
+    /// Takes a connection apart before anything was read or sent: returns the stream, and the bytes that were received behind the
+    /// opening handshake. A hub goes on with them: `socket_after` of
+    /// `hub::driver::TokioSocketFactory`.
+    ///
+    /// Of a connection in use it drops the state: a part of a message, what is pending.
+    #[must_use]
+    pub fn into_stream(self) -> (S, Bytes) {
+        let read = Bytes::copy_from_slice(self.incoming.rx.unread());
+        (self.link.io.stream, read)
+    }
+
     pub(super) fn opened(
         socket: embedded::WebSocket<'static, Io<S>, R, Arc<Config>>,
         protocol: Option<&str>,

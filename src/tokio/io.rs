@@ -2,16 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-use core::future::{Future, poll_fn};
+use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
-use std::boxed::Box;
 use std::io::{self, ErrorKind, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant as Moment, Sleep, sleep_until, timeout};
+use tokio::time::timeout;
 
+use super::clock::{Clock, Timer};
 use crate::embedded::{Transferred, Transport};
 use crate::time::Instant;
 
@@ -19,49 +19,26 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Io<S> {
     pub(super) stream: S,
-    start: Moment,
-    timer: Option<Timer>,
+    clock: Clock,
+    timer: Timer,
     /// Something was written that the stream may keep to itself.
     unflushed: bool,
     /// How long a shutdown may take.
     patience: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    set: Instant,
-}
-
 impl<S> Io<S> {
     pub(super) fn new(stream: S, patience: Option<Duration>) -> Self {
-        Self { stream, start: Moment::now(), timer: None, unflushed: false, patience }
+        Self { stream, clock: Clock::new(), timer: Timer::default(), unflushed: false, patience }
     }
 
     pub(super) fn time(&self) -> Instant {
-        Instant::START.saturating_add(self.start.elapsed())
+        self.clock.now()
     }
 
-    /// Ready when this moment has passed. A timer that is set for an earlier moment is left where it is until it fires: most
-    /// deadlines are only put off.
+    /// Ready when this moment has passed.
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some((deadline, at)) = deadline.and_then(|deadline| {
-            Some((deadline, self.start.checked_add(Duration::from_micros(deadline.as_micros()))?))
-        }) else {
-            return Poll::Pending;
-        };
-        let timer =
-            self.timer.get_or_insert_with(|| Timer { sleep: Box::pin(sleep_until(at)), set: deadline });
-        loop {
-            if deadline < timer.set || timer.sleep.is_elapsed() && timer.set < deadline {
-                timer.sleep.as_mut().reset(at);
-                timer.set = deadline;
-            }
-            ready!(timer.sleep.as_mut().poll(cx));
-            if timer.set >= deadline {
-                return Poll::Ready(());
-            }
-        }
+        self.timer.poll_deadline(cx, self.clock, deadline)
     }
 }
 

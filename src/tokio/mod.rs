@@ -48,6 +48,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub(crate) mod clock;
 mod connect;
 mod direct;
 mod io;

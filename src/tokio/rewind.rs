@@ -18,8 +18,13 @@ pub struct Rewind<S> {
 }
 
 impl<S> Rewind<S> {
-    pub(super) const fn new(stream: S, read: Bytes) -> Self {
+    pub(crate) const fn new(stream: S, read: Bytes) -> Self {
         Self { read, stream }
+    }
+
+    #[cfg(feature = "hub")]
+    pub(crate) const fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// Returns the bytes that are to be read again.

@@ -1,0 +1,65 @@
+//! tokio's clock, and a timer on it.
+
+#![forbid(unsafe_code)]
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::boxed::Box;
+
+use tokio::time::{Instant as Moment, Sleep, sleep_until};
+
+use crate::time::Instant;
+
+/// A clock that begins when it is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Moment);
+
+/// A timer that is made when it is first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Timer(Option<Set>);
+
+#[derive(Debug)]
+struct Set {
+    sleep: Pin<Box<Sleep>>,
+    at: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self(Moment::now())
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::START.saturating_add(self.0.elapsed())
+    }
+}
+
+impl Timer {
+    /// Ready when this moment of the clock has passed. A timer that is set for an earlier moment is left where it is until it
+    /// fires: most deadlines are only put off.
+    pub(crate) fn poll_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: Clock,
+        deadline: Option<Instant>,
+    ) -> Poll<()> {
+        let Some((deadline, moment)) = deadline.and_then(|deadline| {
+            Some((deadline, clock.0.checked_add(Duration::from_micros(deadline.as_micros()))?))
+        }) else {
+            return Poll::Pending;
+        };
+        let timer = self.0.get_or_insert_with(|| Set { sleep: Box::pin(sleep_until(moment)), at: deadline });
+        loop {
+            if deadline < timer.at || timer.sleep.is_elapsed() && timer.at < deadline {
+                timer.sleep.as_mut().reset(moment);
+                timer.at = deadline;
+            }
+            ready!(timer.sleep.as_mut().poll(cx));
+            if timer.at >= deadline {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
