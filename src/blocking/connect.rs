@@ -80,7 +80,8 @@ fn open(target: &Target, options: &ClientOptions) -> Result<WebSocket<NetStream,
     let headers = target.headers(options);
     let keys = SystemKeys::new().map_err(Error::Transport)?;
     let request = request(address, &protocols, &headers);
-    WebSocket::connect(stream, Arc::clone(&options.config), options.buffers(), keys, &request)
+    let (config, negotiate) = (Arc::clone(&options.config), options.negotiation());
+    WebSocket::connect_negotiating(stream, config, options.buffers(), keys, &request, negotiate)
         .map_err(|error| target.handshake_failed(peer, error))
 }
 

@@ -23,6 +23,8 @@ use crate::event::Event;
 use crate::frame::Kind;
 use crate::handshake::{Accepted, ClientRequest, Decision, RefusedResponse, Request};
 use crate::host::error::Error;
+use crate::host::server_options::ServerOptions;
+use crate::host::{Agreed, Negotiation, OFF};
 use crate::message::Assembler;
 use crate::message::message_ref::MessageRef;
 use crate::message::owned::Message;
@@ -65,7 +67,7 @@ use crate::session::Buffers;
 /// ```
 #[derive(Debug)]
 pub struct WebSocket<S, R = Server> {
-    socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
+    socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>, Agreed>,
     protocol: Option<Box<str>>,
     /// The message that [`recv`](Self::recv) puts together.
     message: Assembler<BytesMut>,
@@ -98,7 +100,9 @@ pub struct WebSocket<S, R = Server> {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Writer<'a, S, R>(&'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>);
+pub struct Writer<'a, S, R>(&'a mut Inner<S, R>);
+
+type Inner<S, R> = embedded::Writer<'static, Blocking<S>, R, Arc<Config>, Agreed>;
 
 impl<S: BlockingStream> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and sends the response that `decide`
@@ -137,7 +141,51 @@ impl<S: BlockingStream> WebSocket<S, Server> {
         buffers: Buffers<'static>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
     ) -> Result<Accepted<Self, (S, Vec<u8>)>, Error> {
-        Ok(match ready(embedded::WebSocket::accept(Blocking::new(stream), config.into(), buffers, decide))? {
+        Self::accept_negotiating(stream, config.into(), buffers, OFF, decide)
+    }
+
+    /// Opens a connection as [`accept`](Self::accept) does, with the configuration, the buffers and the compression of `options`.
+    /// To accept with their subprotocols and origins, return
+    /// [`options.accept_options()`](ServerOptions::accept_options).
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// ```no_run
+    /// use std::net::TcpStream;
+    ///
+    /// use sansocket::blocking::WebSocket;
+    /// use sansocket::config::ServerOptions;
+    /// use sansocket::handshake::{Accepted, Decision, Response};
+    ///
+    /// fn serve(stream: TcpStream, options: &ServerOptions) -> Result<(), sansocket::Error> {
+    ///     let accepted = WebSocket::accept_with(stream, options, |request| match request.path() {
+    ///         "/chat" => Decision::Accept(options.accept_options()),
+    ///         _ => Decision::Respond(Response::text(404, "not found\n")),
+    ///     });
+    ///     let Accepted::WebSocket(mut socket) = accepted? else { return Ok(()) };
+    ///     socket.send("welcome")
+    /// }
+    /// ```
+    pub fn accept_with<'s>(
+        stream: S,
+        options: &ServerOptions,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
+    ) -> Result<Accepted<Self, (S, Vec<u8>)>, Error> {
+        let (config, buffers) = (Arc::clone(&options.config), Buffers::with_sizes(options.sizes));
+        Self::accept_negotiating(stream, config, buffers, options.negotiation(), decide)
+    }
+
+    fn accept_negotiating<'s>(
+        stream: S,
+        config: Arc<Config>,
+        buffers: Buffers<'static>,
+        negotiate: Negotiation,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
+    ) -> Result<Accepted<Self, (S, Vec<u8>)>, Error> {
+        let transport = Blocking::new(stream);
+        let accepted = embedded::WebSocket::accept_negotiating(transport, config, buffers, negotiate, decide);
+        Ok(match ready(accepted)? {
             Accepted::WebSocket(socket) => {
                 let protocol = socket.protocol();
                 Accepted::WebSocket(Self::over(socket, protocol))
@@ -162,10 +210,22 @@ impl<S: BlockingStream, K: MaskingKey> WebSocket<S, Client<K>> {
         keys: K,
         request: &ClientRequest<'_>,
     ) -> Result<Self, Error> {
+        Self::connect_negotiating(stream, config.into(), buffers, keys, request, OFF)
+    }
+
+    pub(super) fn connect_negotiating(
+        stream: S,
+        config: Arc<Config>,
+        buffers: Buffers<'static>,
+        keys: K,
+        request: &ClientRequest<'_>,
+        negotiate: Negotiation,
+    ) -> Result<Self, Error> {
         let mut refused = None;
         let refuse = |response: &RefusedResponse<'_>| refused = Some(Box::new((*response).into()));
         let transport = Blocking::new(stream);
-        match ready(embedded::WebSocket::open(transport, config.into(), buffers, keys, request, refuse)) {
+        let opened = embedded::WebSocket::open(transport, config, buffers, keys, request, negotiate, refuse);
+        match ready(opened) {
             Ok((socket, protocol)) => Ok(Self::over(socket, protocol)),
             Err(error) => Err(refused.map_or_else(|| error.into(), Error::Refused)),
         }
@@ -175,9 +235,10 @@ impl<S: BlockingStream, K: MaskingKey> WebSocket<S, Client<K>> {
 #[expect(clippy::type_complexity, reason = "an alias would hide that it is an event with the sending side")]
 impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     fn over(
-        socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>>,
+        mut socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>, Agreed>,
         protocol: Option<&str>,
     ) -> Self {
+        socket.add_output();
         Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
     }
 
@@ -342,6 +403,13 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
         self.protocol.as_deref()
     }
 
+    /// Returns whether both sides agreed on permessage-deflate.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.socket.link.connection.extension.is_some()
+    }
+
     /// Returns the sending side.
     pub fn writer(&mut self) -> Writer<'_, S, R> {
         Writer(self.socket.writer())
@@ -354,9 +422,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
 }
 
 /// An event with the sending side, as [`WebSocket::read`] returns it.
-fn lend<'a, S, R>(
-    (event, writer): (Event<'a>, &'a mut embedded::Writer<'static, Blocking<S>, R, Arc<Config>>),
-) -> (Event<'a>, Writer<'a, S, R>) {
+fn lend<'a, S, R>((event, writer): (Event<'a>, &'a mut Inner<S, R>)) -> (Event<'a>, Writer<'a, S, R>) {
     (event, Writer(writer))
 }
 

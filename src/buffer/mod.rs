@@ -146,8 +146,15 @@ impl<'b> ReceiveBuffer<'b> {
     /// [`with_output`](Self::with_output).
     #[cfg(all(feature = "extension", feature = "alloc"))]
     #[must_use]
-    pub fn with_output_capacity(self, capacity: usize) -> Self {
-        Self { output: Memory::Owned(alloc::vec![0; capacity].into_boxed_slice()), ..self }
+    pub fn with_output_capacity(mut self, capacity: usize) -> Self {
+        self.add_output(capacity);
+        self
+    }
+
+    /// Adds memory that an extension decodes into.
+    #[cfg(all(feature = "extension", feature = "alloc"))]
+    pub(crate) fn add_output(&mut self, capacity: usize) {
+        self.output = Memory::Owned(alloc::vec![0; capacity].into_boxed_slice());
     }
 
     /// Returns the free part of the buffer, to read the transport into. It is empty if the buffer is full (poll first)
@@ -333,6 +340,24 @@ impl ReceiveBuffer<'static> {
     /// Gives memory to a buffer that has none. It has to be as large as what was taken out.
     pub(crate) fn attach(&mut self, memory: alloc::boxed::Box<[u8]>) {
         self.memory = Memory::Owned(memory);
+    }
+
+    /// Takes the memory for decoded bytes out of the buffer, if it holds none.
+    #[cfg(feature = "extension")]
+    pub(crate) fn detach_output(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
+        if !self.place.output.is_empty() {
+            return None;
+        }
+        self.place.output = Region::default();
+        self.output.take().filter(|memory| !memory.is_empty())
+    }
+
+    /// Gives the buffer memory for decoded bytes of this length, unless it has some.
+    #[cfg(feature = "extension")]
+    pub(crate) fn attach_output(&mut self, memory: impl FnOnce() -> alloc::boxed::Box<[u8]>) {
+        if self.output.get().is_empty() {
+            self.output = Memory::Owned(memory());
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub use reference::ConfigRef;
 
 #[cfg(feature = "std")]
 pub use crate::host::options::ClientOptions;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "std")]
 pub use crate::host::server_options::ServerOptions;
 
 use core::time::Duration;

@@ -164,7 +164,7 @@ impl<R: Role, C: ConfigRef> Connection<R, NoExtension, C> {
     /// Creates a connection whose opening handshake has just ended.
     #[must_use]
     pub fn new(role: R, config: C, now: Instant) -> Self {
-        Self { decoder: Decoder::new(config), link: Link::new(now), role, extension: NoExtension }
+        Self::opened(role, NoExtension, config, now)
     }
 }
 
@@ -173,6 +173,10 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     #[cfg(feature = "extension")]
     #[must_use]
     pub fn with_extension(role: R, extension: X, config: C, now: Instant) -> Self {
+        Self::opened(role, extension, config, now)
+    }
+
+    pub(crate) fn opened(role: R, extension: X, config: C, now: Instant) -> Self {
         Self { decoder: Decoder::new(config), link: Link::new(now), role, extension }
     }
 

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+#[cfg(feature = "deflate")]
+mod negotiation;
 mod options;
 mod per_message;
 #[cfg(feature = "deflate")]
@@ -19,6 +21,8 @@ mod ring;
 mod zlib;
 
 pub use agreement::{Agreement, Direction};
+#[cfg(feature = "deflate")]
+pub use negotiation::Negotiation;
 pub use options::DeflateOptions;
 pub use per_message::PerMessage;
 #[cfg(feature = "deflate")]

@@ -38,8 +38,9 @@ use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::extension::Extension;
+use crate::extension::{Extension, NoExtension};
 use crate::handler::Handler;
+use crate::handshake::Negotiate;
 use crate::role::Role;
 use crate::session::{Buffers, HandlerDriver, Outcome, ServerSession};
 use crate::step::Step;
@@ -157,7 +158,7 @@ pub fn serve<T: Transport, C: ConfigRef>(
     buffers: &mut Buffers<'_>,
 ) -> impl Future<Output = Result<Outcome, T::Error>> {
     // Not an `async fn`: its future would hold the arguments a second time.
-    serve_woken(transport, handler, config, buffers, pending::<()>)
+    serve_woken(transport, handler, config, buffers, pending::<()>, NoExtension)
 }
 
 /// Serves one connection as [`serve`] does, and wakes the handler for other tasks: whenever `wake` is ready,
@@ -251,7 +252,24 @@ pub fn serve_with<T: Transport, C: ConfigRef>(
     buffers: &mut Buffers<'_>,
     wake: &mut impl AsyncFnMut(),
 ) -> impl Future<Output = Result<Outcome, T::Error>> {
-    serve_woken(transport, handler, config, buffers, wake)
+    serve_woken(transport, handler, config, buffers, wake, NoExtension)
+}
+
+/// Serves one connection as [`serve_with`] does, and negotiates an extension.
+///
+/// # Errors
+/// Those of [`serve`].
+///
+/// Cancel safety: as [`serve`].
+pub fn serve_negotiating<T: Transport, C: ConfigRef>(
+    transport: &mut T,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    wake: &mut impl AsyncFnMut(),
+    negotiate: impl Negotiate,
+) -> impl Future<Output = Result<Outcome, T::Error>> {
+    serve_woken(transport, handler, config, buffers, wake, negotiate)
 }
 
 async fn serve_woken<T: Transport, C: ConfigRef>(
@@ -260,11 +278,12 @@ async fn serve_woken<T: Transport, C: ConfigRef>(
     config: C,
     buffers: &mut Buffers<'_>,
     mut wake: impl AsyncFnMut(),
+    negotiate: impl Negotiate,
 ) -> Result<Outcome, T::Error> {
     buffers.clear();
     let Buffers { head, rx, tx } = buffers;
     let mut time = Time::new(transport);
-    let mut session = ServerSession::new(config, time.now);
+    let mut session = ServerSession::negotiating(config, time.now, negotiate);
     loop {
         let turned = match session.poll(time.now, handler, head, rx, tx) {
             Step::Wait { deadline } => {

@@ -9,9 +9,10 @@ use super::{Time, Transport, take_turn};
 use crate::buffer::ReceiveBuffer;
 use crate::config::ConfigRef;
 use crate::connection::Connection;
+use crate::extension::{Extension, NoExtension};
 use crate::handshake::{
-    Accepted, ClientHandshake, ClientHandshakeEnd, ClientRequest, Decision, HandshakeError, RefusedResponse,
-    Request, ServerHandshake, ServerHandshakeEnd,
+    Accepted, ClientHandshake, ClientHandshakeEnd, ClientRequest, Decision, HandshakeError, Negotiate, Once,
+    RefusedResponse, Request, ServerHandshake, ServerHandshakeEnd,
 };
 use crate::role::{Client, MaskingKey, Server};
 use crate::session::Buffers;
@@ -27,20 +28,42 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     ///
     /// Cancel safety: dropping the future drops the transport.
     pub async fn accept<'s>(
+        transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
+    ) -> Result<Accepted<Self, (T, ReceiveBuffer<'b>)>, Error<T::Error>> {
+        Self::accept_negotiating(transport, config, buffers, NoExtension, decide).await
+    }
+}
+
+impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X> {
+    /// Accepts a connection as [`accept`](WebSocket::accept) does, and negotiates an extension.
+    ///
+    /// # Errors
+    /// Those of [`accept`](WebSocket::accept).
+    ///
+    /// Cancel safety: dropping the future drops the transport.
+    pub async fn accept_negotiating<'s>(
         mut transport: T,
         config: C,
         buffers: Buffers<'b>,
+        mut negotiate: impl Negotiate<Extension = X>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
     ) -> Result<Accepted<Self, (T, ReceiveBuffer<'b>)>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut time = Time::new(&mut transport);
         let mut handshake = ServerHandshake::new(config, time.now);
-        let (mut decide, mut failed) = (Some(decide), None);
+        let (mut decide, mut failed) = (Once::new(decide), None);
         loop {
-            let step = handshake.poll(time.now, &mut head, &mut rx, &mut tx, |request| match decide.take() {
-                Some(decide) => decide(request),
-                None => Decision::HandOver,
-            });
+            let step = handshake.poll_negotiating(
+                time.now,
+                &mut head,
+                &mut rx,
+                &mut tx,
+                &mut decide,
+                &mut negotiate,
+            );
             let turned = match step {
                 Step::Wait { deadline } => {
                     let input = handshake.spare(&mut head, &mut rx);
@@ -48,7 +71,8 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
                 }
                 Step::Shutdown => transport.shutdown().await.map(|()| None),
                 Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
-                    let connection = Connection::new(Server, handshake.config().clone(), time.now);
+                    let config = handshake.config().clone();
+                    let connection = Connection::opened(Server, negotiate.open(), config, time.now);
                     let mut link = Writer::new(transport, connection, tx, time);
                     // The client waits for the response, and the caller may do something else first.
                     link.flush().await?;
@@ -109,7 +133,28 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
         request: &ClientRequest<'b>,
         refused: impl FnOnce(&RefusedResponse<'_>),
     ) -> Result<Self, Error<T::Error>> {
-        let (socket, protocol) = Self::open(transport, config, buffers, keys, request, refused).await?;
+        Self::connect_negotiating(transport, config, buffers, keys, request, NoExtension, refused).await
+    }
+}
+
+impl<'b, T: Transport, K: MaskingKey, C: ConfigRef, X: Extension> WebSocket<'b, T, Client<K>, C, X> {
+    /// Opens a connection as [`connect_with`](WebSocket::connect_with) does, and negotiates an extension.
+    ///
+    /// # Errors
+    /// Those of [`connect`](WebSocket::connect).
+    ///
+    /// Cancel safety: dropping the future drops the transport.
+    pub async fn connect_negotiating(
+        transport: T,
+        config: C,
+        buffers: Buffers<'b>,
+        keys: K,
+        request: &ClientRequest<'b>,
+        negotiate: impl Negotiate<Extension = X>,
+        refused: impl FnOnce(&RefusedResponse<'_>),
+    ) -> Result<Self, Error<T::Error>> {
+        let opened = Self::open(transport, config, buffers, keys, request, negotiate, refused);
+        let (socket, protocol) = opened.await?;
         Ok(Self { protocol, ..socket })
     }
 
@@ -120,6 +165,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
         buffers: Buffers<'b>,
         mut keys: K,
         request: &ClientRequest<'u>,
+        mut negotiate: impl Negotiate<Extension = X>,
         refused: impl FnOnce(&RefusedResponse<'_>),
     ) -> Result<(Self, Option<&'u str>), Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
@@ -128,9 +174,10 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
             part.copy_from_slice(&keys.masking_key());
         }
         let mut time = Time::new(&mut transport);
-        let mut handshake = ClientHandshake::new(config.clone(), time.now, nonce, request, &mut head)?;
+        let mut handshake =
+            ClientHandshake::offering(config.clone(), time.now, nonce, request, &mut head, &mut negotiate)?;
         loop {
-            match handshake.poll(time.now, &mut head, &mut rx, &mut tx) {
+            match handshake.poll_negotiating(time.now, &mut head, &mut rx, &mut tx, &mut negotiate) {
                 Step::Wait { deadline } => {
                     let input = handshake.spare(&mut head, &rx);
                     let turned =
@@ -144,7 +191,8 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
                 // The handshake shuts nothing down.
                 Step::Shutdown => {}
                 Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
-                    let connection = Connection::new(Client::new(keys), config, time.now);
+                    let connection =
+                        Connection::opened(Client::new(keys), negotiate.open(), config, time.now);
                     let link = Writer::new(transport, connection, tx, time);
                     return Ok((Self { rx, link, protocol: None }, protocol));
                 }

@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::error::MessageTooBig;
 use crate::event::{DetachedEvent, Event};
-use crate::extension::NoExtension;
+use crate::extension::{Extension, NoExtension};
 use crate::frame::Kind;
 use crate::message::message_ref::MessageRef;
 use crate::message::{Assembler, MessageStorage};
@@ -96,9 +96,9 @@ use crate::time::{Due, Instant, Timed};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct WebSocket<'b, T, R, C = &'static Config> {
+pub struct WebSocket<'b, T, R, C = &'static Config, X = NoExtension> {
     pub(super) rx: ReceiveBuffer<'b>,
-    pub(super) link: Writer<'b, T, R, C>,
+    pub(crate) link: Writer<'b, T, R, C, X>,
     pub(super) protocol: Option<&'b str>,
 }
 
@@ -110,13 +110,13 @@ enum Until {
     Written,
 }
 
-impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
+impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, C, X> {
     /// Creates a `WebSocket` from a connection whose opening handshake was done elsewhere. `rx` has to hold the bytes that
     /// arrived after the handshake.
     #[must_use]
     pub fn new(
         mut transport: T,
-        connection: Connection<R, NoExtension, C>,
+        connection: Connection<R, X, C>,
         rx: ReceiveBuffer<'b>,
         tx: TransmitBuffer<'b>,
     ) -> Self {
@@ -124,9 +124,18 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
         Self { rx, link: Writer::new(transport, connection, tx, time), protocol: None }
     }
 
+    /// Adds memory to decode into, of the size of the receive buffer, if an extension was agreed upon.
+    #[cfg(feature = "std")]
+    pub(crate) fn add_output(&mut self) {
+        #[cfg(feature = "extension")]
+        if self.link.connection.extension.is_active() {
+            self.rx.add_output(self.rx.capacity());
+        }
+    }
+
     /// Returns the transport, the connection and its buffers, for [`drive`](super::drive) or your own loop.
     #[must_use]
-    pub fn into_parts(self) -> (T, Connection<R, NoExtension, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
+    pub fn into_parts(self) -> (T, Connection<R, X, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
         let Writer { transport, connection, tx, .. } = self.link;
         (transport, connection, self.rx, tx)
     }
@@ -168,7 +177,9 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again from every later call.
     ///
     /// Cancel safety: nothing is lost; call again.
-    pub async fn read(&mut self) -> Result<Option<(Event<'_>, &mut Writer<'b, T, R, C>)>, Error<T::Error>> {
+    pub async fn read(
+        &mut self,
+    ) -> Result<Option<(Event<'_>, &mut Writer<'b, T, R, C, X>)>, Error<T::Error>> {
         loop {
             if let Poll::Ready(event) = self.next(Until::Event).await? {
                 return Ok(event.map(|event| (self.rx.event(event), &mut self.link)));
@@ -186,7 +197,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     pub async fn read_until(
         &mut self,
         limit: Instant,
-    ) -> Result<Poll<Option<(Event<'_>, &mut Writer<'b, T, R, C>)>>, Error<T::Error>> {
+    ) -> Result<Poll<Option<(Event<'_>, &mut Writer<'b, T, R, C, X>)>>, Error<T::Error>> {
         let event = self.next(Until::Time(limit)).await?;
         Ok(event.map(|event| event.map(|event| (self.rx.event(event), &mut self.link))))
     }
@@ -201,7 +212,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     /// Cancel safety: nothing is lost; call again.
     pub async fn read_or_flushed(
         &mut self,
-    ) -> Result<Poll<Option<(Event<'_>, &mut Writer<'b, T, R, C>)>>, Error<T::Error>> {
+    ) -> Result<Poll<Option<(Event<'_>, &mut Writer<'b, T, R, C, X>)>>, Error<T::Error>> {
         if self.link.tx.is_empty() {
             return Ok(Poll::Pending);
         }
@@ -289,7 +300,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> WebSocket<'b, T, R, C> {
     }
 
     /// Returns the sending side.
-    pub fn writer(&mut self) -> &mut Writer<'b, T, R, C> {
+    pub fn writer(&mut self) -> &mut Writer<'b, T, R, C, X> {
         &mut self.link
     }
 

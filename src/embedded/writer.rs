@@ -12,7 +12,7 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::error::EndReason;
-use crate::extension::NoExtension;
+use crate::extension::{Extension, NoExtension};
 use crate::frame::Kind;
 use crate::message::message_ref::MessageRef;
 use crate::outbox::Outbox;
@@ -23,27 +23,28 @@ use crate::time::{Due, Instant, Timed};
 
 /// The sending side of a [`WebSocket`](super::WebSocket). Each event comes with it, so that an answer can borrow from the event.
 #[derive(Debug)]
-pub struct Writer<'b, T, R, C = &'static Config> {
+pub struct Writer<'b, T, R, C = &'static Config, X = NoExtension> {
     pub(super) transport: T,
-    pub(super) connection: Connection<R, NoExtension, C>,
+    pub(crate) connection: Connection<R, X, C>,
     pub(super) tx: TransmitBuffer<'b>,
     pub(super) time: Time,
     /// A shutdown was begun, and has not completed.
     shutting: bool,
 }
 
-impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
+impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, X> {
     /// Creates the sending side of a connection that has just been opened.
     pub(super) fn new(
         transport: T,
-        connection: Connection<R, NoExtension, C>,
+        connection: Connection<R, X, C>,
         tx: TransmitBuffer<'b>,
         time: Time,
     ) -> Self {
         Self { transport, connection, tx, time, shutting: false }
     }
 
-    /// Sends a whole message of any size in one frame, and writes it to the transport: a `&str` as text, bytes as binary. It
+    /// Sends a whole message of any size in one frame, or in several if an extension encodes it, and writes it to the
+    /// transport: a `&str` as text, bytes as binary. It
     /// receives nothing meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides are full,
     /// the call waits until the [write deadline](crate::config::Timeouts::write) ends the connection: send large messages to such
     /// a peer in pieces, and call [`WebSocket::read_or_flushed`](super::WebSocket::read_or_flushed) in between.
@@ -72,12 +73,16 @@ impl<'b, T: Transport, R: Role, C: ConfigRef> Writer<'b, T, R, C> {
             sent => return sent,
         }
         let (kind, mut rest) = (message.kind(), message.as_bytes());
+        if self.connection.extension.is_active() {
+            return self.when_there_is_room(|out| out.send_fragmented(kind, &mut rest, true)).await;
+        }
         self.when_there_is_room(|out| out.begin_frame(kind, rest.len() as u64, true)).await?;
         self.when_there_is_room(|out| out.write_all(&mut rest)).await
     }
 
     /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message. The
-    /// frame has to fit into the transmit buffer. Make sure that text is UTF-8.
+    /// frame has to fit into the transmit buffer. Make sure that text is UTF-8. No extension encodes it: with `fin`, this sends a
+    /// message uncompressed.
     ///
     /// # Errors
     /// Those of [`send`](Self::send).

@@ -7,13 +7,17 @@ use core::convert::Infallible;
 use super::SMALL;
 use super::body_decoder::BodyDecoder;
 use super::client_request::ClientRequest;
+#[cfg(feature = "extension")]
+use super::extensions::{ExtensionList, ExtensionText};
 use super::head::{Headers, Scanner, is_same, unfold};
-use super::head_writer::HeadError;
+use super::head_writer::{HeadError, Writer};
 use super::key::{AcceptKey, accept_key, encode_nonce};
+use super::negotiate::Negotiate;
 use super::refused::RefusedResponse;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
+use crate::extension::{Extension, NoExtension};
 use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
@@ -67,6 +71,9 @@ pub enum HandshakeError {
     /// (RFC 7692 §7.1: "A client MUST _Fail the WebSocket Connection_").
     #[error("the server answered the offer of an extension with wrong parameters")]
     ExtensionParameters,
+    /// Capacity: there is no memory for the extension that the server agreed to.
+    #[error("no memory for the extension")]
+    ExtensionMemory,
     /// `Content-Length` is not a number, or there are several and they differ: the end of the response is unknown.
     #[error("Content-Length in the response is malformed")]
     Length,
@@ -165,8 +172,36 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         request: &ClientRequest<'u>,
         head: &mut ReceiveBuffer<'_>,
     ) -> Result<Self, HeadError> {
+        Self::offering(config, now, nonce, request, head, &mut NoExtension)
+    }
+
+    /// Begins the handshake as [`new`](Self::new) does, and offers an extension. Poll it by
+    /// [`poll_negotiating`](Self::poll_negotiating).
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); also if the offer is longer than an [`ExtensionText`](super::ExtensionText).
+    pub fn offering<N: Negotiate>(
+        config: C,
+        now: Instant,
+        nonce: [u8; 16],
+        request: &ClientRequest<'u>,
+        head: &mut ReceiveBuffer<'_>,
+        negotiate: &mut N,
+    ) -> Result<Self, HeadError> {
         let key = encode_nonce(nonce);
-        head.rewrite(|memory| request.write(memory, &key).map(|len| (len, ())))?;
+        #[cfg(feature = "extension")]
+        let mut offer = ExtensionText::EMPTY;
+        #[cfg(feature = "extension")]
+        negotiate.offer(&mut offer);
+        #[cfg(not(feature = "extension"))]
+        let _ = negotiate;
+        head.rewrite(|memory| {
+            let mut head = Writer::new(memory);
+            request.write(&mut head, &key);
+            #[cfg(feature = "extension")]
+            offer.write(&mut head);
+            request.finish(&mut head).map(|len| (len, ()))
+        })?;
         let deadline = now.plus(config.timeouts.handshake);
         let (scanner, accept) = (Scanner::default(), accept_key(&key));
         let (interim, phase) = (INTERIM, Phase::Request);
@@ -181,6 +216,20 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible, ClientHandshakeEnd<'u>> {
+        self.poll_negotiating(now, head, rx, tx, &mut NoExtension)
+    }
+
+    /// Advances the handshake as [`poll`](Self::poll) does, and negotiates the extension that was
+    /// [offered](Self::offering). When the connection is [open](ClientHandshakeEnd::Opened),
+    /// [`Negotiate::open`] returns the extension for it.
+    pub fn poll_negotiating<N: Negotiate>(
+        &mut self,
+        now: Instant,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+        negotiate: &mut N,
+    ) -> Step<Infallible, ClientHandshakeEnd<'u>> {
         if let Phase::Request = self.phase {
             head.consume(tx.feed(head.unread()));
             if head.is_empty() {
@@ -189,7 +238,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         }
         let late = now >= self.deadline;
         if let Phase::Response = self.phase {
-            while self.read(head, rx) {}
+            while self.read(head, rx, negotiate) {}
         }
         if let (Phase::Body { body, len }, false) = (self.phase, SMALL) {
             self.phase = receive(body, len, head, late);
@@ -202,7 +251,7 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             }
             _ => return Step::Wait { deadline: self.deadline.as_deadline() },
         }
-        self.poll(now, head, rx, tx)
+        self.poll_negotiating(now, head, rx, tx, negotiate)
     }
 
     /// Returns the memory to read the transport into; call [`fill`](Self::fill) after the read. It is never larger than
@@ -231,7 +280,12 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
     }
 
     /// Reads what has arrived of the response. Returns whether it was an interim one, which another follows.
-    fn read(&mut self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) -> bool {
+    fn read<N: Negotiate>(
+        &mut self,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        negotiate: &mut N,
+    ) -> bool {
         let limit = self.config.limits.head.min(head.capacity());
         let len = match self.scanner.find(head.unread()) {
             Ok(Some(len)) if len <= limit => len,
@@ -247,16 +301,18 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
             Err(error) => return self.done(ClientHandshakeEnd::Failed(error)),
         };
         match response.status {
-            101 if bytes.trim_ascii_start().starts_with(b"HTTP/1.1") => match self.check(response.headers) {
-                Ok(protocol) => {
-                    rx.feed(behind);
-                    if head.is_ended() {
-                        rx.end();
+            101 if bytes.trim_ascii_start().starts_with(b"HTTP/1.1") => {
+                match self.check(response.headers, negotiate) {
+                    Ok(protocol) => {
+                        rx.feed(behind);
+                        if head.is_ended() {
+                            rx.end();
+                        }
+                        self.done(ClientHandshakeEnd::Opened { protocol })
                     }
-                    self.done(ClientHandshakeEnd::Opened { protocol })
+                    Err(error) => self.done(ClientHandshakeEnd::Failed(error)),
                 }
-                Err(error) => self.done(ClientHandshakeEnd::Failed(error)),
-            },
+            }
             101 => self.done(ClientHandshakeEnd::Failed(HandshakeError::NotHttp)),
             // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
             // final response".
@@ -290,7 +346,11 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         false
     }
 
-    fn check(&self, fields: Headers<'_>) -> Result<Option<&'u str>, HandshakeError> {
+    fn check<N: Negotiate>(
+        &self,
+        fields: Headers<'_>,
+        negotiate: &mut N,
+    ) -> Result<Option<&'u str>, HandshakeError> {
         // `Upgrade` is not a list here: "a value that is not an ASCII case-insensitive match" fails (§4.1).
         let mut upgrades = fields.all("Upgrade");
         if !upgrades.next().is_some_and(|value| is_same(value, "websocket")) || upgrades.next().is_some() {
@@ -303,10 +363,18 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         if accepts.next() != Some(&self.accept) || accepts.next().is_some() {
             return Err(HandshakeError::Accept);
         }
-        let mut extended = false;
-        fields.each("Sec-WebSocket-Extensions", &mut |_| extended = true);
-        if extended {
-            return Err(HandshakeError::Extension);
+        #[cfg(feature = "extension")]
+        if N::Extension::ACTIVE {
+            negotiate.confirm(ExtensionList::new(fields))?;
+        }
+        #[cfg(not(feature = "extension"))]
+        let _ = negotiate;
+        if !N::Extension::ACTIVE {
+            let mut extended = false;
+            fields.each("Sec-WebSocket-Extensions", &mut |_| extended = true);
+            if extended {
+                return Err(HandshakeError::Extension);
+            }
         }
         let mut agreed = fields.all("Sec-WebSocket-Protocol");
         let Some(agreed_one) = agreed.next() else { return Ok(None) };

@@ -171,6 +171,12 @@ impl<C> Default for AcceptOptions<'_, C> {
     }
 }
 
+impl<'s, C> From<AcceptOptions<'s, C>> for Decision<'s, C> {
+    fn from(options: AcceptOptions<'s, C>) -> Self {
+        Self::Accept(options)
+    }
+}
+
 impl<C> Decision<'_, C> {
     /// Accepts the upgrade with the default options.
     #[must_use]

@@ -5,6 +5,8 @@
 use core::fmt;
 
 use super::head::{Headers, HeadersIter, is_token_char};
+#[cfg(feature = "extension")]
+use super::head_writer::{HeadError, Writer};
 use crate::buffer::copy;
 
 /// The name of the header field.
@@ -172,6 +174,17 @@ impl ExtensionText {
     pub fn as_str(&self) -> Option<&str> {
         let text = self.memory.get(..self.len).filter(|_| !self.truncated)?;
         core::str::from_utf8(text).ok()
+    }
+}
+
+#[cfg(feature = "extension")]
+impl ExtensionText {
+    /// Writes the field, unless the value is empty. A value that is too long makes the head invalid.
+    pub(super) fn write(&self, head: &mut Writer<'_>) {
+        if self.len > 0 {
+            head.fail_unless(!self.truncated, HeadError::TooLarge);
+            head.field(FIELD, self.as_str().unwrap_or_default());
+        }
     }
 }
 

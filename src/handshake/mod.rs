@@ -22,6 +22,7 @@ mod header_map;
 mod http;
 mod ipv6;
 mod key;
+mod negotiate;
 mod origin;
 mod refused;
 mod rejection;
@@ -42,12 +43,14 @@ pub use extensions::{
 pub use head::{Headers, HeadersIter};
 pub use head_writer::HeadError;
 pub use key::{AcceptKey, accept_key};
+pub use negotiate::Negotiate;
 pub use origin::OriginPolicy;
 pub use refused::RefusedResponse;
 pub use rejection::{BadRequest, Refusal, Rejection};
 pub use request::Request;
 pub use response::Response;
 pub use response_body::ResponseBody;
+pub(crate) use server::Once;
 pub use server::{ServerHandshake, ServerHandshakeEnd};
 pub use url::{UrlError, WsUrl};
 

@@ -216,20 +216,13 @@ const fn is_bodiless(status: u16) -> bool {
 }
 
 /// Writes the 101 (§4.2.2): the fields in the order of the RFC's example.
-pub(crate) fn write_switch(
-    memory: &mut [u8],
-    key: &AcceptKey,
-    protocol: Option<&str>,
-    headers: &[(&str, &str)],
-) -> Result<usize, HeadError> {
-    let mut head = Writer::new(memory);
+pub(crate) fn write_switch(head: &mut Writer<'_>, key: &AcceptKey, protocol: Option<&str>) {
     head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
         .text(core::str::from_utf8(key).unwrap_or_default())
         .text("\r\n");
     if let Some(protocol) = protocol {
         head.field("Sec-WebSocket-Protocol", protocol);
     }
-    head.fields(headers, OURS).text("\r\n").finish()
 }
 
 /// The fields of a 101 that only the library writes.

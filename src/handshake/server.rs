@@ -6,16 +6,22 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 
 use super::decision::{AcceptOptions, Decide, Decision};
+#[cfg(feature = "extension")]
+use super::extensions::{ExtensionList, ExtensionText};
 use super::head::Scanner;
-use super::head_writer::HeadError;
+use super::head_writer::{HeadError, Writer};
 use super::key::{AcceptKey, accept_key};
+use super::negotiate::Negotiate;
 use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
-use super::response::{Response, write_switch};
+use super::response::{OURS, Response, write_switch};
 use super::response_body::BodyRest;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
 use crate::config::base::Config;
+#[cfg(feature = "extension")]
+use crate::extension::Extension;
+use crate::extension::NoExtension;
 use crate::step::Step;
 use crate::time::{Due, EXTENSION, Instant, Timed};
 
@@ -126,7 +132,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         tx: &mut TransmitBuffer<'_>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
     ) -> Step<Infallible, ServerHandshakeEnd> {
-        self.poll_with(now, head, rx, tx, &mut Once(Some(decide), PhantomData))
+        self.poll_with(now, head, rx, tx, &mut Once::new(decide))
     }
 
     /// Advances the handshake as [`poll`](Self::poll) does, and also notifies of refusals.
@@ -138,8 +144,29 @@ impl<C: ConfigRef> ServerHandshake<C> {
         tx: &mut TransmitBuffer<'_>,
         decide: &mut impl Decide<C>,
     ) -> Step<Infallible, ServerHandshakeEnd> {
+        self.poll_negotiating(now, head, rx, tx, decide, &mut NoExtension)
+    }
+
+    /// Advances the handshake as [`poll_with`](Self::poll_with) does, and negotiates an extension. When the connection is
+    /// [open](ServerHandshakeEnd::Opened), [`Negotiate::open`] returns the extension for
+    #[cfg_attr(
+        feature = "extension",
+        doc = "[`Connection::with_extension`](crate::Connection::with_extension)."
+    )]
+    #[cfg_attr(not(feature = "extension"), doc = "its `Connection`.")]
+    ///
+    /// If the answer is longer than an [`ExtensionText`](super::ExtensionText), the response is 500.
+    pub fn poll_negotiating(
+        &mut self,
+        now: Instant,
+        head: &mut ReceiveBuffer<'_>,
+        rx: &mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+        decide: &mut impl Decide<C>,
+        negotiate: &mut impl Negotiate,
+    ) -> Step<Infallible, ServerHandshakeEnd> {
         if let Phase::Request = self.phase {
-            self.read(now, head, rx, decide);
+            self.read(now, head, rx, decide, negotiate);
         }
         if let Phase::Respond(end) = self.phase {
             head.consume(tx.feed(head.unread()));
@@ -250,12 +277,13 @@ impl<C: ConfigRef> ServerHandshake<C> {
     }
 
     /// Reads the request, lets the application decide, and writes the response over the request.
-    fn read(
+    fn read<N: Negotiate>(
         &mut self,
         now: Instant,
         head: &mut ReceiveBuffer<'_>,
         rx: &mut ReceiveBuffer<'_>,
         decide: &mut impl Decide<C>,
+        negotiate: &mut N,
     ) {
         let Some((request, rest)) = self.find(now, head) else { return };
         let mut to_head = false;
@@ -275,6 +303,16 @@ impl<C: ConfigRef> ServerHandshake<C> {
             Err(rejection) => Err(*rejection),
         };
         let notified = decided.is_err();
+        #[cfg(feature = "extension")]
+        let mut decided = decided;
+        #[cfg(feature = "extension")]
+        if let (true, Ok(request), Ok(Checked::Switch { extensions, .. })) =
+            (N::Extension::ACTIVE, &request, &mut decided)
+        {
+            negotiate.accept(ExtensionList::new(request.headers()), extensions);
+        }
+        #[cfg(not(feature = "extension"))]
+        let _ = negotiate;
         let checked = match decided {
             Ok(checked) => checked,
             Err(rejection) => {
@@ -323,7 +361,13 @@ impl<C: ConfigRef> Timed for ServerHandshake<C> {
 }
 
 /// A closure that decides; its decision borrows for `'a`.
-struct Once<'a, F, C>(Option<F>, PhantomData<Decision<'a, C>>);
+pub(crate) struct Once<'a, F, C>(Option<F>, PhantomData<Decision<'a, C>>);
+
+impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Once<'a, F, C> {
+    pub(crate) const fn new(decide: F) -> Self {
+        Self(Some(decide), PhantomData)
+    }
+}
 
 impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F, C> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C> {
@@ -338,6 +382,8 @@ enum Checked<'s, C> {
         protocol: Option<&'s str>,
         /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
         known: Option<&'static str>,
+        #[cfg(feature = "extension")]
+        extensions: ExtensionText,
         headers: &'s [(&'s str, &'s str)],
         config: Option<C>,
     },
@@ -358,7 +404,15 @@ impl<'s, C> AcceptOptions<'s, C> {
         let Agreed { key, protocol, known } = self.agree(request, config)?;
         let (headers, config) = (self.headers, self.config);
         let key = accept_key(key.unwrap_or_default());
-        Ok(Checked::Switch { key, protocol, known, headers, config })
+        Ok(Checked::Switch {
+            key,
+            protocol,
+            known,
+            #[cfg(feature = "extension")]
+            extensions: ExtensionText::EMPTY,
+            headers,
+            config,
+        })
     }
 
     /// Checks an upgrade, and chooses the subprotocol.
@@ -390,8 +444,20 @@ impl<C> Checked<'_, C> {
         to_head: bool,
     ) -> Result<(usize, (ServerHandshakeEnd, BodyRest)), HeadError> {
         match self {
-            Self::Switch { key, protocol, known, headers, .. } => {
-                let n = write_switch(memory, &key, protocol, headers)?;
+            Self::Switch {
+                key,
+                protocol,
+                known,
+                #[cfg(feature = "extension")]
+                extensions,
+                headers,
+                ..
+            } => {
+                let mut head = Writer::new(memory);
+                write_switch(&mut head, &key, protocol);
+                #[cfg(feature = "extension")]
+                extensions.write(&mut head);
+                let n = head.fields(headers, OURS).text("\r\n").finish()?;
                 Ok((n, (ServerHandshakeEnd::Opened { protocol: known }, BodyRest::NONE)))
             }
             Self::Respond(response, reason) => {

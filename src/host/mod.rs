@@ -7,8 +7,21 @@ pub(crate) mod error;
 pub(crate) mod keys;
 pub(crate) mod options;
 pub(crate) mod redirect;
-#[cfg(feature = "tokio")]
 pub(crate) mod server_options;
 pub(crate) mod target;
 #[cfg(feature = "rustls-no-provider")]
 mod trust;
+
+#[cfg(feature = "deflate")]
+pub(crate) use crate::deflate::Negotiation;
+#[cfg(not(feature = "deflate"))]
+pub(crate) use crate::extension::NoExtension as Negotiation;
+
+/// The extension of a connection on a host.
+pub(crate) type Agreed = <Negotiation as crate::handshake::Negotiate>::Extension;
+
+/// Neither accepts nor offers an extension.
+#[cfg(feature = "deflate")]
+pub(crate) const OFF: Negotiation = Negotiation::OFF;
+#[cfg(not(feature = "deflate"))]
+pub(crate) const OFF: Negotiation = crate::extension::NoExtension;

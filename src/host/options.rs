@@ -8,7 +8,10 @@ use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
+use super::{Negotiation, OFF};
 use crate::config::base::Config;
+#[cfg(feature = "deflate")]
+use crate::deflate::DeflateOptions;
 use crate::session::{BufferSizes, Buffers};
 
 /// How a client on a host connects: [`blocking::connect_with`](crate::blocking::connect_with). A clone shares what it loaded for TLS.
@@ -44,6 +47,8 @@ pub struct ClientOptions {
     pub(crate) response_buffer: usize,
     pub(crate) receive_buffer: usize,
     pub(crate) transmit_buffer: usize,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateOptions>,
     #[cfg(feature = "rustls-no-provider")]
     pub(crate) trust: super::trust::Trust,
 }
@@ -71,6 +76,8 @@ impl ClientOptions {
             response_buffer: 8 * 1024,
             receive_buffer: 16 * 1024,
             transmit_buffer: 16 * 1024,
+            #[cfg(feature = "deflate")]
+            deflate: None,
             #[cfg(feature = "rustls-no-provider")]
             trust: super::trust::Trust::default(),
         }
@@ -82,6 +89,58 @@ impl ClientOptions {
             receive: self.receive_buffer,
             transmit: self.transmit_buffer,
         })
+    }
+
+    /// Returns what negotiates the extension of one connection.
+    pub(crate) const fn negotiation(&self) -> Negotiation {
+        #[cfg(feature = "deflate")]
+        return match self.deflate {
+            Some(options) => Negotiation::client(options),
+            None => OFF,
+        };
+        #[cfg(not(feature = "deflate"))]
+        OFF
+    }
+
+    /// Offers permessage-deflate (RFC 7692): messages are compressed if the server agrees. The connection has codecs of its own,
+    /// so that a context costs no more. Default: no compression.
+    ///
+    /// Compression shows the length of what a message repeats: send a secret beside text of another party by
+    /// `Writer::fragment`, which does not compress.
+    ///
+    /// ```
+    /// use sansocket::config::{ClientOptions, ServerOptions};
+    /// use sansocket::deflate::{DeflateOptions, Pool};
+    /// # use sansocket::blocking::{self, WebSocket};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = ServerOptions::new().deflate(Pool::new(DeflateOptions::new()).ok_or("no memory")?);
+    /// let client = ClientOptions::new().deflate(DeflateOptions::new().context(true));
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let url = format!("ws://{}/", listener.local_addr()?);
+    /// # let thread = std::thread::spawn(move || {
+    /// #     let stream = listener.accept().unwrap().0;
+    /// #     let accepted = WebSocket::accept_with(stream, &server, |_| server.accept_options().into()).unwrap();
+    /// #     let sansocket::handshake::Accepted::WebSocket(mut socket) = accepted else { panic!() };
+    /// #     let message = socket.recv().unwrap().unwrap();
+    /// #     socket.send(&message).unwrap();
+    /// #     assert!(socket.is_compressed());
+    /// #     socket.close(None, "");
+    /// # });
+    ///
+    /// let mut socket = blocking::connect_with(&url, &client)?;
+    /// assert!(socket.is_compressed()); // both sides have agreed
+    /// socket.send("again and again and again")?;
+    /// assert_eq!(socket.recv()?, Some("again and again and again".into()));
+    /// # thread.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn deflate(mut self, options: DeflateOptions) -> Self {
+        self.deflate = Some(options);
+        self
     }
 
     /// Limits, time-outs and modes of the connection: a `Config`, or an `Arc` that is shared. Its

@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 
+use super::{Negotiation, OFF};
 use crate::config::base::Config;
+#[cfg(feature = "deflate")]
+use crate::deflate::Pool;
 use crate::handshake::{AcceptOptions, OriginPolicy};
 use crate::session::BufferSizes;
 
-/// How a server on a host accepts connections: [`tokio::WebSocket::accept`](crate::tokio::WebSocket::accept).
+/// How a server on a host accepts connections: `tokio::WebSocket::accept`, and
+/// [`blocking::WebSocket::accept_with`](crate::blocking::WebSocket::accept_with).
 ///
 /// ```
 /// # #[cfg(feature = "tokio")]
@@ -43,6 +47,8 @@ pub struct ServerOptions {
     pub(crate) config: Arc<Config>,
     accept: AcceptOptions<'static, Arc<Config>>,
     pub(crate) sizes: BufferSizes,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Arc<Pool>>,
 }
 
 impl Default for ServerOptions {
@@ -59,6 +65,8 @@ impl ServerOptions {
             config: Arc::new(Config::DEFAULT),
             accept: AcceptOptions::new(),
             sizes: BufferSizes { receive: 32 * 1024, ..BufferSizes::default() },
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
@@ -115,6 +123,26 @@ impl ServerOptions {
         self
     }
 
+    /// Compresses messages with the clients that offer permessage-deflate (RFC 7692). The connections of these options, and of
+    /// their clones, share the codecs of `pool`. Default: no compression.
+    ///
+    /// Compression shows the length of what a message repeats: send a secret beside text of another party by
+    /// `Writer::fragment`, which does not compress.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, pool: impl Into<Arc<Pool>>) -> Self {
+        self.deflate = Some(pool.into());
+        self
+    }
+
+    /// Returns what negotiates the extension of one connection.
+    pub(crate) fn negotiation(&self) -> Negotiation {
+        #[cfg(feature = "deflate")]
+        return self.deflate.as_ref().map_or(OFF, |pool| Negotiation::server(Arc::clone(pool)));
+        #[cfg(not(feature = "deflate"))]
+        OFF
+    }
+
     /// Returns the configuration, to change parts of it. If it is shared, this makes a copy first.
     pub fn config_mut(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
@@ -133,7 +161,7 @@ impl ServerOptions {
     }
 
     /// Returns the options for one request, for a decision of your own:
-    /// [`tokio::WebSocket::accept_with`](crate::tokio::WebSocket::accept_with).
+    /// [`blocking::WebSocket::accept_with`](crate::blocking::WebSocket::accept_with).
     #[must_use]
     pub fn accept_options(&self) -> AcceptOptions<'static, Arc<Config>> {
         self.accept.clone()

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::convert::Infallible;
+use core::fmt;
 
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
@@ -14,7 +15,7 @@ use crate::error::EndReason;
 use crate::event::Event;
 use crate::extension::NoExtension;
 use crate::handler::{Handler, HandlerError, forward};
-use crate::handshake::{Decide, Decision, Refusal, Request, ServerHandshake, ServerHandshakeEnd};
+use crate::handshake::{Decide, Decision, Negotiate, Refusal, Request, ServerHandshake, ServerHandshakeEnd};
 use crate::outbox::Outbox;
 use crate::role::Server;
 use crate::session::HandlerDriver;
@@ -75,16 +76,16 @@ use crate::time::{Due, Instant, Timed};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct ServerSession<C = &'static Config> {
-    phase: Phase<C>,
+///
+/// `N` negotiates an extension.
+pub struct ServerSession<C = &'static Config, N: Negotiate = NoExtension> {
+    phase: Phase<C, N>,
 }
 
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
-enum Phase<C> {
-    Handshake(ServerHandshake<C>),
-    Open(HandlerDriver<Server, NoExtension, C>),
+enum Phase<C, N: Negotiate> {
+    Handshake(ServerHandshake<C>, N),
+    Open(HandlerDriver<Server, N::Extension, C>),
 }
 
 /// How a session ended.
@@ -135,21 +136,34 @@ impl<C: ConfigRef> ServerSession<C> {
     /// Creates a session for a transport that was just accepted.
     #[must_use]
     pub fn new(config: C, now: Instant) -> Self {
-        Self { phase: Phase::Handshake(ServerHandshake::new(config, now)) }
-    }
-
-    /// Answers with 503 also if no request arrives in time, as the server is at capacity.
-    #[cfg(feature = "hub")]
-    pub(crate) fn refuse(&mut self) {
-        if let Phase::Handshake(handshake) = &mut self.phase {
-            handshake.refuse();
-        }
+        Self::negotiating(config, now, NoExtension)
     }
 
     /// Creates a session for a connection whose opening handshake was done elsewhere.
     #[must_use]
     pub const fn open(driver: HandlerDriver<Server, NoExtension, C>) -> Self {
+        Self::of(driver)
+    }
+}
+
+impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
+    /// Creates a session as [`new`](ServerSession::new) does, which negotiates an extension.
+    #[must_use]
+    pub fn negotiating(config: C, now: Instant, negotiate: N) -> Self {
+        Self { phase: Phase::Handshake(ServerHandshake::new(config, now), negotiate) }
+    }
+
+    /// Creates a session for an open connection with an extension.
+    pub(crate) const fn of(driver: HandlerDriver<Server, N::Extension, C>) -> Self {
         Self { phase: Phase::Open(driver) }
+    }
+
+    /// Answers with 503 also if no request arrives in time, as the server is at capacity.
+    #[cfg(feature = "hub")]
+    pub(crate) fn refuse(&mut self) {
+        if let Phase::Handshake(handshake, _) = &mut self.phase {
+            handshake.refuse();
+        }
     }
 
     /// Processes received bytes, deadlines and pending replies, calls the handler, and returns what the caller has to
@@ -174,8 +188,8 @@ impl<C: ConfigRef> ServerSession<C> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible, Outcome> {
-        if let Phase::Handshake(handshake) = &mut self.phase {
-            match handshake.poll_with(now, head, rx, tx, handler) {
+        if let Phase::Handshake(handshake, negotiate) = &mut self.phase {
+            match handshake.poll_negotiating(now, head, rx, tx, handler, negotiate) {
                 Step::Wait { deadline } => return Step::Wait { deadline },
                 Step::Shutdown => return Step::Shutdown,
                 Step::Done(ServerHandshakeEnd::HandedOver) => return Step::Done(Outcome::HandedOver),
@@ -184,7 +198,8 @@ impl<C: ConfigRef> ServerSession<C> {
                 }
                 Step::Done(ServerHandshakeEnd::Disconnected) => return Step::Done(Outcome::Disconnected),
                 Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
-                    let connection = Connection::new(Server, handshake.config().clone(), now);
+                    let config = handshake.config().clone();
+                    let connection = Connection::opened(Server, negotiate.open(), config, now);
                     self.phase = Phase::Open(HandlerDriver::new(connection, protocol));
                 }
             }
@@ -216,9 +231,9 @@ impl<C: ConfigRef> ServerSession<C> {
 
     /// Returns the connection; `None` before it is open.
     #[must_use]
-    pub const fn connection(&self) -> Option<&Connection<Server, NoExtension, C>> {
+    pub const fn connection(&self) -> Option<&Connection<Server, N::Extension, C>> {
         match &self.phase {
-            Phase::Handshake(_) => None,
+            Phase::Handshake(..) => None,
             Phase::Open(driver) => Some(&driver.connection),
         }
     }
@@ -228,7 +243,7 @@ impl<C: ConfigRef> ServerSession<C> {
     #[cfg(feature = "hub")]
     pub(crate) const fn config(&self) -> &C {
         match &self.phase {
-            Phase::Handshake(handshake) => handshake.config(),
+            Phase::Handshake(handshake, _) => handshake.config(),
             Phase::Open(driver) => driver.connection.config(),
         }
     }
@@ -236,7 +251,7 @@ impl<C: ConfigRef> ServerSession<C> {
     /// Returns the sending side of the connection; `None` before it is open.
     pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Option<Outbox<'a>> {
         match &mut self.phase {
-            Phase::Handshake(_) => None,
+            Phase::Handshake(..) => None,
             Phase::Open(driver) => Some(driver.connection.outbox(now, tx)),
         }
     }
@@ -246,7 +261,7 @@ impl<C: ConfigRef> ServerSession<C> {
     #[must_use]
     pub fn is_idle(&self, rx: &ReceiveBuffer<'_>, tx: &TransmitBuffer<'_>) -> bool {
         let open = match &self.phase {
-            Phase::Handshake(_) => false,
+            Phase::Handshake(..) => false,
             Phase::Open(driver) => {
                 driver.blocked.is_none() && driver.connection.state() == ConnectionState::Open
             }
@@ -258,7 +273,7 @@ impl<C: ConfigRef> ServerSession<C> {
     /// [`fill`](Self::fill) how many bytes arrived.
     pub fn spare<'a>(&self, head: &'a mut ReceiveBuffer<'_>, rx: &'a mut ReceiveBuffer<'_>) -> &'a mut [u8] {
         match &self.phase {
-            Phase::Handshake(handshake) => handshake.spare(head, rx),
+            Phase::Handshake(handshake, _) => handshake.spare(head, rx),
             Phase::Open(_) => rx.spare(),
         }
     }
@@ -266,7 +281,7 @@ impl<C: ConfigRef> ServerSession<C> {
     /// Reports that `n` bytes were read into [`spare`](Self::spare).
     pub fn fill(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>, n: usize) {
         match &self.phase {
-            Phase::Handshake(handshake) => handshake.fill(head, rx, n),
+            Phase::Handshake(handshake, _) => handshake.fill(head, rx, n),
             Phase::Open(_) => rx.fill(n),
         }
     }
@@ -274,7 +289,7 @@ impl<C: ConfigRef> ServerSession<C> {
     /// Reports the end of the stream: the peer will send nothing more.
     pub fn end(&self, head: &mut ReceiveBuffer<'_>, rx: &mut ReceiveBuffer<'_>) {
         match &self.phase {
-            Phase::Handshake(handshake) => handshake.end(head, rx),
+            Phase::Handshake(handshake, _) => handshake.end(head, rx),
             Phase::Open(_) => rx.end(),
         }
     }
@@ -282,24 +297,31 @@ impl<C: ConfigRef> ServerSession<C> {
     /// Reports that the transport failed. The next poll calls [`Handler::closed`] if the connection was open.
     pub fn transport_failed(&mut self) {
         match &mut self.phase {
-            Phase::Handshake(handshake) => handshake.transport_failed(),
+            Phase::Handshake(handshake, _) => handshake.transport_failed(),
             Phase::Open(driver) => driver.transport_failed(),
         }
     }
 }
 
-impl<C: ConfigRef> Timed for ServerSession<C> {
+impl<C: ConfigRef, N: Negotiate> Timed for ServerSession<C, N> {
     fn due(&self, now: Instant) -> Due {
         match &self.phase {
-            Phase::Handshake(handshake) => handshake.due(now),
+            Phase::Handshake(handshake, _) => handshake.due(now),
             Phase::Open(driver) => driver.due(now),
         }
     }
 
     fn extend(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Handshake(handshake) => handshake.extend(now),
+            Phase::Handshake(handshake, _) => handshake.extend(now),
             Phase::Open(driver) => driver.extend(now),
         }
+    }
+}
+
+impl<C: ConfigRef, N: Negotiate> fmt::Debug for ServerSession<C, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.connection().map(Connection::state);
+        f.debug_struct("ServerSession").field("connection", &state).finish_non_exhaustive()
     }
 }

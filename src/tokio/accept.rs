@@ -15,8 +15,10 @@ use crate::config::ServerOptions;
 use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::embedded;
+use crate::handshake::Negotiate;
 use crate::handshake::{Accepted, Decision, HandshakeError, Request};
 use crate::host::error::Error;
+use crate::host::{Agreed, OFF};
 use crate::role::{Role, Server};
 use crate::session::{BufferSizes, Buffers};
 
@@ -99,7 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
         let buffers = Buffers::with_sizes(options.sizes);
         let io = Io::new(stream, config.timeouts.close);
         // Boxed: the task that goes on with the connection would keep the memory of the handshake.
-        let accepted = Box::pin(embedded::WebSocket::accept(io, config, buffers, decide));
+        let negotiate = options.negotiation();
+        let accepted =
+            Box::pin(embedded::WebSocket::accept_negotiating(io, config, buffers, negotiate, decide));
         Ok(match accepted.await? {
             Accepted::WebSocket(socket) => {
                 let protocol = socket.protocol();
@@ -147,7 +151,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     ) -> Self {
         let config = config.into();
         let io = Io::new(stream, config.timeouts.close);
-        let connection = Connection::new(role, config, io.time());
+        let mut negotiate = OFF;
+        let connection = Connection::opened(role, negotiate.open(), config, io.time());
         let sizes = BufferSizes { head: 0, receive: sizes.receive.max(read.len()), ..sizes };
         let Buffers { mut rx, tx, .. } = Buffers::with_sizes(sizes);
         rx.feed(read);
@@ -166,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     pub(super) fn opened(
-        socket: embedded::WebSocket<'static, Io<S>, R, Arc<Config>>,
+        socket: embedded::WebSocket<'static, Io<S>, R, Arc<Config>, Agreed>,
         protocol: Option<&str>,
     ) -> Self {
         let (io, connection, rx, tx) = socket.into_parts();

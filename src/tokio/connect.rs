@@ -133,7 +133,9 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     let io = Io::new(stream, config.timeouts.close);
     let mut refused = None;
     let refuse = |response: &RefusedResponse<'_>| refused = Some(Box::new((*response).into()));
-    match Box::pin(embedded::WebSocket::open(io, config, options.buffers(), keys, &request, refuse)).await {
+    let (buffers, negotiate) = (options.buffers(), options.negotiation());
+    let opened = embedded::WebSocket::open(io, config, buffers, keys, &request, negotiate, refuse);
+    match Box::pin(opened).await {
         Ok((socket, protocol)) => Ok(WebSocket::opened(socket, protocol)),
         Err(error) => Err(refused.map_or_else(|| error.into(), Error::Refused)),
     }

@@ -22,7 +22,10 @@ use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::error::EndReason;
 use crate::event::{DetachedEvent, Event};
-use crate::extension::NoExtension;
+#[cfg(feature = "deflate")]
+use crate::extension::Extension;
+use crate::frame::Kind;
+use crate::host::Agreed;
 use crate::host::error::Error;
 use crate::role::Role;
 use crate::step::Step;
@@ -32,11 +35,13 @@ use crate::time::{Due, Instant, Timed};
 #[derive(Debug)]
 pub(super) struct Link<S, R> {
     pub(super) io: Io<S>,
-    pub(super) connection: Connection<R, NoExtension, Arc<Config>>,
+    pub(super) connection: Connection<R, Agreed, Arc<Config>>,
     pub(super) tx: TransmitBuffer<'static>,
     /// The payload that the open frame lacks: a message that is longer than the room is put into the buffer in pieces, or
     /// written without it.
     pub(super) rest: Bytes,
+    /// The message that the extension encodes, of which [`rest`](Self::rest) is not yet encoded.
+    pub(super) coding: Option<Kind>,
     pub(super) direct: Option<Direct>,
     /// When the connection ends in any case.
     pub(super) limit: Instant,
@@ -83,7 +88,7 @@ const LOOK: Duration = Duration::from_millis(1);
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     pub(super) fn new(
         io: Io<S>,
-        connection: Connection<R, NoExtension, Arc<Config>>,
+        connection: Connection<R, Agreed, Arc<Config>>,
         tx: TransmitBuffer<'static>,
         receive_buffer: usize,
     ) -> Self {
@@ -93,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             connection,
             tx,
             rest: Bytes::new(),
+            coding: None,
             direct: None,
             limit: Instant::NEVER,
             moved: false,
@@ -149,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Returns whether all that was sent is with the transport.
     pub(super) fn is_flushed(&self) -> bool {
-        self.tx.is_empty() && self.rest.is_empty()
+        self.tx.is_empty() && self.rest.is_empty() && self.coding.is_none()
     }
 
     /// Gives the transmit buffer memory.
@@ -170,6 +176,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         ready!(self.poll_late(cx, now, incoming.as_deref_mut()));
         if now >= self.limit {
             self.connection.transport_failed();
+        }
+        #[cfg(feature = "deflate")]
+        if let (true, Some(incoming)) = (self.connection.extension.is_active(), &mut incoming) {
+            incoming.rx.attach_output(|| spare::take(self.sizes[0]));
         }
         let step = match &mut incoming {
             Some(Incoming { rx, held: None }) => self.connection.poll_detached(now, rx, &mut self.tx),
@@ -319,14 +329,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if let Some(memory) = self.tx.detach() {
             spare::give(memory);
         }
-        if let Some(memory) = incoming.and_then(|incoming| incoming.rx.detach()) {
-            spare::give(memory);
+        if let Some(incoming) = incoming {
+            incoming.rx.detach().into_iter().for_each(spare::give);
+            #[cfg(feature = "deflate")]
+            incoming.rx.detach_output().into_iter().for_each(spare::give);
         }
     }
 
     fn end(&mut self, ending: Ending) -> Error {
         self.moved = true;
-        (self.rest, self.direct) = (Bytes::new(), None);
+        (self.rest, self.coding, self.direct) = (Bytes::new(), None, None);
         match self.failed.take() {
             Some(error) if ending.reason == EndReason::Disconnected => Error::Transport(error),
             _ => Error::Ended(ending),

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::link::Link;
 use crate::close::CloseCode;
 use crate::connection::ConnectionState;
+use crate::extension::Extension;
 use crate::frame::{Kind, MAX_HEADER_LEN};
 use crate::outbox::Outbox;
 use crate::proto::Role;
@@ -40,7 +41,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Puts a data frame of any length; `None` if there is no room yet, and nothing has changed.
     pub(super) fn put(&mut self, kind: Kind, body: &Body<'_>, shape: Shape) -> Option<Result<(), SendError>> {
         let bytes = body.as_bytes();
-        if matches!(shape, Shape::Message) && self.begin_direct(kind, body) {
+        let extension = &self.connection.extension;
+        let encoded = matches!(shape, Shape::Message)
+            && extension.is_active()
+            && extension.bound(bytes.len()).is_some();
+        if matches!(shape, Shape::Message) && !encoded && self.begin_direct(kind, body) {
             return Some(Ok(()));
         }
         let mut out = self.try_outbox()?;
@@ -50,6 +55,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         };
         if !matches!(sent, Err(SendError::Blocked | SendError::TooLarge)) {
             return Some(sent);
+        }
+        if encoded {
+            if sent == Err(SendError::Blocked) {
+                return None;
+            }
+            // It is encoded in several frames, as the stream takes them.
+            (self.coding, self.rest) = (Some(kind), body.rest(0));
+            self.refill(self.io.time());
+            return Some(Ok(()));
         }
         // Its header goes into the buffer now, and the rest of it as the stream takes it.
         match out.begin_frame(kind, bytes.len() as u64, fin).and_then(|()| out.write(bytes)) {
@@ -87,7 +101,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Copies into the buffer what the open frame lacks.
     pub(super) fn refill(&mut self, now: Instant) {
-        if !self.rest.is_empty() && self.direct.is_none() {
+        if let Some(kind) = self.coding {
+            let mut rest = &self.rest[..];
+            let sent = self.connection.outbox(now, &mut self.tx).send_fragmented(kind, &mut rest, true);
+            let n = self.rest.len().saturating_sub(rest.len());
+            if sent == Err(SendError::Blocked) {
+                self.rest.advance(n);
+            } else {
+                // All of it is encoded, or the connection has ended.
+                (self.coding, self.rest) = (None, Bytes::new());
+            }
+        } else if !self.rest.is_empty() && self.direct.is_none() {
             match self.connection.outbox(now, &mut self.tx).write(&self.rest) {
                 Ok(n) => self.rest.advance(n.min(self.rest.len())),
                 // The connection has ended inside the frame.
@@ -98,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Whether the rest of an earlier message goes before the next.
     fn is_inside(&self) -> bool {
-        !self.rest.is_empty() || self.direct.is_some()
+        !self.rest.is_empty() || self.coding.is_some() || self.direct.is_some()
     }
 
     /// Whether messages can be sent, as far as it is known.

@@ -25,8 +25,8 @@ use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::event::{DetachedEvent, Event};
-use crate::extension::NoExtension;
 use crate::frame::Kind;
+use crate::host::Agreed;
 use crate::host::error::Error;
 use crate::message::Assembler;
 use crate::message::owned::Message;
@@ -102,7 +102,7 @@ pub struct WebSocket<S, R = Server> {
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     pub(super) fn over(
         io: Io<S>,
-        connection: Connection<R, NoExtension, Arc<Config>>,
+        connection: Connection<R, Agreed, Arc<Config>>,
         (rx, tx): (ReceiveBuffer<'static>, TransmitBuffer<'static>),
         protocol: Option<&str>,
     ) -> Self {
@@ -284,6 +284,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
+    }
+
+    /// Returns whether both sides agreed on permessage-deflate.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.link.connection.extension.is_some()
     }
 
     /// Returns the sending side, which takes borrowed messages and frames. It receives nothing while it waits.
