@@ -3,7 +3,7 @@
 //!     cargo run --release --example dashboard --features mio
 //!
 //! What it says on a connection, and the protocol, is `dashboard/handler.rs`, which also runs on boards. Here the values are
-//! the system's own, and what one client changes the hub's broadcast tells all of them. LED, PWM and reboot are simulated.
+//! the system's own, and what one client changes all of them are told, as the hub wakes their handlers. LED, PWM and reboot are simulated.
 
 #[path = "common/cli.rs"]
 mod cli;
@@ -136,8 +136,6 @@ impl Pc {
 }
 
 impl Device for Pc {
-    const POLL: Option<Duration> = None;
-
     fn name(&self) -> &str {
         "PC"
     }
@@ -189,7 +187,12 @@ impl Device for Pc {
             }
         }
         logger::line(format_args!("{state}"));
-        let _ = self.handle.broadcast(state.to_string());
+        let _ = self.handle.call(|hub| {
+            let all: Vec<_> = hub.sessions().map(SessionInfo::id).collect();
+            for id in all {
+                hub.wake(id);
+            }
+        });
     }
 }
 

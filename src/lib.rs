@@ -147,7 +147,7 @@ mod extension;
 mod frame;
 #[cfg(all(
     doc,
-    feature = "embassy-net",
+    feature = "embassy-hub",
     feature = "esp-idf",
     feature = "mio",
     feature = "rustls",

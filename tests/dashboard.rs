@@ -9,20 +9,17 @@ mod wire;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use endpoint::{TEXT, frame};
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, Sample, State};
 use sansocket::session::HandlerDriver;
 use sansocket::{Config, Connection, Ending, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
 
-/// Measures the time. What is changed is seen by looking.
+/// Measures the time. What is changed is seen by a handler that is woken.
 #[derive(Clone)]
 struct Board(Rc<Cell<State>>);
 
 impl Device for Board {
-    const POLL: Option<Duration> = Some(Duration::from_millis(100));
-
     fn name(&self) -> &str {
         "board"
     }
@@ -206,11 +203,13 @@ fn a_change_by_one_client_is_sent_to_the_others() {
     assert_eq!(one.take(), [r#"{"led":1,"pwm":50,"boot":1}"#]);
     other.run(2, 99);
     assert_eq!(other.take(), [""; 0]);
+    other.driver.wake();
     other.run(100, 100);
     assert_eq!(other.take(), [r#"{"led":1,"pwm":50,"boot":1}"#]);
     // A restart ends both.
     one.say("reboot");
     one.run(101, 101);
+    other.driver.wake();
     other.run(101, 200);
     assert_eq!((one.take(), other.take()), (vec!["1012".into()], vec!["1012".into()]));
     assert!(one.ended.is_none());

@@ -23,7 +23,7 @@ use sansocket::handshake::{Decision, Request, Response};
 use sansocket::{CloseCode, Event, Handler, HandlerError, Instant, Kind, Outbox};
 
 /// The page at `/`.
-const PAGE: &[u8] = include_bytes!("page.html");
+pub(crate) const PAGE: &[u8] = include_bytes!("page.html");
 /// The most channels that a device has.
 pub(crate) const CHANNELS: usize = 8;
 /// Milliseconds between two samples: the first choice, the least and the most.
@@ -33,10 +33,6 @@ const MOST: u64 = 5000;
 
 /// What has sensors and actuators. Each connection has one, of the same device.
 pub(crate) trait Device {
-    /// How often a client's handler looks whether another client has changed something; `None` where whoever
-    /// [applies](Self::apply) a command tells all of them at once.
-    const POLL: Option<Duration>;
-
     /// What it is called. Goes into JSON as it is, like the channels' words.
     fn name(&self) -> &str;
 
@@ -47,6 +43,7 @@ pub(crate) trait Device {
 
     fn state(&self) -> State;
 
+    /// Obeys a command, and wakes the handlers of all clients, which send them the new state.
     fn apply(&mut self, command: Command);
 }
 
@@ -88,8 +85,6 @@ pub(crate) struct Dashboard<D> {
     /// When the next sample is due, and its number.
     next: Instant,
     number: u32,
-    /// When to look for what others have changed.
-    look: Option<Instant>,
     /// What the client has still to be told.
     hello: bool,
     settings: bool,
@@ -105,7 +100,6 @@ impl<D: Device> Dashboard<D> {
             interval: Duration::from_millis(INTERVAL),
             next: Instant::START,
             number: 0,
-            look: None,
             hello: true,
             settings: true,
             state: None,
@@ -124,7 +118,7 @@ impl<D: Device> Dashboard<D> {
         if told.boot != state.boot {
             return Err(HandlerError::Close(CloseCode::SERVICE_RESTART, "restart"));
         }
-        if self.state.is_none() || D::POLL.is_some() && told != state {
+        if self.state.is_none() || told != state {
             send(out, |line| write!(line, "{state}"))?;
             self.state = Some(state);
         }
@@ -173,7 +167,6 @@ impl<D: Device> Handler for Dashboard<D> {
     fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
         self.next = now;
-        self.look = D::POLL.map(|poll| now.saturating_add(poll));
         self.speak(now, out)
     }
 
@@ -192,8 +185,13 @@ impl<D: Device> Handler for Dashboard<D> {
         later(self.speak(now, out))
     }
 
+    fn woken(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let now = out.now();
+        later(self.speak(now, out))
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        self.look.into_iter().chain([self.next]).min()
+        Some(self.next)
     }
 
     fn timer(&mut self, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
@@ -203,9 +201,6 @@ impl<D: Device> Handler for Dashboard<D> {
             self.next = self.next.saturating_add(self.interval);
             self.number = self.number.wrapping_add(1);
             self.sample = true;
-        }
-        if self.look.is_some_and(|look| look <= now) {
-            self.look = D::POLL.map(|poll| now.saturating_add(poll));
         }
         later(self.speak(now, out))
     }

@@ -143,7 +143,7 @@ impl<R: Read, W: CloseWrite<Error = R::Error>, C: Clock> Transport for SplitTran
 }
 
 /// Waits until `moment`, then until the tasks that are ready have run, as the network stack may be one of them.
-pub(super) async fn passed(clock: &mut impl Clock, moment: Instant) {
+pub(crate) async fn passed(clock: &mut impl Clock, moment: Instant) {
     clock.at(moment).await;
     yield_now().await;
 }

@@ -23,6 +23,8 @@ mod writer;
 
 #[cfg(feature = "embassy-net")]
 pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp, serve_tcp_with};
+#[cfg(feature = "embassy-hub")]
+pub(crate) use embedded_io_async::passed;
 #[cfg(feature = "embedded-io-async")]
 pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
 

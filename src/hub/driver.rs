@@ -2,7 +2,7 @@
 //!
 //! A hub does no I/O. A driver has the transports and the clock: it reports which transports are ready and what time it is,
 //! and waits until a transport is ready again or a deadline has passed. [`MioServer`](super::MioServer),
-//! [`TokioServer`](super::TokioServer) and `EspIdfServer` are drivers.
+//! [`TokioServer`](super::TokioServer), `EspIdfServer` and `EmbassyServer` are drivers.
 //!
 //! # The contract
 //!

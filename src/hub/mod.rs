@@ -31,7 +31,8 @@
 //! # The parts
 //!
 //! - A server listens and runs the hub: [`MioServer`] with the operating system's sockets, [`TokioServer`] in a task of
-//!   tokio, `EspIdfServer` with ESP-IDF's sockets. Another one can be written with [`driver`].
+//!   tokio, `EspIdfServer` with ESP-IDF's sockets, `EmbassyServer` with embassy-net's. Another one can be written with
+//!   [`driver`].
 //! - A session is a transport that was accepted: its opening handshake, then its connection or an ordinary HTTP request.
 //!   [`SessionInfo`] describes it.
 //! - A [`Handler`](crate::Handler) or a [`MessageHandler`](crate::MessageHandler) is what an application does on one
@@ -74,6 +75,8 @@ mod completion;
 mod context;
 mod counters;
 pub mod driver;
+#[cfg(feature = "embassy-hub")]
+mod embassy_server;
 #[cfg(feature = "esp-idf")]
 mod esp_idf_server;
 #[cfg(feature = "esp-idf")]
@@ -115,6 +118,8 @@ pub use application::{Application, RequestAction};
 pub use completion::NotDelivered;
 pub use context::HubContext;
 pub use counters::{ClosedCounters, Counters, RefusedCounters};
+#[cfg(feature = "embassy-hub")]
+pub use embassy_server::{EmbassyServer, EmbassySocket};
 #[cfg(feature = "esp-idf")]
 pub use esp_idf_server::{EspIdfServer, EspIdfStartError};
 #[cfg(feature = "esp-idf")]
