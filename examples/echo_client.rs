@@ -18,8 +18,10 @@ use std::{fmt, thread};
 use sansocket::blocking::{NetStream, WebSocket, connect_with};
 use sansocket::config::ClientOptions;
 use sansocket::config::ControlFrames;
+#[cfg(feature = "deflate")]
+use sansocket::deflate::DeflateOptions;
 use sansocket::proto::SystemKeys;
-use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind};
+use sansocket::{Client, CloseCode, Config, Error as SocketError, Event, Kind, SendError};
 
 const HELP: &str = "\
 Sends each line of standard input as a text, or a file as one binary message, and prints what comes back.
@@ -29,6 +31,7 @@ Usage: echo_client [OPTIONS] URL
   --file FILE        send this file, and compare its echo
   --protocol NAME    offer this subprotocol; may be given several times, the best first
   --header N:VALUE   send this field with the request; may be given several times
+  --deflate          offer to compress messages (feature `deflate`)
   --redirects N      follow at most N redirects [0]
   --tls-ca FILE      trust the authorities in this PEM file [those of the system]
   --help             print this help
@@ -71,6 +74,8 @@ fn run() -> Result<(), Box<dyn Error>> {
                 let (name, value) = header.split_once(':').ok_or("--header wants NAME:VALUE")?;
                 options = options.header(name, value.trim());
             }
+            #[cfg(feature = "deflate")]
+            Long("deflate") => options = options.deflate(DeflateOptions::new().context(true)),
             Long("redirects") => options = options.follow_redirects(parser.value()?.parse()?),
             Long("tls-ca") => options = options.tls_roots(tls::roots(&parser.value()?.string()?)?),
             Long("help") | Short('h') => {
@@ -83,7 +88,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let url = url.ok_or("no URL; see --help")?;
     let mut socket = connect_with(&url, &options.protocols(protocols)).map_err(describe)?;
     let protocol = socket.protocol().map(|name| format!(", protocol {name}")).unwrap_or_default();
-    note(format_args!("open{protocol}\n"));
+    let deflate = if is_compressed(&socket) { ", compressed" } else { "" };
+    note(format_args!("open{protocol}{deflate}\n"));
     match file {
         Some(file) => send_file(&mut socket, &file),
         None => talk(&mut socket),
@@ -134,33 +140,60 @@ fn talk(socket: &mut Socket) -> Result<(), Box<dyn Error>> {
     close(socket)
 }
 
-/// The file as one binary frame, whose echo is compared while it comes.
+#[cfg(feature = "deflate")]
+fn is_compressed(socket: &Socket) -> bool {
+    socket.is_compressed()
+}
+
+#[cfg(not(feature = "deflate"))]
+fn is_compressed(_: &Socket) -> bool {
+    false
+}
+
+/// Sends as much of a piece of the file as there is room for: how many bytes that was, and whether the message is complete.
+fn send_part(socket: &mut Socket, piece: &[u8], last: bool) -> Result<(usize, bool), SendError> {
+    let compressed = is_compressed(socket);
+    let (mut writer, mut rest) = (socket.writer(), piece);
+    let mut out = writer.outbox();
+    // Compressed, the length of the message is not known before it ends: it is sent in several frames.
+    let sent = match compressed {
+        true => out.send_fragmented(Kind::Binary, &mut rest, last),
+        false => out.write_all(&mut rest),
+    };
+    match sent {
+        Ok(()) => Ok((piece.len(), last)),
+        Err(SendError::Blocked) => Ok((piece.len() - rest.len(), false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file as one binary message, whose echo is compared while it comes.
 fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
     let open = || File::open(path).map_err(|error| format!("{path}: {error}"));
     let (mut file, mut original) = (open()?, BufReader::new(open()?));
     let len = file.metadata()?.len();
-    socket.writer().outbox().begin_frame(Kind::Binary, len, true)?;
-    let (mut sent, mut echoed, mut ended) = (0_u64, 0_u64, false);
+    if !is_compressed(socket) {
+        socket.writer().outbox().begin_frame(Kind::Binary, len, true)?;
+    }
+    let (mut sent, mut complete, mut echoed, mut ended) = (0_u64, false, 0_u64, false);
     let (mut chunk, mut rest) = (vec![0; 32 * 1024], 0..0);
     let mut expected = Vec::new();
-    while sent < len || !ended {
+    while !complete || !ended {
         if rest.is_empty() && sent < len {
             rest = 0..file.read(&mut chunk)?;
             if rest.is_empty() {
                 return Err(format!("{path} became shorter while it was sent").into());
             }
         }
-        while !rest.is_empty() {
-            match socket.writer().outbox().write(&chunk[rest.clone()])? {
-                0 => break,
-                n => {
-                    rest.start += n;
-                    sent += n as u64;
-                }
-            }
+        if !complete {
+            let last = sent + rest.len() as u64 == len;
+            let n;
+            (n, complete) = send_part(socket, &chunk[rest.clone()], last)?;
+            rest.start += n;
+            sent += n as u64;
         }
         // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
-        let event = if sent < len { socket.read_or_flushed()? } else { socket.read_timeout(LONGEST_WAIT)? };
+        let event = if !complete { socket.read_or_flushed()? } else { socket.read_timeout(LONGEST_WAIT)? };
         match event {
             Poll::Ready(Some((Event::Data(data), _))) => {
                 expected.resize(data.payload.len(), 0);
@@ -178,7 +211,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
                 show(event)?;
             }
             Poll::Ready(None) => return Err("the server has closed".into()),
-            Poll::Pending if sent == len => return Err("the echo does not come".into()),
+            Poll::Pending if complete => return Err("the echo does not come".into()),
             Poll::Pending => {}
         }
     }

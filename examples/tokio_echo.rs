@@ -1,6 +1,7 @@
 //! An echo server on tokio, with a task for each connection.
 //!
 //!     cargo run --release --example tokio_echo --features tokio
+//!     cargo run --release --example tokio_echo --features tokio,deflate -- --deflate
 //!
 //! It continues after a failed accept, bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it is told
 //! to stop.
@@ -31,6 +32,7 @@ Usage: tokio_echo [OPTIONS]
   --listen HOST:PORT       where to listen [127.0.0.1:8080]
   --max-connections COUNT  connections at once; further ones wait to be accepted [10000]
   --max-message BYTES      the longest message [67108864]
+  --deflate                compress messages with clients that offer it (feature `deflate`)
   --help                   print this help
 
 SIGINT and SIGTERM close every connection with 1001 and end the server.
@@ -45,6 +47,7 @@ struct Options {
     listen: String,
     connections: u32,
     message: u64,
+    deflate: bool,
 }
 
 fn main() {
@@ -57,8 +60,24 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         TcpListener::bind(&options.listen).await.map_err(|e| format!("{}: {e}", options.listen))?;
     println!("listening on {}", listener.local_addr()?);
     let config = Config::new().max_message_len(options.message);
-    serve(listener, ServerOptions::new().config(config), options.connections, told_to_stop()?).await;
+    let server = compressed(ServerOptions::new().config(config), options.deflate)?;
+    serve(listener, server, options.connections, told_to_stop()?).await;
     Ok(())
+}
+
+#[cfg(feature = "deflate")]
+fn compressed(server: ServerOptions, asked: bool) -> Result<ServerOptions, Box<dyn Error>> {
+    use sansocket::deflate::{DeflateOptions, Pool};
+
+    if !asked {
+        return Ok(server);
+    }
+    Ok(server.deflate(Pool::new(DeflateOptions::new()).ok_or("no memory for the codecs")?))
+}
+
+#[cfg(not(feature = "deflate"))]
+fn compressed(server: ServerOptions, asked: bool) -> Result<ServerOptions, Box<dyn Error>> {
+    if asked { Err("--deflate needs feature `deflate`".into()) } else { Ok(server) }
 }
 
 /// Serves until `stop` is ready, and then until the connections have ended.
@@ -165,6 +184,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         listen: "127.0.0.1:8080".into(),
         connections: 10_000,
         message: Config::new().limits.message,
+        deflate: false,
     };
     let mut parser = lexopt::Parser::from_env();
     let p = &mut parser;
@@ -175,6 +195,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
                 options.connections = cli::number(p, "--max-connections", 1..=1_000_000)?;
             }
             Long("max-message") => options.message = cli::number(p, "--max-message", 1..=u64::MAX >> 1)?,
+            Long("deflate") => options.deflate = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
