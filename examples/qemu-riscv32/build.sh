@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the image and prints the path of the ELF as the last line.
+# build.sh [CARGO-ARGS...]: builds the image and prints the path of the ELF as the last line.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ../../.ci/cross.sh
 
 TARGET=riscv32imc-unknown-none-elf
-cross_cargo $TARGET build --release --locked
+cross_cargo $TARGET build --release --locked "$@"
 echo "$(realpath "${CARGO_TARGET_DIR:-target}")/$TARGET/release/qemu-riscv32"

@@ -28,7 +28,7 @@ pub use per_message::PerMessage;
 #[cfg(feature = "deflate")]
 pub use pool::{Lease, Pool, Zlib};
 #[cfg(feature = "deflate-receive")]
-pub use ring::{RingInflate, RingMemory};
+pub use ring::{RingInflate, RingMemory, RingNegotiation};
 #[cfg(feature = "deflate")]
 pub use zlib::{ZlibDeflate, ZlibInflate};
 

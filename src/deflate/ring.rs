@@ -10,8 +10,12 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress_with_limit};
 
-use super::{Inflate, InvalidDeflate};
+use super::agreement::Agreement;
+use super::options::DeflateOptions;
+use super::per_message::PerMessage;
+use super::{Inflate, InvalidDeflate, NoDeflate};
 use crate::buffer::copy;
+use crate::handshake::{ExtensionList, ExtensionText, HandshakeError, Negotiate};
 
 /// The memory of a [`RingInflate`]: 10.5 KB of tables, and a window of `WINDOW` bytes, a power of two from 256 to 32,768.
 pub struct RingMemory<const WINDOW: usize> {
@@ -89,6 +93,57 @@ impl<'m> RingInflate<'m> {
         let end = start.saturating_add(written);
         self.at = if end < self.window.len() { end } else { 0 };
         (status, read, self.window.get(start..end).unwrap_or_default())
+    }
+}
+
+/// Negotiates permessage-deflate for one connection of a server that decompresses in a [`RingMemory`] and sends uncompressed:
+/// for `embedded::serve_negotiating` and `ServerSession::negotiating`. Clients that cannot limit their window to that of the
+/// memory send uncompressed.
+///
+/// ```
+/// use sansocket::deflate::{RingMemory, RingNegotiation};
+/// use sansocket::session::ServerSession;
+/// use sansocket::{Config, Instant};
+///
+/// let mut memory = RingMemory::<4096>::new();
+/// let negotiate = RingNegotiation::new(&mut memory);
+/// let session = ServerSession::negotiating(&Config::DEFAULT, Instant::START, negotiate);
+/// # drop(session);
+/// ```
+#[derive(Debug)]
+pub struct RingNegotiation<'m> {
+    inflate: Option<RingInflate<'m>>,
+    agreement: Option<Agreement>,
+}
+
+impl<'m> RingNegotiation<'m> {
+    /// Begins a new stream in `memory`: clears the window.
+    #[must_use]
+    pub fn new<const WINDOW: usize>(memory: &'m mut RingMemory<WINDOW>) -> Self {
+        Self { inflate: Some(RingInflate::new(memory)), agreement: None }
+    }
+}
+
+impl<'m> Negotiate for RingNegotiation<'m> {
+    type Extension = Option<PerMessage<RingInflate<'m>, NoDeflate>>;
+
+    fn accept(&mut self, offers: ExtensionList<'_>, answer: &mut ExtensionText) {
+        let bits = self.inflate.as_ref().map_or(15, RingInflate::window_bits);
+        // A context of the peer costs nothing, and nothing is sent compressed.
+        let options =
+            const { DeflateOptions::new().context(true).send_window_bits(15) }.receive_window_bits(bits);
+        self.agreement = Agreement::accept(&options, offers, answer);
+    }
+
+    fn offer(&mut self, _: &mut ExtensionText) {}
+
+    fn confirm(&mut self, mut answer: ExtensionList<'_>) -> Result<(), HandshakeError> {
+        if answer.next().is_some() { Err(HandshakeError::Extension) } else { Ok(()) }
+    }
+
+    fn open(&mut self) -> Self::Extension {
+        let Agreement { server, client } = self.agreement.take()?;
+        Some(PerMessage::new(self.inflate.take()?, NoDeflate, client, server, None))
     }
 }
 

@@ -13,7 +13,9 @@ use embassy_time::Timer;
 use super::embedded_io_async::{Clock, passed, race};
 use super::{Transferred, Transport};
 use crate::config::ConfigRef;
+use crate::extension::NoExtension;
 use crate::handler::Handler;
+use crate::handshake::Negotiate;
 use crate::session::{Buffers, Outcome};
 use crate::time::Instant;
 
@@ -56,7 +58,7 @@ pub fn serve_tcp<C: ConfigRef>(
     config: C,
     buffers: &mut Buffers<'_>,
 ) -> impl Future<Output = Result<Outcome, TcpServeError>> {
-    serve_tcp_woken(socket, port, handler, config, buffers, pending::<()>)
+    serve_tcp_woken(socket, port, handler, config, buffers, pending::<()>, NoExtension)
 }
 
 /// Serves a TCP connection as [`serve_tcp`] does, and wakes the handler for other tasks, as [`serve_with`](super::serve_with)
@@ -74,7 +76,26 @@ pub fn serve_tcp_with<C: ConfigRef>(
     buffers: &mut Buffers<'_>,
     wake: &mut impl AsyncFnMut(),
 ) -> impl Future<Output = Result<Outcome, TcpServeError>> {
-    serve_tcp_woken(socket, port, handler, config, buffers, wake)
+    serve_tcp_woken(socket, port, handler, config, buffers, wake, NoExtension)
+}
+
+/// Serves a TCP connection as [`serve_tcp`] does, and negotiates an extension, as
+/// [`serve_negotiating`](super::serve_negotiating) does.
+///
+/// # Errors
+/// Those of [`serve_tcp`].
+///
+/// Cancel safety: as [`serve_tcp`].
+pub fn serve_tcp_negotiating<C: ConfigRef>(
+    socket: &mut TcpSocket<'_>,
+    port: u16,
+    handler: &mut (impl Handler + ?Sized),
+    config: C,
+    buffers: &mut Buffers<'_>,
+    wake: &mut impl AsyncFnMut(),
+    negotiate: impl Negotiate,
+) -> impl Future<Output = Result<Outcome, TcpServeError>> {
+    serve_tcp_woken(socket, port, handler, config, buffers, wake, negotiate)
 }
 
 async fn serve_tcp_woken<C: ConfigRef>(
@@ -84,12 +105,14 @@ async fn serve_tcp_woken<C: ConfigRef>(
     config: C,
     buffers: &mut Buffers<'_>,
     mut wake: impl AsyncFnMut(),
+    negotiate: impl Negotiate,
 ) -> Result<Outcome, TcpServeError> {
     socket.accept(port).await.map_err(TcpServeError::Accept)?;
     let transport = &mut TcpTransport::new(socket);
-    let outcome = super::serve_with(transport, handler, config.clone(), buffers, &mut wake).await;
+    let close = config.timeouts.close;
+    let outcome = super::serve_negotiating(transport, handler, config, buffers, &mut wake, negotiate).await;
     if outcome != Ok(Outcome::HandedOver) {
-        hang_up(socket, config.timeouts.close).await;
+        hang_up(socket, close).await;
     }
     outcome.map_err(TcpServeError::Socket)
 }

@@ -22,7 +22,9 @@ mod websocket;
 mod writer;
 
 #[cfg(feature = "embassy-net")]
-pub use embassy_net::{EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp, serve_tcp_with};
+pub use embassy_net::{
+    EmbassyClock, TcpServeError, TcpTransport, hang_up, serve_tcp, serve_tcp_negotiating, serve_tcp_with,
+};
 #[cfg(feature = "embassy-hub")]
 pub(crate) use embedded_io_async::passed;
 #[cfg(feature = "embedded-io-async")]

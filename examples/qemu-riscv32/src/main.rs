@@ -13,6 +13,8 @@ mod virt;
 mod handler;
 
 use core::fmt;
+#[cfg(feature = "deflate-receive")]
+use core::future::pending;
 use core::time::Duration;
 
 use embassy_executor::Spawner;
@@ -20,7 +22,14 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
 use handler::Echo;
 use sansocket::Config;
+#[cfg(feature = "deflate-receive")]
+use sansocket::deflate::{RingMemory, RingNegotiation};
+#[cfg(not(feature = "deflate-receive"))]
 use sansocket::embedded::serve_tcp;
+#[cfg(feature = "deflate-receive")]
+use sansocket::embedded::serve_tcp_negotiating;
+#[cfg(feature = "deflate-receive")]
+use sansocket::session::Buffers;
 use sansocket::session::Memory;
 use static_cell::ConstStaticCell;
 
@@ -35,6 +44,9 @@ const TCP_BUFFER: usize = 2048;
 const HEAD: usize = 1024;
 /// Once for each direction of each connection. A message may be much longer: it streams through.
 const BUFFER: usize = 512;
+/// Of the decompressor, once for each connection, beside 10.5 KB of tables.
+#[cfg(feature = "deflate-receive")]
+const WINDOW: usize = 512;
 
 /// There are few places, so nobody holds one for long without a sign of life.
 static CONFIG: Config = {
@@ -86,10 +98,27 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_timeout(Some(VANISHED));
 
     let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    #[cfg(not(feature = "deflate-receive"))]
     let mut buffers = memory.buffers();
+    #[cfg(feature = "deflate-receive")]
+    let (mut ring, mut output) = (RingMemory::<WINDOW>::new(), [0; BUFFER]);
+    #[cfg(feature = "deflate-receive")]
+    let mut buffers = {
+        let Buffers { head, rx, tx } = memory.buffers();
+        Buffers { head, rx: rx.with_output(&mut output), tx }
+    };
     loop {
+        let mut echo = Echo::new(log);
         // How it ended is in the log, and the socket is ready for the next one in any case.
-        let _ = serve_tcp(&mut socket, PORT, &mut Echo::new(log), &CONFIG, &mut buffers).await;
+        #[cfg(not(feature = "deflate-receive"))]
+        let _ = serve_tcp(&mut socket, PORT, &mut echo, &CONFIG, &mut buffers).await;
+        #[cfg(feature = "deflate-receive")]
+        let _ = {
+            let negotiate = RingNegotiation::new(&mut ring);
+            let mut never = pending::<()>;
+            serve_tcp_negotiating(&mut socket, PORT, &mut echo, &CONFIG, &mut buffers, &mut never, negotiate)
+                .await
+        };
     }
 }
 
