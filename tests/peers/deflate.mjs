@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+// npm ws and Chromium with permessage-deflate, for deflate.py.
+//   deflate.mjs ws|chromium URL     the samples of deflate.py, echoed
+//   deflate.mjs serve               an echo server, which prints its port
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import WebSocket, { WebSocketServer } from 'ws';
+
+const record = '{"name":"é€𐍈","value":1234,"tags":["a","b"]},';
+const samples = () => ['', 'short', record.repeat(20), record.repeat(400), record.repeat(5000), randomBytes(10_000), Buffer.alloc(300_000)];
+const [peer, url] = process.argv.slice(2);
+
+if (peer === 'serve') {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: { threshold: 0 } });
+  server.on('connection', ws => ws.on('message', (data, binary) => ws.send(data, { binary })));
+  await once(server, 'listening');
+  console.log(server.address().port);
+} else if (peer === 'ws') {
+  const ws = new WebSocket(url, { perMessageDeflate: { threshold: 0 } });
+  await once(ws, 'open');
+  assert.match(ws.extensions, /permessage-deflate/);
+  for (const sample of samples()) {
+    ws.send(sample);
+    const [data, binary] = await once(ws, 'message');
+    assert.ok(binary ? data.equals(sample) : data.toString() === sample);
+  }
+  ws.close();
+  await once(ws, 'close');
+} else {
+  const { chromium } = await import('playwright-core');
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+  const page = await browser.newPage();
+  // From an address that is trustworthy by itself, so that no policy forbids the connection.
+  await page.goto(new URL('/', url.replace(/^ws/, 'http')).href).catch(() => {});
+  const extensions = await page.evaluate(async ([url, record]) => {
+    const noise = new Uint8Array(10_000);
+    crypto.getRandomValues(noise);
+    const samples = ['', 'short', record.repeat(20), record.repeat(400), record.repeat(5000), noise, new Uint8Array(300_000)];
+    const ws = new WebSocket(url);
+    ws.binaryType = 'arraybuffer';
+    await new Promise((open, failed) => { ws.onopen = open; ws.onerror = () => failed(new Error('no connection')); });
+    for (const sample of samples) {
+      const echo = new Promise(done => { ws.onmessage = ({ data }) => done(data); });
+      ws.send(sample);
+      const data = await echo;
+      const same = typeof data === 'string' ? data === sample : new Uint8Array(data).every((byte, i) => byte === sample[i]) && data.byteLength === sample.length;
+      if (!same) throw new Error(`the echo differs: ${data.length}`);
+    }
+    const closed = new Promise(done => { ws.onclose = done; });
+    ws.close(1000);
+    await closed;
+    return ws.extensions;
+  }, [url, record]);
+  assert.match(extensions, /permessage-deflate/);
+  await browser.close();
+}
