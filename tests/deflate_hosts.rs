@@ -173,6 +173,34 @@ fn a_server_compresses_what_it_is_asked_to() {
     }
 }
 
+/// Without the option a server declines, and a compressed message breaks the protocol.
+#[test]
+fn nothing_is_compressed_by_default() {
+    let (listener, url) = listen();
+    let thread = thread::spawn(move || accept(listener.accept().unwrap().0, &ServerOptions::new()).recv());
+    let (head, mut stream) = raw(&url, OFFER);
+    assert!(!head.contains("Sec-WebSocket-Extensions"), "{head}");
+    stream.write_all(&wire::frame(RSV1 | wire::TEXT, Some(KEY), b"\xf2\x48\xcd\xc9\xc9\x07\x00")).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut sent = Vec::new();
+    stream.read_to_end(&mut sent).unwrap();
+    assert_eq!(whole_frames(&sent)[0].code(), Some(1002));
+    assert!(matches!(thread.join().unwrap(), Err(Error::Ended(_))));
+    // And a client offers nothing.
+    let (listener, url) = listen();
+    let thread = thread::spawn(move || blocking::connect(&url).map(|_| ()));
+    let mut head = Vec::new();
+    let mut stream = listener.accept().unwrap().0;
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(!String::from_utf8(head).unwrap().contains("Extensions"));
+    drop(stream);
+    assert!(thread.join().unwrap().is_err());
+}
+
 /// A client that offers nothing takes no compressed message, and one that offers gets an answer that fits its offer.
 #[test]
 fn a_client_checks_the_answer() {

@@ -6,11 +6,15 @@ mod wire;
 use endpoint::*;
 use sansocket::config::{ControlFrames, Delivery};
 use sansocket::error::{EndReason, Violation};
+use sansocket::handshake::{
+    ClientHandshake, ClientHandshakeEnd, ClientRequest, ExtensionList, ExtensionText, HandshakeError,
+    Negotiate,
+};
 use sansocket::proto::{
     ConnectionState, Encoder, Extension, ExtensionFailed, MIN_BUFFER_LEN, OpCode, Progress, ReceiveError,
     ReservedBits,
 };
-use sansocket::session::HandlerDriver;
+use sansocket::session::{Buffers, HandlerDriver, ServerSession};
 use sansocket::{
     CloseCode, Config, Connection, Ending, Event, Handler, HandlerError, Kind, Outbox, ReceiveBuffer,
     SendError, Server, TransmitBuffer,
@@ -382,6 +386,107 @@ fn a_plain_frame_is_not_shown_to_the_extension() {
         let event = decoder.receive_with(&mut extension, &mut rx);
         let _ = event.map(|event| assert!(event.is_some(), "{first:02x}"));
         assert_eq!(extension.received, shown, "{first:02x}");
+    }
+}
+
+/// Agrees to `x-repeat`.
+#[derive(Default)]
+struct Repeating(Option<Repeat>);
+
+impl Negotiate for Repeating {
+    type Extension = Option<Repeat>;
+
+    fn accept(&mut self, offers: ExtensionList<'_>, answer: &mut ExtensionText) {
+        let times =
+            offers.flatten().find(|offer| offer.name() == "x-repeat").and_then(|offer| offer.params().next());
+        let digit = times.and_then(|times| times.value?.bytes().next());
+        if let Some(digit @ b'1'..=b'9') = digit {
+            answer.push("x-repeat");
+            self.0 = Some(Repeat::new(usize::from(digit - b'0')));
+        }
+    }
+
+    fn offer(&mut self, offer: &mut ExtensionText) {
+        offer.push("x-repeat; times=3");
+    }
+
+    fn confirm(&mut self, answer: ExtensionList<'_>) -> Result<(), HandshakeError> {
+        for element in answer {
+            match element {
+                Ok(element) if element.name() == "x-repeat" => self.0 = Some(Repeat::new(3)),
+                _ => return Err(HandshakeError::Extension),
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Option<Repeat> {
+        self.0.take()
+    }
+}
+
+/// A client and a session of a server agree, or do not, and talk so.
+#[test]
+fn a_session_and_a_client_negotiate_an_extension() {
+    let now = Instant::START;
+    for (server_agrees, client_offers) in [(true, true), (false, true), (true, false)] {
+        let config = Config::new();
+        let mut server_memory = sansocket::session::Memory::<512, 256, 256>::new();
+        let mut decoded = [0; 100];
+        let Buffers { mut head, rx, mut tx } = server_memory.buffers();
+        let mut rx = rx.with_output(&mut decoded);
+        let request = ClientRequest::parse("ws://a/").unwrap();
+        let mut client_memory = sansocket::session::Memory::<512, 256, 256>::new();
+        let mut near = client_memory.buffers();
+        let mut repeating = Repeating::default();
+        let mut handshake = match client_offers {
+            true => {
+                ClientHandshake::offering(&config, now, [7; 16], &request, &mut near.head, &mut repeating)
+            }
+            false => ClientHandshake::new(&config, now, [7; 16], &request, &mut near.head),
+        }
+        .unwrap();
+        // A name that the server does not know.
+        let rename = |bytes: &[u8]| match server_agrees {
+            true => bytes.to_vec(),
+            false => String::from_utf8_lossy(bytes).replace("x-repeat;", "x-others;").into_bytes(),
+        };
+        let mut session = ServerSession::negotiating(&config, now, Repeating::default());
+        let (mut echo, mut opened) = (Echo, false);
+        for _ in 0..20 {
+            if !opened {
+                let step = handshake.poll_negotiating(
+                    now,
+                    &mut near.head,
+                    &mut near.rx,
+                    &mut near.tx,
+                    &mut repeating,
+                );
+                opened = matches!(step, sansocket::Step::Done(ClientHandshakeEnd::Opened { protocol: None }));
+            }
+            let bytes = rename(near.tx.pending());
+            near.tx.consume(usize::MAX);
+            session.spare(&mut head, &mut rx)[..bytes.len()].copy_from_slice(&bytes);
+            session.fill(&mut head, &mut rx, bytes.len());
+            let _ = session.poll(now, &mut echo, &mut head, &mut rx, &mut tx);
+            if !opened {
+                let bytes = tx.pending().to_vec();
+                tx.consume(usize::MAX);
+                handshake.spare(&mut near.head, &near.rx)[..bytes.len()].copy_from_slice(&bytes);
+                handshake.fill(&mut near.head, bytes.len());
+            }
+        }
+        let agreed = server_agrees && client_offers;
+        let extension = repeating.open();
+        assert_eq!((opened, extension.is_some()), (true, agreed));
+        let mut connection = Connection::with_extension(client(), extension, &config, now);
+        connection.outbox(now, &mut near.tx).send("aaabbb").unwrap();
+        let sent = whole_frames(near.tx.pending());
+        assert_eq!(&sent[0].payload, if agreed { &b"ab"[..] } else { b"aaabbb" });
+        rx.feed(near.tx.pending());
+        let _ = session.poll(now, &mut echo, &mut head, &mut rx, &mut tx);
+        let want = if agreed { frame(RSV1 | TEXT, None, b"ab") } else { frame(TEXT, None, b"aaabbb") };
+        assert_eq!(tx.pending(), want);
     }
 }
 
