@@ -18,6 +18,7 @@ mod embassy_net;
 mod embedded_io_async;
 mod error;
 mod open;
+mod queued;
 mod websocket;
 mod writer;
 
@@ -31,6 +32,7 @@ pub(crate) use embedded_io_async::passed;
 pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
 
 pub use error::Error;
+pub use queued::QueuedWebSocket;
 pub use websocket::WebSocket;
 pub use writer::Writer;
 

@@ -104,7 +104,7 @@ pub struct WebSocket<'b, T, R, C = &'static Config, X = NoExtension> {
 
 /// What ends the wait for an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub(super) enum Until {
     Event,
     Time(Instant),
     Written,
@@ -162,10 +162,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
     ) -> Result<Option<Kind>, Error<T::Error>> {
         loop {
             let Some((event, _)) = self.read().await? else { return Ok(None) };
-            if let Event::Data(chunk) = event {
-                if let Some(kind) = message.push(&chunk).map_err(|MessageTooBig| Error::MessageTooBig)? {
-                    return Ok(Some(kind));
-                }
+            if let Some(kind) = push(message, &event)? {
+                return Ok(Some(kind));
             }
         }
     }
@@ -310,7 +308,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
     }
 
     /// Returns the next event, `None` at a clean end, and `Pending` if what `until` names comes first.
-    async fn next(&mut self, until: Until) -> Result<Poll<Option<DetachedEvent>>, Error<T::Error>> {
+    pub(super) async fn next(
+        &mut self,
+        until: Until,
+    ) -> Result<Poll<Option<DetachedEvent>>, Error<T::Error>> {
         match self.advance(until).await {
             Ok(Some(event)) => Ok(Poll::Ready(Some(event))),
             Ok(None) => Ok(Poll::Pending),
@@ -352,5 +353,16 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
             let read = self.link.turn(step, self.rx.spare()).await?;
             report(read, &mut self.rx);
         }
+    }
+}
+
+/// Appends what an event has of a message. Returns the kind of the message once it is complete.
+pub(super) fn push<S: MessageStorage, E>(
+    message: &mut Assembler<S>,
+    event: &Event<'_>,
+) -> Result<Option<Kind>, Error<E>> {
+    match event {
+        Event::Data(chunk) => message.push(chunk).map_err(|MessageTooBig| Error::MessageTooBig),
+        _ => Ok(None),
     }
 }

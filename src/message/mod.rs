@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod array;
 pub(crate) mod message_ref;
 #[cfg(feature = "bytes")]
 pub(crate) mod owned;
@@ -11,6 +12,7 @@ mod prepared;
 mod storage;
 mod whole;
 
+pub use array::ArrayMessage;
 #[cfg(feature = "hub")]
 pub use prepared::Prepared;
 pub use storage::{ArrayStorage, MessageStorage, SliceStorage};
