@@ -343,7 +343,7 @@ impl ReceiveBuffer<'static> {
     }
 
     /// Takes the memory for decoded bytes out of the buffer, if it holds none.
-    #[cfg(feature = "extension")]
+    #[cfg(feature = "deflate")]
     pub(crate) fn detach_output(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
         if !self.place.output.is_empty() {
             return None;
@@ -353,7 +353,7 @@ impl ReceiveBuffer<'static> {
     }
 
     /// Gives the buffer memory for decoded bytes of this length, unless it has some.
-    #[cfg(feature = "extension")]
+    #[cfg(feature = "deflate")]
     pub(crate) fn attach_output(&mut self, memory: impl FnOnce() -> alloc::boxed::Box<[u8]>) {
         if self.output.get().is_empty() {
             self.output = Memory::Owned(memory());

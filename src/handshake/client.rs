@@ -10,7 +10,7 @@ use super::client_request::ClientRequest;
 #[cfg(feature = "extension")]
 use super::extensions::{ExtensionList, ExtensionText};
 use super::head::{Headers, Scanner, is_same, unfold};
-use super::head_writer::{HeadError, Writer};
+use super::head_writer::HeadError;
 use super::key::{AcceptKey, accept_key, encode_nonce};
 use super::negotiate::Negotiate;
 use super::refused::RefusedResponse;
@@ -69,9 +69,11 @@ pub enum HandshakeError {
     Extension,
     /// `Sec-WebSocket-Extensions` in the response is malformed, or the parameters of the extension do not match the offer
     /// (RFC 7692 §7.1: "A client MUST _Fail the WebSocket Connection_").
+    #[cfg(feature = "extension")]
     #[error("the server answered the offer of an extension with wrong parameters")]
     ExtensionParameters,
     /// Capacity: there is no memory for the extension that the server agreed to.
+    #[cfg(feature = "extension")]
     #[error("no memory for the extension")]
     ExtensionMemory,
     /// `Content-Length` is not a number, or there are several and they differ: the end of the response is unknown.
@@ -196,11 +198,13 @@ impl<'u, C: ConfigRef> ClientHandshake<'u, C> {
         #[cfg(not(feature = "extension"))]
         let _ = negotiate;
         head.rewrite(|memory| {
-            let mut head = Writer::new(memory);
-            request.write(&mut head, &key);
-            #[cfg(feature = "extension")]
-            offer.write(&mut head);
-            request.finish(&mut head).map(|len| (len, ()))
+            let written = request.write(
+                memory,
+                &key,
+                #[cfg(feature = "extension")]
+                &offer,
+            );
+            written.map(|len| (len, ()))
         })?;
         let deadline = now.plus(config.timeouts.handshake);
         let (scanner, accept) = (Scanner::default(), accept_key(&key));

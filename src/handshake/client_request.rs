@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+#[cfg(feature = "extension")]
+use super::extensions::ExtensionText;
 use super::head::is_token;
 use super::head_writer::{HeadError, Writer};
 use super::url::{UrlError, WsUrl};
@@ -69,9 +71,15 @@ impl<'u> ClientRequest<'u> {
         self.protocols.iter().copied().find(|offered| offered.as_bytes() == name)
     }
 
-    /// Writes the head of the request up to the caller's fields.
-    pub(super) fn write(&self, head: &mut Writer<'_>, key: &[u8; 24]) {
+    /// Writes the head of the request. Returns its length.
+    pub(super) fn write(
+        &self,
+        memory: &mut [u8],
+        key: &[u8; 24],
+        #[cfg(feature = "extension")] offer: &ExtensionText,
+    ) -> Result<usize, HeadError> {
         let target = self.url.target();
+        let mut head = Writer::new(memory);
         head.text("GET ")
             .text(if target.starts_with('/') { "" } else { "/" })
             .text(target)
@@ -89,12 +97,10 @@ impl<'u> ClientRequest<'u> {
         }
         if let Some((first, others)) = self.protocols.split_first() {
             head.text("Sec-WebSocket-Protocol: ").text(first);
-            others.iter().fold(head, |head, name| head.text(", ").text(name)).text("\r\n");
+            others.iter().fold(&mut head, |head, name| head.text(", ").text(name)).text("\r\n");
         }
-    }
-
-    /// Writes the caller's fields and the end of the head. Returns its length.
-    pub(super) fn finish(&self, head: &mut Writer<'_>) -> Result<usize, HeadError> {
+        #[cfg(feature = "extension")]
+        offer.write(&mut head);
         const OURS: &[&str] = &[
             "Host",
             "Upgrade",
