@@ -110,6 +110,33 @@ fn messages_pass_between_clients_and_servers() {
     }
 }
 
+/// The smallest buffers, and a stream that takes few bytes at a time: a message leaves in many frames, and arrives in many
+/// chunks.
+#[tokio::test]
+async fn messages_pass_through_the_smallest_buffers() {
+    for options in contexts() {
+        let server = ServerOptions::new().deflate(pool(options)).receive_buffer(140).transmit_buffer(140);
+        let client = ClientOptions::new().deflate(options).receive_buffer(140).transmit_buffer(140);
+        let (near, far) = tokio::io::duplex(64);
+        let echo = tokio::spawn(async move {
+            let mut socket = sansocket::tokio::WebSocket::accept(far, &server).await.unwrap();
+            while let Some(message) = socket.recv().await.unwrap() {
+                socket.feed(message).await.unwrap();
+            }
+        });
+        let mut socket = sansocket::tokio::WebSocket::connect(near, "ws://a/", &client).await.unwrap();
+        assert!(socket.is_compressed());
+        for message in samples().into_iter().filter(|message| message.as_bytes().len() < 20_000) {
+            // A Ping between the frames of a message is answered.
+            socket.feed(message.clone()).await.unwrap();
+            socket.ping(b"?").await.unwrap();
+            assert!(socket.recv().await.unwrap() == Some(message));
+        }
+        assert!(socket.close(None, "").await.is_clean());
+        echo.await.unwrap();
+    }
+}
+
 /// Opens a connection by hand: the response's head, and the stream behind it.
 fn raw(url: &str, offer: &str) -> (String, TcpStream) {
     let mut stream = TcpStream::connect(url.trim_start_matches("ws://").trim_end_matches('/')).unwrap();
