@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod base;
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "tokio"))]
 mod queue;
 mod reference;
 
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "tokio"))]
 pub use queue::{Overflow, QueueLimits};
 pub use reference::ConfigRef;
 

@@ -4,7 +4,8 @@
 
 use crate::close::CloseCode;
 
-/// Limits what is pending for one session of what is sent to it through the hub, and says what happens beyond.
+/// Limits what is pending for one peer: for a session, of what is sent to it through the hub, and for a connection on tokio, of
+/// what its `tokio::Sender`s send. Says what happens beyond.
 ///
 /// An empty queue takes a message of any size. If that is larger than `bytes`, it is not counted: the limits apply to
 /// what waits after it. A message that has begun is counted until the transport has taken all of it.
@@ -15,13 +16,18 @@ use crate::close::CloseCode;
 /// ```
 /// use sansocket::CloseCode;
 /// use sansocket::config::{Overflow, QueueLimits};
-/// use sansocket::hub::HubSettings;
 ///
 /// const LIMITS: QueueLimits =
 ///     QueueLimits::new().messages(32).bytes(64 * 1024).overflow(Overflow::Close(CloseCode::POLICY_VIOLATION));
 ///
-/// let settings = HubSettings::default().queue(LIMITS);
+/// # #[cfg(feature = "hub")] {
+/// let settings = sansocket::hub::HubSettings::default().queue(LIMITS);
 /// assert_eq!(settings.queue.messages, 32);
+/// # }
+/// # #[cfg(feature = "tokio")] {
+/// let options = sansocket::tokio::SplitOptions::new().queue(LIMITS);
+/// assert_eq!(options.queue.messages, 32);
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,7 +40,7 @@ pub struct QueueLimits {
     pub overflow: Overflow,
 }
 
-/// What happens to a message that exceeds the [`QueueLimits`]. The hub drops whole messages only.
+/// What happens to a message that exceeds the [`QueueLimits`]. Only whole messages are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -42,7 +48,7 @@ pub enum Overflow {
     DropNewest,
     /// The oldest messages that have not begun are lost instead, if that makes enough room.
     DropOldest,
-    /// The new message is lost, and the session is closed with this code, such as 1008 or 1013, after the messages
+    /// The new message is lost, and the session or connection is closed with this code, such as 1008 or 1013, after the messages
     /// that were queued before.
     Close(CloseCode),
 }
@@ -73,6 +79,15 @@ impl QueueLimits {
     pub const fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
+    }
+
+    /// Returns whether a message of `len` bytes may wait after so many messages of so many bytes in all, of which the first
+    /// has `first`; `None` if there are none.
+    pub(crate) fn has_room(&self, messages: usize, bytes: usize, first: Option<usize>, len: usize) -> bool {
+        let Some(first) = first else { return true };
+        // A message that an empty queue took although it is larger than the limit is not counted.
+        let large = if first > self.bytes { first } else { 0 };
+        messages < self.messages && bytes.saturating_sub(large).saturating_add(len) <= self.bytes
     }
 }
 

@@ -34,10 +34,11 @@ impl Queue {
         counters: &mut Counters,
     ) -> Result<(), Done> {
         let len = message.len();
-        while !self.has_room(self.waiting.len(), self.bytes, len, limits) {
-            let first = self.waiting.front().map_or(0, |(message, _)| message.len());
+        let first = |queue: &Self| queue.waiting.front().map(|(message, _)| message.len());
+        while !limits.has_room(self.waiting.len(), self.bytes, first(self), len) {
+            let begun = first(self).filter(|_| self.direct.is_some());
             // No message is dropped for one that does not fit after the message that has begun.
-            let helps = self.direct.is_none() || self.has_room(1, first, len, limits);
+            let helps = limits.has_room(1, begun.unwrap_or(0), begun, len);
             if limits.overflow != Overflow::DropOldest
                 || !helps
                 || !self.lose(NotDelivered::Overflow, counters)
@@ -49,14 +50,6 @@ impl Queue {
         self.waiting.push_back((message, done));
         count(&mut counters.waiting);
         Ok(())
-    }
-
-    /// Whether a message of `len` bytes may wait after the first `messages`, which have `bytes`.
-    fn has_room(&self, messages: usize, bytes: usize, len: usize, limits: &QueueLimits) -> bool {
-        let Some((first, _)) = self.waiting.front() else { return true };
-        // A message that an empty queue took although it is larger than the limit is not counted.
-        let large = Some(first.len()).filter(|len| *len > limits.bytes).unwrap_or(0);
-        messages < limits.messages && bytes.saturating_sub(large).saturating_add(len) <= limits.bytes
     }
 
     /// The next message, unless it has begun.
