@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use sansocket::config::{Overflow, QueueLimits};
 use sansocket::error::{EndReason, Violation};
+use sansocket::message::Prepared;
 use sansocket::session::BufferSizes;
-use sansocket::tokio::WebSocket;
-use sansocket::{Config, Error, Event, Server};
+use sansocket::tokio::{SplitOptions, WebSocket};
+use sansocket::{CloseCode, Config, Error, Event, Server};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
@@ -202,5 +204,90 @@ fn a_slow_reader_makes_nothing_grow() {
         };
         assert!(matches!(refused, Error::Ended(_)) && fed > 1000, "{fed}");
         assert!(PEAK.with(Cell::get) - before < 64 * 1024);
+    });
+}
+
+/// The halves and the driver of a connection, whose task is idle.
+#[test]
+fn an_idle_split_connection_has_no_buffers() {
+    const N: usize = 1000;
+    run(async {
+        let before = LIVE.with(Cell::get);
+        let halves: Vec<_> = (0..N).map(|_| open(HELLO, 1, true).into_split()).collect();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        for (sender, _) in &halves {
+            sender.send("hello").await.unwrap();
+        }
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(halves.iter().all(|(sender, _)| sender.queued().messages == 0));
+        let each = (LIVE.with(Cell::get) - before) as usize / N;
+        println!("{each} bytes on the heap for an idle split connection with its driver");
+        assert!(each < 2176, "{each}");
+    });
+}
+
+#[test]
+fn a_slow_reader_of_a_split_connection_costs_no_more_than_its_queue() {
+    const LIMIT: usize = 100_000;
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest, Overflow::Close(CloseCode::POLICY_VIOLATION)]
+    {
+        run(async {
+            let limits = QueueLimits::new().bytes(LIMIT).overflow(overflow);
+            let (sender, _receiver, driver) =
+                open(HELLO, 0, false).into_split_with(SplitOptions::new().queue(limits));
+            tokio::spawn(driver);
+            let before = LIVE.with(Cell::get);
+            PEAK.with(|peak| peak.set(before));
+            let mut lost = 0;
+            for _ in 0..10_000 {
+                // Nobody shares it.
+                let message = Prepared::from(vec![0; 1000]);
+                lost += sender.offer(&message).unwrap_or(1);
+                yield_now().await;
+            }
+            let grown = PEAK.with(Cell::get) - before;
+            assert!(grown < (LIMIT + 64 * 1024) as isize, "{overflow:?} {grown}");
+            assert!(lost > 9000, "{overflow:?} {lost}");
+        });
+    }
+}
+
+/// A peer that sends more than anybody takes.
+#[test]
+fn what_a_split_connection_receives_ahead_costs_no_more_than_its_limit() {
+    run(async {
+        let before = LIVE.with(Cell::get);
+        PEAK.with(|peak| peak.set(before));
+        let (_sender, _receiver, driver) =
+            open(HELLO, 1_000_000, true).into_split_with(SplitOptions::new().read_ahead(100_000));
+        tokio::spawn(driver);
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        let grown = PEAK.with(Cell::get) - before;
+        assert!(grown < 250_000, "{grown}");
+        assert!(grown > 50_000, "{grown}");
+    });
+}
+
+/// A message for many is on the heap once.
+#[test]
+fn a_prepared_message_is_shared_by_all_queues() {
+    run(async {
+        let halves: Vec<_> = (0..100).map(|_| open(HELLO, 0, false).into_split()).collect();
+        let before = LIVE.with(Cell::get);
+        let message = Prepared::from(vec![0; 1_000_000]);
+        for (sender, _) in &halves {
+            assert_eq!(sender.offer(&message), Ok(0));
+        }
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let grown = LIVE.with(Cell::get) - before;
+        assert!(grown < 1_000_000 + 100 * 20_000, "{grown}");
     });
 }

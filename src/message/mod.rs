@@ -6,14 +6,14 @@ mod array;
 pub(crate) mod message_ref;
 #[cfg(feature = "bytes")]
 pub(crate) mod owned;
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "tokio"))]
 mod prepared;
 
 mod storage;
 mod whole;
 
 pub use array::ArrayMessage;
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "tokio"))]
 pub use prepared::Prepared;
 pub use storage::{ArrayStorage, MessageStorage, SliceStorage};
 pub use whole::WholeMessages;

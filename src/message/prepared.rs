@@ -11,7 +11,7 @@ use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
 #[cfg(feature = "bytes")]
 use crate::message::owned::Message;
 
-/// A message that is encoded once as a server's frame and can be sent to any number of sessions of a hub.
+/// A message that is encoded once as a server's frame and can be sent to any number of sessions of a hub, or connections on tokio.
 ///
 /// Strings, bytes and messages convert into it without a copy of the payload. A clone shares the payload. A session writes
 /// a frame of 1 KiB or more from where it lies if its transmit buffer is empty, and otherwise copies it there.
@@ -70,15 +70,35 @@ impl Prepared {
         (*self.payload).as_ref()
     }
 
+    /// Returns the payload as bytes that share it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn to_bytes(&self) -> bytes::Bytes {
+        struct Shared(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+        impl AsRef<[u8]> for Shared {
+            fn as_ref(&self) -> &[u8] {
+                (*self.0).as_ref()
+            }
+        }
+
+        bytes::Bytes::from_owner(Shared(Arc::clone(&self.payload)))
+    }
+
     /// Returns the length of the frame in bytes.
+    #[cfg(feature = "hub")]
     pub(crate) fn len(&self) -> usize {
         usize::from(self.header_len).saturating_add(self.payload().len())
     }
 
+    /// Returns the header of the frame.
+    pub(crate) fn header(&self) -> &[u8] {
+        self.header.get(..usize::from(self.header_len)).unwrap_or_default()
+    }
+
     /// Returns the frame from its byte `at` on, in two pieces.
+    #[cfg(feature = "hub")]
     pub(crate) fn rest(&self, at: usize) -> [&[u8]; 2] {
-        let header = self.header.get(..usize::from(self.header_len)).unwrap_or_default();
-        let payload = self.payload();
+        let (header, payload) = (self.header(), self.payload());
         match header.get(at..) {
             Some(header) => [header, payload],
             None => [payload.get(at.saturating_sub(header.len())..).unwrap_or_default(), &[]],

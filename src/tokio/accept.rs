@@ -6,6 +6,7 @@ use std::boxed::Box;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use scopeguard::ScopeGuard;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::Io;
@@ -167,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn into_stream(self) -> (S, Bytes) {
         let read = Bytes::copy_from_slice(self.incoming.rx.unread());
-        (self.link.io.stream, read)
+        (ScopeGuard::into_inner(self.link).io.stream, read)
     }
 
     pub(super) fn opened(

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Link;
 use super::outgoing::Body;
+use crate::buffer::copy;
 use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
 use crate::role::Role;
 
@@ -18,8 +19,8 @@ use crate::role::Role;
 pub(super) struct Direct {
     header: [u8; MAX_HEADER_LEN],
     /// The part of it that is not written.
-    from: usize,
-    to: usize,
+    from: u8,
+    to: u8,
 }
 
 /// The shortest message that is worth it: shorter ones are copied, and leave with others in one write.
@@ -32,7 +33,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         self.lend();
         let len = body.as_bytes().len();
         let worth = match body {
-            Body::Owned(_) => len >= SHORTEST.min(self.tx.capacity()),
+            Body::Owned(_) | Body::Prepared(_) => len >= SHORTEST.min(self.tx.capacity()),
             // It would have to be copied.
             Body::Borrowed(_) => len > self.tx.capacity(),
         };
@@ -46,17 +47,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let mut header = [0; MAX_HEADER_LEN];
         let frame =
             Header { fin: true, rsv: ReservedBits::NONE, opcode: kind.into(), key: None, len: len as u64 };
-        let to = frame.encode(&mut header);
+        let to = match body {
+            Body::Prepared(message) => copy(&mut header, message.header()),
+            Body::Owned(_) | Body::Borrowed(_) => frame.encode(&mut header),
+        };
         self.tx.write_ahead(len.saturating_add(to));
         self.rest = body.rest(0);
-        self.direct = Some(Direct { header, from: 0, to });
+        self.direct = Some(Direct { header, from: 0, to: (to & 0x0F) as u8 });
         true
     }
 
     /// Writes what is left of the message once. Its last byte counts as pending until the stream is flushed.
     pub(super) fn poll_direct(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(direct) = &mut self.direct else { return Poll::Pending };
-        let header = direct.header.get(direct.from..direct.to).unwrap_or_default();
+        let header = direct.header.get(usize::from(direct.from)..usize::from(direct.to)).unwrap_or_default();
         if header.is_empty() && self.rest.is_empty() {
             ready!(self.io.poll_flush(cx))?;
             self.direct = None;
@@ -67,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let from = slices.get(usize::from(header.is_empty())..).unwrap_or_default();
         let n = ready!(self.io.poll_write_vectored(cx, from))?;
         let of_header = n.min(header.len());
-        direct.from = direct.from.saturating_add(of_header);
+        direct.from = direct.from.saturating_add((of_header & 0x0F) as u8);
         self.rest.advance(n.saturating_sub(of_header).min(self.rest.len()));
         let all = direct.from == direct.to && self.rest.is_empty();
         self.tx.wrote_ahead(n.saturating_sub(usize::from(all)));

@@ -23,12 +23,13 @@ pub(super) struct Io<S> {
     timer: Timer,
     /// Something was written that the stream may keep to itself.
     unflushed: bool,
-    /// How long a shutdown may take.
-    patience: Option<Duration>,
+    /// How long a shutdown may take, from the start of time.
+    patience: Instant,
 }
 
 impl<S> Io<S> {
     pub(super) fn new(stream: S, patience: Option<Duration>) -> Self {
+        let patience = Instant::START.plus(patience);
         Self { stream, clock: Clock::new(), timer: Timer::default(), unflushed: false, patience }
     }
 
@@ -133,7 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Io<S> {
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
-        let patience = self.patience;
+        let patience =
+            self.patience.as_deadline().map(|until| Instant::START.saturating_duration_until(until));
         let done = poll_fn(|cx| self.poll_shutdown(cx));
         match patience {
             // A peer that takes nothing does not keep us.

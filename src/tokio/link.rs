@@ -7,6 +7,7 @@
 
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
+use std::boxed::Box;
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::direct::Direct;
 use super::io::Io;
 use super::spare;
+use super::tracker::Member;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::base::Config;
 use crate::connection::Connection;
@@ -57,12 +59,14 @@ pub(super) struct Link<S, R> {
     failed: Option<io::Error>,
     /// Nothing can be read any more.
     deaf: bool,
-    /// When a deadline was first seen to have passed.
-    late: Option<Instant>,
+    /// When a deadline was first seen to have passed; [`Instant::NEVER`] if none has.
+    late: Instant,
     /// A deadline was extended already.
     extended: bool,
+    /// The tracker that counts the connection, and may close it.
+    pub(super) member: Option<Box<Member>>,
     /// Bytes of the receive and of the transmit buffer.
-    sizes: [usize; 2],
+    sizes: [u32; 2],
 }
 
 /// What is received, and the event that waits for the application.
@@ -92,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         tx: TransmitBuffer<'static>,
         receive_buffer: usize,
     ) -> Self {
-        let sizes = [receive_buffer, tx.capacity()];
+        let sizes = [receive_buffer, tx.capacity()].map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
         Self {
             io,
             connection,
@@ -107,8 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             shut_by: Instant::NEVER,
             failed: None,
             deaf: false,
-            late: None,
+            late: Instant::NEVER,
             extended: false,
+            member: None,
             sizes,
         }
     }
@@ -161,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Gives the transmit buffer memory.
     pub(super) fn lend(&mut self) {
         if self.tx.capacity() == 0 {
-            self.tx.attach(spare::take(self.sizes[1]));
+            self.tx.attach(spare::take(self.sizes[1] as usize));
         }
     }
 
@@ -172,6 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         mut incoming: Option<&mut Incoming>,
     ) -> Poll<Result<Option<DetachedEvent>, Error>> {
         self.lend();
+        self.follow_tracker(cx);
         let now = self.io.time();
         ready!(self.poll_late(cx, now, incoming.as_deref_mut()));
         if now >= self.limit {
@@ -179,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         }
         #[cfg(feature = "deflate")]
         if let (true, Some(incoming)) = (self.connection.extension.is_active(), &mut incoming) {
-            incoming.rx.attach_output(|| spare::take(self.sizes[0]));
+            incoming.rx.attach_output(|| spare::take(self.sizes[0] as usize));
         }
         let step = match &mut incoming {
             Some(Incoming { rx, held: None }) => self.connection.poll_detached(now, rx, &mut self.tx),
@@ -239,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     fn poll_late(&mut self, cx: &mut Context<'_>, now: Instant, incoming: Option<&mut Incoming>) -> Poll<()> {
         let due = self.connection.due(now);
         if due == Due::No {
-            self.late = None;
+            self.late = Instant::NEVER;
             return Poll::Ready(());
         }
         let (read, _) = self.transfer(cx, incoming);
@@ -247,7 +253,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             self.extended = true;
             self.connection.extend(now);
         }
-        let looked = self.late.get_or_insert(now).saturating_add(LOOK);
+        self.late = self.late.min(now);
+        let looked = self.late.saturating_add(LOOK);
         if read || now >= looked { Poll::Ready(()) } else { self.io.poll_deadline(cx, Some(looked)) }
     }
 
@@ -257,6 +264,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let read = !self.deaf && incoming.is_some_and(|incoming| self.read(cx, incoming));
         self.moved |= read || written;
         (read, written)
+    }
+
+    /// Writes what is pending, once. Returns whether that may go on.
+    pub(super) fn write_on(&mut self, cx: &mut Context<'_>) -> bool {
+        self.refill(self.io.time());
+        self.failed.is_none() && self.write(cx)
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
@@ -300,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     fn read(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> bool {
         let rx = &mut incoming.rx;
         if rx.capacity() == 0 {
-            rx.attach(spare::take(self.sizes[0]));
+            rx.attach(spare::take(self.sizes[0] as usize));
         }
         let spare = rx.spare();
         if spare.is_empty() {

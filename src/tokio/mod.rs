@@ -1,8 +1,9 @@
 //! Connections over tokio's streams: TCP, TLS, what hyper has upgraded, and every other `AsyncRead + AsyncWrite`.
 //!
 //! [`connect`] opens a [`WebSocket`] as a client, [`WebSocket::accept`] as a server, and [`WebSocket::after_upgrade`] continues
-//! after somebody else's opening handshake. Nothing here spawns a task: a connection makes progress while one of its methods
-//! is awaited. Its Pings are answered, its deadlines are enforced and what was fed is written by whichever method that is.
+//! after somebody else's opening handshake. A connection makes progress while one of its methods is awaited: its Pings are
+//! answered, its deadlines are enforced and what was fed is written by whichever method that is. Only
+//! [`WebSocket::into_split`] spawns a task, which does that while nobody awaits anything.
 //!
 //! ```no_run
 //! use sansocket::config::ServerOptions;
@@ -52,12 +53,16 @@ pub(crate) mod clock;
 mod connect;
 mod direct;
 mod io;
+mod last_words;
 mod link;
 mod net_stream;
 mod outgoing;
 mod rewind;
 mod sink;
 mod spare;
+mod split;
+mod tracker;
+mod unread;
 #[cfg(feature = "hyper")]
 mod upgrade;
 mod websocket;
@@ -66,6 +71,10 @@ mod writer;
 pub use connect::{connect, connect_with};
 pub use net_stream::AsyncNetStream;
 pub use rewind::Rewind;
+pub use split::{
+    NotReunited, OfferError, Queued, Receiver, ReuniteError, Sender, SplitDriver, SplitOptions, TrySendError,
+};
+pub use tracker::Tracker;
 #[cfg(feature = "hyper")]
 pub use upgrade::{Upgrade, upgrade, upgrade_with};
 pub use websocket::WebSocket;

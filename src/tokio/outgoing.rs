@@ -10,16 +10,18 @@ use crate::close::CloseCode;
 use crate::connection::ConnectionState;
 use crate::extension::Extension;
 use crate::frame::{Kind, MAX_HEADER_LEN};
+use crate::message::Prepared;
 use crate::outbox::Outbox;
 use crate::proto::Role;
 use crate::send::SendError;
 use crate::time::Instant;
 
-/// The payload of a frame. What does not fit into the transmit buffer is kept: an owned payload is shared, a borrowed one
-/// copied.
+/// The payload of a frame. What does not fit into the transmit buffer is kept: an owned or prepared payload is shared, a
+/// borrowed one copied.
 pub(super) enum Body<'a> {
     Owned(Bytes),
     Borrowed(&'a [u8]),
+    Prepared(&'a Prepared),
 }
 
 /// Which frame to send.
@@ -86,9 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Puts a Close, and limits how long the connection lives from now on; `None` if there is no room yet.
     pub(super) fn put_close(&mut self, code: Option<CloseCode>, reason: &str) -> Option<()> {
-        let now = self.io.time();
-        let limit = now.at_slowest(self.connection.config().timeouts.close);
-        self.limit = self.limit.min(limit);
+        self.limit_life();
         let reason = if code.is_some() { reason } else { "" };
         let closed = self.put_control(|out| out.close(code, reason))?;
         if closed == Err(SendError::FrameOpen) {
@@ -97,6 +97,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             link.close_at_once(&mut wire, code, reason);
         }
         Some(())
+    }
+
+    /// Limits how long the connection lives from now on: ten times the time for a closing handshake, as what was sent before has
+    /// to leave first. A later call changes nothing.
+    pub(super) fn limit_life(&mut self) {
+        let limit = self.io.time().at_slowest(self.connection.config().timeouts.close);
+        self.limit = self.limit.min(limit);
     }
 
     /// Copies into the buffer what the open frame lacks.
@@ -121,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     /// Whether the rest of an earlier message goes before the next.
-    fn is_inside(&self) -> bool {
+    pub(super) fn is_inside(&self) -> bool {
         !self.rest.is_empty() || self.coding.is_some() || self.direct.is_some()
     }
 
@@ -145,6 +152,7 @@ impl Body<'_> {
         match self {
             Self::Owned(bytes) => bytes,
             Self::Borrowed(bytes) => bytes,
+            Self::Prepared(message) => message.payload(),
         }
     }
 
@@ -153,6 +161,7 @@ impl Body<'_> {
         match self {
             Self::Owned(bytes) if n < bytes.len() => bytes.slice(n..),
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes.get(n..).unwrap_or_default()),
+            Self::Prepared(message) => message.to_bytes().slice(n.min(message.payload().len())..),
             Self::Owned(_) => Bytes::new(),
         }
     }

@@ -15,9 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
 
 use super::io::Io;
+use super::last_words::{Guarded, guard};
 use super::link::{Events, Incoming, Link};
 use super::outgoing::{Body, Shape};
 use super::sink::Wakers;
+use super::unread::Unread;
 use super::writer::Writer;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::close::CloseCode;
@@ -28,8 +30,8 @@ use crate::event::{DetachedEvent, Event};
 use crate::frame::Kind;
 use crate::host::Agreed;
 use crate::host::error::Error;
-use crate::message::Assembler;
 use crate::message::owned::Message;
+use crate::message::{Assembler, Prepared};
 use crate::role::{Role, Server};
 
 /// An open connection over an asynchronous stream.
@@ -82,13 +84,16 @@ use crate::role::{Role, Server};
 /// Dropping a `WebSocket` drops the stream. No Close is sent, and what was fed and not written is lost: call
 /// [`close`](Self::close) first.
 ///
+/// If a panic of its task drops it, a Close with code 1011 is written, as far as the stream takes it at once.
+///
 /// # Splitting
 ///
 /// A `select!` as above needs none. `StreamExt::split` of the crate `futures-util` returns two halves for two tasks; each drives
-/// the whole connection while it is polled.
+/// the whole connection while it is polled. [`into_split`](Self::into_split) returns a sender that can be cloned and a receiver, and
+/// spawns a task that drives the connection, also while both are idle.
 #[derive(Debug)]
 pub struct WebSocket<S, R = Server> {
-    pub(super) link: Link<S, R>,
+    pub(super) link: Guarded<S, R>,
     pub(super) incoming: Incoming,
     /// The message that is put together.
     message: Assembler<Vec<u8>>,
@@ -97,6 +102,8 @@ pub struct WebSocket<S, R = Server> {
     pub(super) wakers: Option<Arc<Wakers>>,
     /// The `Stream` has returned its end.
     pub(super) ended: bool,
+    /// What was received while the connection was split.
+    pub(super) unread: Option<Box<Unread>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
@@ -107,12 +114,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         protocol: Option<&str>,
     ) -> Self {
         Self {
-            link: Link::new(io, connection, tx, rx.capacity()),
+            link: guard(Link::new(io, connection, tx, rx.capacity())),
             incoming: Incoming::new(rx),
             message: Assembler::new(Vec::new()),
             protocol: protocol.map(Into::into),
             wakers: None,
             ended: false,
+            unread: None,
         }
     }
 
@@ -173,6 +181,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// # Cancel safety
     /// Nothing is lost: an event that is returned is the only one that was taken.
     pub async fn read(&mut self) -> Result<Option<(Event<'_>, Writer<'_, S, R>)>, Error> {
+        if self.unread.as_ref().is_some_and(|unread| !unread.is_empty()) {
+            let Self { unread: Some(unread), link, .. } = self else { return Ok(None) };
+            return Ok(unread.read()?.map(|event| (event, Writer(link))));
+        }
         let event = poll_fn(|cx| self.poll_event(cx)).await?;
         Ok(event.map(|event| (self.incoming.event(event), Writer(&mut self.link))))
     }
@@ -206,6 +218,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         let message = message.into();
         let (kind, body) = parts(message);
         self.until(|link| link.put(kind, &body, Shape::Message)).await?.map_err(Error::Send)
+    }
+
+    /// Sends a message that is shared with other connections, as [`send`](Self::send) does. Its payload is not copied but into the
+    /// transmit buffer; a server writes a long one from where it lies.
+    ///
+    /// ```
+    /// use sansocket::message::Prepared;
+    /// # use sansocket::{config::{ClientOptions, ServerOptions}, tokio::WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sansocket::Error> {
+    /// # let (near, far) = tokio::io::duplex(4096);
+    /// # let (to_accept, to_connect) = (ServerOptions::new(), ClientOptions::new());
+    /// # let (server, client) = tokio::join!(
+    /// #     WebSocket::accept(near, &to_accept),
+    /// #     WebSocket::connect(far, "ws://localhost/", &to_connect)
+    /// # );
+    /// # let (mut socket, mut peer) = (server?, client?);
+    /// let message = Prepared::from("hello");
+    /// socket.send_prepared(&message).await?;
+    /// assert_eq!(peer.recv().await?, Some("hello".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        let body = Body::Prepared(message);
+        self.until(|link| link.put(message.kind(), &body, Shape::Message)).await?.map_err(Error::Send)?;
+        self.flush().await
     }
 
     /// Waits until the stream has taken and passed on all that was fed.
@@ -270,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
 
     /// Returns how the connection ended; `None` while it has not.
     #[must_use]
-    pub const fn ending(&self) -> Option<Ending> {
+    pub fn ending(&self) -> Option<Ending> {
         self.link.connection.ending()
     }
 
@@ -289,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Returns whether both sides agreed on permessage-deflate.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub const fn is_compressed(&self) -> bool {
+    pub fn is_compressed(&self) -> bool {
         self.link.connection.extension.is_some()
     }
 
@@ -300,11 +346,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
 
     /// Returns the stream, for its addresses and options.
     #[must_use]
-    pub const fn stream(&self) -> &S {
+    pub fn stream(&self) -> &S {
         &self.link.io.stream
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        if let Some(unread) = &mut self.unread {
+            if let Some(message) = unread.pop() {
+                return Poll::Ready(message.map(Some));
+            }
+            self.unread = None;
+        }
         loop {
             let Some(event) = ready!(self.poll_event(cx))? else { return Poll::Ready(Ok(None)) };
             if let Some(message) = self.assemble(event)? {

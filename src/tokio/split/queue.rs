@@ -1,0 +1,150 @@
+//! The messages that wait for a peer, and the senders that wait for room.
+
+#![forbid(unsafe_code)]
+
+use core::task::Waker;
+use std::collections::VecDeque;
+use std::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::config::{Overflow, QueueLimits};
+use crate::message::Prepared;
+use crate::message::owned::Message;
+
+/// A message in the queue.
+#[derive(Debug)]
+pub(super) enum Item {
+    Message(Message),
+    Prepared(Prepared),
+    Ping(Bytes),
+}
+
+/// Messages in their order, within limits.
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: QueueLimits,
+    items: VecDeque<Item>,
+    /// Bytes of all of them, and of the message that has begun.
+    bytes: usize,
+    /// Bytes of the message that has left the queue, but has not left the connection whole.
+    begun: Option<usize>,
+    /// The sends that wait for room, in the order of their calls.
+    waiting: VecDeque<(u64, Option<Waker>)>,
+    /// The number of the next one.
+    next: u64,
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.as_bytes().len(),
+            Self::Prepared(message) => message.payload().len(),
+            Self::Ping(payload) => payload.len(),
+        }
+    }
+}
+
+impl Queue {
+    pub(super) const fn new(limits: QueueLimits) -> Self {
+        Self { limits, items: VecDeque::new(), bytes: 0, begun: None, waiting: VecDeque::new(), next: 0 }
+    }
+
+    /// Messages and bytes that wait.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.items.len().saturating_add(usize::from(self.begun.is_some())), self.bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) const fn overflow(&self) -> Overflow {
+        self.limits.overflow
+    }
+
+    /// Whether the send with this number, or one without a number, may queue this message now.
+    pub(super) fn admits(&self, number: Option<u64>, item: &Item) -> bool {
+        self.waiting.front().map(|(first, _)| *first) == number && self.has_room(item)
+    }
+
+    fn has_room(&self, item: &Item) -> bool {
+        let (messages, bytes) = self.count();
+        let first = self.begun.or_else(|| self.items.front().map(Item::len));
+        self.limits.has_room(messages, bytes, first, item.len())
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        self.bytes = self.bytes.saturating_add(item.len());
+        self.items.push_back(item);
+    }
+
+    /// Makes room for a message whose turn it is not yet, by the policy. Returns what was dropped for it; `None` if there is no room.
+    pub(super) fn make_room(&mut self, item: &Item) -> Option<Vec<Item>> {
+        let mut dropped = Vec::new();
+        // No message is dropped for one that does not fit after the message that has begun.
+        let helps = self.limits.has_room(1, self.begun.unwrap_or(0), self.begun, item.len());
+        while !self.has_room(item) {
+            if self.limits.overflow != Overflow::DropOldest || !helps {
+                return None;
+            }
+            dropped.push(self.pop()?);
+        }
+        Some(dropped)
+    }
+
+    /// Takes the next message, which has begun from now on. The one before it has left.
+    pub(super) fn begin(&mut self) -> Option<Item> {
+        self.bytes = self.bytes.saturating_sub(self.begun.take().unwrap_or(0));
+        let item = self.pop()?;
+        self.begun = Some(item.len());
+        self.bytes = self.bytes.saturating_add(item.len());
+        Some(item)
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(item.len());
+        // A burst leaves no memory behind.
+        if self.items.is_empty() {
+            self.items.shrink_to(KEPT);
+        }
+        Some(item)
+    }
+
+    /// Drops everything that waits: nothing can be sent any more.
+    pub(super) fn clear(&mut self) -> VecDeque<Item> {
+        (self.bytes, self.begun) = (0, None);
+        core::mem::take(&mut self.items)
+    }
+
+    /// Enters a send into the line, or renews its waker. Returns its number.
+    pub(super) fn wait(&mut self, number: Option<u64>, waker: &Waker) -> u64 {
+        let place = self.waiting.iter_mut().find(|(known, _)| Some(*known) == number);
+        if let Some((number, known)) = place {
+            *known = Some(waker.clone());
+            return *number;
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.waiting.push_back((number, Some(waker.clone())));
+        number
+    }
+
+    /// Takes a send out of the line.
+    pub(super) fn leave(&mut self, number: u64) {
+        self.waiting.retain(|(known, _)| *known != number);
+    }
+
+    /// The first send in the line, to be woken when there may be room for it.
+    pub(super) fn first_waker(&mut self) -> Option<Waker> {
+        self.waiting.front_mut()?.1.take()
+    }
+
+    pub(super) fn all_wakers(&mut self) -> impl Iterator<Item = Waker> {
+        self.waiting.iter_mut().filter_map(|(_, waker)| waker.take())
+    }
+}
+
+/// The number of messages whose memory is kept.
+const KEPT: usize = 8;

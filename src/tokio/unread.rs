@@ -1,0 +1,39 @@
+//! Messages that were received before their connection was reunited.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use crate::event::{Chunk, Event};
+use crate::host::error::Error;
+use crate::message::owned::Message;
+
+#[derive(Debug)]
+pub(super) struct Unread {
+    messages: VecDeque<Result<Message, Error>>,
+    /// The one that was lent last.
+    lent: Option<Message>,
+}
+
+impl Unread {
+    pub(super) const fn new(messages: VecDeque<Result<Message, Error>>) -> Self {
+        Self { messages, lent: None }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Result<Message, Error>> {
+        self.messages.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Lends the next message as an event.
+    pub(super) fn read(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.lent = self.pop().transpose()?;
+        Ok(self.lent.as_ref().map(|message| match message {
+            Message::Text(text) => Event::Data(Chunk::new(crate::frame::Kind::Text, &**text)),
+            Message::Binary(bytes) => Event::Data(Chunk::new(crate::frame::Kind::Binary, &**bytes)),
+        }))
+    }
+}
