@@ -29,6 +29,7 @@ pub struct WsUrl<'u> {
 
 /// Caller: the URL is not a WebSocket URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum UrlError {
     /// The scheme is neither `ws://` nor `wss://`.
@@ -161,6 +162,6 @@ impl core::fmt::Debug for WsUrl<'_> {
 
 /// RFC 3986 §2: a character that is neither reserved nor unreserved has to be percent-encoded.
 fn check(part: &str) -> Result<(), UrlError> {
-    let bad = |c: &char| !matches!(c, '!'..='~') || "\"<>\\^`{|}".contains(*c);
+    let bad = |c: &char| !matches!(c, '!' | '#'..=';' | '=' | '?'..='[' | ']' | '_' | 'a'..='z' | '~');
     part.chars().find(bad).map_or(Ok(()), |c| Err(UrlError::Character(c)))
 }

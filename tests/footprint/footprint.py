@@ -28,12 +28,12 @@ KIB = 1024
 # What may be in flash (.text and .rodata, less `empty`): program, opt-level, part, bytes; and the aim, which is
 # not reached. The bytes are a ratchet: they may only shrink.
 BUDGETS = [
-    ("frames", "s", "own", 7650, 4 * KIB),
-    ("server", "s", "own", 18000, 6 * KIB),
-    ("server", "s", "whole", 25900, 23000),
-    ("server", "z", "whole", 26600, 14 * KIB),
-    ("server", "s small", "whole", 19300, 19500),
-    ("connect", "s small", "whole", 17260, 17500),
+    ("frames", "s", "own", 7500, 4 * KIB),
+    ("server", "s", "own", 17600, 6 * KIB),
+    ("server", "s", "whole", 25450, 23000),
+    ("server", "z", "whole", 26200, 14 * KIB),
+    ("server", "s small", "whole", 19080, 19500),
+    ("connect", "s small", "whole", 17220, 17500),
 ]
 # Bytes of RAM on a 32-bit target.
 SIZES = {"Connection<Server>": 256}
