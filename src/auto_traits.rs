@@ -62,3 +62,27 @@ const _: () = {
     send_and_sync::<crate::deflate::PerMessage<crate::deflate::RingInflate<'_>, crate::deflate::NoDeflate>>();
     send_and_sync::<crate::deflate::RingMemory<512>>();
 };
+
+/// Firmware can log what it gets from the library, without `core::fmt`.
+#[cfg(feature = "defmt")]
+const _: () = {
+    use crate::error::{EndReason, Timeout, Violation};
+    use crate::handshake::{BadRequest, HandshakeError, HeadError, Refusal, Rejection, UrlError};
+
+    const fn format<T: defmt::Format>() {}
+    format::<(Event<'_>, DetachedEvent, Step<Event<'_>>, Ending, Outcome)>();
+    format::<(EndReason, Timeout, Violation, SendError, ReceiveError, HandlerError, Error<()>)>();
+    format::<(BadRequest, HandshakeError, HeadError, Refusal, Rejection, UrlError)>();
+    format::<(ServerHandshakeEnd, ClientHandshakeEnd<'_>)>();
+    format::<(BufferTooSmall, MessageTooBig, InvalidUtf8, ExtensionFailed)>();
+    format::<(crate::MessageRef<'_>, crate::Instant, crate::CloseCode, crate::Kind)>();
+    format::<(crate::config::ControlFrames, crate::config::Delivery, crate::proto::OpCode)>();
+    #[cfg(feature = "hub")]
+    {
+        use crate::hub::{Capacity, HandleError, InvalidSettings, NotDelivered, SessionId, SessionState};
+        format::<(Capacity, HandleError, InvalidSettings, NotDelivered, SessionId, SessionState)>();
+        format::<crate::config::Overflow>();
+    }
+    #[cfg(feature = "embassy-net")]
+    format::<crate::embedded::TcpServeError>();
+};

@@ -160,10 +160,12 @@ pub enum Timeout {
 
 /// An error: the message is larger than the memory for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[error("the message is larger than the memory for it")]
 pub struct MessageTooBig;
 
 /// An error: the memory for a buffer is smaller than [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN), 140 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[error("a buffer needs at least 140 bytes")]
 pub struct BufferTooSmall;

@@ -7,6 +7,7 @@ use crate::frame::Kind;
 
 /// A received data chunk or control frame. Its payload is borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event<'i> {
     /// The payload of a data frame, or a chunk of it.
@@ -25,6 +26,7 @@ pub enum Event<'i> {
 /// Of a message that an extension decodes, the chunks are independent of the frames on the wire: `fin` equals `end`,
 /// `offset` and `remaining` are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Chunk<'i> {
     /// Whether the message is text or binary; also known for a continuation frame.
@@ -48,6 +50,7 @@ pub struct Chunk<'i> {
 ///
 /// [`ReceiveBuffer::event`](crate::ReceiveBuffer::event) returns the [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DetachedEvent {
     pub(crate) shape: Shape,
     pub(crate) span: Span,
@@ -55,6 +58,7 @@ pub struct DetachedEvent {
 
 /// An event without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Shape {
     Data { kind: Kind, start: bool, end: bool, fin: bool, offset: u64, remaining: u64 },
     Ping,
@@ -64,6 +68,7 @@ pub(crate) enum Shape {
 
 /// The place of a payload in a receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) len: usize,
@@ -74,9 +79,11 @@ pub(crate) struct Span {
 
 /// A payload that is borrowed from a buffer. It dereferences to its bytes, and equals a payload of the same bytes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Payload<'i>(Bytes<'i>);
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Bytes<'i> {
     Any(&'i [u8]),
     /// A whole text, checked in one pass.

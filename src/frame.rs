@@ -19,6 +19,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// The opcode of a frame (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum OpCode {
     /// 0: the next fragment of a message.

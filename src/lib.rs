@@ -110,7 +110,7 @@
 //! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
 //! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
 //! | `small` | a compact opening handshake, for less flash |
-//! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats endings and errors |
+//! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats events, endings and errors |
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -10,6 +10,7 @@ use crate::time::Instant;
 /// `E` is the type of an event. It is [`Infallible`](core::convert::Infallible) where none comes; then no arm is
 /// written for [`Event`](Self::Event). `D` is how the polled machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "an event that is not processed is lost"]
 pub enum Step<E, D = Ending> {
     /// Process the received event, then poll again.

@@ -108,6 +108,14 @@ impl From<embassy_time::Instant> for Instant {
     }
 }
 
+/// The moment has the same distance from the start of embassy-time's clock. One beyond the range of that clock becomes its end.
+#[cfg(feature = "embassy-net")]
+impl From<Instant> for embassy_time::Instant {
+    fn from(moment: Instant) -> Self {
+        Self::try_from_micros(moment.as_micros()).unwrap_or(Self::MAX)
+    }
+}
+
 /// A state machine whose deadlines an adapter enforces.
 ///
 /// A wait can end late: a signal, a stopped process or a suspended machine delays it. Before a poll at `now` for which a
@@ -135,3 +143,15 @@ pub(crate) enum Due {
 pub(crate) const EXTENSION: Duration = Duration::from_secs(1);
 /// How long a network stack that was suspended together with us may take to deliver what its interface holds.
 pub(crate) const GRACE: Duration = Duration::from_millis(100);
+
+#[cfg(all(test, feature = "embassy-net"))]
+mod tests {
+    use super::Instant;
+
+    #[test]
+    fn moments_of_embassy_time_convert_both_ways() {
+        let moment = Instant::from_micros(1_234_567_890);
+        assert_eq!(Instant::from(embassy_time::Instant::from(moment)), moment);
+        assert_eq!(embassy_time::Instant::from(Instant::NEVER), embassy_time::Instant::MAX);
+    }
+}

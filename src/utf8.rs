@@ -29,6 +29,7 @@ pub struct Utf8Validator {
 
 /// An error: the bytes are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[error("the text is not UTF-8")]
 pub struct InvalidUtf8;
 

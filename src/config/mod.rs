@@ -143,6 +143,7 @@ pub struct Timeouts {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ControlFrames {
     /// The connection answers, and delivers no event.
     #[default]
@@ -176,6 +177,7 @@ pub enum ControlFrames {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Delivery {
     /// A frame that fits the receive buffer is one event. A larger one comes in chunks.
     #[default]

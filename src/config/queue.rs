@@ -42,6 +42,7 @@ pub struct QueueLimits {
 
 /// What happens to a message that exceeds the [`QueueLimits`]. Only whole messages are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Overflow {
     /// The new message is lost.

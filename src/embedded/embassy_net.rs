@@ -44,6 +44,14 @@ pub enum TcpServeError {
     Socket(Error),
 }
 
+/// Formats the errors of embassy-net by their `Debug`, so that its own feature `defmt` is not needed.
+#[cfg(feature = "defmt")]
+impl defmt::Format for TcpServeError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Debug2Format(self));
+    }
+}
+
 /// Waits for a TCP connection on `port`, serves it with `handler`, and leaves the socket ready for the next call. After
 /// [`Outcome::HandedOver`] the socket is still connected, and the request is in [`Buffers::head`].
 ///

@@ -10,6 +10,7 @@ use crate::send::SendError;
 /// Why an operation on a connection over a [`Transport`](super::Transport) failed. The root of the crate has the same error for
 /// hosts, with the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error<E> {
     /// Network: the transport failed, and the connection has ended with it.

@@ -23,6 +23,7 @@ use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// How the client's side of an opening handshake ended: the `D` of the [`Step`] that [`ClientHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientHandshakeEnd<'u> {
     /// The connection is open. What was received after the response is in the receive buffer.
     Opened {
@@ -39,6 +40,7 @@ pub enum ClientHandshakeEnd<'u> {
 
 /// Server or network: the reason why a client's opening handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The response is not HTTP/1.1.

@@ -7,6 +7,7 @@ use crate::buffer::copy;
 
 /// The reason why the head of a request or a response was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HeadError {
     /// Capacity: the memory for the head is too small.

@@ -27,6 +27,7 @@ use crate::time::{Due, EXTENSION, Instant, Timed};
 
 /// How the server's side of an opening handshake ended: the `D` of the [`Step`] that [`ServerHandshake::poll`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ServerHandshakeEnd {
     /// The connection is open. The 101 is in the transmit buffer, and what was received after the request in the receive buffer.
     Opened {

@@ -11,6 +11,7 @@ pub(super) type Completion = Box<dyn FnOnce(Result<(), NotDelivered>) + Send>;
 
 /// Why a message was not delivered: the transport has not taken it, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NotDelivered {
     /// The session does not exist, it ended before the transport had taken the whole message, or it is an ordinary HTTP

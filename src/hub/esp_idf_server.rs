@@ -61,6 +61,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Why there is no [`EspIdfServer`], or why it cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EspIdfStartError {
     /// There is a server already.

@@ -51,6 +51,7 @@ pub struct HubHandle(Arc<dyn Monitor>);
 
 /// Why a call of a [`HubHandle`] did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HandleError {
     /// [`HubSettings::max_commands`](super::HubSettings::max_commands) commands are pending already.

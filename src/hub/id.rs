@@ -10,6 +10,7 @@ use core::fmt;
 /// Ids are numbers that a hub gives in the order in which it accepts transports. An id is displayed as the number
 /// that [`get`](Self::get) returns.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SessionId(u64);
 
 impl SessionId {

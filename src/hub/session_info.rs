@@ -19,6 +19,7 @@ pub struct SessionInfo {
 
 /// The phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SessionState {
     /// The hub receives the request or sends the response.

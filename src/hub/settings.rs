@@ -65,6 +65,7 @@ pub struct HubSettings {
 
 /// Why a hub cannot work with its [`HubSettings`], with the name of the setting that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InvalidSettings {
     /// The setting is 0, so that no session could be served.
@@ -80,6 +81,7 @@ pub enum InvalidSettings {
 
 /// What happens to a connection when every place is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Capacity {
     /// Responds with 503 once the request has arrived, or at the handshake deadline if it has arrived in part. At most this many connections wait for that at once, beside the sessions; further ones wait to be

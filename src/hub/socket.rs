@@ -51,6 +51,7 @@ pub trait HubSocket {
 
 /// The error of a transport that is of no further use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[error("the transport failed")]
 pub struct SocketFailed;
 

@@ -16,6 +16,7 @@ use crate::frame::Kind;
 /// assert_eq!(MessageRef::from(&[1, 2]), MessageRef::Binary(&[1, 2]));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum MessageRef<'m> {
     /// Text.
     Text(&'m str),
