@@ -138,7 +138,8 @@ impl Outbox<'_> {
         self.link.open()?.send_fmt(&mut self.wire, text)
     }
 
-    /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message.
+    /// Sends a frame of a message: the first frame if no message is open, otherwise the next one. `fin` ends the message. No
+    /// extension encodes it: with `fin`, this sends a message uncompressed, as a secret beside text of another party should be.
     ///
     /// This method, [`write`](Self::write) and [`send_fragmented`](Self::send_fragmented) do not check text, as it can
     /// be split anywhere. Make sure that the whole message is UTF-8; otherwise the peer fails the connection (RFC 6455

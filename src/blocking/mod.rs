@@ -23,13 +23,14 @@ pub use net_stream::NetStream;
 pub use stream::BlockingStream;
 pub use websocket::{WebSocket, Writer};
 
-use core::future::Future;
+use core::future::{Future, pending};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::io;
+use std::sync::Arc;
 
-use crate::config::ConfigRef;
 use crate::config::base::Config;
+use crate::config::{ConfigRef, ServerOptions};
 use crate::embedded;
 use crate::handler::Handler;
 use crate::handshake::{Accepted, Decision};
@@ -127,6 +128,71 @@ pub fn serve<S: BlockingStream, C: ConfigRef>(
     buffers: &mut Buffers<'_>,
 ) -> io::Result<Outcome> {
     ready(embedded::serve(&mut Blocking::new(stream), handler, config, buffers))
+}
+
+/// Serves one connection as [`serve`] does, with the configuration, the buffers and the compression of `options`. The handler
+/// decides about the request: subprotocols and origins of the options have no effect.
+///
+/// ```
+/// use std::net::TcpListener;
+///
+/// use sansocket::config::ServerOptions;
+/// use sansocket::session::Outcome;
+/// use sansocket::{Event, Handler, HandlerError, Outbox, blocking};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+///         if let Event::Data(chunk) = event { out.forward(&chunk) } else { Ok(()) }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ServerOptions::new();
+/// # #[cfg(feature = "deflate")]
+/// let options = { // feature `deflate`
+///     use sansocket::deflate::{DeflateOptions, Pool};
+///     options.deflate(Pool::new(DeflateOptions::new()).ok_or("no memory")?)
+/// };
+/// # let client = sansocket::config::ClientOptions::new();
+/// # #[cfg(feature = "deflate")]
+/// # let client = client.deflate(sansocket::deflate::DeflateOptions::new());
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let url = format!("ws://{}/", listener.local_addr()?);
+/// # let client = std::thread::spawn(move || {
+/// #     let mut socket = blocking::connect_with(&url, &client)?;
+/// #     #[cfg(feature = "deflate")]
+/// #     assert!(socket.is_compressed());
+/// #     let long = "again and ".repeat(10_000);
+/// #     socket.send(&long)?;
+/// #     assert_eq!(socket.recv()?, Some(long.into()));
+/// #     assert!(socket.close(None, "").is_clean());
+/// #     Ok::<_, sansocket::Error>(())
+/// # });
+/// let (stream, _) = listener.accept()?;
+/// let outcome = blocking::serve_with(stream, &mut Echo, &options)?;
+/// assert!(matches!(outcome, Outcome::Closed(ending) if ending.is_clean()));
+/// # client.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`serve`].
+pub fn serve_with<S: BlockingStream>(
+    stream: S,
+    handler: &mut (impl Handler + ?Sized),
+    options: &ServerOptions,
+) -> io::Result<Outcome> {
+    let mut buffers = Buffers::with_sizes(options.sizes);
+    #[cfg(feature = "deflate")]
+    if options.is_deflating() {
+        buffers.rx.add_output(options.sizes.receive);
+    }
+    let (config, negotiate) = (Arc::clone(&options.config), options.negotiation());
+    let (transport, never) = (&mut Blocking::new(stream), &mut pending::<()>);
+    ready(embedded::serve_negotiating(transport, handler, config, &mut buffers, never, negotiate))
 }
 
 /// Runs a future that waits for nothing but blocking calls: it is ready when it is first polled.

@@ -444,7 +444,8 @@ impl<S: BlockingStream, R: Role> Writer<'_, S, R> {
     }
 
     /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at
-    /// most as large as the transmit buffer. The caller has to make sure that text is UTF-8.
+    /// most as large as the transmit buffer. The caller has to make sure that text is UTF-8. With `fin` this sends a message
+    /// uncompressed.
     ///
     /// # Errors
     /// As [`send`](Self::send).

@@ -135,6 +135,12 @@ impl ServerOptions {
         self
     }
 
+    /// Returns whether messages may be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) const fn is_deflating(&self) -> bool {
+        self.deflate.is_some()
+    }
+
     /// Returns what negotiates the extension of one connection.
     pub(crate) fn negotiation(&self) -> Negotiation {
         #[cfg(feature = "deflate")]

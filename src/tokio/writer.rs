@@ -49,7 +49,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Writer<'_, S, R> {
     }
 
     /// Sends a frame of a message, of any size: the first frame if no message is open, otherwise the next one. `fin` ends the
-    /// message. The caller has to make sure that text is UTF-8.
+    /// message. The caller has to make sure that text is UTF-8. With `fin` it sends a message
+    /// uncompressed.
     ///
     /// # Errors
     /// As [`feed`](Self::feed).
