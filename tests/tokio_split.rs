@@ -856,3 +856,27 @@ async fn the_halves_of_futures_keep_pongs_and_closes_going_while_one_is_polled()
     assert_eq!(end, None);
     drop((sink, stream));
 }
+
+/// Nobody polls the connection after that.
+#[tokio::test(start_paused = true)]
+async fn a_reunited_connection_has_written_what_was_queued() {
+    for keeps in [1, 4096] {
+        let (socket, mut peer) = raw(keeps);
+        let (sender, receiver) = socket.into_split();
+        sender.send(vec![1; 3000]).await.unwrap();
+        sender.send("queued").await.unwrap();
+        let reading = async {
+            let mut all = vec![0; 4 + 3000 + 2 + 6];
+            peer.read_exact(&mut all).await.unwrap();
+            assert!(all.ends_with(b"\x81\x06queued"));
+        };
+        let (reunited, ()) = tokio::join!(receiver.reunite::<DuplexStream, Server>(sender), reading);
+        reunited.unwrap();
+    }
+    let (socket, mut peer) = raw(4096);
+    let (sender, receiver) = socket.into_split();
+    sender.send("hello").await.unwrap();
+    let _idle = receiver.reunite::<DuplexStream, Server>(sender).await.unwrap();
+    let mut hello = [0; 7];
+    timeout(S, peer.read_exact(&mut hello)).await.unwrap().unwrap();
+}

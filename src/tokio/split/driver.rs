@@ -146,10 +146,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SplitDriver<S, R> {
     }
 
     /// Whether the last poll made room for something that waits.
-    fn goes_on(&mut self) -> bool {
+    fn goes_on(&mut self, reunite: bool) -> bool {
         let Some(socket) = &mut self.socket else { return false };
         let ended = socket.incoming.rx.is_ended() && !mem::replace(&mut self.draining, true);
-        let waits = self.next.is_some()
+        let waits = reunite
+            || self.next.is_some()
             || self.close.is_some()
             || self.shared.with(|state| state.queue.count().0 > 0);
         mem::take(&mut socket.link.moved) && waits || ended
@@ -161,9 +162,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Role + Unpin + Send + 'static,
 {
-    /// Offers the connection to the receiver, once all that was queued is in it.
+    /// Offers the connection to the receiver, once all that was queued is with the transport.
     fn offer(&mut self) {
-        let idle = self.next.is_none() && self.close.is_none();
+        let flushed = self.socket.as_ref().is_some_and(|socket| socket.link.is_flushed());
+        let idle = flushed && self.next.is_none() && self.close.is_none();
         if idle && self.shared.with(|state| state.queue.is_empty()) {
             if let Some(mut socket) = self.socket.take() {
                 socket.link.member = self.member.take();
@@ -214,7 +216,7 @@ where
             if !socket.link.is_open() {
                 driver.stop();
             }
-            if polled.is_pending() && !driver.goes_on() {
+            if polled.is_pending() && !driver.goes_on(reunite) {
                 return Poll::Pending;
             }
         }
