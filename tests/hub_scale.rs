@@ -306,7 +306,7 @@ proptest! {
 // ---- one session's turn ----
 
 /// Bytes that one session receives and sends in a turn.
-const BYTES: u64 = 64 * 1024;
+const BYTES: u64 = 128 * 1024;
 const LARGE: usize = 4 << 20;
 static LARGE_PAGE: [u8; LARGE] = [7; LARGE];
 

@@ -81,7 +81,7 @@ pub trait Application: 'static {
 
     /// Responds to a request whose body has arrived, after [`RequestAction::ReadBody`]. The default responds with 404.
     ///
-    /// The hub writes the body of the response from where it lies, at most 64 KiB in a turn: other sessions have their
+    /// The hub writes the body of the response from where it lies, at most 128 KiB in a turn: other sessions have their
     /// turns meanwhile, however large it is, and it is not copied.
     fn body(&mut self, session: &SessionInfo, request: &Request<'_>, body: &[u8]) -> Response<'static> {
         let _ = (session, request, body);

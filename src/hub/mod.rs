@@ -61,7 +61,7 @@
 //!
 //! In one turn the hub does a limited amount of work, however many sessions there are and whatever they do; then its
 //! driver looks again for new connections and for transports that have become ready. It executes at most 64 commands
-//! and 256 timers, and gives at most 256 sessions a turn, each of 64 steps and about 64 KiB. A broadcast or a stop
+//! and 256 timers, and gives at most 256 sessions a turn, each of 64 steps and about 128 KiB. A broadcast or a stop
 //! reaches 256 sessions in a turn and continues in the next; commands after it wait until it is done. Functions of the
 //! application are not limited: a handler or a function of [`HubHandle::call`] that blocks, or that visits all sessions,
 //! delays every session.

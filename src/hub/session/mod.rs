@@ -85,7 +85,7 @@ pub(super) enum TurnEnd {
 }
 
 /// The most bytes that one session may receive and send in a turn.
-const BYTES: usize = 64 * 1024;
+const BYTES: usize = 128 * 1024;
 /// The most steps of one session in a turn.
 pub(super) const STEPS: usize = 64;
 
