@@ -326,9 +326,10 @@ impl<'b> ReceiveBuffer<'b> {
     }
 }
 
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", feature = "deflate"))]
 impl ReceiveBuffer<'static> {
     /// Takes the memory out of the buffer, if it holds no bytes and owns it. Its flags stay.
+    #[cfg(feature = "tokio")]
     pub(crate) fn detach(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
         if !self.is_empty() {
             return None;
@@ -338,12 +339,13 @@ impl ReceiveBuffer<'static> {
     }
 
     /// Gives memory to a buffer that has none. It has to be as large as what was taken out.
+    #[cfg(feature = "tokio")]
     pub(crate) fn attach(&mut self, memory: alloc::boxed::Box<[u8]>) {
         self.memory = Memory::Owned(memory);
     }
 
     /// Takes the memory for decoded bytes out of the buffer, if it holds none.
-    #[cfg(feature = "deflate")]
+    #[cfg(all(feature = "deflate", any(feature = "tokio", feature = "hub")))]
     pub(crate) fn detach_output(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
         if !self.place.output.is_empty() {
             return None;
@@ -353,7 +355,7 @@ impl ReceiveBuffer<'static> {
     }
 
     /// Gives the buffer memory for decoded bytes of this length, unless it has some.
-    #[cfg(feature = "deflate")]
+    #[cfg(all(feature = "deflate", any(feature = "tokio", feature = "hub")))]
     pub(crate) fn attach_output(&mut self, memory: impl FnOnce() -> alloc::boxed::Box<[u8]>) {
         if self.output.get().is_empty() {
             self.output = Memory::Owned(memory());
@@ -424,7 +426,7 @@ impl Region {
     }
 }
 
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", all(feature = "deflate", feature = "hub")))]
 impl Memory<'static> {
     fn take(&mut self) -> Option<alloc::boxed::Box<[u8]>> {
         match core::mem::replace(self, Memory::Lent(&mut [])) {

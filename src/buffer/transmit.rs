@@ -159,6 +159,20 @@ impl<'b> TransmitBuffer<'b> {
         copy(place.reserve(memory, n).unwrap_or_default(), bytes)
     }
 
+    /// Appends a whole frame, which lies in two pieces, to the pending bytes, or nothing. Returns whether there was room. Call it only
+    /// if no frame and no message is open.
+    #[cfg(feature = "hub")]
+    pub(crate) fn append(&mut self, frame: [&[u8]; 2]) -> bool {
+        let len = frame.iter().fold(0_usize, |sum, piece| sum.saturating_add(piece.len()));
+        if len > self.room() {
+            return false;
+        }
+        for piece in frame {
+            self.feed(piece);
+        }
+        true
+    }
+
     /// Returns whether the transport took bytes since the last call.
     pub(crate) fn take_moved(&mut self) -> bool {
         self.place.take_moved()

@@ -19,6 +19,8 @@ pub struct PerMessage<I, D> {
     /// Whether messages may refer to earlier ones.
     receive_context: bool,
     send_context: bool,
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    send_window_bits: u8,
     /// The message that is being received is compressed.
     receiving: bool,
     /// Some of its payload was read.
@@ -44,10 +46,28 @@ impl<I: Inflate, D: Deflate> PerMessage<I, D> {
             min_len: min_len.unwrap_or(if send.context { 0 } else { MIN_LEN }),
             receive_context: receive.context,
             send_context: send.context,
+            #[cfg(all(feature = "deflate", feature = "hub"))]
+            send_window_bits: send.window_bits,
             receiving: false,
             some_received: false,
             spare: None,
             some_sent: false,
+        }
+    }
+
+    /// Returns whether the peer may get a message of `len` bytes that was compressed without its context, with this window.
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    pub(crate) fn takes_shared(&self, window_bits: u8, len: usize) -> bool {
+        let least = if self.send_context { self.min_len.max(MIN_LEN) } else { self.min_len };
+        self.send_window_bits >= window_bits && len >= least
+    }
+
+    /// Records that such a message is sent between two messages of this extension. It is in the peer's window, and not in that of the
+    /// compressor, which begins anew.
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    pub(crate) fn skip_shared(&mut self) {
+        if self.send_context {
+            self.deflate.end(false);
         }
     }
 

@@ -11,6 +11,8 @@ use super::per_message::PerMessage;
 use super::zlib::{ZlibDeflate, ZlibInflate};
 use super::{Deflate, Inflate, InvalidDeflate};
 use crate::extension::{ExtensionFailed, Progress};
+#[cfg(feature = "hub")]
+use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
 
 /// The codecs for all connections of a server, and its [`DeflateOptions`].
 ///
@@ -59,6 +61,34 @@ impl Pool {
     #[must_use]
     pub fn free(&self) -> (usize, usize) {
         (lock(&self.inflate).len(), lock(&self.deflate).len())
+    }
+
+    /// Compresses a message without context, for any number of connections: a server's whole frame. `None` if it does not shrink, or if
+    /// no compressor or no memory is free.
+    #[cfg(feature = "hub")]
+    pub(crate) fn frame(&self, kind: Kind, message: &[u8]) -> Option<Vec<u8>> {
+        let mut lease = Lease::of(&self.deflate);
+        if !lease.begin() {
+            return None;
+        }
+        let bound = lease.bound(message.len());
+        let size = bound.checked_add(MAX_HEADER_LEN)?;
+        let mut frame = Vec::new();
+        frame.try_reserve_exact(size).ok()?;
+        frame.resize(size, 0);
+        let (header, body) = frame.split_first_chunk_mut::<MAX_HEADER_LEN>()?;
+        let done = lease.deflate(message, body, true).ok().filter(|done| !done.more)?;
+        let len = done.produced;
+        let head =
+            Header { fin: true, rsv: ReservedBits::RSV1, opcode: kind.into(), key: None, len: len as u64 };
+        let header_len = head.encode(header);
+        if len >= message.len() {
+            return None;
+        }
+        frame.copy_within(MAX_HEADER_LEN..MAX_HEADER_LEN.saturating_add(len), header_len);
+        frame.truncate(header_len.saturating_add(len));
+        frame.shrink_to_fit();
+        Some(frame)
     }
 
     /// Creates the extension of a server's connection. `None` if there is no memory for the codecs of a connection with context.

@@ -83,6 +83,8 @@ pub struct AcceptOptions<'s, C = &'static Config> {
     pub(crate) origin: OriginPolicy<'s>,
     pub(crate) headers: &'s [(&'s str, &'s str)],
     pub(crate) config: Option<C>,
+    #[cfg(feature = "extension")]
+    pub(crate) decline_extensions: bool,
 }
 
 impl<'s, C> AcceptOptions<'s, C> {
@@ -96,6 +98,8 @@ impl<'s, C> AcceptOptions<'s, C> {
             origin: OriginPolicy::SameHost,
             headers: &[],
             config: None,
+            #[cfg(feature = "extension")]
+            decline_extensions: false,
         }
     }
 
@@ -156,6 +160,15 @@ impl<'s, C> AcceptOptions<'s, C> {
         self
     }
 
+    /// Declines all extensions that the client offers, so that messages are not compressed: for connections whose messages have
+    /// secrets beside text of another party (RFC 7692 §8).
+    #[cfg(feature = "extension")]
+    #[must_use]
+    pub const fn decline_extensions(mut self) -> Self {
+        self.decline_extensions = true;
+        self
+    }
+
     /// Sets the configuration of the connection: its own limits, deadlines and control mode. Default: that of the
     /// handshake.
     #[must_use]
@@ -196,6 +209,8 @@ impl<'s> Decision<'s> {
                 origin,
                 headers,
                 config,
+                #[cfg(feature = "extension")]
+                decline_extensions,
             }) => {
                 let config = config.map(C::from_static);
                 Decision::Accept(AcceptOptions {
@@ -205,6 +220,8 @@ impl<'s> Decision<'s> {
                     origin,
                     headers,
                     config,
+                    #[cfg(feature = "extension")]
+                    decline_extensions,
                 })
             }
             Self::Reject(rejection) => Decision::Reject(rejection),

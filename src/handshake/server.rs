@@ -307,7 +307,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
         #[cfg(feature = "extension")]
         let mut decided = decided;
         #[cfg(feature = "extension")]
-        if let (true, Ok(request), Ok(Checked::Switch { extensions, .. })) =
+        if let (true, Ok(request), Ok(Checked::Switch { extensions: Some(extensions), .. })) =
             (N::Extension::ACTIVE, &request, &mut decided)
         {
             negotiate.accept(ExtensionList::new(request.headers()), extensions);
@@ -384,7 +384,8 @@ enum Checked<'s, C> {
         /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
         known: Option<&'static str>,
         #[cfg(feature = "extension")]
-        extensions: ExtensionText,
+        /// The answer to the offers of extensions, unless they are declined anyhow.
+        extensions: Option<ExtensionText>,
         headers: &'s [(&'s str, &'s str)],
         config: Option<C>,
     },
@@ -410,7 +411,7 @@ impl<'s, C> AcceptOptions<'s, C> {
             protocol,
             known,
             #[cfg(feature = "extension")]
-            extensions: ExtensionText::EMPTY,
+            extensions: (!self.decline_extensions).then_some(ExtensionText::EMPTY),
             headers,
             config,
         })
@@ -457,7 +458,9 @@ impl<C> Checked<'_, C> {
                 let mut head = Writer::new(memory);
                 write_switch(&mut head, &key, protocol);
                 #[cfg(feature = "extension")]
-                extensions.write(&mut head);
+                if let Some(extensions) = extensions {
+                    extensions.write(&mut head);
+                }
                 let n = head.fields(headers, OURS).text("\r\n").finish()?;
                 Ok((n, (ServerHandshakeEnd::Opened { protocol: known }, BodyRest::NONE)))
             }

@@ -24,6 +24,9 @@ use crate::time::Instant;
 
 impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
     fn submit(&mut self, id: SessionId, message: Prepared, done: Done) -> Result<(), (NotDelivered, Done)> {
+        // What is too long for the compressor of a session, which writes to the transmit buffer, is compressed apart.
+        let long = message.len().saturating_add(message.len() / 4) >= self.settings.transmit_buffer;
+        let message = if long { self.pool.shared(message) } else { message };
         let sent = match self.sessions.get(id.key()).filter(|session| session.info.id == id) {
             Some(session) => session.send(message, done, &self.settings.queue, &mut self.counters),
             None => Err((NotDelivered::Ended, done)),
@@ -32,7 +35,7 @@ impl<S: HubSocket + 'static, A: Application> Inside for Hub<S, A> {
     }
 
     fn broadcast(&mut self, message: &Prepared, to: &mut dyn FnMut(&SessionInfo) -> bool) -> usize {
-        let mut reached = 0usize;
+        let (message, mut reached) = (&self.pool.shared(message.clone()), 0usize);
         self.for_each(|hub, key| {
             reached = reached.saturating_add(usize::from(hub.send_if(key, message, to)));
         });
@@ -80,7 +83,10 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
                     done.tell(Err(lost));
                 }
             }
-            Command::Broadcast(message, to) => self.begin_to_all(Task::Broadcast(message, to)),
+            Command::Broadcast(message, to) => {
+                let message = self.pool.shared(message);
+                self.begin_to_all(Task::Broadcast(message, to));
+            }
             Command::Wake(id) => {
                 self.wake(id);
             }

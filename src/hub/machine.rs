@@ -7,6 +7,7 @@ use core::mem;
 use core::net::SocketAddr;
 
 use super::application::Application;
+use super::compression::NONE;
 use super::context::HubContext;
 use super::counters::{Counters, count};
 use super::handed_over::HandedOver;
@@ -205,7 +206,8 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         }
         let excess = full && matches!(self.settings.capacity, Capacity::Refuse(_));
         let config = Arc::clone(&self.settings.config);
-        self.add(Session::new(socket, info, config, excess, now))
+        let negotiate = self.settings.negotiation();
+        self.add(Session::new(socket, info, config, negotiate, excess, now))
     }
 
     /// Adds a session over a transport whose opening handshake is done already, with its handler and the subprotocol
@@ -226,9 +228,11 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         }
         count(&mut self.counters.accepted);
         let info = SessionInfo::new(self.sessions.new_id(), peer);
-        let driver =
-            HandlerDriver::new(Connection::new(Server, Arc::clone(&self.settings.config), now), protocol);
-        self.add(Session::open(socket, info, ServerSession::open(driver), Some(handler), now))
+        let driver = HandlerDriver::new(
+            Connection::opened(Server, NONE, Arc::clone(&self.settings.config), now),
+            protocol,
+        );
+        self.add(Session::open(socket, info, ServerSession::of(driver), Some(handler), now))
     }
 
     /// Reports that a transport is ready. Ignores a key without a session.

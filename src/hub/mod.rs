@@ -72,6 +72,7 @@ mod application;
 mod callbacks;
 mod commands;
 mod completion;
+mod compression;
 mod context;
 mod counters;
 pub mod driver;

@@ -15,10 +15,18 @@ pub(super) struct Queue {
     waiting: VecDeque<(Prepared, Done)>,
     /// Bytes of all pending messages.
     bytes: usize,
-    /// Bytes of the first message that the transport has taken, if it is written directly, past the transmit buffer.
-    direct: Option<usize>,
+    /// The first message, if it is written directly, past the transmit buffer.
+    direct: Option<Direct>,
     /// The messages in the transmit buffer: where each ends, in bytes since the session began.
     copied: VecDeque<(u64, Done)>,
+}
+
+/// A message that is written from where it lies.
+struct Direct {
+    /// Bytes that the transport has taken.
+    at: usize,
+    /// Whether it is the compressed frame that sessions share.
+    shared: bool,
 }
 
 /// The number of messages whose memory is kept.
@@ -67,20 +75,22 @@ impl Queue {
         self.waiting.len() > self.begun()
     }
 
-    /// Begins to write the next message directly.
-    pub(super) fn begin(&mut self) {
-        self.direct = Some(0);
+    /// Begins to write the next message directly, or the compressed frame that sessions `shared`.
+    pub(super) fn begin(&mut self, shared: bool) {
+        self.direct = Some(Direct { at: 0, shared });
     }
 
     /// Returns the rest of the message that is written directly.
     pub(super) fn direct(&self) -> Option<[&[u8]; 2]> {
-        let ((message, _), at) = self.waiting.front().zip(self.direct)?;
-        Some(message.rest(at))
+        let ((message, _), direct) = self.waiting.front().zip(self.direct.as_ref())?;
+        Some(message.rest(direct.at, direct.shared))
     }
 
     /// Records that the transport took `n` bytes of that message, and that `left` bytes remain.
     pub(super) fn wrote(&mut self, n: usize, left: usize, counters: &mut Counters) {
-        self.direct = self.direct.map(|at| at.saturating_add(n));
+        if let Some(direct) = &mut self.direct {
+            direct.at = direct.at.saturating_add(n);
+        }
         if left > 0 {
             return;
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::time::Duration;
 
+use super::compression::Negotiation;
 use crate::arc::Arc;
 use crate::buffer::MIN_BUFFER_LEN;
 use crate::config::QueueLimits;
@@ -61,6 +62,10 @@ pub struct HubSettings {
     /// stack that runs in tasks of this program and may have been stopped together with the hub. Default: none, 100
     /// ms on ESP-IDF. The hub reads what is in the socket by then in any case.
     pub read_grace: Duration,
+    /// The codecs with which messages are compressed (RFC 7692), for clients that offer it. Hubs that get clones of the settings share
+    /// them. `None`: no compression.
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<Arc<crate::deflate::Pool>>,
 }
 
 /// Why a hub cannot work with its [`HubSettings`], with the name of the setting that is wrong.
@@ -112,6 +117,8 @@ impl HubSettings {
             queue: QueueLimits::new(),
             max_commands: 4096,
             read_grace: if cfg!(target_os = "espidf") { GRACE } else { Duration::ZERO },
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 }
@@ -187,9 +194,29 @@ impl HubSettings {
         self.read_grace = grace;
         self
     }
+
+    /// Sets [`deflate`](Self::deflate): messages are compressed with clients that offer it. A broadcast is compressed once for all of
+    /// them. Default: no compression.
+    ///
+    /// Compression shows the length of what a message repeats. A route whose messages have secrets beside text of another party
+    /// declines it with [`AcceptOptions::decline_extensions`](crate::handshake::AcceptOptions::decline_extensions).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, pool: impl Into<Arc<crate::deflate::Pool>>) -> Self {
+        self.deflate = Some(pool.into());
+        self
+    }
 }
 
 impl HubSettings {
+    /// Returns what negotiates the extension of one session.
+    pub(super) fn negotiation(&self) -> Negotiation {
+        #[cfg(feature = "deflate")]
+        return self.deflate.as_ref().map_or(Negotiation::OFF, |pool| Negotiation::server(Arc::clone(pool)));
+        #[cfg(not(feature = "deflate"))]
+        crate::extension::NoExtension
+    }
+
     /// Checks whether a hub can work with them.
     pub(super) fn check(&self) -> Result<(), InvalidSettings> {
         let counts = [("max_sessions", self.max_sessions == 0), ("max_commands", self.max_commands == 0)];

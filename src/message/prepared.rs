@@ -30,6 +30,9 @@ pub struct Prepared {
     header: [u8; MAX_HEADER_LEN],
     header_len: u8,
     payload: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// The compressed frame for all sessions of a hub that may get it, made by the first of them.
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    compressed: Option<Arc<std::sync::OnceLock<Option<Vec<u8>>>>>,
 }
 
 impl Prepared {
@@ -55,6 +58,8 @@ impl Prepared {
             header,
             header_len: (header_len & 0x0F) as u8,
             payload: arc_dyn!(payload, dyn AsRef<[u8]> + Send + Sync),
+            #[cfg(all(feature = "deflate", feature = "hub"))]
+            compressed: None,
         }
     }
 
@@ -95,9 +100,35 @@ impl Prepared {
         self.header.get(..usize::from(self.header_len)).unwrap_or_default()
     }
 
-    /// Returns the frame from its byte `at` on, in two pieces.
+    /// Lets the sessions that get this message, or clones of it, share one compressed frame.
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    pub(crate) fn share(mut self) -> Self {
+        self.compressed.get_or_insert_default();
+        self
+    }
+
+    /// Returns the compressed frame, if the sessions share one and it is shorter. The first call makes it.
+    #[cfg(all(feature = "deflate", feature = "hub"))]
+    pub(crate) fn compressed(&self, pool: &crate::deflate::Pool) -> Option<&[u8]> {
+        let frame = self.compressed.as_ref()?.get_or_init(|| pool.frame(self.kind, self.payload()));
+        frame.as_deref()
+    }
+
+    /// Returns the compressed frame that sessions share, if it was made.
     #[cfg(feature = "hub")]
-    pub(crate) fn rest(&self, at: usize) -> [&[u8]; 2] {
+    fn shared(&self) -> Option<&[u8]> {
+        #[cfg(feature = "deflate")]
+        return self.compressed.as_ref()?.get()?.as_deref();
+        #[cfg(not(feature = "deflate"))]
+        None
+    }
+
+    /// Returns the frame from its byte `at` on, in two pieces; with `shared` the compressed one that sessions share.
+    #[cfg(feature = "hub")]
+    pub(crate) fn rest(&self, at: usize, shared: bool) -> [&[u8]; 2] {
+        if let Some(frame) = self.shared().filter(|_| shared) {
+            return [frame.get(at..).unwrap_or_default(), &[]];
+        }
         let (header, payload) = (self.header(), self.payload());
         match header.get(at..) {
             Some(header) => [header, payload],

@@ -248,6 +248,15 @@ impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
         }
     }
 
+    /// Returns the extension of the connection; `None` before it is open.
+    #[cfg(feature = "hub")]
+    pub(crate) const fn extension(&mut self) -> Option<&mut N::Extension> {
+        match &mut self.phase {
+            Phase::Handshake(..) => None,
+            Phase::Open(driver) => Some(&mut driver.connection.extension),
+        }
+    }
+
     /// Returns the sending side of the connection; `None` before it is open.
     pub fn outbox<'a>(&'a mut self, now: Instant, tx: &'a mut TransmitBuffer<'_>) -> Option<Outbox<'a>> {
         match &mut self.phase {

@@ -5,11 +5,10 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use super::Session;
+use super::{Session, Turn};
 use crate::close::CloseCode;
 use crate::handler::Handler;
 use crate::hub::completion::NotDelivered;
-use crate::hub::counters::Counters;
 use crate::hub::socket::HubSocket;
 use crate::send::SendError;
 use crate::time::Instant;
@@ -63,7 +62,8 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     }
 
     /// Sends the requested Close, once the messages that were sent before it are written or dropped.
-    pub(super) fn go_on_closing(&mut self, now: Instant, counters: &mut Counters) {
+    pub(super) fn go_on_closing<A>(&mut self, turn: &mut Turn<'_, A>) {
+        let now = turn.now;
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
         if self.server.connection().is_none() {
@@ -75,8 +75,8 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         let limit = closing.begin(now, time);
         let late = now >= closing.queue_deadline();
         self.end_by(limit);
-        self.feed(now);
-        while late && self.queue.lose(NotDelivered::Closing, counters) {}
+        self.feed(now, turn.pool);
+        while late && self.queue.lose(NotDelivered::Closing, turn.counters) {}
         let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
         if self.server.connection().is_some_and(|connection| connection.link.is_close_pending()) {

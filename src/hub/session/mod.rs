@@ -17,6 +17,7 @@ pub(super) use stage::Stage;
 use super::application::Application;
 use super::callbacks::Callbacks;
 use super::completion::{Done, NotDelivered};
+use super::compression::Negotiation;
 use super::counters::{Counters, count};
 use super::exchange::Exchange;
 use super::pool::{Buffers, Pool};
@@ -29,6 +30,8 @@ use crate::config::base::Config;
 use crate::config::{Overflow, QueueLimits, Timeouts};
 use crate::connection::ConnectionState;
 use crate::error::EndReason;
+#[cfg(feature = "deflate")]
+use crate::extension::Extension;
 use crate::handler::Handler;
 use crate::message::Prepared;
 use crate::session::{Outcome, ServerSession};
@@ -41,7 +44,7 @@ pub(super) struct Session<S, H> {
     pub(super) io: Io<S>,
     stage: Stage,
     /// The opening handshake, then the connection.
-    server: ServerSession<Arc<Config>>,
+    server: ServerSession<Arc<Config>, Negotiation>,
     handler: Option<H>,
     buffers: Buffers,
     queue: Queue,
@@ -102,8 +105,15 @@ impl<'t, A> Turn<'t, A> {
 
 impl<S: HubSocket, H: Handler> Session<S, H> {
     /// Begins with the opening handshake. `excess`: all places are taken, and the response is 503.
-    pub(super) fn new(socket: S, info: SessionInfo, config: Arc<Config>, excess: bool, now: Instant) -> Self {
-        let mut server = ServerSession::new(config, now);
+    pub(super) fn new(
+        socket: S,
+        info: SessionInfo,
+        config: Arc<Config>,
+        negotiate: Negotiation,
+        excess: bool,
+        now: Instant,
+    ) -> Self {
+        let mut server = ServerSession::negotiating(config, now, negotiate);
         if excess {
             server.refuse();
         }
@@ -115,7 +125,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     pub(super) fn open(
         socket: S,
         info: SessionInfo,
-        server: ServerSession<Arc<Config>>,
+        server: ServerSession<Arc<Config>, Negotiation>,
         handler: Option<H>,
         now: Instant,
     ) -> Self {
@@ -263,6 +273,10 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     fn step<A: Application<Handler = H>>(&mut self, turn: &mut Turn<'_, A>, first: bool) -> Option<TurnEnd> {
         let now = turn.now;
         turn.pool.lend(&mut self.buffers, self.server.connection().is_none());
+        #[cfg(feature = "deflate")]
+        if self.server.connection().is_some_and(|connection| connection.extension.is_active()) {
+            turn.pool.lend_output(&mut self.buffers);
+        }
         if first && self.transfer(turn).is_err() || now >= self.limit {
             self.server.transport_failed();
         }
@@ -270,7 +284,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
             self.extended = true;
             self.server.extend(now);
         }
-        self.go_on_closing(now, turn.counters);
+        self.go_on_closing(turn);
         let step = self.poll(turn);
         self.update_state(turn);
         match step {

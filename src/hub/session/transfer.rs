@@ -5,7 +5,8 @@
 use super::{Session, Turn};
 use crate::connection::ConnectionState;
 use crate::handler::Handler;
-use crate::hub::pool::Buffers;
+use crate::hub::compression::{Form, skip_shared};
+use crate::hub::pool::{Buffers, Pool};
 use crate::hub::socket::{HubSocket, SocketFailed};
 use crate::time::Instant;
 
@@ -15,7 +16,7 @@ const DIRECT: usize = 1024;
 impl<S: HubSocket, H: Handler> Session<S, H> {
     /// Writes and reads once. Returns whether anything moved.
     pub(super) fn write_and_read<A>(&mut self, turn: &mut Turn<'_, A>) -> Result<bool, SocketFailed> {
-        let fed = self.feed(turn.now);
+        let fed = self.feed(turn.now, turn.pool);
         let moved = self.transfer(turn)? || fed;
         if !moved {
             self.io.flush()?;
@@ -48,7 +49,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
             self.queue.flushed(self.written, turn.counters);
             // The handler has had its turn: the queue refills the buffer.
             if own && self.buffers.tx.is_empty() {
-                self.feed(turn.now);
+                self.feed(turn.now, turn.pool);
             }
         }
         let Buffers { head, rx, .. } = &mut self.buffers;
@@ -65,31 +66,36 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
 
     /// Copies messages from the queue into the transmit buffer, or begins to write one directly, if a message may begin
     /// now. Returns whether it did.
-    pub(super) fn feed(&mut self, now: Instant) -> bool {
+    pub(super) fn feed(&mut self, now: Instant, pool: &Pool) -> bool {
         let mut moved = false;
         // Alternates between handler and queue: the handler continues on `writable`, which needs an empty buffer.
         if self.queue.has_copied() {
             return false;
         }
         while let Some(message) = self.queue.next() {
-            let (len, room) = (message.len(), self.buffers.tx.capacity());
-            let open = self
-                .server
-                .connection()
-                .is_some_and(|connection| connection.state() == ConnectionState::Open);
+            let room = self.buffers.tx.capacity();
+            let open =
+                self.server.connection().filter(|connection| connection.state() == ConnectionState::Open);
+            let form = open.map(|connection| Form::of(message, &connection.extension, pool, room));
             let Some(mut out) = self.server.outbox(now, &mut self.buffers.tx) else { break };
             // The handler's own message goes first.
-            if !out.is_free() || !open {
-                break;
-            }
-            if out.is_empty() && (len >= DIRECT || len > room) {
+            let (true, Some(form)) = (out.is_free(), form) else { break };
+            let frame = message.rest(0, form == Form::Shared);
+            let len = frame.iter().fold(0_usize, |sum, piece| sum.saturating_add(piece.len()));
+            if form != Form::Own && out.is_empty() && (len >= DIRECT || len > room) {
                 self.buffers.tx.write_ahead(len);
-                self.queue.begin();
-            } else if out.send_bytes(message.kind(), message.payload()).is_ok() {
+                self.queue.begin(form == Form::Shared);
+            } else if match form {
+                Form::Own => out.send_bytes(message.kind(), message.payload()).is_ok(),
+                Form::Plain | Form::Shared => self.buffers.tx.append(frame),
+            } {
                 let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
                 self.queue.copied(end);
             } else {
                 break;
+            }
+            if form == Form::Shared {
+                self.server.extension().map(skip_shared);
             }
             moved = true;
         }
