@@ -27,6 +27,8 @@ use std::{fmt, io, thread};
 
 use handler::{Echo, Escaped};
 use rustls::ServerConfig;
+#[cfg(feature = "deflate")]
+use sansocket::deflate::{DeflateOptions, Pool};
 use sansocket::handshake::{OriginPolicy, Refusal, Rejection, Request};
 use sansocket::hub::driver::{MioAcceptor, MioPlainAcceptor};
 use sansocket::hub::{Application, HubSettings, MioServer, RequestAction, SessionInfo, TlsAcceptor};
@@ -56,6 +58,10 @@ Usage: echo_server [OPTIONS]
   --pong-timeout S         seconds in which something has to arrive after a Ping [20]
   --write-timeout S        seconds in which the client takes nothing of what is sent to it [30]
   --close-timeout S        seconds for the closing handshake [5]
+  --deflate                compress messages with clients that offer it (feature `deflate`)
+  --deflate-context        the same, and keep the context of each connection, which takes 210 KB
+  --deflate-window BITS    the window for messages that are sent, 9 to 15 [12]
+  --deflate-level N        effort, 1 to 9 [2]
   --allow-malformed-key    accept a Sec-WebSocket-Key that is not 16 bytes
   --tls-cert FILE          TLS: the certificate chain, PEM
   --tls-key FILE           and its private key, PEM
@@ -75,6 +81,8 @@ struct Options {
     quiet: bool,
     tls: Option<Arc<ServerConfig>>,
     config: Config,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateOptions>,
 }
 
 /// Which pages may connect.
@@ -101,6 +109,11 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .head_buffer(head)
         .receive_buffer(options.buffer)
         .transmit_buffer(options.buffer);
+    #[cfg(feature = "deflate")]
+    let settings = match options.deflate {
+        Some(deflate) => settings.deflate(Pool::new(deflate).ok_or("no memory for the codecs")?),
+        None => settings,
+    };
     let app = App {
         log: if options.quiet { |_| {} } else { log },
         origins: options.origins.into(),
@@ -266,6 +279,8 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let (mut listen, mut origins) = (Vec::new(), Vec::new());
     let (mut buffer, mut connections, mut threads, mut quiet) = (18 * 1024, 256, 1, false);
     let (mut chain, mut key) = (None, None);
+    #[cfg(feature = "deflate")]
+    let (mut compress, mut deflate) = (false, DeflateOptions::new());
     let mut parser = lexopt::Parser::from_env();
     let p = &mut parser;
     while let Some(arg) = p.next()? {
@@ -288,6 +303,16 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("pong-timeout") => config.timeouts.pong = cli::seconds(p, "--pong-timeout")?,
             Long("write-timeout") => config.timeouts.write = cli::seconds(p, "--write-timeout")?,
             Long("close-timeout") => config.timeouts.close = cli::seconds(p, "--close-timeout")?,
+            #[cfg(feature = "deflate")]
+            Long("deflate") => compress = true,
+            #[cfg(feature = "deflate")]
+            Long("deflate-context") => (compress, deflate) = (true, deflate.context(true)),
+            #[cfg(feature = "deflate")]
+            Long("deflate-window") => {
+                deflate = deflate.send_window_bits(cli::number(p, "--deflate-window", 9..=15)?);
+            }
+            #[cfg(feature = "deflate")]
+            Long("deflate-level") => deflate = deflate.level(cli::number(p, "--deflate-level", 1..=9)?),
             Long("allow-malformed-key") => config.allow_malformed_key = true,
             Long("tls-cert") => chain = Some(cli::text(p)?),
             Long("tls-key") => key = Some(cli::text(p)?),
@@ -307,5 +332,16 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         (None, None) => None,
         _ => return Err("--tls-cert and --tls-key go together".into()),
     };
-    Ok(Some(Options { listen, origins, buffer, connections, threads, quiet, tls, config }))
+    Ok(Some(Options {
+        listen,
+        origins,
+        buffer,
+        connections,
+        threads,
+        quiet,
+        tls,
+        config,
+        #[cfg(feature = "deflate")]
+        deflate: compress.then_some(deflate),
+    }))
 }
