@@ -107,3 +107,7 @@ for name, script in {
     "time": "0000 00 ff 1f 8d 0d ff 14 8d 0d ff 64 8d",
 }.items():
     put("connection", name, bytes.fromhex(script.replace(" ", "")))
+
+# RFC 7692 §7.2.3: the second message refers to the first.
+put("inflate", "hello", bytes.fromhex("0100f248cdc9c90700fef200110000"))
+put("deflate", "hello", bytes.fromhex("0101030400") + b"Hello, Hello, Hello\xfeHello")
