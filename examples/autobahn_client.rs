@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::Write;
 
 use sansocket::config::ClientOptions;
-use sansocket::{Error as SocketError, blocking};
+use sansocket::{Error as SocketError, Message, blocking};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -48,7 +48,7 @@ fn echo(url: &str, options: &ClientOptions) -> Result<(), Box<dyn Error>> {
 /// The one text that the server has to say.
 fn ask(url: &str) -> Result<String, Box<dyn Error>> {
     let mut socket = blocking::connect(url)?;
-    let message = socket.recv()?.ok_or("closed without an answer")?;
+    let Some(Message::Text(text)) = socket.recv()? else { return Err("no answer, or no text".into()) };
     socket.close(None, "");
-    Ok(message.as_text().ok_or("an answer that is no text")?.into())
+    Ok(text.as_str().into())
 }

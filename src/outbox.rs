@@ -232,8 +232,8 @@ impl Outbox<'_> {
         if payload.is_empty() { Ok(()) } else { Err(SendError::Blocked) }
     }
 
-    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is delivered as an event only if
-    /// [`Config::control`] is not automatic. The connection sets no deadline for it.
+    /// Sends a Ping with at most 125 bytes of payload. The peer's Pong is delivered as an event unless
+    /// [`Config::control`] is automatic. The connection sets no deadline for it.
     ///
     /// # Errors
     /// [`SendError::Blocked`], [`SendError::FrameOpen`], [`SendError::ControlTooLong`], [`SendError::Closed`].

@@ -217,6 +217,43 @@ fn overflow_drops_the_newest() {
     assert_eq!((counters.delivered, counters.lost), (3, 3));
 }
 
+/// Pings and Pongs are messages like others. A Close goes behind them, and closes the session.
+#[cfg(feature = "bytes")]
+#[test]
+fn control_frames_are_sent_as_messages() {
+    use sansocket::Message;
+    use sansocket::message::CloseFrame;
+
+    let mut world = echoes(HubSettings::default());
+    let told = Reported::default();
+    let (peer, other) = (world.open(), world.open());
+    let (mut ping, pong) = (vec![7; 125], Message::Pong((&b"pong"[..]).into()));
+    let close =
+        Message::Close(Some(CloseFrame { code: CloseCode::new(4000).unwrap(), reason: "bye".into() }));
+    let sent = [Message::Ping(ping.clone().into()), "text".into(), pong.clone(), close, "late".into()];
+    for (number, message) in sent.into_iter().enumerate() {
+        world.handle.send_with(peer.id, message, told.done(number)).unwrap();
+    }
+    ping.push(7);
+    world.handle.send_with(other.id, Message::Ping(ping.into()), told.done(5)).unwrap();
+    world.handle.broadcast(pong).unwrap();
+    world.settle();
+    let frames = [&[0x89, 125], &[7; 125][..], b"\x81\x04text\x8a\x04pong\x88\x05\x0f\xa0bye"].concat();
+    assert_eq!(peer.bytes(), frames);
+    assert_eq!(other.bytes(), b"\x8a\x04pong");
+    let mut told = told.take();
+    told.sort_by_key(|(number, _)| *number);
+    let lost = [(4, Err(NotDelivered::Closing)), (5, Err(NotDelivered::ControlTooLong))];
+    assert_eq!(told, [[0, 1, 2, 3].map(|number| (number, Ok(()))).as_slice(), &lost].concat());
+    // Without a code, and without a reason.
+    world.handle.broadcast(Message::Close(None)).unwrap();
+    world.settle();
+    assert!(other.bytes().ends_with(b"\x88\x00"));
+    peer.bye(4000);
+    other.frame(0x88, b"");
+    world.end();
+}
+
 #[test]
 fn overflow_drops_the_oldest_that_has_not_begun() {
     let mut world = echoes(settings(|settings| {

@@ -16,6 +16,7 @@ use futures_util::{Sink, SinkExt, StreamExt};
 use sansocket::config::{ClientOptions, ControlFrames, ServerOptions};
 use sansocket::error::{ConnectPhase, EndReason};
 use sansocket::handshake::{Accepted, Decision, Rejection, Response};
+use sansocket::message::CloseFrame;
 use sansocket::proto::SystemKeys;
 use sansocket::session::BufferSizes;
 use sansocket::tokio::{Rewind, WebSocket, connect, connect_with};
@@ -43,6 +44,81 @@ async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     (listener, url)
+}
+
+#[tokio::test]
+async fn messages_of_all_five_kinds_are_sent_and_received() {
+    let config = Arc::new(Config::new().control_frames(ControlFrames::Reported));
+    let (server, client) = duplex(100);
+    let to_accept = ServerOptions::new().config(Arc::clone(&config));
+    let (mut server, mut client) =
+        over(server, client, &to_accept, &ClientOptions::new().config(config)).await;
+    let close = Message::Close(Some(CloseFrame { code: CloseCode::new(4000).unwrap(), reason: "ß".into() }));
+    let ping = Message::Ping((&b"here?"[..]).into());
+    let sent = [Message::text("t"), Message::binary(vec![1; 200]), ping, close];
+    tokio::join!(
+        async {
+            for message in &sent {
+                server.feed(message.clone()).await.unwrap();
+            }
+            // Answered by the other side.
+            assert_eq!(server.recv().await.unwrap(), Some(Message::Pong((&b"here?"[..]).into())));
+            assert_eq!(server.recv().await.unwrap(), Some(sent[3].clone()));
+            assert_eq!(server.recv().await.unwrap(), None);
+            // The end has begun: nothing is left to do for a Close, and nothing can be sent.
+            server.send(Message::Close(None)).await.unwrap();
+            assert!(matches!(server.send("x").await, Err(Error::Send(SendError::Closed))));
+        },
+        async {
+            for message in &sent {
+                assert_eq!(client.recv().await.unwrap().as_ref(), Some(message));
+            }
+            // As a program that echoes whatever comes does.
+            client.send(sent[3].clone()).await.unwrap();
+            assert_eq!(client.recv().await.unwrap(), None);
+        }
+    );
+    let (mut socket, _peer) = raw(Config::new());
+    for message in [Message::Ping(vec![0; 126].into()), Message::Pong(vec![0; 126].into())] {
+        assert!(matches!(socket.send(message).await, Err(Error::Send(SendError::ControlTooLong))));
+    }
+}
+
+#[tokio::test]
+async fn control_frames_are_not_returned_if_they_are_handled_automatically() {
+    let (mut socket, mut peer) = raw(Config::new());
+    peer.write_all(&[masked(0x89, b"p"), masked(0x8A, b""), masked(0x88, b"\x03\xe8")].concat())
+        .await
+        .unwrap();
+    peer.shutdown().await.unwrap();
+    assert_eq!(socket.recv().await.unwrap(), None);
+    drop(socket);
+    let mut received = vec![];
+    peer.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"\x8a\x01p\x88\x02\x03\xe8");
+}
+
+/// A program that only sends does not take control frames: their last of each kind waits, and more are answered.
+#[tokio::test]
+async fn control_frames_do_not_pause_a_connection_that_only_sends() {
+    let (mut socket, mut peer) = raw(Config::new().control_frames(ControlFrames::Reported));
+    let mut answered = vec![];
+    for n in 0..40 {
+        peer.write_all(&[masked(0x89, &[n]), masked(0x8A, &[n, n])].concat()).await.unwrap();
+        socket.send("x").await.unwrap();
+        socket.flush().await.unwrap();
+        let mut frame = [0; 3];
+        loop {
+            peer.read_exact(&mut frame).await.unwrap();
+            match frame {
+                [0x8A, 1, n] => answered.push(n),
+                _ => break assert_eq!(frame, *b"\x81\x01x"),
+            }
+        }
+    }
+    assert!(answered.len() >= 39 && answered.is_sorted(), "{answered:?}");
+    assert_eq!(socket.recv().await.unwrap(), Some(Message::Ping(vec![39].into())));
+    assert_eq!(socket.recv().await.unwrap(), Some(Message::Pong(vec![39, 39].into())));
 }
 
 #[tokio::test]

@@ -25,7 +25,9 @@ use super::tls::TlsStream;
 ///     let (tcp, _) = listener.accept()?;
 ///     let mut socket = accept(NetStream::tls_server(tcp, tls)?)?;
 ///     while let Some(message) = socket.recv()? {
-///         socket.send(&message)?;
+///         if message.is_data() {
+///             socket.send(&message)?;
+///         }
 ///     }
 ///     Ok(())
 /// }

@@ -2,15 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use core::mem;
 use core::task::Poll;
 use core::time::Duration;
 use std::boxed::Box;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::vec::Vec;
-
-use bytes::BytesMut;
 
 use super::ready;
 use super::stream::BlockingStream;
@@ -25,10 +21,12 @@ use crate::handshake::{Accepted, ClientRequest, Decision, RefusedResponse, Reque
 use crate::host::error::Error;
 use crate::host::server_options::ServerOptions;
 use crate::host::{Agreed, Negotiation, OFF};
-use crate::message::Assembler;
-use crate::message::message_ref::MessageRef;
+use crate::message::Outgoing;
+use crate::message::collector::Collector;
+use crate::message::outgoing::Frame;
 use crate::message::owned::Message;
 use crate::role::{Client, MaskingKey, Role, Server};
+use crate::send::SendError;
 use crate::session::Buffers;
 
 /// An open connection over a blocking stream.
@@ -58,6 +56,7 @@ use crate::session::Buffers;
 ///     match message {
 ///         Message::Text(text) => println!("{text}"),
 ///         Message::Binary(bytes) => println!("{} bytes", bytes.len()),
+///         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {} // answered
 ///     }
 /// }
 /// assert_eq!(socket.close_reason(), "that was all");
@@ -70,7 +69,7 @@ pub struct WebSocket<S, R = Server> {
     socket: embedded::WebSocket<'static, Blocking<S>, R, Arc<Config>, Agreed>,
     protocol: Option<Box<str>>,
     /// The message that [`recv`](Self::recv) puts together.
-    message: Assembler<BytesMut>,
+    message: Collector,
 }
 
 /// The sending side of a [`WebSocket`]. [`read`](WebSocket::read) returns it with each event, so that an answer may borrow the
@@ -239,14 +238,17 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
         protocol: Option<&str>,
     ) -> Self {
         socket.add_output();
-        Self { socket, protocol: protocol.map(Into::into), message: Assembler::new(BytesMut::new()) }
+        Self { socket, protocol: protocol.map(Into::into), message: Collector::new() }
     }
 
     /// Waits for the next whole message. Writes first what was fed before. Returns `Ok(None)` after a clean end, and from then
     /// on.
     ///
-    /// Control frames are not reported. They are answered, except with
-    /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call [`read`](Self::read) then.
+    /// Text and binary only, unless the configuration has another mode than
+    /// [`ControlFrames::Automatic`](crate::config::ControlFrames::Automatic): then a Ping, a Pong and the peer's Close are messages
+    /// too. The connection answers them, except with [`ControlFrames::Manual`](crate::config::ControlFrames::Manual). After the
+    /// Close comes `None`.
+    ///
     /// [`Limits::message`](crate::config::Limits::message) bounds the memory for the message. A message of which `read` returned
     /// a part is skipped.
     ///
@@ -254,10 +256,12 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again from every later call;
     /// [`Error::MessageTooBig`] if no memory is left for the message: the next call skips the rest of it.
     pub fn recv(&mut self) -> Result<Option<Message>, Error> {
-        let Some(kind) = ready(self.socket.assemble(&mut self.message))? else { return Ok(None) };
-        let message = mem::replace(&mut self.message, Assembler::new(BytesMut::new()));
-        let message = Message::new(kind, message.into_inner());
-        message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
+        while let Some((event, _)) = ready(self.socket.read())? {
+            if let Some(message) = self.message.push(event).map_err(|_| Error::MessageTooBig)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits for the next event, and returns it with the sending side to answer it. Writes first what was fed before. Returns
@@ -328,7 +332,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     }
 
     /// Sends a message of any size in one frame, and writes it to the stream. Takes `"text"`, `&string`, `&bytes` and
-    /// `&message`.
+    /// `&message`, which may be a control frame: a Close begins the closing handshake, or does nothing if that has begun.
     ///
     /// Nothing is received meanwhile. If the peer answers while it reads, as an echo does, and the buffers of both sides
     /// are full, the call waits until the [write deadline](crate::config::Timeouts::write) ends the connection. Send large
@@ -337,7 +341,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Ended`], [`Error::Send`].
-    pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
+    pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.writer().send(message)
     }
 
@@ -346,7 +350,7 @@ impl<S: BlockingStream, R: Role> WebSocket<S, R> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
+    pub fn feed<'m>(&mut self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.writer().feed(message)
     }
 
@@ -431,16 +435,25 @@ impl<S: BlockingStream, R: Role> Writer<'_, S, R> {
     ///
     /// # Errors
     /// [`Error::Transport`], [`Error::Ended`], [`Error::Send`].
-    pub fn send<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
-        Ok(ready(self.0.send(message))?)
+    pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
+        self.feed(message)?;
+        self.flush()
     }
 
     /// Sends a message into the transmit buffer, as [`WebSocket::feed`] does.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn feed<'m>(&mut self, message: impl Into<MessageRef<'m>>) -> Result<(), Error> {
-        Ok(ready(self.0.feed(message))?)
+    pub fn feed<'m>(&mut self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
+        Ok(match message.into().0 {
+            Frame::Data(message) => ready(self.0.feed(message)),
+            Frame::Ping(payload) => ready(self.0.ping(payload)),
+            Frame::Pong(payload) => ready(self.0.pong(payload)),
+            Frame::Close(code, reason) => match ready(self.0.close(code, reason)) {
+                Err(embedded::Error::Send(SendError::Closed)) => Ok(()),
+                closed => closed,
+            },
+        }?)
     }
 
     /// Sends a frame of a message: the first if no message is open, else the next. `fin` ends the message. The frame is at

@@ -41,9 +41,9 @@ impl Link {
     }
 
     /// Closes for a caller other than the handler, which can finish its open frame first.
-    pub(crate) fn close_after_frame(&mut self, wire: &mut Wire<'_>, code: CloseCode, reason: &str) {
-        if let Err(SendError::Blocked | SendError::FrameOpen) = self.close(wire, Some(code), reason) {
-            self.defer_close(Some(code));
+    pub(crate) fn close_after_frame(&mut self, wire: &mut Wire<'_>, code: Option<CloseCode>, reason: &str) {
+        if let Err(SendError::Blocked | SendError::FrameOpen) = self.close(wire, code, reason) {
+            self.defer_close(code);
         }
     }
 

@@ -152,18 +152,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         &mut self,
         message: &'m mut Assembler<S>,
     ) -> Result<Option<MessageRef<'m>>, Error<T::Error>> {
-        Ok(if self.assemble(message).await?.is_some() { message.message() } else { None })
-    }
-
-    /// Waits for the next whole message, and returns its kind.
-    pub(crate) async fn assemble<S: MessageStorage>(
-        &mut self,
-        message: &mut Assembler<S>,
-    ) -> Result<Option<Kind>, Error<T::Error>> {
         loop {
             let Some((event, _)) = self.read().await? else { return Ok(None) };
-            if let Some(kind) = push(message, &event)? {
-                return Ok(Some(kind));
+            if push(message, &event)?.is_some() {
+                return Ok(message.message());
             }
         }
     }

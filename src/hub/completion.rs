@@ -23,6 +23,9 @@ pub enum NotDelivered {
     /// read them in the time for [`HubHandle::close`](super::HubHandle::close).
     #[error("the session is closing")]
     Closing,
+    /// A Ping or a Pong has more than 125 bytes (RFC 6455 §5.5).
+    #[error("a control frame carries at most 125 bytes")]
+    ControlTooLong,
     /// More is pending for the peer than [`QueueLimits`](crate::config::QueueLimits) allow.
     #[error("too much is pending for the session")]
     Overflow,
@@ -33,6 +36,10 @@ impl Done {
 
     pub(super) const fn new(done: Completion) -> Self {
         Self(Some(done))
+    }
+
+    pub(super) const fn is_nobody(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(super) fn tell(mut self, result: Result<(), NotDelivered>) {

@@ -35,7 +35,8 @@ pub(super) enum Form {
 impl Form {
     /// Selects the form of `message` for a session with this extension, and a transmit buffer for `room` bytes.
     pub(super) fn of(message: &Prepared, extension: &Agreed, pool: &Pool, room: usize) -> Self {
-        if !extension.is_active() {
+        // RFC 7692 §6.1: "An endpoint MUST NOT set the RSV1 bit of control frames".
+        if message.kind().is_none() || !extension.is_active() {
             return Self::Plain;
         }
         #[cfg(feature = "deflate")]

@@ -23,8 +23,8 @@ use crate::message::Prepared;
 /// ```
 /// # #[cfg(feature = "mio")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use sansocket::CloseCode;
 /// use sansocket::hub::{HandleError, HubHandle, SessionInfo};
+/// use sansocket::CloseCode;
 /// # use sansocket::{HandlerError, MessageHandler, MessageRef, Outbox, blocking, hub::MioServer, hub::Routes};
 /// # struct Member;
 /// # impl MessageHandler for Member {

@@ -107,6 +107,14 @@ impl Queue {
         }
     }
 
+    /// Records that the Close is in the transmit buffer, and ends at `end`.
+    pub(super) fn closed(&mut self, end: u64, done: Done, counters: &mut Counters) {
+        if !done.is_nobody() {
+            count(&mut counters.waiting);
+            self.copied.push_back((end, done));
+        }
+    }
+
     /// Records that the transport has taken `written` bytes of the transmit buffer since the session began.
     pub(super) fn flushed(&mut self, written: u64, counters: &mut Counters) {
         while self.copied.front().is_some_and(|(end, _)| *end <= written) {

@@ -3,19 +3,31 @@
 #![forbid(unsafe_code)]
 
 mod array;
+#[cfg(feature = "std")]
+pub(crate) mod collector;
 pub(crate) mod message_ref;
+#[cfg(feature = "std")]
+pub(crate) mod outgoing;
 #[cfg(feature = "bytes")]
 pub(crate) mod owned;
 #[cfg(any(feature = "hub", feature = "tokio"))]
 mod prepared;
 
 mod storage;
+#[cfg(feature = "bytes")]
+mod utf8_bytes;
 mod whole;
 
 pub use array::ArrayMessage;
+#[cfg(feature = "std")]
+pub use outgoing::Outgoing;
+#[cfg(feature = "bytes")]
+pub use owned::CloseFrame;
 #[cfg(any(feature = "hub", feature = "tokio"))]
 pub use prepared::Prepared;
 pub use storage::{ArrayStorage, MessageStorage, SliceStorage};
+#[cfg(feature = "bytes")]
+pub use utf8_bytes::Utf8Bytes;
 pub use whole::WholeMessages;
 
 use crate::error::MessageTooBig;

@@ -4,14 +4,14 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::str::Utf8Error;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 
-use super::message_ref::MessageRef;
-use crate::frame::Kind;
+use super::Utf8Bytes;
+use crate::close::CloseCode;
 
-/// An owned whole message: text or binary (RFC 6455 §5.6). A clone shares the bytes.
+/// An owned message: text, binary, or a control frame (RFC 6455 §5.5, §5.6). A clone shares the bytes.
 ///
 /// ```
 /// use sansocket::Message;
@@ -20,40 +20,111 @@ use crate::frame::Kind;
 /// match &message {
 ///     Message::Text(text) => assert_eq!(text.to_uppercase(), "HELLO"),
 ///     Message::Binary(bytes) => assert_eq!(bytes[0], 1),
+///     Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
 /// }
 /// ```
+///
+/// What is received is one allocation of exactly its size. A Ping and a Close are answered by the connection before they are
+/// returned, unless the mode is [`ControlFrames::Manual`](crate::config::ControlFrames::Manual). With
+/// [`ControlFrames::Automatic`](crate::config::ControlFrames::Automatic), the default, no control frame is returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// Text. It dereferences to `str`, and converts from and into a `String`.
-    Text(ByteString),
-    /// Any bytes. They dereference to `[u8]`, and convert from and into a `Vec<u8>`.
+    /// Text.
+    Text(Utf8Bytes),
+    /// Any bytes.
     Binary(Bytes),
+    /// A Ping, with at most 125 bytes. The peer answers it with a Pong of the same payload.
+    Ping(Bytes),
+    /// A Pong, with at most 125 bytes: the answer to a Ping, or unsolicited (RFC 6455 §5.5.3).
+    Pong(Bytes),
+    /// A Close, with a code and a reason or without both. Nothing follows it. To send it begins the closing handshake, or, if
+    /// that has begun, does nothing.
+    Close(Option<CloseFrame>),
+}
+
+/// The code and the reason of a Close (RFC 6455 §5.5.1).
+///
+/// ```
+/// use sansocket::message::CloseFrame;
+/// use sansocket::{CloseCode, Message};
+///
+/// let close = Message::Close(Some(CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() }));
+/// assert_eq!(close.to_text(), Ok("bye"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CloseFrame {
+    /// The code.
+    pub code: CloseCode,
+    /// The reason. It is sent cut after 123 bytes, at a character.
+    pub reason: Utf8Bytes,
 }
 
 impl Message {
-    /// Creates a message of this kind; `None` if the kind is text, and the bytes are not UTF-8.
+    /// Creates a text message.
     #[must_use]
-    pub fn new(kind: Kind, bytes: impl Into<Bytes>) -> Option<Self> {
-        let bytes = bytes.into();
-        match kind {
-            Kind::Text => ByteString::try_from(bytes).ok().map(Self::Text),
-            Kind::Binary => Some(Self::Binary(bytes)),
-        }
+    pub fn text(text: impl Into<Utf8Bytes>) -> Self {
+        Self::Text(text.into())
     }
 
-    /// Returns the payload.
+    /// Creates a binary message.
+    #[must_use]
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self::Binary(bytes.into())
+    }
+
+    /// Returns whether the message is text or binary, not a control frame.
+    #[must_use]
+    pub const fn is_data(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Binary(_))
+    }
+
+    /// Returns the payload; of a Close, the reason.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        MessageRef::from(self).as_bytes()
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Close(frame) => frame.as_ref().map_or(&[], |frame| frame.reason.as_bytes()),
+        }
     }
 
-    /// Returns the text; `None` if the message is binary.
-    #[must_use]
-    pub fn as_text(&self) -> Option<&str> {
+    /// Returns the payload as text; of a Close, the reason.
+    ///
+    /// # Errors
+    /// The payload is not UTF-8.
+    pub fn to_text(&self) -> Result<&str, Utf8Error> {
         match self {
-            Self::Text(text) => Some(text),
-            Self::Binary(_) => None,
+            Self::Text(text) => Ok(text),
+            _ => core::str::from_utf8(self.as_bytes()),
         }
+    }
+
+    /// Returns the payload; of a Close, the reason. Nothing is copied.
+    #[must_use]
+    pub fn into_data(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
+            Self::Close(frame) => frame.map(|frame| frame.reason).unwrap_or_default().into(),
+        }
+    }
+
+    /// Returns the payload as text; of a Close, the reason. Nothing is copied.
+    ///
+    /// # Errors
+    /// The payload is not UTF-8.
+    pub fn into_text(self) -> Result<Utf8Bytes, Utf8Error> {
+        match self {
+            Self::Text(text) => Ok(text),
+            other => other.into_data().try_into(),
+        }
+    }
+}
+
+impl CloseFrame {
+    /// Splits a Close into its code and its reason, which is empty without a code.
+    pub(crate) fn split(frame: Option<&Self>) -> (Option<CloseCode>, &str) {
+        frame.map_or((None, ""), |frame| (Some(frame.code), &*frame.reason))
     }
 }
 
@@ -69,9 +140,15 @@ impl From<String> for Message {
     }
 }
 
-impl From<ByteString> for Message {
-    fn from(text: ByteString) -> Self {
+impl From<Utf8Bytes> for Message {
+    fn from(text: Utf8Bytes) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(Bytes::copy_from_slice(bytes))
     }
 }
 
@@ -87,11 +164,14 @@ impl From<Bytes> for Message {
     }
 }
 
-impl<'m> From<&'m Message> for MessageRef<'m> {
-    fn from(message: &'m Message) -> Self {
-        match message {
-            Message::Text(text) => Self::Text(text),
-            Message::Binary(bytes) => Self::Binary(bytes),
-        }
+impl From<Message> for Bytes {
+    fn from(message: Message) -> Self {
+        message.into_data()
+    }
+}
+
+impl From<Message> for Vec<u8> {
+    fn from(message: Message) -> Self {
+        message.into_data().into()
     }
 }

@@ -7,13 +7,19 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::arc::{Arc, arc_dyn};
-use crate::frame::{Header, Kind, MAX_HEADER_LEN, ReservedBits};
+use crate::close::CloseCode;
 #[cfg(feature = "bytes")]
-use crate::message::owned::Message;
+use crate::close::cut_reason;
+use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode, ReservedBits};
+#[cfg(feature = "bytes")]
+use crate::message::owned::{CloseFrame, Message};
+use crate::outbox::Outbox;
+use crate::send::SendError;
 
 /// A message that is encoded once as a server's frame and can be sent to any number of sessions of a hub, or connections on tokio.
 ///
-/// Strings, bytes and messages convert into it without a copy of the payload. A clone shares the payload. A session writes
+/// Strings, bytes and every [`Message`](crate::Message), control frames included, convert into it without a copy of the payload.
+/// A clone shares the payload. A session writes
 /// a frame of 1 KiB or more from where it lies if its transmit buffer is empty, and otherwise copies it there.
 ///
 /// ```
@@ -21,12 +27,12 @@ use crate::message::owned::Message;
 /// use sansocket::message::Prepared;
 ///
 /// let message = Prepared::from("hello");
-/// assert_eq!((message.kind(), message.payload()), (Kind::Text, &b"hello"[..]));
-/// assert_eq!(Prepared::from(vec![1, 2]).kind(), Kind::Binary);
+/// assert_eq!((message.kind(), message.payload()), (Some(Kind::Text), &b"hello"[..]));
+/// assert_eq!(Prepared::from(vec![1, 2]).kind(), Some(Kind::Binary));
 /// ```
 #[derive(Clone)]
 pub struct Prepared {
-    kind: Kind,
+    opcode: OpCode,
     header: [u8; MAX_HEADER_LEN],
     header_len: u8,
     payload: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -39,22 +45,22 @@ impl Prepared {
     /// Creates a text message from any owned, static or shared text, such as an `Arc<str>`.
     #[must_use]
     pub fn text(payload: impl AsRef<str> + Send + Sync + 'static) -> Self {
-        Self::new(Kind::Text, Utf8(payload))
+        Self::new(OpCode::Text, Utf8(payload))
     }
 
     /// Creates a binary message from any owned, static or shared bytes, such as an `Arc<[u8]>`.
     #[must_use]
     pub fn binary(payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self::new(Kind::Binary, payload)
+        Self::new(OpCode::Binary, payload)
     }
 
-    fn new(kind: Kind, payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+    fn new(opcode: OpCode, payload: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let len = payload.as_ref().len() as u64;
         let mut header = [0; MAX_HEADER_LEN];
-        let header_len = Header { fin: true, rsv: ReservedBits::NONE, opcode: kind.into(), key: None, len }
-            .encode(&mut header);
+        let header_len =
+            Header { fin: true, rsv: ReservedBits::NONE, opcode, key: None, len }.encode(&mut header);
         Self {
-            kind,
+            opcode,
             header,
             header_len: (header_len & 0x0F) as u8,
             payload: arc_dyn!(payload, dyn AsRef<[u8]> + Send + Sync),
@@ -63,13 +69,17 @@ impl Prepared {
         }
     }
 
-    /// Returns whether the message is text or binary.
+    /// Returns whether the message is text or binary; `None` if it is a control frame.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
+    pub const fn kind(&self) -> Option<Kind> {
+        match self.opcode {
+            OpCode::Text => Some(Kind::Text),
+            OpCode::Binary => Some(Kind::Binary),
+            _ => None,
+        }
     }
 
-    /// Returns the payload.
+    /// Returns the payload; of a Close, the code in two bytes and the reason.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         (*self.payload).as_ref()
@@ -87,6 +97,31 @@ impl Prepared {
         }
 
         bytes::Bytes::from_owner(Shared(Arc::clone(&self.payload)))
+    }
+
+    /// Returns the code and the reason, if this is a Close.
+    pub(crate) fn close(&self) -> Option<(Option<CloseCode>, &str)> {
+        if self.opcode != OpCode::Close {
+            return None;
+        }
+        let Some((code, reason)) = self.payload().split_first_chunk() else { return Some((None, "")) };
+        let reason = core::str::from_utf8(reason).unwrap_or_default();
+        Some((CloseCode::new(u16::from_be_bytes(*code)), reason))
+    }
+
+    /// Returns whether it is a control frame with more than the 125 bytes that one carries.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.opcode.is_control() && self.payload().len() > MAX_CONTROL_PAYLOAD
+    }
+
+    /// Sends it into a transmit buffer.
+    pub(crate) fn put(&self, out: &mut Outbox<'_>) -> Result<(), SendError> {
+        match (self.opcode, self.close()) {
+            (_, Some((code, reason))) => out.close(code, reason),
+            (OpCode::Ping, _) => out.ping(self.payload()),
+            (OpCode::Pong, _) => out.pong(self.payload()),
+            _ => out.send_bytes(self.kind().unwrap_or(Kind::Binary), self.payload()),
+        }
     }
 
     /// Returns the length of the frame in bytes.
@@ -110,7 +145,8 @@ impl Prepared {
     /// Returns the compressed frame, if the sessions share one and it is shorter. The first call makes it.
     #[cfg(all(feature = "deflate", feature = "hub"))]
     pub(crate) fn compressed(&self, pool: &crate::deflate::Pool) -> Option<&[u8]> {
-        let frame = self.compressed.as_ref()?.get_or_init(|| pool.frame(self.kind, self.payload()));
+        let kind = self.kind()?;
+        let frame = self.compressed.as_ref()?.get_or_init(|| pool.frame(kind, self.payload()));
         frame.as_deref()
     }
 
@@ -180,13 +216,26 @@ impl From<Message> for Prepared {
         match message {
             Message::Text(text) => Self::text(text),
             Message::Binary(bytes) => Self::binary(bytes),
+            Message::Ping(payload) => Self::new(OpCode::Ping, payload),
+            Message::Pong(payload) => Self::new(OpCode::Pong, payload),
+            Message::Close(frame) => Self::new(OpCode::Close, close_body(frame.as_ref())),
         }
     }
 }
 
+/// The payload of a Close (RFC 6455 §5.5.1).
+#[cfg(feature = "bytes")]
+fn close_body(frame: Option<&CloseFrame>) -> Vec<u8> {
+    frame.map_or_else(Vec::new, |frame| {
+        let mut body = Vec::from(frame.code.get().to_be_bytes());
+        body.extend_from_slice(cut_reason(&frame.reason).as_bytes());
+        body
+    })
+}
+
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("kind", &self.kind).field("len", &self.payload().len()).finish()
+        f.debug_struct("Prepared").field("opcode", &self.opcode).field("len", &self.payload().len()).finish()
     }
 }
 

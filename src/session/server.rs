@@ -215,10 +215,10 @@ impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
     /// Begins the closing handshake. The Close is sent without the reason if there is no room for it now. The handler
     /// can finish a frame that it has begun within the time for the closing handshake, which restarts whenever the
     /// transport takes pending bytes. The call has no effect if no connection is open. Poll after it.
-    pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: CloseCode, reason: &str) {
+    pub fn close(&mut self, tx: &mut TransmitBuffer<'_>, code: impl Into<Option<CloseCode>>, reason: &str) {
         if let Phase::Open(driver) = &mut self.phase {
             let (link, mut wire) = driver.connection.parts(tx);
-            link.close_after_frame(&mut wire, code, reason);
+            link.close_after_frame(&mut wire, code.into(), reason);
         }
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::task::{Context, Poll, ready};
+use std::boxed::Box;
 use std::io::{self, IoSlice};
 
 use bytes::Buf;
@@ -29,7 +30,7 @@ const SHORTEST: usize = 4096;
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Begins to write a message without a copy, if it is long, nothing goes before it, and nothing has to be masked. Returns
     /// whether it did.
-    pub(super) fn begin_direct(&mut self, kind: Kind, body: &Body<'_>) -> bool {
+    pub(super) fn begin_direct(&mut self, kind: Kind, body: Body<'_>) -> bool {
         self.lend();
         let len = body.as_bytes().len();
         let worth = match body {
@@ -53,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         };
         self.tx.write_ahead(len.saturating_add(to));
         self.rest = body.rest(0);
-        self.direct = Some(Direct { header, from: 0, to: (to & 0x0F) as u8 });
+        self.direct = Some(Box::new(Direct { header, from: 0, to: (to & 0x0F) as u8 }));
         true
     }
 

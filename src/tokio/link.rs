@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+use core::mem;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::boxed::Box;
 use std::io;
 use std::sync::Arc;
+use std::vec::Vec;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +25,7 @@ use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::event::{DetachedEvent, Event};
+use crate::event::{DetachedEvent, Event, Shape};
 #[cfg(feature = "deflate")]
 use crate::extension::Extension;
 use crate::frame::Kind;
@@ -44,7 +46,8 @@ pub(super) struct Link<S, R> {
     pub(super) rest: Bytes,
     /// The message that the extension encodes, of which [`rest`](Self::rest) is not yet encoded.
     pub(super) coding: Option<Kind>,
-    pub(super) direct: Option<Direct>,
+    /// Boxed, as an idle connection has none.
+    pub(super) direct: Option<Box<Direct>>,
     /// When the connection ends in any case.
     pub(super) limit: Instant,
     /// Bytes were read or written, or the connection has ended, since this was last set to false.
@@ -73,13 +76,24 @@ pub(super) struct Link<S, R> {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) rx: ReceiveBuffer<'static>,
+    /// Data, at the front of the buffer. Receiving pauses while it waits.
     held: Option<DetachedEvent>,
+    /// Control frames that came before it. Boxed, as few connections ever have one.
+    controls: Option<Box<Controls>>,
+}
+
+#[derive(Debug, Default)]
+struct Controls {
+    /// The last Ping, the last Pong and the Close, in order.
+    waiting: Vec<(Shape, Box<[u8]>)>,
+    /// The payload of the one that was taken last.
+    taken: Box<[u8]>,
 }
 
 /// What happens to events while a method waits for something else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Events {
-    /// The first is kept for the next read, and receiving pauses.
+    /// The first with data is kept for the next read, and receiving pauses. Of Pings and of Pongs the last is kept.
     Hold,
     Discard,
 }
@@ -124,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         cx: &mut Context<'_>,
         incoming: &mut Incoming,
     ) -> Poll<Result<DetachedEvent, Error>> {
-        if let Some(event) = incoming.take_held() {
+        if let Some(event) = incoming.take() {
             return Poll::Ready(Ok(event));
         }
         for _ in 0..ROUNDS {
@@ -188,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             incoming.rx.attach_output(|| spare::take(self.sizes[0] as usize));
         }
         let step = match &mut incoming {
-            Some(Incoming { rx, held: None }) => self.connection.poll_detached(now, rx, &mut self.tx),
+            Some(Incoming { rx, held: None, .. }) => self.connection.poll_detached(now, rx, &mut self.tx),
             _ => match self.connection.poll_without_receiving(now, &mut self.tx) {
                 Step::Wait { deadline } => Step::Wait { deadline },
                 Step::Shutdown => Step::Shutdown,
@@ -279,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         } else if !pending.is_empty() {
             self.io.poll_write(cx, pending).map_ok(|n| {
                 // All but the last byte, which follows when it is flushed.
-                let before = usize::from(core::mem::replace(&mut self.unflushed, true));
+                let before = usize::from(mem::replace(&mut self.unflushed, true));
                 self.tx.consume(n.saturating_add(before).saturating_sub(1));
             })
         } else if self.shutting {
@@ -361,23 +375,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
 impl Incoming {
     pub(super) const fn new(rx: ReceiveBuffer<'static>) -> Self {
-        Self { rx, held: None }
+        Self { rx, held: None, controls: None }
     }
 
     pub(super) fn event(&self, event: DetachedEvent) -> Event<'_> {
-        self.rx.event(event)
+        match &self.controls {
+            Some(controls) => event.shape.with((&*controls.taken).into()),
+            None => self.rx.event(event),
+        }
     }
 
-    /// Keeps an event: its payload stays at the front of the buffer, whatever is read behind it.
+    /// Keeps an event. The payload of data stays at the front of the buffer, whatever is read behind it.
     fn hold(&mut self, event: DetachedEvent) {
-        self.rx.put_back(event.span);
-        self.held = Some(event);
+        if let Shape::Data { .. } = event.shape {
+            self.rx.put_back(event.span);
+            self.held = Some(event);
+            return;
+        }
+        let mut controls = self.controls.take().unwrap_or_default();
+        let payload = self.rx.event(event).payload().as_bytes();
+        // However many a peer sends, each kind takes one place.
+        let waiting = &mut controls.waiting;
+        waiting.retain(|(shape, _)| mem::discriminant(shape) != mem::discriminant(&event.shape));
+        waiting.push((event.shape, payload.into()));
+        self.controls = Some(controls);
     }
 
-    /// Takes the event that was kept, as if it had just been received.
-    pub(super) fn take_held(&mut self) -> Option<DetachedEvent> {
+    /// Takes the first event that was kept, as if it had just been received.
+    fn take(&mut self) -> Option<DetachedEvent> {
+        if let Some(controls) = &mut self.controls {
+            if !controls.waiting.is_empty() {
+                let (shape, payload) = controls.waiting.remove(0);
+                controls.taken = payload;
+                return Some(DetachedEvent { shape, span: self.rx.span(0) });
+            }
+            self.controls = None;
+        }
         let DetachedEvent { shape, span } = self.held.take()?;
         self.rx.release(span, span.len);
         Some(DetachedEvent { shape, span: self.rx.span(span.len) })
+    }
+
+    /// Drops what was kept.
+    pub(super) fn discard(&mut self) {
+        while self.take().is_some() {}
     }
 }

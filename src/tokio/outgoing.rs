@@ -10,7 +10,9 @@ use crate::close::CloseCode;
 use crate::connection::ConnectionState;
 use crate::extension::Extension;
 use crate::frame::{Kind, MAX_HEADER_LEN};
+use crate::message::CloseFrame;
 use crate::message::Prepared;
+use crate::message::owned::Message;
 use crate::outbox::Outbox;
 use crate::proto::Role;
 use crate::send::SendError;
@@ -18,8 +20,9 @@ use crate::time::Instant;
 
 /// The payload of a frame. What does not fit into the transmit buffer is kept: an owned or prepared payload is shared, a
 /// borrowed one copied.
+#[derive(Clone, Copy)]
 pub(super) enum Body<'a> {
-    Owned(Bytes),
+    Owned(&'a Bytes),
     Borrowed(&'a [u8]),
     Prepared(&'a Prepared),
 }
@@ -40,8 +43,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         !self.is_inside() && self.tx.room() >= MAX_HEADER_LEN
     }
 
+    /// Puts a message of any length; `None` if there is no room yet, and nothing has changed. A Close limits how long the
+    /// connection lives from now on.
+    pub(super) fn put_message(&mut self, message: &Message) -> Option<Result<(), SendError>> {
+        match message {
+            Message::Text(text) => self.put(Kind::Text, Body::Owned(text.shared()), Shape::Message),
+            Message::Binary(bytes) => self.put(Kind::Binary, Body::Owned(bytes), Shape::Message),
+            Message::Ping(payload) => self.put_control(|out| out.ping(payload)),
+            Message::Pong(payload) => self.put_control(|out| out.pong(payload)),
+            Message::Close(frame) => {
+                let (code, reason) = CloseFrame::split(frame.as_ref());
+                self.put_close(code, reason).map(Ok)
+            }
+        }
+    }
+
+    /// Puts a message that is shared with other connections, as [`put_message`](Self::put_message).
+    pub(super) fn put_prepared(&mut self, message: &Prepared) -> Option<Result<(), SendError>> {
+        match (message.kind(), message.close()) {
+            (Some(kind), _) => self.put(kind, Body::Prepared(message), Shape::Message),
+            (None, Some((code, reason))) => self.put_close(code, reason).map(Ok),
+            (None, None) => self.put_control(|out| message.put(out)),
+        }
+    }
+
     /// Puts a data frame of any length; `None` if there is no room yet, and nothing has changed.
-    pub(super) fn put(&mut self, kind: Kind, body: &Body<'_>, shape: Shape) -> Option<Result<(), SendError>> {
+    pub(super) fn put(&mut self, kind: Kind, body: Body<'_>, shape: Shape) -> Option<Result<(), SendError>> {
         let bytes = body.as_bytes();
         let extension = &self.connection.extension;
         let encoded = matches!(shape, Shape::Message)

@@ -13,8 +13,7 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Events;
-use super::outgoing::Shape;
-use super::websocket::{WebSocket, parts};
+use super::websocket::WebSocket;
 use crate::close::CloseCode;
 use crate::host::error::Error;
 use crate::message::owned::Message;
@@ -116,7 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role + Unpin> FusedStream for WebSock
     }
 }
 
-/// `poll_ready` waits until a message of any length can be put, so that `start_send` never fails for want of room. `poll_flush`
+/// `poll_ready` waits until a message of any length can be put, so that `start_send` never fails for want of room. After a Close
+/// was sent or received, `start_send` fails, except for a Close, which does nothing. `poll_flush`
 /// waits until the transport has all of them. `poll_close` flushes, sends a Close with code 1000, and waits for the end, within
 /// the same time as [`WebSocket::close`]; messages that the peer sends before its Close are left to the `Stream`, and if nobody
 /// takes them, the connection ends with a time-out.
@@ -126,17 +126,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role + Unpin> Sink<Message> for WebSo
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.get_mut().poll_half(Half::Sink, cx, |socket, cx| {
             let Self { link, incoming, .. } = socket;
-            let ready = link.poll_until(cx, Some(incoming), Events::Hold, |link| match link.is_open() {
-                true => link.is_ready().then_some(Ok(())),
-                false => Some(Err(Error::Send(SendError::Closed))),
-            });
-            ready.map(|ready| ready?)
+            link.poll_until(cx, Some(incoming), Events::Hold, |link| match link.is_open() {
+                true => link.is_ready().then_some(()),
+                // `start_send` says so, unless the message is a Close.
+                false => Some(()),
+            })
         })
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let (kind, body) = parts(message);
-        let put = self.get_mut().link.put(kind, &body, Shape::Message);
+        let put = self.get_mut().link.put_message(&message);
         put.unwrap_or(Err(SendError::Blocked)).map_err(Error::Send)
     }
 

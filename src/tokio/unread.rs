@@ -4,9 +4,9 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Chunk, Event};
+use crate::event::{Chunk, Event, Payload};
 use crate::host::error::Error;
-use crate::message::owned::Message;
+use crate::message::owned::{CloseFrame, Message};
 
 #[derive(Debug)]
 pub(super) struct Unread {
@@ -34,6 +34,12 @@ impl Unread {
         Ok(self.lent.as_ref().map(|message| match message {
             Message::Text(text) => Event::Data(Chunk::new(crate::frame::Kind::Text, &**text)),
             Message::Binary(bytes) => Event::Data(Chunk::new(crate::frame::Kind::Binary, &**bytes)),
+            Message::Ping(payload) => Event::Ping(Payload::from(&**payload)),
+            Message::Pong(payload) => Event::Pong(Payload::from(&**payload)),
+            Message::Close(frame) => {
+                let (code, reason) = CloseFrame::split(frame.as_ref());
+                Event::Close(code, Payload::from(reason))
+            }
         }))
     }
 }

@@ -3,13 +3,10 @@
 #![forbid(unsafe_code)]
 
 use core::convert::Infallible;
-use core::future::poll_fn;
-use core::mem;
+use core::future::{Future, poll_fn};
 use core::task::{Context, Poll, ready};
 use std::boxed::Box;
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::vec::Vec;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
@@ -17,7 +14,6 @@ use tokio::task::coop;
 use super::io::Io;
 use super::last_words::{Guarded, guard};
 use super::link::{Events, Incoming, Link};
-use super::outgoing::{Body, Shape};
 use super::sink::Wakers;
 use super::unread::Unread;
 use super::writer::Writer;
@@ -27,11 +23,11 @@ use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::event::{DetachedEvent, Event};
-use crate::frame::Kind;
 use crate::host::Agreed;
 use crate::host::error::Error;
+use crate::message::Prepared;
+use crate::message::collector::Collector;
 use crate::message::owned::Message;
-use crate::message::{Assembler, Prepared};
 use crate::role::{Role, Server};
 
 /// An open connection over an asynchronous stream.
@@ -96,7 +92,7 @@ pub struct WebSocket<S, R = Server> {
     pub(super) link: Guarded<S, R>,
     pub(super) incoming: Incoming,
     /// The message that is put together.
-    message: Assembler<Vec<u8>>,
+    message: Collector,
     protocol: Option<Box<str>>,
     /// Whom the stream wakes when halves of it are polled by two tasks.
     pub(super) wakers: Option<Arc<Wakers>>,
@@ -116,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         Self {
             link: guard(Link::new(io, connection, tx, rx.capacity())),
             incoming: Incoming::new(rx),
-            message: Assembler::new(Vec::new()),
+            message: Collector::new(),
             protocol: protocol.map(Into::into),
             wakers: None,
             ended: false,
@@ -127,9 +123,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Waits for the next whole message. `None` means that the connection was closed cleanly; every further call returns it
     /// again. Writes what was fed, and answers Pings, meanwhile.
     ///
-    /// Control frames are not shown. They are answered, except with
-    /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): call [`read`](Self::read) then. The payload is in memory of
-    /// exactly its size. A message of which `read` returned a part is skipped.
+    /// Text and binary only, unless the configuration has another mode than
+    /// [`ControlFrames::Automatic`](crate::config::ControlFrames::Automatic): then a Ping, a Pong and the peer's Close are messages
+    /// too. The connection answers them, except with [`ControlFrames::Manual`](crate::config::ControlFrames::Manual). After the
+    /// Close comes `None`. While other methods wait, of
+    /// the Pings and of the Pongs that arrive the last is kept.
+    ///
+    /// The payload is in memory of exactly its size. A message of which `read` returned a part is skipped.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again on every further call;
@@ -190,14 +190,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     /// Sends a message of any size, and waits until the stream has taken all of it. Takes `"text"`, a `String`, a `Vec<u8>`,
-    /// `Bytes` and a [`Message`]; owned payloads are not copied but into the transmit buffer.
+    /// `Bytes` and a [`Message`]; owned payloads are not copied but into the transmit buffer. A Close begins the closing handshake,
+    /// or does nothing if that has begun; call [`close`](Self::close) to wait for its end.
     ///
     /// While it waits, Pings are answered, and the next message is received, but not more than one: a peer that sends and does not
     /// read is waited for until the [write deadline](crate::config::Timeouts::write).
     ///
     /// # Errors
-    /// [`Error::Transport`], [`Error::Ended`]; [`Error::Send`] if a Close was sent or received, or a message of
-    /// [`Writer::fragment`] is open.
+    /// [`Error::Transport`], [`Error::Ended`]; [`Error::Send`] if a Close was sent or received, a message of
+    /// [`Writer::fragment`] is open, or the payload of a Ping or Pong is longer than 125 bytes.
     ///
     /// # Cancel safety
     /// The message is sent whole or not at all. To know which, call [`feed`](Self::feed) and [`flush`](Self::flush).
@@ -214,10 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, the message is not sent.
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
+        // Converted outside of the future, which would have memory for both.
         let message = message.into();
-        let (kind, body) = parts(message);
-        self.until(|link| link.put(kind, &body, Shape::Message)).await?.map_err(Error::Send)
+        async move { self.until(|link| link.put_message(&message)).await?.map_err(Error::Send) }
     }
 
     /// Sends a message that is shared with other connections, as [`send`](Self::send) does. Its payload is not copied but into the
@@ -249,8 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// # Cancel safety
     /// As [`send`](Self::send).
     pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
-        let body = Body::Prepared(message);
-        self.until(|link| link.put(message.kind(), &body, Shape::Message)).await?.map_err(Error::Send)?;
+        self.until(|link| link.put_prepared(message)).await?.map_err(Error::Send)?;
         self.flush().await
     }
 
@@ -266,8 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     /// Sends a Ping with at most 125 bytes of payload, behind what was fed. The connection sends Pings of its own
-    /// ([`Timeouts::ping`](crate::config::Timeouts::ping)); Pongs are events of [`read`](Self::read) unless
-    /// [`Config::control`](crate::Config::control) is automatic.
+    /// ([`Timeouts::ping`](crate::config::Timeouts::ping)); [`recv`](Self::recv) and [`read`](Self::read) return the Pongs.
     ///
     /// # Errors
     /// As [`send`](Self::send); [`Error::Send`] if the payload is too long.
@@ -359,7 +358,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         }
         loop {
             let Some(event) = ready!(self.poll_event(cx))? else { return Poll::Ready(Ok(None)) };
-            if let Some(message) = self.assemble(event)? {
+            let event = self.incoming.event(event);
+            if let Some(message) = self.message.push(event).map_err(|_| Error::MessageTooBig)? {
                 return Poll::Ready(Ok(Some(message)));
             }
         }
@@ -375,18 +375,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             Err(Error::Ended(ending)) if ending.is_clean() => Ok(None),
             Err(error) => Err(error),
         })
-    }
-
-    /// Adds an event to the message, and returns that if it is complete.
-    fn assemble(&mut self, event: DetachedEvent) -> Result<Option<Message>, Error> {
-        let Event::Data(chunk) = self.incoming.event(event) else { return Ok(None) };
-        let Some(kind) = self.message.push(&chunk).map_err(|_| Error::MessageTooBig)? else {
-            return Ok(None);
-        };
-        let mut bytes = mem::replace(&mut self.message, Assembler::new(Vec::new())).into_inner();
-        bytes.shrink_to_fit();
-        let message = Message::new(kind, bytes);
-        message.map(Some).ok_or_else(|| Error::Transport(ErrorKind::InvalidData.into()))
     }
 
     /// Waits until `goal` returns something; meanwhile one event is received ahead.
@@ -405,7 +393,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     ) -> Poll<Result<Ending, Error>> {
         let Self { link, incoming, .. } = self;
         if events == Events::Discard {
-            incoming.take_held();
+            incoming.discard();
         }
         // A Close is sent once, however often it is put.
         let never: Result<Infallible, Error> = ready!(link.poll_until(cx, Some(incoming), events, |link| {
@@ -414,13 +402,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         }));
         let Err(error) = never;
         Poll::Ready(link.connection.ending().ok_or(error))
-    }
-}
-
-/// Kind and payload of a message, which is shared.
-pub(super) fn parts(message: Message) -> (Kind, Body<'static>) {
-    match message {
-        Message::Text(text) => (Kind::Text, Body::Owned(text.into_bytes())),
-        Message::Binary(bytes) => (Kind::Binary, Body::Owned(bytes)),
     }
 }

@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Writer<'_, S, R> {
 
     async fn put(&mut self, kind: Kind, payload: &[u8], shape: Shape) -> Result<(), Error> {
         let body = Body::Borrowed(payload);
-        self.until(|link| link.put(kind, &body, shape)).await?.map_err(Error::Send)
+        self.until(|link| link.put(kind, body, shape)).await?.map_err(Error::Send)
     }
 
     async fn until<T>(&mut self, mut goal: impl FnMut(&mut Link<S, R>) -> Option<T>) -> Result<T, Error> {

@@ -3,20 +3,23 @@
 #![forbid(unsafe_code)]
 
 use alloc::string::String;
+use core::mem;
 use core::time::Duration;
 
 use super::{Session, Turn};
 use crate::close::CloseCode;
 use crate::handler::Handler;
-use crate::hub::completion::NotDelivered;
+use crate::hub::completion::{Done, NotDelivered};
 use crate::hub::socket::HubSocket;
 use crate::send::SendError;
 use crate::time::Instant;
 
 /// The code and the reason of the Close, and how long it waits.
 pub(super) struct Closing {
-    code: CloseCode,
+    code: Option<CloseCode>,
     reason: String,
+    /// The sender of the Close, if it was sent as a message.
+    done: Done,
     /// Set in the first turn.
     times: Option<Times>,
 }
@@ -31,8 +34,8 @@ struct Times {
 }
 
 impl Closing {
-    pub(super) fn new(code: CloseCode, reason: &str) -> Self {
-        Self { code, reason: reason.into(), times: None }
+    pub(super) fn new(code: Option<CloseCode>, reason: &str, done: Done) -> Self {
+        Self { code, reason: reason.into(), done, times: None }
     }
 
     /// Starts the wait in the first turn. Returns the latest moment for the end of the session.
@@ -77,7 +80,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         self.end_by(limit);
         self.feed(now, turn.pool);
         while late && self.queue.lose(NotDelivered::Closing, turn.counters) {}
-        let (Some(closing), false) = (&self.closing, self.queue.has_waiting()) else { return };
+        let (Some(closing), false) = (&mut self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
         if self.server.connection().is_some_and(|connection| connection.link.is_close_pending()) {
             self.closing = None;
@@ -86,12 +89,16 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         let sent = self
             .server
             .outbox(now, &mut self.buffers.tx)
-            .map(|mut out| out.close(Some(closing.code), &closing.reason));
+            .map(|mut out| out.close(closing.code, &closing.reason));
         match sent {
             // The Close waits for room for its reason.
             Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
             Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
                 self.server.close(&mut self.buffers.tx, closing.code, "");
+            }
+            Some(Ok(())) => {
+                let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
+                self.queue.closed(end, mem::replace(&mut closing.done, Done::NOBODY), turn.counters);
             }
             _ => {}
         }

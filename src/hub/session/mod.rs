@@ -181,6 +181,13 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         if self.stage.is_http() {
             return Err((NotDelivered::Ended, done));
         }
+        if message.is_too_long() {
+            return Err((NotDelivered::ControlTooLong, done));
+        }
+        if let Some((code, reason)) = message.close() {
+            self.close_with(Closing::new(code, reason, done));
+            return Ok(());
+        }
         self.queue.push(message, done, limits, counters).map_err(|done| {
             if let Overflow::Close(code) = limits.overflow {
                 self.close(code, "");
@@ -196,8 +203,12 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
 
     /// Begins to close the session: refuses further messages, and sends the Close after those that wait.
     pub(super) fn close(&mut self, code: CloseCode, reason: &str) {
+        self.close_with(Closing::new(Some(code), reason, Done::NOBODY));
+    }
+
+    fn close_with(&mut self, closing: Closing) {
         self.info.state = SessionState::Closing;
-        self.closing.get_or_insert_with(|| Box::new(Closing::new(code, reason)));
+        self.closing.get_or_insert_with(|| Box::new(closing));
     }
 
     /// Ends the session in its next turn.

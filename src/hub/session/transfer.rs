@@ -86,7 +86,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
                 self.buffers.tx.write_ahead(len);
                 self.queue.begin(form == Form::Shared);
             } else if match form {
-                Form::Own => out.send_bytes(message.kind(), message.payload()).is_ok(),
+                Form::Own => message.put(&mut out).is_ok(),
                 Form::Plain | Form::Shared => self.buffers.tx.append(frame),
             } {
                 let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);

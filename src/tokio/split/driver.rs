@@ -22,9 +22,8 @@ use crate::message::owned::Message;
 use crate::role::Role;
 use crate::send::SendError;
 use crate::tokio::link::{Events, Link};
-use crate::tokio::outgoing::{Body, Shape};
 use crate::tokio::tracker::Member;
-use crate::tokio::websocket::{WebSocket, parts};
+use crate::tokio::websocket::WebSocket;
 
 /// The future that drives a connection [split](WebSocket::into_split_with) by its caller, who spawns it. It is ready when the connection
 /// has ended, or was reunited.
@@ -108,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SplitDriver<S, R> {
             Some(events) => {
                 let WebSocket { link, incoming, .. } = socket;
                 if events == Events::Discard {
-                    incoming.take_held();
+                    incoming.discard();
                 }
                 let never: Result<Message, Error> =
                     ready!(link.poll_until(cx, Some(incoming), events, |_| None));
@@ -243,11 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Puts a message; `None` if there is no room yet.
     fn put_item(&mut self, item: &Item) -> Option<Result<(), SendError>> {
         match item {
-            Item::Message(message) => {
-                let (kind, body) = parts(message.clone());
-                self.put(kind, &body, Shape::Message)
-            }
-            Item::Prepared(message) => self.put(message.kind(), &Body::Prepared(message), Shape::Message),
+            Item::Message(message) => self.put_message(message),
+            Item::Prepared(message) => self.put_prepared(message),
             Item::Ping(payload) => self.put_control(|out| out.ping(payload)),
         }
     }

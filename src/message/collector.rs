@@ -1,0 +1,67 @@
+//! Owned messages from the events of a connection.
+
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::owned::{CloseFrame, Message};
+use super::{Assembler, Utf8Bytes};
+use crate::error::MessageTooBig;
+use crate::event::{Chunk, Event};
+use crate::frame::Kind;
+
+/// Makes owned messages of events. Each is one allocation of exactly its size.
+#[derive(Debug)]
+pub(crate) struct Collector(Assembler<Vec<u8>>);
+
+impl Collector {
+    pub(crate) const fn new() -> Self {
+        Self(Assembler::new(Vec::new()))
+    }
+
+    /// Adds an event, and returns the message that is complete with it.
+    pub(crate) fn push(&mut self, event: Event<'_>) -> Result<Option<Message>, MessageTooBig> {
+        Ok(Some(match event {
+            Event::Data(chunk) if chunk.start && chunk.end => whole(&chunk)?,
+            Event::Data(chunk) => {
+                let Some(kind) = self.0.push(&chunk)? else { return Ok(None) };
+                let mut bytes = mem::replace(self, Self::new()).0.into_inner();
+                bytes.shrink_to_fit();
+                match kind {
+                    Kind::Text => text(bytes),
+                    Kind::Binary => Message::Binary(bytes.into()),
+                }
+            }
+            Event::Ping(payload) => Message::Ping(Bytes::copy_from_slice(&payload)),
+            Event::Pong(payload) => Message::Pong(Bytes::copy_from_slice(&payload)),
+            Event::Close(code, reason) => Message::Close(
+                code.map(|code| CloseFrame { code, reason: reason.to_str().unwrap_or_default().into() }),
+            ),
+        }))
+    }
+}
+
+/// A message that came in one chunk.
+fn whole(chunk: &Chunk<'_>) -> Result<Message, MessageTooBig> {
+    if let (Kind::Text, Some(checked)) = (chunk.kind, chunk.payload.to_str()) {
+        let mut text = String::new();
+        text.try_reserve_exact(checked.len()).map_err(|_| MessageTooBig)?;
+        text.push_str(checked);
+        return Ok(Message::Text(text.into()));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(chunk.payload.len()).map_err(|_| MessageTooBig)?;
+    bytes.extend_from_slice(&chunk.payload);
+    Ok(Message::Binary(bytes.into()))
+}
+
+/// The connection has checked every chunk, so nothing is replaced.
+fn text(bytes: Vec<u8>) -> Message {
+    let text = String::from_utf8(bytes);
+    let text = text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Message::Text(Utf8Bytes::from(text))
+}
