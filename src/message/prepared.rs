@@ -110,6 +110,7 @@ impl Prepared {
     }
 
     /// Returns whether it is a control frame with more than the 125 bytes that one carries.
+    #[cfg(feature = "hub")]
     pub(crate) fn is_too_long(&self) -> bool {
         self.opcode.is_control() && self.payload().len() > MAX_CONTROL_PAYLOAD
     }

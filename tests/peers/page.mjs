@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Chromium on the echo server's own page, through the ids that the page documents.
 //   page.mjs http://127.0.0.1:PORT/ [FOLDER-FOR-SCREENSHOTS]
+// With https the certificate may be of any authority.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { chromium, devices } from 'playwright-core';
@@ -17,7 +18,7 @@ const browser = await chromium.launch({
 const complaints = [];
 
 async function open(options) {
-  const context = await browser.newContext(options);
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
   context.setDefaultTimeout(15000);
   const page = await context.newPage();
   page.on('pageerror', e => complaints.push(String(e)));

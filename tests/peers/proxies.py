@@ -35,7 +35,7 @@ for tool in ("nginx", "haproxy", "openssl", "node"):
     if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin"):
         sys.exit("%s is not installed" % tool)
 shutil.rmtree(WORK, ignore_errors=True)
-subprocess.run([os.path.join(ROOT, "examples/tls/certificates.sh"), PKI, HOST], check=True)
+subprocess.run([os.path.join(ROOT, "examples/tls/certificates.sh"), PKI, HOST, "127.0.0.1"], check=True)
 with open(os.path.join(PKI, "both.pem"), "w") as both:
     for name in ("cert.pem", "key.pem"):
         both.write(open(os.path.join(PKI, name)).read())
@@ -266,6 +266,19 @@ def haproxy():
     with Server() as server, Proxy("haproxy", HTTP, server) as proxy:
         serves(proxy)
         ends_with_its_server(proxy, server)
+
+
+@check("an axum server behind nginx and HAProxy, over HTTP/1 and HTTP/2")
+def axum():
+    http2 = documented("HTTP/2", "haproxy")
+    for language, config, options in (("nginx", NGINX, []), ("haproxy", HTTP, []), ("haproxy", http2, ["--http2-only"])):
+        with Server(*options, program="axum_echo") as server, Proxy(language, config, server) as proxy:
+            serves(proxy)
+            if config is http2:
+                command = ["node", os.path.join(ROOT, "tests/peers/http2.mjs"), "https://127.0.0.1:%d" % proxy.port,
+                           os.path.join(PKI, "ca.pem")]
+                subprocess.run(command, check=True, timeout=60)
+            ends_with_its_server(proxy, server)
 
 
 @check("HAProxy forwards TCP as documented, with version 1 of the PROXY protocol, and without the protocol")
