@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sansocket_axum::{CloseFrame, Message as Frame, Utf8Bytes, WebSocketUpgrade, close_code};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +13,9 @@ use axum::{Router, routing};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use sansocket::CloseCode;
+use sansocket::tokio::Tracker;
+use sansocket_axum::{Message as Frame, WebSocketUpgrade};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -36,7 +38,7 @@ const PAGE: &str = include_str!("page.html");
 struct Chat<S> {
     rooms: Arc<Rooms>,
     store: Arc<S>,
-    stopping: watch::Receiver<()>,
+    members: Tracker,
 }
 
 /// A connection's place among those that may be open. Its WebSocket holds it too.
@@ -51,7 +53,8 @@ pub(crate) async fn serve<S: Store>(
 ) -> io::Result<()> {
     // Nothing is sent: the receivers see that the sender is dropped.
     let (running, stopping) = watch::channel(());
-    let chat = Chat { rooms: Arc::clone(&rooms), store: Arc::clone(&store), stopping: stopping.clone() };
+    let members = Tracker::new();
+    let chat = Chat { rooms: Arc::clone(&rooms), store: Arc::clone(&store), members: members.clone() };
     let app = Router::new()
         .route("/", routing::get(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
         .route("/ws/{room}", routing::any(join::<S>))
@@ -70,6 +73,7 @@ pub(crate) async fn serve<S: Store>(
         tokio::spawn(http(stream, app, stopping.clone()));
     }
     drop((running, listener));
+    members.close_all(CloseCode::GOING_AWAY, "the server stops");
     let _ = timeout(CLOSING, seats.acquire_many(connections)).await;
     Ok(())
 }
@@ -119,16 +123,9 @@ async fn join<S: Store>(
     if !is_word(&room) || !visit.is_valid() {
         return StatusCode::BAD_REQUEST.into_response();
     }
-    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(async move |mut socket| {
-        let mut stopping = chat.stopping.clone();
-        let leave = tokio::select! {
-            leave = Member::new(&mut socket, &*chat.store, &room, &visit).attend(&chat.rooms) => leave,
-            _ = stopping.changed() => Leave::Close(CloseFrame {
-                code: close_code::AWAY,
-                reason: Utf8Bytes::from_static("the server stops"),
-            }),
-        };
-        if let Leave::Close(frame) = leave {
+    upgrade.max_message_size(MAX_MESSAGE).track(&chat.members).on_upgrade(async move |mut socket| {
+        let member = Member::new(&mut socket, &*chat.store, &room, &visit);
+        if let Leave::Close(frame) = member.attend(&chat.rooms).await {
             let _ = socket.send(Frame::Close(Some(frame))).await;
             while let Some(Ok(_)) = socket.recv().await {}
         }
