@@ -6,6 +6,7 @@
 # alone, from esptool out of a venv of its own, for 0x10000 of a board that has a bootloader.
 set -euo pipefail
 cd "$(dirname "$0")"
+: "${SSID:?is missing. Which WiFi? SSID=... PASSWORD=... ./build.sh}"
 . ../../.ci/cross.sh
 
 CROSS_BUILD_STD=core,alloc

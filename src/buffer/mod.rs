@@ -262,10 +262,12 @@ impl<'b> ReceiveBuffer<'b> {
     }
 
     /// Removes the first `n` bytes of the payload that was put back, and returns the rest of it.
-    pub(crate) fn release(&mut self, span: Span, n: usize) -> Span {
+    pub(crate) fn release(&mut self, mut span: Span, n: usize) -> Span {
         let n = n.min(span.len);
         self.place.region(span).consume(n);
-        Span { start: span.start.saturating_add(n), len: span.len.saturating_sub(n), ..span }
+        span.start = span.start.saturating_add(n);
+        span.len = span.len.saturating_sub(n);
+        span
     }
 
     /// Keeps the first `len` bytes of those that the buffer holds. `ended` says whether the stream ends there.

@@ -209,14 +209,15 @@ impl<'h> HeadersIter<'h> {
     }
 
     fn next_raw(&mut self) -> Option<(&'h [u8], &'h [u8])> {
-        let lines = match &mut self.0 {
-            Rest::Lines(lines) => lines,
+        match &mut self.0 {
+            Rest::Lines(lines) => {
+                let (line, rest) = cut_line(lines);
+                *lines = rest;
+                split_field(line).map(|(name, value)| (name, trim(value)))
+            }
             #[cfg(feature = "http")]
-            Rest::Map(fields) => return fields.next(),
-        };
-        let (line, rest) = cut_line(lines);
-        *lines = rest;
-        split_field(line).map(|(name, value)| (name, trim(value)))
+            Rest::Map(fields) => fields.next(),
+        }
     }
 }
 

@@ -244,6 +244,10 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         received
     }
 
+    #[cfg_attr(
+        not(feature = "extension"),
+        expect(clippy::never_loop, reason = "only an extension repeats it")
+    )]
     fn step<'i, X: Extension>(
         &mut self,
         extension: &mut X,
