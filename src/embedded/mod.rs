@@ -19,6 +19,8 @@ mod embedded_io_async;
 mod error;
 mod open;
 mod queued;
+#[cfg(feature = "embassy-net")]
+mod reconnect;
 mod websocket;
 mod writer;
 
@@ -33,6 +35,8 @@ pub use embedded_io_async::{Clock, CloseWrite, SplitTransport};
 
 pub use error::Error;
 pub use queued::QueuedWebSocket;
+#[cfg(feature = "embassy-net")]
+pub use reconnect::{ConnectAttempt, Reconnect, ReconnectEvent, Unreachable};
 pub use websocket::WebSocket;
 pub use writer::Writer;
 

@@ -63,7 +63,7 @@ pub(crate) fn is_well_formed(key: &[u8]) -> bool {
 ///
 /// Replaces the crate `base64`, which links panic branches and the table for decoding.
 #[inline(never)]
-fn encode(bytes: &[u8], out: &mut [u8]) {
+pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = out.iter_mut();
     for group in bytes.chunks(3) {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod accepted;
+mod basic;
 mod body_decoder;
 mod client;
 mod client_request;
@@ -34,6 +35,7 @@ mod server;
 mod url;
 
 pub use accepted::Accepted;
+pub use basic::basic_authorization;
 pub use client::{ClientHandshake, ClientHandshakeEnd, HandshakeError};
 pub use client_request::ClientRequest;
 pub use decision::{AcceptOptions, Decide, Decision};

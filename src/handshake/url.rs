@@ -48,7 +48,7 @@ pub enum UrlError {
     #[error("a WebSocket URL has no fragment")]
     Fragment,
     /// The user or the password cannot be sent as Basic authorization (RFC 7617): it has a control character, or the user
-    /// has a colon. Only hosts send it.
+    /// has a colon. Only the clients on hosts check it.
     #[error("the user or the password in the URL cannot be sent as Basic authorization")]
     Userinfo,
     /// A character of user information, path or query has to be percent-encoded.
@@ -118,8 +118,9 @@ impl<'u> WsUrl<'u> {
     /// Returns user and password as the URL has them, percent-encoded, with a colon between them; `None` if there are
     /// none.
     ///
-    /// The opening handshake does not send them: add `Authorization: Basic` (RFC 7617) to the
-    /// header fields of the request with [`ClientRequest::headers`](super::ClientRequest::headers).
+    /// The opening handshake does not send them: add `Authorization` with the value of
+    /// [`basic_authorization`](super::basic_authorization) to the header fields of the request, with
+    /// [`ClientRequest::headers`](super::ClientRequest::headers).
     #[must_use]
     pub fn userinfo(&self) -> Option<&'u str> {
         Some(self.userinfo).filter(|userinfo| !userinfo.is_empty())

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod basic;
 pub(crate) mod error;
 pub(crate) mod keys;
 pub(crate) mod options;

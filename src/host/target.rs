@@ -8,13 +8,13 @@ use std::format;
 use std::io;
 use std::net::SocketAddr;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
-use super::basic;
 use super::error::{ConnectError, ConnectPhase, Error, HttpResponse, Reason};
 use super::options::ClientOptions;
 use super::redirect::{self, RedirectError};
-use crate::handshake::{ClientRequest, UrlError, WsUrl};
+use crate::handshake::{ClientRequest, UrlError, WsUrl, basic_authorization};
 
 /// The server that a client connects to next.
 #[derive(Debug)]
@@ -32,9 +32,11 @@ impl Target {
         let address = WsUrl::parse(url)?;
         let mut credentials = options.headers.clone();
         if let Some(userinfo) = address.userinfo() {
-            let value = basic::authorization(userinfo).ok_or(UrlError::Userinfo)?;
+            // Base64 has 4 bytes for each 3.
+            let mut memory = vec![0; userinfo.len().saturating_mul(2).saturating_add(16)];
+            let value = basic_authorization(userinfo, &mut memory).map_err(|_| UrlError::Userinfo)?;
             if !credentials.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
-                credentials.push(("Authorization".into(), value));
+                credentials.push(("Authorization".into(), value.into()));
             }
         }
         Ok(Self { url: redirect::without_userinfo(&address), credentials, redirects: 0 })
