@@ -134,7 +134,11 @@ async fn write(socket: &mut TcpSocket<'_>, mut bytes: &[u8]) {
 /// Answers with a status and nothing else.
 async fn refuse(socket: &mut TcpSocket<'_>, status: u16) {
     request(socket).await;
-    write(socket, format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
+    write(
+        socket,
+        format!("HTTP/1.1 {status} No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+    )
+    .await;
     socket.close();
 }
 
@@ -165,7 +169,10 @@ async fn name_server(stack: Stack<'_>, silent: bool) -> Infallible {
 /// What a client's events say, as text.
 fn describe<E: std::fmt::Debug>(event: &ReconnectEvent<'_, E>) -> String {
     match event {
-        ReconnectEvent::Refused(response) => format!("Refused({})", response.status),
+        ReconnectEvent::Refused(response) => {
+            let challenge = response.headers.get("WWW-Authenticate").unwrap();
+            format!("Refused({}, {})", response.status, challenge.escape_ascii())
+        }
         ReconnectEvent::Connect(endpoint) => format!("Connect({endpoint})"),
         other => format!("{other:?}"),
     }
@@ -310,7 +317,8 @@ fn after_401_and_403_the_delay_is_longer() {
         async |stack| listen(stack, async |n, socket| refuse(socket, [401, 403, 503, 404][n]).await).await,
     );
     assert_eq!(delays(&log), ["320ms", "340ms", "50ms", "50ms"]);
-    let attempt = ["Begin", "Connect(192.0.2.1:80)", "Connected", "Refused(401)", "Failed(Refused(401))"];
+    let attempt =
+        ["Begin", "Connect(192.0.2.1:80)", "Connected", "Refused(401, Basic)", "Failed(Refused(401))"];
     assert_eq!(log[..5], attempt);
 }
 
