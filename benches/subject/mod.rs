@@ -46,6 +46,17 @@ impl Wire {
         let messages = memory / frame.len();
         Self { bytes: frame.repeat(messages), messages, memory }
     }
+
+    /// The same frames, as fragments of one message.
+    pub(crate) fn into_fragments(mut self) -> Self {
+        let len = self.bytes.len() / self.messages;
+        for first in self.bytes.iter_mut().step_by(len).skip(1) {
+            *first = 0;
+        }
+        self.bytes[0] &= 0x7F;
+        self.bytes[len * (self.messages - 1)] |= 0x80;
+        self
+    }
 }
 
 /// The subject of this name, ready to take all of `wire` at every call; it panics where that fails.
@@ -53,6 +64,10 @@ pub(crate) fn subject(name: &str, wire: Wire) -> Box<dyn FnMut()> {
     match name {
         "receive" => {
             let mut end = End::new(wire);
+            Box::new(move || end.receive::<false>())
+        }
+        "fragments" => {
+            let mut end = End::new(wire.into_fragments());
             Box::new(move || end.receive::<false>())
         }
         "poll" => {

@@ -239,6 +239,13 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         extension: &mut X,
         view: &mut Opened<'i, '_>,
     ) -> Result<Option<Event<'i>>, ReceiveError> {
+        // An active extension sees the header of each fragment. Not within `quick`, which keeps the input in registers.
+        if !extension.is_active()
+            && let Some(data) = self.quick_fragment(&mut view.input)
+        {
+            view.close();
+            return Ok(Some(Event::Data(data)));
+        }
         let received = self.step(extension, view).inspect_err(|error| self.fail(*error));
         view.close();
         received
@@ -315,11 +322,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             _ => return Ok(()),
         };
         if header.opcode != OpCode::Continuation {
-            self.kind = Some(kind);
-            self.message = 0;
-            self.fragments = 0;
-            self.delivered = false;
-            self.utf8 = Utf8Validator::NEW;
+            self.start(kind);
         }
         let limits = &self.config.limits;
         if header.len > limits.frame {
@@ -340,6 +343,15 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         #[cfg(not(feature = "extension"))]
         let _ = extension;
         Ok(self.grow(header.len)?)
+    }
+
+    /// Starts a message.
+    fn start(&mut self, kind: Kind) {
+        self.kind = Some(kind);
+        self.message = 0;
+        self.fragments = 0;
+        self.delivered = false;
+        self.utf8 = Utf8Validator::NEW;
     }
 
     /// Adds `len` bytes to the length of the message, and checks its limit.
