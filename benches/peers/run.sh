@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Measures sansocket beside other libraries, and prints CSV: work,library,value,unit,ratio_to_floor.
+#
+#   run.sh            all works: memory, unmask, handshake, frames, loopback
+#   run.sh --quick    the same with fewer rounds and connections, in ten minutes
+#   run.sh WORK...    some of them; other options go to their programs: run.sh frames --only sansocket
+#
+# Needs Debian's libwslay-dev, and npm for uWebSockets (through Bun). README.md says how it measures.
+set -euo pipefail
+cd "$(dirname "$0")"
+quick=() works=() options=()
+for arg; do
+  case $arg in
+    --quick) quick=(--quick) ;;
+    memory | unmask | handshake | frames | loopback) works+=("$arg") ;;
+    *) options+=("$arg") ;;
+  esac
+done
+((${#works[@]})) || works=(memory unmask handshake frames loopback)
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}
+cargo build --release --quiet --locked >&2
+# By default glibc gives memory back to the system and takes it again: large messages would measure page faults.
+export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824
+echo work,library,value,unit,ratio_to_floor
+for work in "${works[@]}"; do
+  bun=()
+  if [[ $work == loopback ]]; then
+    (cd bun && npm ci --silent --no-audit --no-fund --ignore-scripts >&2)
+    bun=(--bun "$(ls bun/node_modules/@oven/bun-linux-x64/bin/bun)")
+  fi
+  taskset -c 1 "$CARGO_TARGET_DIR/release/$work" "${quick[@]}" "${bun[@]}" "${options[@]}"
+done
