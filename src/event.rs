@@ -4,6 +4,7 @@
 
 use crate::close::CloseCode;
 use crate::frame::Kind;
+use crate::utf8;
 
 /// A received data chunk or control frame. Its payload is borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl<'i> Payload<'i> {
     #[must_use]
     pub fn to_str(self) -> Option<&'i str> {
         match self.0 {
-            Bytes::Any(bytes) => core::str::from_utf8(bytes).ok(),
+            Bytes::Any(bytes) => utf8::whole(bytes).ok(),
             Bytes::Text(text) => Some(text),
         }
     }

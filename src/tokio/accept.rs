@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn into_stream(self) -> (S, Bytes) {
         let read = Bytes::copy_from_slice(self.incoming.rx.unread());
-        (ScopeGuard::into_inner(self.link).io.stream, read)
+        (ScopeGuard::into_inner(*self.link).io.stream, read)
     }
 
     pub(super) fn opened(

@@ -5,6 +5,7 @@
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
+use std::boxed::Box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
@@ -17,13 +18,15 @@ use crate::role::Role;
 
 /// A link that closes with 1011 if the task that owns it panics: "it encountered an unexpected condition that prevented it from
 /// fulfilling the request" (RFC 6455 §7.4.1).
-pub(super) type Guarded<S, R> = ScopeGuard<Link<S, R>, fn(Link<S, R>), OnUnwind>;
+///
+/// Boxed: a connection moves through the futures of a task, each of which has room for it.
+pub(super) type Guarded<S, R> = Box<ScopeGuard<Link<S, R>, fn(Link<S, R>), OnUnwind>>;
 
 pub(super) fn guard<S: AsyncRead + AsyncWrite + Unpin, R: Role>(link: Link<S, R>) -> Guarded<S, R> {
-    ScopeGuard::with_strategy(link, |mut link| {
+    Box::new(ScopeGuard::with_strategy(link, |mut link| {
         // The stream's code runs while a panic unwinds: another one must not get out.
         let _ = catch_unwind(AssertUnwindSafe(|| close(&mut link)));
-    })
+    }))
 }
 
 /// Writes a Close with 1011, as far as the stream takes it without a wait.

@@ -223,8 +223,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             }
         };
         self.refill(now);
-        let (read, written) = self.transfer(cx, incoming.as_deref_mut());
-        if read || written {
+        let written = self.try_write(cx);
+        // A read moves what is unread in the buffer. Who sends while a whole message waits there does not pay for that.
+        let spared = written && incoming.as_ref().is_some_and(|incoming| incoming.has_message());
+        if (!spared && self.try_read(cx, incoming.as_deref_mut())) || written {
             return Poll::Ready(Ok(None));
         }
         if let Some(error) = &self.failed {
@@ -262,7 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             self.late = Instant::NEVER;
             return Poll::Ready(());
         }
-        let (read, _) = self.transfer(cx, incoming);
+        self.try_write(cx);
+        let read = self.try_read(cx, incoming);
         if read && due == Due::All && !self.extended {
             self.extended = true;
             self.connection.extend(now);
@@ -272,12 +275,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if read || now >= looked { Poll::Ready(()) } else { self.io.poll_deadline(cx, Some(looked)) }
     }
 
-    /// Writes and reads once. Returns whether something was read, and whether something was written.
-    fn transfer(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> (bool, bool) {
+    /// Writes once. Returns whether something was written.
+    fn try_write(&mut self, cx: &mut Context<'_>) -> bool {
         let written = self.failed.is_none() && self.write(cx);
+        self.moved |= written;
+        written
+    }
+
+    /// Reads once. Returns whether something was read.
+    fn try_read(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> bool {
         let read = !self.deaf && incoming.is_some_and(|incoming| self.read(cx, incoming));
-        self.moved |= read || written;
-        (read, written)
+        self.moved |= read;
+        read
     }
 
     /// Writes what is pending, once. Returns whether that may go on.
@@ -414,6 +423,11 @@ impl Incoming {
         let DetachedEvent { shape, span } = self.held.take()?;
         self.rx.release(span, span.len);
         Some(DetachedEvent { shape, span: self.rx.span(span.len) })
+    }
+
+    /// Whether a message waits, or the end of one.
+    fn has_message(&self) -> bool {
+        matches!(self.held, Some(DetachedEvent { shape: Shape::Data { end: true, .. }, .. }))
     }
 
     /// Drops what was kept.
