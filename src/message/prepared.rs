@@ -10,7 +10,9 @@ use crate::arc::{Arc, arc_dyn};
 use crate::close::CloseCode;
 #[cfg(feature = "bytes")]
 use crate::close::cut_reason;
-use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, MAX_HEADER_LEN, OpCode, ReservedBits};
+#[cfg(feature = "hub")]
+use crate::frame::MAX_CONTROL_PAYLOAD;
+use crate::frame::{Header, Kind, MAX_HEADER_LEN, OpCode, ReservedBits};
 #[cfg(feature = "bytes")]
 use crate::message::owned::{CloseFrame, Message};
 use crate::outbox::Outbox;

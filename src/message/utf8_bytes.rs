@@ -39,6 +39,7 @@ impl Utf8Bytes {
     }
 
     /// Returns the bytes, shared.
+    #[cfg(feature = "tokio")]
     pub(crate) fn shared(&self) -> &Bytes {
         self.0.as_bytes()
     }
