@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the CSV of run.sh into docs/speed.md: table.py RESULTS.csv "COMMIT, MACHINE" >docs/speed.md
+"""Turns the CSV of run.sh into tables: table.py RESULTS.csv "COMMIT, MACHINE" >TABLES.md
 
 Fails if a row where sansocket is not first has no reason below.
 """

@@ -101,22 +101,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
         let config = Arc::clone(&options.config);
         let buffers = Buffers::with_sizes(options.sizes);
         let io = Io::new(stream, config.timeouts.close);
-        // Boxed: the task that goes on with the connection would keep the memory of the handshake.
         let negotiate = options.negotiation();
-        let accepted =
-            Box::pin(embedded::WebSocket::accept_negotiating(io, config, buffers, negotiate, decide));
-        Ok(match accepted.await? {
-            Accepted::WebSocket(socket) => {
-                let protocol = socket.protocol();
-                let mut socket = Self::opened(socket, protocol);
-                // The 101 lies in the transmit buffer, and the client waits for it.
-                socket.flush().await?;
-                Accepted::WebSocket(socket)
-            }
-            Accepted::HandedOver((io, head)) => {
-                Accepted::HandedOver(Rewind::new(io.stream, Bytes::copy_from_slice(head.unread())))
-            }
-        })
+        // Boxed: the task that goes on with the connection would keep the memory of the handshake.
+        let accepted = Box::pin(async {
+            let accepted = embedded::WebSocket::accept_negotiating(io, config, buffers, negotiate, decide);
+            Ok(match accepted.await? {
+                Accepted::WebSocket(socket) => {
+                    let protocol = socket.protocol();
+                    let mut socket = Self::opened(socket, protocol);
+                    // The 101 lies in the transmit buffer, and the client waits for it.
+                    socket.flush().await?;
+                    Accepted::WebSocket(socket)
+                }
+                Accepted::HandedOver((io, head)) => {
+                    Accepted::HandedOver(Rewind::new(io.stream, Bytes::copy_from_slice(head.unread())))
+                }
+            })
+        });
+        accepted.await
     }
 }
 

@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as Client};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,8 +53,16 @@ unsafe impl GlobalAlloc for Counting {
 
 /// What each library is compared with: a task with the same stream and no library.
 const PLAIN: &str = "plain";
-const LIBRARIES: [&str; 7] =
-    [PLAIN, "sansocket-tokio", "tokio-tungstenite", "fastwebsockets", "tokio-websockets", "yawc", "axum"];
+const LIBRARIES: [&str; 8] = [
+    PLAIN,
+    "sansocket-tokio",
+    "sansocket-axum",
+    "tokio-tungstenite",
+    "fastwebsockets",
+    "tokio-websockets",
+    "yawc",
+    "axum",
+];
 
 fn main() {
     let only = option("--only").unwrap_or_default();
@@ -151,8 +160,10 @@ fn serve(name: &'static str) -> SocketAddr {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
-            if name == "axum" {
-                return axum_server(listener).await;
+            match name {
+                "axum" => return axum_server(listener).await,
+                "sansocket-axum" => return own_axum_server(listener).await,
+                _ => {}
             }
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -186,8 +197,11 @@ async fn plain(mut stream: TcpStream) {
     }
 }
 
+/// All connections share one configuration.
+static OPTIONS: LazyLock<ServerOptions> = LazyLock::new(ServerOptions::default);
+
 async fn own(stream: TcpStream) {
-    let Ok(mut ws) = sansocket::tokio::WebSocket::accept(stream, &ServerOptions::default()).await else {
+    let Ok(mut ws) = sansocket::tokio::WebSocket::accept(stream, &OPTIONS).await else {
         return;
     };
     while let Ok(Some(message)) = ws.recv().await {
@@ -239,6 +253,22 @@ async fn yawc(mut stream: TcpStream) {
 
 async fn axum_server(listener: TcpListener) {
     use axum::extract::ws::{Message, WebSocketUpgrade};
+    let echo = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut ws| async move {
+            while let Some(Ok(message)) = ws.recv().await {
+                if matches!(message, Message::Text(_) | Message::Binary(_)) && ws.send(message).await.is_err()
+                {
+                    break;
+                }
+            }
+        })
+    };
+    let app = axum::Router::new().route("/ws", axum::routing::any(echo));
+    axum::serve(listener, app).await.unwrap();
+}
+
+async fn own_axum_server(listener: TcpListener) {
+    use sansocket_axum::{Message, WebSocketUpgrade};
     let echo = |upgrade: WebSocketUpgrade| async {
         upgrade.on_upgrade(|mut ws| async move {
             while let Some(Ok(message)) = ws.recv().await {
