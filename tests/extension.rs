@@ -374,8 +374,8 @@ fn a_poll_decodes_a_bounded_number_of_bytes() {
 }
 
 /// A message in one frame without a reserved bit takes the short cut, where there is one.
-#[test]
 #[cfg(target_pointer_width = "64")]
+#[test]
 fn a_plain_frame_is_not_shown_to_the_extension() {
     let (mut memory, mut decoded) = ([0; 200], [0; 200]);
     let mut rx = ReceiveBuffer::new(&mut memory).unwrap().with_output(&mut decoded);
