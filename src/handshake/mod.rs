@@ -10,6 +10,7 @@
 mod accepted;
 mod basic;
 mod body_decoder;
+mod checked;
 mod client;
 mod client_request;
 mod compact_sha1;

@@ -5,16 +5,15 @@
 use core::convert::Infallible;
 use core::marker::PhantomData;
 
-use super::decision::{AcceptOptions, Decide, Decision};
+use super::checked::Checked;
+use super::decision::{Decide, Decision};
 #[cfg(feature = "extension")]
-use super::extensions::{ExtensionList, ExtensionText};
+use super::extensions::ExtensionList;
 use super::head::Scanner;
-use super::head_writer::{HeadError, Writer};
-use super::key::{AcceptKey, accept_key};
 use super::negotiate::Negotiate;
 use super::rejection::{BadRequest, Refusal, Rejection};
 use super::request::Request;
-use super::response::{OURS, Response, write_switch};
+use super::response::Response;
 use super::response_body::BodyRest;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::config::ConfigRef;
@@ -373,102 +372,5 @@ impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Once<'a, F, C> {
 impl<'a, F: FnOnce(&Request<'_>) -> Decision<'a, C>, C> Decide<C> for Once<'a, F, C> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C> {
         self.0.take().map_or(Decision::HandOver, |decide| decide(request))
-    }
-}
-
-/// What is sent for a request; it does not borrow the request.
-enum Checked<'s, C> {
-    Switch {
-        key: AcceptKey,
-        protocol: Option<&'s str>,
-        /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
-        known: Option<&'static str>,
-        #[cfg(feature = "extension")]
-        /// The answer to the offers of extensions, unless they are declined anyhow.
-        extensions: Option<ExtensionText>,
-        headers: &'s [(&'s str, &'s str)],
-        config: Option<C>,
-    },
-    Respond(Response<'s>, Option<Rejection>),
-}
-
-/// What a server agrees to.
-pub(super) struct Agreed<'s, 'h> {
-    /// The key, which only HTTP/1 has.
-    pub(super) key: Option<&'h [u8]>,
-    pub(super) protocol: Option<&'s str>,
-    /// The subprotocol, if it is one of [`AcceptOptions::protocols`].
-    known: Option<&'static str>,
-}
-
-impl<'s, C> AcceptOptions<'s, C> {
-    fn check(self, request: &Request<'_>, config: &Config) -> Result<Checked<'s, C>, Rejection> {
-        let Agreed { key, protocol, known } = self.agree(request, config)?;
-        let (headers, config) = (self.headers, self.config);
-        let key = accept_key(key.unwrap_or_default());
-        Ok(Checked::Switch {
-            key,
-            protocol,
-            known,
-            #[cfg(feature = "extension")]
-            extensions: (!self.decline_extensions).then_some(ExtensionText::EMPTY),
-            headers,
-            config,
-        })
-    }
-
-    /// Checks an upgrade, and chooses the subprotocol.
-    pub(super) fn agree<'h>(
-        &self,
-        request: &Request<'h>,
-        config: &Config,
-    ) -> Result<Agreed<'s, 'h>, Rejection> {
-        let key = request.check_upgrade(config)?;
-        if !self.origin.allows(request) {
-            return Err(Rejection::Forbidden);
-        }
-        let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
-        let own = self.protocol.filter(|name| offered(name));
-        let known = self.protocols.iter().copied().find(|name| own.is_none() && offered(name));
-        let protocol = own.or(known);
-        if protocol.is_none() && self.protocol_required {
-            return Err(BadRequest::Protocol.into());
-        }
-        Ok(Agreed { key, protocol, known })
-    }
-}
-
-impl<C> Checked<'_, C> {
-    /// Writes the head of the response. Returns its length, how the handshake ends then, and the rest of its body.
-    fn write(
-        self,
-        memory: &mut [u8],
-        to_head: bool,
-    ) -> Result<(usize, (ServerHandshakeEnd, BodyRest)), HeadError> {
-        match self {
-            Self::Switch {
-                key,
-                protocol,
-                known,
-                #[cfg(feature = "extension")]
-                extensions,
-                headers,
-                ..
-            } => {
-                let mut head = Writer::new(memory);
-                write_switch(&mut head, &key, protocol);
-                #[cfg(feature = "extension")]
-                if let Some(extensions) = extensions {
-                    extensions.write(&mut head);
-                }
-                let n = head.fields(headers, OURS).text("\r\n").finish()?;
-                Ok((n, (ServerHandshakeEnd::Opened { protocol: known }, BodyRest::NONE)))
-            }
-            Self::Respond(response, reason) => {
-                let refusal = Refusal { status: response.status(), reason };
-                let (n, body) = response.write(memory, to_head)?;
-                Ok((n, (ServerHandshakeEnd::Refused(refusal), body)))
-            }
-        }
     }
 }

@@ -52,6 +52,7 @@ mod accept;
 pub(crate) mod clock;
 mod connect;
 mod direct;
+mod incoming;
 mod io;
 mod last_words;
 mod link;

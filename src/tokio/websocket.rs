@@ -11,9 +11,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::coop;
 
+use super::incoming::Incoming;
 use super::io::Io;
 use super::last_words::{Guarded, guard};
-use super::link::{Events, Incoming, Link};
+use super::link::{Events, Link};
 use super::sink::Wakers;
 use super::unread::Unread;
 use super::writer::Writer;

@@ -1,0 +1,82 @@
+//! What is received while nobody waits for it.
+
+#![forbid(unsafe_code)]
+
+use core::mem;
+use std::boxed::Box;
+use std::vec::Vec;
+
+use crate::buffer::ReceiveBuffer;
+use crate::event::{DetachedEvent, Event, Shape};
+
+/// What is received, and the event that waits for the application.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) rx: ReceiveBuffer<'static>,
+    /// Data, at the front of the buffer. Receiving pauses while it waits.
+    pub(super) held: Option<DetachedEvent>,
+    /// Control frames that came before it. Boxed, as few connections ever have one.
+    controls: Option<Box<Controls>>,
+}
+
+#[derive(Debug, Default)]
+struct Controls {
+    /// The last Ping, the last Pong and the Close, in order.
+    waiting: Vec<(Shape, Box<[u8]>)>,
+    /// The payload of the one that was taken last.
+    taken: Box<[u8]>,
+}
+
+impl Incoming {
+    pub(super) const fn new(rx: ReceiveBuffer<'static>) -> Self {
+        Self { rx, held: None, controls: None }
+    }
+
+    pub(super) fn event(&self, event: DetachedEvent) -> Event<'_> {
+        match &self.controls {
+            Some(controls) => event.shape.with((&*controls.taken).into()),
+            None => self.rx.event(event),
+        }
+    }
+
+    /// Keeps an event. The payload of data stays at the front of the buffer, whatever is read behind it.
+    pub(super) fn hold(&mut self, event: DetachedEvent) {
+        if let Shape::Data { .. } = event.shape {
+            self.rx.put_back(event.span);
+            self.held = Some(event);
+            return;
+        }
+        let mut controls = self.controls.take().unwrap_or_default();
+        let payload = self.rx.event(event).payload().as_bytes();
+        // However many a peer sends, each kind takes one place.
+        let waiting = &mut controls.waiting;
+        waiting.retain(|(shape, _)| mem::discriminant(shape) != mem::discriminant(&event.shape));
+        waiting.push((event.shape, payload.into()));
+        self.controls = Some(controls);
+    }
+
+    /// Takes the first event that was kept, as if it had just been received.
+    pub(super) fn take(&mut self) -> Option<DetachedEvent> {
+        if let Some(controls) = &mut self.controls {
+            if !controls.waiting.is_empty() {
+                let (shape, payload) = controls.waiting.remove(0);
+                controls.taken = payload;
+                return Some(DetachedEvent { shape, span: self.rx.span(0) });
+            }
+            self.controls = None;
+        }
+        let DetachedEvent { shape, span } = self.held.take()?;
+        self.rx.release(span, span.len);
+        Some(DetachedEvent { shape, span: self.rx.span(span.len) })
+    }
+
+    /// Whether a message waits, or the end of one.
+    pub(super) fn has_message(&self) -> bool {
+        matches!(self.held, Some(DetachedEvent { shape: Shape::Data { end: true, .. }, .. }))
+    }
+
+    /// Drops what was kept.
+    pub(super) fn discard(&mut self) {
+        while self.take().is_some() {}
+    }
+}
