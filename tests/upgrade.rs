@@ -70,6 +70,37 @@ async fn a_client_over_http_1_is_upgraded_with_the_subprotocol_agreed_upon() {
     assert!(endings.recv().await.unwrap().is_ok());
 }
 
+/// The answer to an offer is in the response, over HTTP/1 as over HTTP/2, and messages are compressed as agreed.
+#[cfg(feature = "deflate")]
+#[tokio::test]
+async fn compression_is_agreed_upon_only_if_both_sides_ask_for_it() {
+    use sansocket::deflate::{DeflateOptions, Pool};
+
+    let pool = std::sync::Arc::new(Pool::new(DeflateOptions::new()).unwrap());
+    for (server, client) in [(true, true), (true, false), (false, true)] {
+        let options = ServerOptions::new();
+        let options = if server { options.deflate(std::sync::Arc::clone(&pool)) } else { options };
+        let (far, mut endings) = serve(options, Version::HTTP_11);
+        let offers = ClientOptions::new();
+        let offers = if client { offers.deflate(DeflateOptions::new()) } else { offers };
+        let mut socket = WebSocket::connect(far, "ws://example.com/", &offers).await.unwrap();
+        assert_eq!(socket.is_compressed(), server && client);
+        let text = "again ".repeat(1000);
+        socket.send(text.clone()).await.unwrap();
+        assert_eq!(socket.recv().await.unwrap(), Some(text.into()));
+        assert!(socket.close(CloseCode::NORMAL, "").await.is_clean());
+        assert!(endings.recv().await.unwrap().is_ok());
+    }
+    let (far, _endings) = serve(ServerOptions::new().deflate(pool), Version::HTTP_2);
+    let request = Request::connect("http://example.com/")
+        .extension(Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-extensions", "other, permessage-deflate; client_max_window_bits");
+    let response = connect(far, request).await;
+    let answer = response.headers()["sec-websocket-extensions"].to_str().unwrap();
+    assert!(answer.starts_with("permessage-deflate"), "{answer}");
+}
+
 #[tokio::test]
 async fn frames_that_come_with_the_request_are_not_lost() {
     let (mut far, _endings) = serve(ServerOptions::new(), Version::HTTP_11);

@@ -17,6 +17,8 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use sansocket::Config;
 use sansocket::config::{ControlFrames, ServerOptions};
+#[cfg(feature = "deflate")]
+use sansocket::deflate::Pool;
 use sansocket::handshake::{AcceptOptions, OriginPolicy, Rejection, Request};
 use sansocket::tokio::{Tracker, Upgrade, upgrade_with};
 
@@ -262,7 +264,32 @@ impl<F> WebSocketUpgrade<F> {
         self
     }
 
-    /// Sets everything at once: limits, deadlines, sizes of buffers, origins and subprotocols, in place of what other methods have
+    /// Compresses messages with the clients that offer permessage-deflate (RFC 7692). All connections of an application share the
+    /// codecs of one pool. Default: no compression.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use axum::extract::State;
+    /// use axum::response::Response;
+    /// use sansocket::deflate::Pool;
+    /// use sansocket_axum::WebSocketUpgrade;
+    ///
+    /// async fn handler(ws: WebSocketUpgrade, State(pool): State<Arc<Pool>>) -> Response {
+    ///     ws.deflate(pool).on_upgrade(async |mut socket| {
+    ///         while let Some(Ok(message)) = socket.recv().await {
+    ///             println!("{message:?}");
+    ///         }
+    ///     })
+    /// }
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, pool: impl Into<Arc<Pool>>) -> Self {
+        self.options = self.options.deflate(pool);
+        self
+    }
+
+    /// Sets everything at once: limits, deadlines, sizes of buffers, compression, origins and subprotocols, in place of what other methods have
     /// set before. A Ping, a Pong and the Close are messages only if the configuration has
     /// [`ControlFrames::Reported`]: without this call they are.
     ///

@@ -19,7 +19,7 @@ use crate::embedded;
 use crate::handshake::Negotiate;
 use crate::handshake::{Accepted, Decision, HandshakeError, Request};
 use crate::host::error::Error;
-use crate::host::{Agreed, OFF};
+use crate::host::{Agreed, Negotiation, OFF};
 use crate::role::{Role, Server};
 use crate::session::{BufferSizes, Buffers};
 
@@ -152,10 +152,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         config: impl Into<Arc<Config>>,
         sizes: BufferSizes,
     ) -> Self {
-        let config = config.into();
+        let mut nothing = OFF;
+        Self::negotiated(stream, read, role, protocol, config.into(), sizes, &mut nothing)
+    }
+
+    pub(super) fn negotiated(
+        stream: S,
+        read: &[u8],
+        role: R,
+        protocol: Option<&str>,
+        config: Arc<Config>,
+        sizes: BufferSizes,
+        negotiation: &mut Negotiation,
+    ) -> Self {
         let io = Io::new(stream, config.timeouts.close);
-        let mut negotiate = OFF;
-        let connection = Connection::opened(role, negotiate.open(), config, io.time());
+        let connection = Connection::opened(role, negotiation.open(), config, io.time());
         let sizes = BufferSizes { head: 0, receive: sizes.receive.max(read.len()), ..sizes };
         let Buffers { mut rx, tx, .. } = Buffers::with_sizes(sizes);
         rx.feed(read);

@@ -10,6 +10,8 @@ use std::io;
 use std::string::String;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -18,7 +20,10 @@ use tokio::time::{Sleep, sleep};
 use super::websocket::WebSocket;
 use crate::config::ServerOptions;
 use crate::config::base::Config;
-use crate::handshake::{AcceptOptions, HandshakeError, Rejection, Request};
+use crate::handshake::{
+    AcceptOptions, ExtensionList, ExtensionText, HandshakeError, Negotiate, Rejection, Request,
+};
+use crate::host::Negotiation;
 use crate::host::error::Error;
 use crate::role::Server;
 use crate::session::BufferSizes;
@@ -79,7 +84,7 @@ pub fn upgrade<B, C: Default>(
 
 /// Accepts or refuses a request as [`upgrade`] does, with options for this request.
 ///
-/// Of `options`, the configuration and the sizes of buffers apply; subprotocols and origins are those of `accept`.
+/// Of `options`, the configuration, the sizes of buffers and compression apply; subprotocols and origins are those of `accept`.
 ///
 /// # Errors
 /// As [`upgrade`].
@@ -91,11 +96,25 @@ pub fn upgrade_with<B, C: Default>(
     let config = accept.config.as_ref().unwrap_or(options.shared_config());
     let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
     let checked = Request::from_http(request, protocol, config)?;
-    let response = accept.http_response(&checked, config)?;
+    let mut response = accept.http_response(&checked, config)?;
+    if request.extensions().get::<OnUpgrade>().is_none() {
+        return Err(Rejection::NotImplemented);
+    }
+    // After all that can refuse the request: the answer may reserve memory.
+    let mut negotiation = options.negotiation();
+    if !accept.decline_extensions {
+        let mut answer = ExtensionText::EMPTY;
+        negotiation.accept(ExtensionList::new(checked.headers()), &mut answer);
+        if let Some(answer) = answer.as_str().filter(|answer| !answer.is_empty()) {
+            let answer = HeaderValue::from_str(answer).map_err(|_| Rejection::Internal)?;
+            response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, answer);
+        }
+    }
     let on = request.extensions_mut().remove::<OnUpgrade>().ok_or(Rejection::NotImplemented)?;
-    let protocol = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
+    let protocol = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
     let upgrade = Upgrade {
         on,
+        negotiation,
         protocol: protocol.and_then(|protocol| protocol.to_str().ok()).map(Into::into),
         config: Arc::clone(config),
         sizes: options.buffer_sizes(),
@@ -116,6 +135,7 @@ pub fn upgrade_with<B, C: Default>(
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Upgrade {
     on: OnUpgrade,
+    negotiation: Negotiation,
     protocol: Option<String>,
     config: Arc<Config>,
     sizes: BufferSizes,
@@ -132,14 +152,11 @@ impl Future for Upgrade {
             return Poll::Ready(Err(Error::Handshake(HandshakeError::Timeout)));
         };
         Poll::Ready(match upgraded {
-            Ok(upgraded) => Ok(WebSocket::after_upgrade(
-                TokioIo::new(upgraded),
-                &[],
-                Server,
-                self.protocol.as_deref(),
-                Arc::clone(&self.config),
-                self.sizes,
-            )),
+            Ok(upgraded) => {
+                let Self { negotiation, protocol, config, sizes, .. } = &mut *self;
+                let (io, config) = (TokioIo::new(upgraded), Arc::clone(config));
+                Ok(WebSocket::negotiated(io, &[], Server, protocol.as_deref(), config, *sizes, negotiation))
+            }
             Err(error) => Err(Error::Transport(io::Error::other(error))),
         })
     }
