@@ -10,8 +10,9 @@ use std::io;
 use std::string::String;
 use std::sync::Arc;
 
-use http::HeaderValue;
-use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+#[cfg(feature = "deflate")]
+use http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -20,9 +21,9 @@ use tokio::time::{Sleep, sleep};
 use super::websocket::WebSocket;
 use crate::config::ServerOptions;
 use crate::config::base::Config;
-use crate::handshake::{
-    AcceptOptions, ExtensionList, ExtensionText, HandshakeError, Negotiate, Rejection, Request,
-};
+use crate::handshake::{AcceptOptions, HandshakeError, Rejection, Request};
+#[cfg(feature = "deflate")]
+use crate::handshake::{ExtensionList, ExtensionText, Negotiate};
 use crate::host::Negotiation;
 use crate::host::error::Error;
 use crate::role::Server;
@@ -96,12 +97,15 @@ pub fn upgrade_with<B, C: Default>(
     let config = accept.config.as_ref().unwrap_or(options.shared_config());
     let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
     let checked = Request::from_http(request, protocol, config)?;
+    #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "nothing is negotiated"))]
     let mut response = accept.http_response(&checked, config)?;
     if request.extensions().get::<OnUpgrade>().is_none() {
         return Err(Rejection::NotImplemented);
     }
-    // After all that can refuse the request: the answer may reserve memory.
+    #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "nothing is negotiated"))]
     let mut negotiation = options.negotiation();
+    // After all that can refuse the request: the answer may reserve memory.
+    #[cfg(feature = "deflate")]
     if !accept.decline_extensions {
         let mut answer = ExtensionText::EMPTY;
         negotiation.accept(ExtensionList::new(checked.headers()), &mut answer);
