@@ -3,7 +3,7 @@
 //!     cargo run --release --example dashboard --features mio
 //!
 //! What it says on a connection, and the protocol, is `dashboard/handler.rs`, which also runs on boards. Here the values are
-//! the system's own, and what one client changes all of them are told, as the hub wakes their handlers. LED, PWM and reboot are simulated.
+//! the system's own, and the hub wakes the handlers of all clients when one changes a value. LED, PWM and reboot are simulated.
 
 #[path = "common/cli.rs"]
 mod cli;

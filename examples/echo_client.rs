@@ -192,7 +192,7 @@ fn send_file(socket: &mut Socket, path: &str) -> Result<(), Box<dyn Error>> {
             rest.start += n;
             sent += n as u64;
         }
-        // The echo is read while the file is sent: an echo server stops listening to whom it cannot answer.
+        // The echo is read while the file is sent: an echo server stops reading from a client that does not read its answers.
         let event = if !complete { socket.read_or_flushed()? } else { socket.read_timeout(LONGEST_WAIT)? };
         match event {
             Poll::Ready(Some((Event::Data(data), _))) => {

@@ -3,7 +3,7 @@
 //!     cargo run --release --example tokio_echo --features tokio
 //!     cargo run --release --example tokio_echo --features tokio,deflate -- --deflate
 //!
-//! It continues after a failed accept, bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it is told
+//! It continues after a failed accept, bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it gets a signal
 //! to stop.
 
 #[path = "common/cli.rs"]

@@ -124,7 +124,7 @@ pub(crate) trait Timed {
     /// Returns which deadline a poll at `now` would enforce.
     fn due(&self, now: Instant) -> Due;
 
-    /// Extends the deadline by [`EXTENSION`] from `now`, as part of what the peer owes has arrived.
+    /// Extends the deadline by [`EXTENSION`] from `now`, because a part of what the peer has to send has arrived.
     fn extend(&mut self, now: Instant);
 }
 

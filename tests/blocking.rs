@@ -372,7 +372,7 @@ impl Handler for Flood {
     }
 
     fn closed(&mut self, cause: &Ending, _: &str) {
-        assert_eq!(self.cause, None, "closed is told once");
+        assert_eq!(self.cause, None, "`closed` is called once");
         self.cause = Some(*cause);
     }
 }

@@ -352,7 +352,7 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
     assert_eq!(hello.closed, Some((ours, String::new())));
 }
 
-/// A clock that shows what it is told, in milliseconds, and goes on while somebody waits for it.
+/// A clock that shows the time that the test sets, in milliseconds, and advances while a task waits for it.
 struct Reported(Rc<Cell<u64>>);
 
 impl Clock for Reported {

@@ -39,7 +39,7 @@ fn echo(pki: &Pki) -> (SocketAddr, JoinHandle<Result<(), Error>>) {
     (address, server)
 }
 
-/// Speaks once to whoever connects, and waits for his end.
+/// Sends once to each client that connects, and waits for its end.
 fn raw(speak: impl FnOnce(&mut TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let (listener, address) = listen();
     let server = thread::spawn(move || {
@@ -127,7 +127,7 @@ fn a_server_of_an_unknown_authority_is_refused() {
     let error = connect_with(&format!("wss://{address}/"), &options).unwrap_err();
     assert!(no_tls(&error, address).contains("invalid peer certificate"), "{error}");
     assert_eq!(*certificate_error(&error), CertificateError::BadSignature);
-    // The server is told, in an alert.
+    // The server receives an alert.
     let told = server.join().unwrap().unwrap_err();
     assert!(told.to_string().contains("alert"), "{told}");
 }

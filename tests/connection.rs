@@ -231,7 +231,7 @@ ended     failure      Done                     -            Clean 1001 1000
 ended     deadline     Done                     -            Clean 1001 1000
 ";
 
-/// Who is told of control frames, and who answers them.
+/// Which control frames are reported, and which are answered.
 #[test]
 fn control_frames_are_answered_as_configured() {
     let ping = Got::Ping(b"x".to_vec());

@@ -432,7 +432,7 @@ fn the_timer_is_called_at_its_deadline() {
     drive.open(&upgrade("/", &[]));
     let start = drive.now;
     for tick in 1..10 {
-        // The adapter is told of it, and it comes neither before nor twice.
+        // The adapter gets it, not before and not twice.
         assert_eq!(drive.deadline, Some(start.saturating_add(tick * SECOND)));
         drive.now = start.saturating_add(tick * SECOND - Duration::from_micros(1));
         drive.pump();
@@ -598,7 +598,7 @@ fn closed_is_called_once_and_last_with_ending_and_reason() {
         assert_eq!(drive.outcome, Some(Outcome::Closed(cause)), "case {i}");
         assert_eq!(drive.handler.closed, [(cause, reason.to_owned())], "case {i}");
         assert_eq!(drive.outcome.unwrap().is_disconnect(), end == EndReason::Disconnected);
-        // Whatever comes now, nobody is told.
+        // Nothing is reported from here on.
         let calls = drive.handler.calls.len();
         drive.read_all();
         drive.end();

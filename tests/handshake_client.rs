@@ -499,7 +499,7 @@ fn a_redirect_is_reported_and_not_followed() {
             let asked = drive.out.len();
             answer.as_bytes().chunks(size).for_each(|piece| _ = drive.feed(piece));
             assert_eq!(drive.done, Some(End::Refused));
-            assert!(drive.out.len() == asked && drive.tx.is_empty(), "nobody is told anything more");
+            assert!(drive.out.len() == asked && drive.tx.is_empty(), "nothing more is sent");
             let reply = RefusedResponse::parse(&drive.head, &config).unwrap();
             assert_eq!((reply.status, reply.body), (code, body.as_bytes()));
             assert_eq!(reply.headers.get("location"), Some(location.as_bytes()));

@@ -281,7 +281,7 @@ fn the_handlers_open_message_ends_before_what_was_sent_before_a_close() {
                     assert!(peer.got() == all, "{what} {len}");
                     assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Ok(()))));
                 } else {
-                    // Nothing can stand inside of it: the senders are told, and the Close goes where it can.
+                    // Nothing can be sent inside of it: the senders get an error, and the Close goes out where it can.
                     world.pass(CLOSE + SECOND);
                     assert_eq!(told.take(), [0, 1, 2].map(|number| (number, Err(NotDelivered::Closing))));
                     if what == "message" {
@@ -316,7 +316,7 @@ fn the_code_of_the_first_close_is_sent() {
     world.end();
 }
 
-/// Promptly, not when the session ends: nothing may follow a Close, whoever sends it.
+/// Promptly, not when the session ends: nothing may follow a Close, of either side.
 #[test]
 fn pending_messages_are_completed_when_the_handler_or_the_peer_closes() {
     for len in [50, 1_100, 20_000] {
@@ -644,7 +644,7 @@ fn a_hub_that_is_dropped_calls_closed_alone() {
     assert_eq!((calls.load(Ordering::Relaxed), closed.lock().unwrap().len()), (before, 1));
 }
 
-/// One that panics as it is told does not keep the others from being told.
+/// A completion that panics does not keep the others from their results.
 #[test]
 fn a_panic_while_a_hub_is_dropped_prevents_no_other_completion() {
     let mut world = World::new(settings(|_| {}), |_| App::new(echo));
@@ -666,7 +666,7 @@ fn a_panic_while_a_hub_is_dropped_prevents_no_other_completion() {
     assert_eq!(closed.lock().unwrap().len(), 3);
 }
 
-/// An application that cannot be made leaves handles to nobody: they say so, and whoever waits is told.
+/// Handles of an application that could not be created return an error, and callers that wait get it too.
 #[test]
 fn an_application_whose_constructor_panics_leaves_a_stopped_hub() {
     let told = Reported::default();

@@ -1,5 +1,5 @@
 //! A hub beside a model of it. Whatever happens to its sessions in whatever order: frames and messages are whole and in their
-//! order, whatever a call has accepted is read by the peer or its sender is told, once and with the true reason, and the
+//! order, what a call has accepted is read by the peer or reported to its sender, once and with the true reason, and the
 //! counters agree after each step.
 #![cfg(feature = "hub")]
 
@@ -169,7 +169,7 @@ struct Own {
 
 const HELD: &[u8] = b"held over";
 
-/// Echoes text in fragments of 7 bytes, whatever the room, and all else as it came; and does what it is told to.
+/// Echoes text in fragments of 7 bytes, whatever the room, and all else as it came; and does what the test says.
 fn scribe(own: Arc<Mutex<Own>>) -> Act {
     let (mut text, mut at, mut held) = (Vec::new(), 0, false);
     let mut act = move |call: Call<'_>, out: &mut Outbox<'_>| -> Result<bool, HandlerError> {
@@ -545,7 +545,7 @@ impl Model {
         assert!(counters.waiting >= count(|sent| sent.waits()), "waiting");
     }
 
-    /// Everybody reads, and whoever was told is believed only where that is true.
+    /// Every peer reads. A reported delivery is checked against what the peer has read.
     fn settle(&mut self, states: &[Option<SessionState>]) {
         for (number, id) in std::mem::take(&mut *self.chosen.lock().unwrap()) {
             let len = self.broadcasts.iter().find(|(broadcast, _)| *broadcast == number).unwrap().1;
@@ -625,7 +625,7 @@ impl Model {
         assert_eq!(
             counters.opened,
             closed.lock().unwrap().len() as u64,
-            "handlers are told of the end, once"
+            "handlers get the end, once"
         );
         let pipes = |count: fn(&Peer) -> u64| sides.iter().map(|side| count(&side.peer)).sum::<u64>();
         assert_eq!(counters.received, pipes(|peer| peer.wire().received));
@@ -710,7 +710,7 @@ impl Side {
             self.sent.range(number..=last).filter(|(other, _)| **other == number || **other > self.seen);
         let full = newcomers.any(|(other, sent)| is_full(&self.waited(*other), sent.len));
         let sent = self.sent.get_mut(&number).expect("nobody has sent that");
-        assert_eq!(sent.fate.replace(result), None, "{number} is told twice");
+        assert_eq!(sent.fate.replace(result), None, "{number} is reported twice");
         match result {
             Ok(()) => assert!(sent.read && !sent.late, "{number} was not read"),
             Err(NotDelivered::Overflow) => {

@@ -236,7 +236,7 @@ struct Model {
 }
 
 proptest! {
-    /// Whatever peers say and whoever is closed: the one that makes room is the one that was silent for longest.
+    /// The connection that was silent for longest is evicted, whatever peers send and in any order of closing.
     #[test]
     fn the_session_that_was_silent_for_longest_is_evicted(deeds in proptest::collection::vec((0..4u8, 0..6usize), 1..80)) {
         const PLACES: usize = 4;

@@ -426,7 +426,7 @@ async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-/// The stream wakes only whom it was polled by last, once for each change, and never without one: whoever lets go of a waker, or
+/// The stream wakes only the task that polled it last, once for each change, and never without one: a task that drops a waker, or
 /// polls with another, waits for ever.
 async fn no_waker_is_lost(deeds: &[Deed]) {
     let served = Served::with(quiet);

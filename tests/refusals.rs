@@ -15,7 +15,7 @@ use session_driver::*;
 /// The path where there was a request, and what it got.
 type Heard = Vec<(Option<String>, Refusal)>;
 
-/// Answers as it is told, and remembers what it hears of refusals.
+/// Answers as the test says, and records refusals.
 struct App<D> {
     decide: D,
     refused: Heard,

@@ -893,7 +893,7 @@ fn a_broadcast_reaches_one_route_or_a_room() {
     served.finish();
 }
 
-/// Answers control frames itself, where it is told of them.
+/// Answers control frames itself, where they are reported.
 struct Controls;
 
 impl Handler for Controls {
@@ -953,7 +953,7 @@ fn each_route_has_its_limits() {
     served.finish();
 }
 
-/// Fails in the way that it is told.
+/// Fails as the test says.
 struct Fails(Sender<EndReason>);
 
 impl Handler for Fails {

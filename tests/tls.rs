@@ -175,7 +175,7 @@ fn a_stranger_s_certificate_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     // Both authorities bear the same name: it is the signature that tells them apart.
     assert!(error.to_string().contains("BadSignature"), "{error}");
-    // The server is told, in an alert.
+    // The server receives an alert.
     let error = served.join().unwrap().outcome.unwrap_err();
     assert!(error.to_string().contains("alert"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Connections over tokio that are tracked, and what the peer of a task that panics is told.
+//! Connections over tokio that are tracked, and the Close that the peer of a panicking task receives.
 #![cfg(feature = "tokio")]
 
 mod choppy;

@@ -3,7 +3,7 @@
 //!
 //! <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>
 //!
-//! Only a connection from a load balancer may begin with it, and each of these must: whoever else sends such a header
+//! Only a connection from a load balancer may begin with it, and each of these must: any other client that sends such a header
 //! claims an address that is not his.
 
 use std::io::{self, ErrorKind, Read};

@@ -1,4 +1,4 @@
-"""TLS 1.3 servers that prove nothing, as whoever stands in the way of a connection can be one. Just enough of
+"""TLS 1.3 servers that prove nothing, as anyone on the path of a connection can run. Just enough of
 RFC 8446, with AES and elliptic curves by the openssl program.
 """
 import hashlib

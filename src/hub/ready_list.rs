@@ -23,7 +23,7 @@ struct Inner {
 }
 
 /// One stream in the list, at most once: the waker of its reads and its writes. There is one for both, because a stream may write
-/// before it can read, as TLS does, and wakes whom it was polled by last.
+/// before it can read, as TLS does, and wakes the task that polled it last.
 #[derive(Debug)]
 pub(super) struct Watch {
     key: usize,

@@ -1,4 +1,4 @@
-//! What the peer of a task that panics is told.
+//! The Close that the peer of a panicking task receives.
 
 #![forbid(unsafe_code)]
 

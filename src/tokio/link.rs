@@ -58,7 +58,7 @@ pub(super) struct Link<S, R> {
     /// The stream is being shut down, until this moment.
     shutting: bool,
     shut_by: Instant,
-    /// Why the stream failed. The connection is told when all that was received before is processed.
+    /// Why the stream failed. The connection reports it after everything that was received before.
     failed: Option<io::Error>,
     /// Nothing can be read any more.
     deaf: bool,

@@ -35,7 +35,7 @@ fn a_server_survives_a_failed_accept() {
 fn a_server_of_threads_limits_their_number() {
     let server = Program::start("echo_threads", &["--listen", "127.0.0.1:0"]);
     let mut clients: Vec<_> = (0..64).map(|_| open(server.address())).collect();
-    // They are told that there is no room, as soon as they ask for something.
+    // They get 503 as soon as they send a request.
     let mut silent: Vec<_> = (0..8).map(|_| connect(server.address())).collect();
     let threads = server.threads();
     wait_for("their threads", || server.threads() >= 64 + 8);

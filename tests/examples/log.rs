@@ -106,7 +106,7 @@ fn a_dashboard_whose_output_is_gone_tells_everybody_the_state() {
     let mut server = Program::start("dashboard", &["--listen", "127.0.0.1:0"]);
     server.close_output();
     let mut clients = [open(server.address()), open(server.address())];
-    // Each is told the state as it connects, and then each change of it.
+    // Each receives the state as it connects, and then each change of it.
     for (state, command) in
         [("\"led\":0", "led 1"), ("\"led\":1", "led 0"), ("\"led\":0", "pwm 7"), ("\"pwm\":7", "")]
     {

@@ -1,4 +1,4 @@
-//! A server that is told to end says so to its clients.
+//! A server that gets a signal closes its connections with 1001.
 
 use std::io::{ErrorKind, Read, Write};
 use std::iter;

@@ -219,7 +219,7 @@ def sources(image, addresses):
         for function, file in stack:
             part = crate(file, root)
             if part:
-                # The outermost frame is told by the symbol, not by the source.
+                # The symbol names the outermost frame, not the source.
                 if function.startswith(".L") or function == "??":
                     function = symbol.name if symbol else "?"
                 where[address] = (part, f"{bare(function)} in {pathlib.Path(file.split(':')[0]).name}")

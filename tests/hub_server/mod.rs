@@ -19,7 +19,7 @@ use sansocket::{Event, Handler, HandlerError, Outbox};
 /// How long a test waits before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Echoes; panics where it is told to.
+/// Echoes; panics where the test says so.
 pub struct Echo;
 
 impl Handler for Echo {

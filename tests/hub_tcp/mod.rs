@@ -191,7 +191,7 @@ fn a_server_accepts_from_each_of_its_listeners() {
         refused.write_all(REQUEST).unwrap();
         assert!(head(&mut refused).unwrap().starts_with(b"HTTP/1.1 503 "));
     }
-    // One that leaves makes room for whoever comes, wherever that is.
+    // A connection that ends makes room for the next one, on any listener.
     drop(clients.pop());
     wait_for("a place", || server.handle.sessions().len() == 3);
     clients.push(open(addresses[0]));

@@ -94,7 +94,7 @@ impl Running {
     }
 
     fn counters(&self) -> Counters {
-        // Those of a turn are told when the next begins.
+        // The results of a turn are reported when the next begins.
         let (tell, told) = std::sync::mpsc::channel();
         self.handle.call(move |hub| tell.send(hub.counters()).unwrap()).unwrap();
         told.recv().unwrap()
@@ -244,7 +244,7 @@ fn a_slow_reader_loses_nothing() {
     writing.join().unwrap();
 }
 
-/// Frames that wait for a slow reader go whole and in order, and each is told of when TCP has it.
+/// Frames that wait for a slow reader go whole and in order, and each is reported when TCP has it.
 #[test]
 fn queued_messages_are_delivered_in_order() {
     let server = Running::new(Config::DEFAULT);

@@ -1,4 +1,4 @@
-//! A stream that wakes whom it was polled by last, once for each change.
+//! A stream that wakes the task that polled it last, once for each change.
 
 use std::io;
 use std::pin::Pin;

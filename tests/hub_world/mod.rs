@@ -503,7 +503,7 @@ pub struct Script {
 /// Decides about a request.
 pub type Make = Box<dyn FnMut(&mut SessionInfo, &Request<'_>) -> Act>;
 
-/// An application whose handlers do what a test says, and which keeps what it is told.
+/// An application whose handlers do what a test says, and which records every call.
 pub struct App {
     pub make: Make,
     pub welcome: bool,

@@ -146,7 +146,7 @@ check('older messages come on request, and the view stays', async () => {
   const all = await ids(carol);
   assert.deepEqual(all, all.map((_, at) => all[0] + at));
   assert.deepEqual(await texts(carol), await texts(ann));
-  // Who reads above is told of what comes below.
+  // A user who reads above sees a note of what arrives below.
   await carol.$eval('#scroll', view => { view.scrollTop = 100; });
   await carol.waitForTimeout(50);
   await say(ann, 'news');
@@ -176,7 +176,7 @@ check('a page that was away gets what it missed, by its ids', async () => {
   assert.deepEqual(await texts(bob), await texts(ann));
 });
 
-check('the server is told to stop and comes again: what was said meanwhile arrives, once', async () => {
+check('the server stops and starts again: what was sent meanwhile arrives, once', async () => {
   assert.equal(await stop('SIGTERM'), 0);
   for (const page of [ann, bob]) await page.waitForSelector('#state[data-state=waiting]');
   assert.match(await ann.textContent('#state'), /the server restarts/);

@@ -326,7 +326,7 @@ async def restarted():
     await with_pages(pages, body)
 
 
-@check("a process that is told to stop closes its pages with 1001, and they continue on the other one")
+@check("a process that gets SIGTERM closes its pages with 1001, and they continue on the other one")
 async def stopped():
     pages, texts = six("stopped"), []
 

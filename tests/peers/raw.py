@@ -180,7 +180,7 @@ def upgrade_required():
                 request(Sec_WebSocket_Version="8"), request(Sec_WebSocket_Version="0"), request(Sec_WebSocket_Version="130")):
         headers = refused(STRICT, raw, 426)
         equal((headers.get("upgrade", "").lower(), headers.get("sec-websocket-version")), ("websocket", "13"))
-        # RFC 9110 §7.8: whoever sends Upgrade names it among the connection options
+        # RFC 9110 §7.8: a sender of Upgrade names it among the connection options
         assert "upgrade" in options(headers), "Connection is %r" % headers.get("connection")
 
 

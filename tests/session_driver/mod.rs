@@ -314,7 +314,7 @@ pub(crate) fn messages(frames: &[Frame]) -> Vec<(u8, Vec<u8>)> {
     messages
 }
 
-/// An application that answers requests as a test says, echoes, and notes everything that it is told.
+/// An application that answers requests as a test says, echoes, and records every call.
 pub(crate) struct App<F> {
     decide: F,
     /// Sent as soon as the connection is open.

@@ -1,7 +1,7 @@
 //! A client on bare metal: QEMU's `virt` board, rv32imc, embassy, no heap.
 //!
 //! It connects, over TLS where the URL says `wss`, offers a subprotocol, compares echoes, and comes back when the
-//! connection is lost. The board is `../qemu-riscv32`'s; `settings.rs` is where it is told where to connect.
+//! connection is lost. The board is `../qemu-riscv32`'s; `settings.rs` holds the address of the server.
 
 #![no_std]
 #![no_main]
@@ -100,7 +100,7 @@ async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
     runner.run().await
 }
 
-/// One connection, from TCP's first packet to its end; what went wrong is told to the log.
+/// Runs one connection from TCP's first packet to its end, and logs what went wrong.
 async fn attempt(
     socket: &mut TcpSocket<'_>,
     settings: &Settings,

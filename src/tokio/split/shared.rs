@@ -51,7 +51,7 @@ pub(super) struct State {
     incoming: VecDeque<Received>,
     incoming_bytes: usize,
     read_ahead: usize,
-    /// Why the stream failed: the receiver is told once.
+    /// Why the stream failed. The receiver reports it once.
     error: Option<Error>,
     /// The requested Close, until the driver takes it.
     close: Option<Close>,
@@ -118,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// Changes the state, and then, without the lock, wakes whom the change concerns.
+    /// Changes the state, and then, without the lock, wakes the tasks that wait for the change.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);

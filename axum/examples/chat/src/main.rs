@@ -4,7 +4,7 @@
 //!     cargo run --release -- --redis redis://127.0.0.1/    # one of several
 //!
 //! Call cargo in the directory of this package; `cluster.sh` starts Redis and two processes. The server continues after a failed accept,
-//! bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it is told to stop.
+//! bounds its connections, sets TCP_NODELAY, and closes every connection with 1001 when it gets a signal.
 
 #[path = "../../../../examples/common/cli.rs"]
 mod cli;

@@ -1,6 +1,6 @@
 //! What a page and the server say to each other: JSON, one object in each text message.
 //!
-//! The ids of a room are consecutive numbers, so that whoever sees two of them knows whether anything lies between. They start at the
+//! The ids of a room are consecutive numbers, so that two of them show whether a message is missing between them. They start at the
 //! time at which the room began, in microseconds: a room that begins again, because its messages were lost, goes on with larger ids.
 
 use sansocket_axum::Utf8Bytes;

@@ -4,7 +4,7 @@
 //!
 //! What Redis promises with `appendonly yes` and `appendfsync always`: a message that was taken is on its disk. What nobody promises: a
 //! replica may lack it when it takes over; a client that repeats a message more than [`REMEMBERED`] later may see it twice; and older
-//! messages than `kept` are gone, which a page is told.
+//! messages than `kept` are gone, and the page gets a note of the gap.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -18,7 +18,7 @@ const QUEUE: usize = 64;
 const SHOWN: usize = 100;
 /// How often each process tells who is in its rooms, and asks for the others.
 pub(crate) const REFRESH: Duration = Duration::from_secs(1);
-/// Who comes and goes within this time is told at once.
+/// Members that join and leave within this time are reported together.
 const COLLECT: Duration = Duration::from_millis(100);
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

@@ -1,6 +1,6 @@
 //! The dashboard on bare metal: QEMU's `virt` board, rv32imc, embassy, and the hub over embassy-net.
 //!
-//! One task serves all clients. What one of them changes, the others are told: the hub wakes their handlers. Beside the page,
+//! One task serves all clients. When one of them changes a value, the hub wakes the handlers of the others. Beside the page,
 //! `/sessions` lists the ids of the clients and the bytes of the heap that are in use, and a POST to `/say` broadcasts its body.
 
 #![no_std]

@@ -116,7 +116,7 @@ pub unsafe extern "C" fn sansocket_new(settings: *const SansocketSettings) -> *m
 pub unsafe extern "C" fn sansocket_run(server: *const Sansocket) {
     // SAFETY: no other function touches this field, but that which frees.
     let server = unsafe { &mut *(*server).server.get() };
-    // At the end it is dropped, so that whoever asks for something then hears of it.
+    // At the end it is dropped, so that a later request gets an error.
     if let Some(server) = server.take() {
         if server.run().is_err() {
             system::log(format_args!("the port cannot wait"));

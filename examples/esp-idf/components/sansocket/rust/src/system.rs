@@ -31,7 +31,7 @@ const ALIGN: usize = size_of::<usize>();
 // SAFETY: C's memory is memory, and aligned as is asked for.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: these are always safe; whoever asks for nothing does not come here.
+        // SAFETY: these are always safe; an empty request does not reach this line.
         let memory = unsafe {
             if layout.align() <= ALIGN {
                 malloc(layout.size())
