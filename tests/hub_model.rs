@@ -622,11 +622,7 @@ impl Model {
         }
         let counters = handle.counters();
         check(&counters);
-        assert_eq!(
-            counters.opened,
-            closed.lock().unwrap().len() as u64,
-            "handlers get the end, once"
-        );
+        assert_eq!(counters.opened, closed.lock().unwrap().len() as u64, "handlers get the end, once");
         let pipes = |count: fn(&Peer) -> u64| sides.iter().map(|side| count(&side.peer)).sum::<u64>();
         assert_eq!(counters.received, pipes(|peer| peer.wire().received));
         assert_eq!(counters.sent, pipes(|peer| peer.wire().sent));

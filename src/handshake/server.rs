@@ -30,7 +30,7 @@ use crate::time::{Due, EXTENSION, Instant, Timed};
 pub enum ServerHandshakeEnd {
     /// The connection is open. The 101 is in the transmit buffer, and what was received after the request in the receive buffer.
     Opened {
-        /// The subprotocol that was agreed upon, if it is one of [`AcceptOptions::protocols`].
+        /// The subprotocol that was agreed upon, if it is one of [`AcceptOptions::protocols`](super::AcceptOptions::protocols).
         protocol: Option<&'static str>,
     },
     /// [`Decision::HandOver`]: the caller takes over. The request, and what was received after it, are
@@ -237,7 +237,7 @@ impl<C: ConfigRef> ServerHandshake<C> {
     }
 
     /// Returns the configuration of the connection, once it is [open](ServerHandshakeEnd::Opened): that of
-    /// [`AcceptOptions::config`], otherwise the handshake's.
+    /// [`AcceptOptions::config`](super::AcceptOptions::config), otherwise the handshake's.
     #[must_use]
     pub const fn config(&self) -> &C {
         &self.config
