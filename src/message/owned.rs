@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use super::Utf8Bytes;
 use crate::close::CloseCode;
+#[cfg(feature = "tokio")]
+use crate::frame::MAX_CONTROL_PAYLOAD;
 
 /// An owned message: text, binary, or a control frame (RFC 6455 §5.5, §5.6). A clone shares the bytes.
 ///
@@ -118,6 +120,14 @@ impl Message {
             Self::Text(text) => Ok(text),
             other => other.into_data().try_into(),
         }
+    }
+}
+
+impl Message {
+    /// Returns whether it is a Ping or Pong with more than the 125 bytes that one carries. A Close is cut.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Ping(payload) | Self::Pong(payload) if payload.len() > MAX_CONTROL_PAYLOAD)
     }
 }
 

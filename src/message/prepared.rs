@@ -10,7 +10,7 @@ use crate::arc::{Arc, arc_dyn};
 use crate::close::CloseCode;
 #[cfg(feature = "bytes")]
 use crate::close::cut_reason;
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "tokio"))]
 use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::frame::{Header, Kind, MAX_HEADER_LEN, OpCode, ReservedBits};
 #[cfg(feature = "bytes")]
@@ -112,7 +112,7 @@ impl Prepared {
     }
 
     /// Returns whether it is a control frame with more than the 125 bytes that one carries.
-    #[cfg(feature = "hub")]
+    #[cfg(any(feature = "hub", feature = "tokio"))]
     pub(crate) fn is_too_long(&self) -> bool {
         self.opcode.is_control() && self.payload().len() > MAX_CONTROL_PAYLOAD
     }

@@ -58,11 +58,13 @@ mod last_words;
 mod link;
 mod net_stream;
 mod outgoing;
+mod permit;
 mod rewind;
 mod sink;
 mod spare;
 mod split;
 mod tracker;
+mod try_send;
 mod unread;
 #[cfg(feature = "hyper")]
 mod upgrade;
@@ -71,11 +73,11 @@ mod writer;
 
 pub use connect::{connect, connect_with};
 pub use net_stream::AsyncNetStream;
+pub use permit::Permit;
 pub use rewind::Rewind;
-pub use split::{
-    NotReunited, OfferError, Queued, Receiver, ReuniteError, Sender, SplitDriver, SplitOptions, TrySendError,
-};
+pub use split::{NotReunited, OfferError, Queued, Receiver, ReuniteError, Sender, SplitDriver, SplitOptions};
 pub use tracker::Tracker;
+pub use try_send::TrySendError;
 #[cfg(feature = "hyper")]
 pub use upgrade::{Upgrade, upgrade, upgrade_with};
 pub use websocket::WebSocket;

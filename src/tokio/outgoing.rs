@@ -9,7 +9,7 @@ use super::link::Link;
 use crate::close::CloseCode;
 use crate::connection::ConnectionState;
 use crate::extension::Extension;
-use crate::frame::{Kind, MAX_HEADER_LEN};
+use crate::frame::{Kind, MAX_CONTROL_PAYLOAD};
 use crate::message::CloseFrame;
 use crate::message::Prepared;
 use crate::message::owned::Message;
@@ -17,6 +17,9 @@ use crate::outbox::Outbox;
 use crate::proto::Role;
 use crate::send::SendError;
 use crate::time::Instant;
+
+/// The longest control frame: the room in which every message can be put.
+const CONTROL_ROOM: usize = MAX_CONTROL_PAYLOAD.saturating_add(6);
 
 /// The payload of a frame. What does not fit into the transmit buffer is kept: an owned or prepared payload is shared, a
 /// borrowed one copied.
@@ -37,10 +40,25 @@ pub(super) enum Shape {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Returns whether a message of any length can be put.
+    /// Returns whether any message can be put: a data message of any length, or a control frame.
     pub(super) fn is_ready(&mut self) -> bool {
         self.lend();
-        !self.is_inside() && self.tx.room() >= MAX_HEADER_LEN
+        !self.is_inside() && self.tx.room() >= CONTROL_ROOM
+    }
+
+    /// Returns that a data message of any length can be put, or why none ever can; `None` if there is no room yet.
+    pub(super) fn check_room(&mut self) -> Option<Result<(), SendError>> {
+        if !self.is_open() {
+            return Some(Err(SendError::Closed));
+        }
+        let ready = self.is_ready();
+        let out = self.try_outbox()?;
+        let unusable = match out.frame_remaining() {
+            _ if out.is_free() => None,
+            0 => Some(SendError::MessageOpen),
+            _ => Some(SendError::FrameOpen),
+        };
+        unusable.map_or_else(|| ready.then_some(Ok(())), |error| Some(Err(error)))
     }
 
     /// Puts a message of any length; `None` if there is no room yet, and nothing has changed. A Close limits how long the
@@ -86,10 +104,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             return Some(sent);
         }
         if encoded {
-            if sent == Err(SendError::Blocked) {
+            if sent == Err(SendError::Blocked) && self.tx.room() < CONTROL_ROOM {
                 return None;
             }
-            // It is encoded in several frames, as the stream takes them.
+            // It is encoded in several frames, as the stream takes them, or when the buffer is empty. How much room it needs is
+            // known only now, and whoever found the connection ready relies on it.
             (self.coding, self.rest) = (Some(kind), body.rest(0));
             self.refill(self.io.time());
             return Some(Ok(()));

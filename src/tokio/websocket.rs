@@ -379,7 +379,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     /// Waits until `goal` returns something; meanwhile one event is received ahead.
-    async fn until<T>(&mut self, mut goal: impl FnMut(&mut Link<S, R>) -> Option<T>) -> Result<T, Error> {
+    pub(super) async fn until<T>(
+        &mut self,
+        mut goal: impl FnMut(&mut Link<S, R>) -> Option<T>,
+    ) -> Result<T, Error> {
         let Self { link, incoming, .. } = self;
         poll_fn(|cx| link.poll_until(cx, Some(incoming), Events::Hold, &mut goal)).await
     }

@@ -12,7 +12,7 @@ mod shared;
 pub use driver::SplitDriver;
 pub use receiver::Receiver;
 pub use reunite::{NotReunited, ReuniteError};
-pub use sender::{OfferError, Queued, Sender, TrySendError};
+pub use sender::{OfferError, Queued, Sender};
 
 use std::sync::Arc;
 

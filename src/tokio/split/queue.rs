@@ -9,6 +9,7 @@ use std::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::{Overflow, QueueLimits};
+use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::message::Prepared;
 use crate::message::owned::Message;
 
@@ -36,6 +37,15 @@ pub(super) struct Queue {
 }
 
 impl Item {
+    /// Whether it is a control frame with more than the 125 bytes that one carries.
+    pub(super) fn is_too_long(&self) -> bool {
+        match self {
+            Self::Message(message) => message.is_too_long(),
+            Self::Prepared(message) => message.is_too_long(),
+            Self::Ping(payload) => payload.len() > MAX_CONTROL_PAYLOAD,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Message(message) => message.as_bytes().len(),

@@ -16,11 +16,11 @@ use super::shared::{Shared, State};
 use crate::close::CloseCode;
 use crate::config::Overflow;
 use crate::ending::Ending;
-use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::host::error::Error;
 use crate::message::Prepared;
 use crate::message::owned::Message;
 use crate::send::SendError;
+use crate::tokio::try_send::TrySendError;
 
 /// Sends on a connection that was [split](super::WebSocket::into_split), from any task. A clone sends on the same connection.
 ///
@@ -106,17 +106,6 @@ pub enum OfferError {
     Closed,
 }
 
-/// Why [`Sender::try_send`] did not queue a message, and the message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TrySendError {
-    /// Capacity: there is no room for the message now.
-    #[error("there is no room for the message")]
-    Full(Message),
-    /// The connection was closed.
-    #[error("the connection is closed")]
-    Closed(Message),
-}
-
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self(Arc::new(Handle(shared)))
@@ -138,7 +127,8 @@ impl Sender {
     /// [write deadline](crate::config::Timeouts::write). A message that was queued is lost if the connection ends before it has left.
     ///
     /// # Errors
-    /// [`Error::Send`] with [`SendError::Closed`] if the connection was closed by either side, or has ended.
+    /// [`Error::Send`]: [`SendError::Closed`] if the connection was closed by either side, or has ended;
+    /// [`SendError::ControlTooLong`] if the payload of a Ping or Pong is longer than 125 bytes.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, the message is not sent.
@@ -160,9 +150,14 @@ impl Sender {
     /// Queues a message at once, or returns it.
     ///
     /// # Errors
-    /// [`TrySendError::Full`] if there is no room, or a [`send`](Self::send) waits for it; [`TrySendError::Closed`].
+    /// [`TrySendError::Full`] if there is no room, or a [`send`](Self::send) waits for it; [`TrySendError::Closed`];
+    /// [`TrySendError::Invalid`] if the payload of a Ping or Pong is longer than 125 bytes.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        let item = Item::Message(message.into());
+        let message = message.into();
+        if message.is_too_long() {
+            return Err(TrySendError::Invalid(message, SendError::ControlTooLong));
+        }
+        let item = Item::Message(message);
         let (item, open) = self.shared().with(|state| match state.open && state.queue.admits(None, &item) {
             true => {
                 state.queue.push(item);
@@ -194,14 +189,11 @@ impl Sender {
     /// ([`Timeouts::ping`](crate::config::Timeouts::ping)).
     ///
     /// # Errors
-    /// As [`send`](Self::send); [`Error::Send`] if the payload is too long.
+    /// As [`send`](Self::send).
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, the Ping is not sent.
     pub async fn ping(&self, payload: &[u8]) -> Result<(), Error> {
-        if payload.len() > MAX_CONTROL_PAYLOAD {
-            return Err(Error::Send(SendError::ControlTooLong));
-        }
         self.put(Item::Ping(Bytes::copy_from_slice(payload))).await
     }
 
@@ -240,6 +232,10 @@ impl Sender {
     }
 
     async fn put(&self, item: Item) -> Result<(), Error> {
+        // The driver could only close the connection for it.
+        if item.is_too_long() {
+            return Err(Error::Send(SendError::ControlTooLong));
+        }
         let mut turn = Turn { shared: self.shared(), number: None };
         let mut item = Some(item);
         poll_fn(|cx| turn.poll_put(cx, &mut item)).await.map_err(Error::Send)
