@@ -192,6 +192,50 @@ impl Error {
     }
 }
 
+/// The kind says what happened, as far as it has a name; the [`Error`] is inside, for
+/// [`get_ref`](io::Error::get_ref) and [`downcast`](io::Error::downcast).
+///
+/// | kind | error |
+/// | --- | --- |
+/// | that of the stream's error | [`Error::Transport`], [`Error::Connect`] |
+/// | `TimedOut` | a deadline passed |
+/// | `UnexpectedEof` | the peer disconnected |
+/// | `InvalidData` | the peer broke a rule, or sent no opening handshake |
+/// | `ConnectionRefused` | [`Error::Refused`], [`Error::Rejected`] |
+/// | `BrokenPipe` | [`Error::Send`] with [`SendError::Closed`] |
+/// | `InvalidInput` | any other [`Error::Send`]; [`Error::Url`], [`Error::Request`] |
+/// | `OutOfMemory` | [`Error::MessageTooBig`] |
+/// | `Other` | everything else |
+///
+/// ```
+/// use std::io::ErrorKind;
+///
+/// use sansocket::{Error, SendError};
+///
+/// let error = std::io::Error::from(Error::Send(SendError::Closed));
+/// assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+/// assert!(matches!(error.downcast::<Error>(), Ok(Error::Send(SendError::Closed))));
+/// ```
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Transport(error) => error.kind(),
+            _ if error.is_timeout() => ErrorKind::TimedOut,
+            _ if error.is_disconnect() => ErrorKind::UnexpectedEof,
+            Error::Connect(error) => error.kind(),
+            Error::Ended(Ending { reason: EndReason::Violation(_), .. }) | Error::Handshake(_) => {
+                ErrorKind::InvalidData
+            }
+            Error::Refused(_) | Error::Rejected(_) => ErrorKind::ConnectionRefused,
+            Error::Send(SendError::Closed) => ErrorKind::BrokenPipe,
+            Error::Send(_) | Error::Url(_) | Error::Request(_) => ErrorKind::InvalidInput,
+            Error::MessageTooBig => ErrorKind::OutOfMemory,
+            Error::Ended(_) => ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl ConnectError {
     /// The step that failed.
     #[must_use]
@@ -217,6 +261,15 @@ impl ConnectError {
         match &self.reason {
             Reason::Attempts(attempts) => attempts,
             _ => &[],
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match &self.reason {
+            Reason::Io(error) => error.kind(),
+            Reason::Attempts(attempts) => attempts.last().map_or(ErrorKind::Other, |(_, error)| error.kind()),
+            Reason::Handshake(_) => ErrorKind::InvalidData,
+            Reason::Redirect(_) => ErrorKind::Other,
         }
     }
 

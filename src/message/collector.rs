@@ -43,6 +43,13 @@ impl Collector {
             ),
         }))
     }
+
+    /// Takes what has come of a message that has not ended. The rest of it is skipped, unless somebody else receives it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_part(&mut self) -> Option<(Kind, Vec<u8>)> {
+        let kind = self.0.open()?;
+        Some((kind, mem::replace(self, Self::new()).0.into_inner()))
+    }
 }
 
 /// A message that came in one chunk.

@@ -138,6 +138,15 @@ impl<S: MessageStorage> Assembler<S> {
         MessageRef::new(self.kind, payload.into())
     }
 
+    /// Returns the kind of the message that has begun and not ended.
+    #[cfg(feature = "tokio")]
+    const fn open(&self) -> Option<Kind> {
+        match self.state {
+            State::Open => Some(self.kind),
+            State::Skipping | State::Complete => None,
+        }
+    }
+
     /// Forgets the message. A `Vec` of more than 4 KiB gives its memory back.
     pub fn clear(&mut self) {
         self.storage.clear();

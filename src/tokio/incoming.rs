@@ -55,6 +55,17 @@ impl Incoming {
         self.controls = Some(controls);
     }
 
+    /// Keeps what lies behind the first `n` bytes of data, as a further part of its message.
+    pub(super) fn hold_from(&mut self, mut event: DetachedEvent, n: usize) {
+        if let Shape::Data { start, offset, .. } = &mut event.shape {
+            *start = false;
+            *offset = offset.saturating_add(n as u64);
+        }
+        self.rx.put_back(event.span);
+        event.span = self.rx.release(event.span, n);
+        self.held = Some(event);
+    }
+
     /// Takes the first event that was kept, as if it had just been received.
     pub(super) fn take(&mut self) -> Option<DetachedEvent> {
         if let Some(controls) = &mut self.controls {

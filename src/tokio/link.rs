@@ -159,6 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         self.tx.is_empty() && self.rest.is_empty() && self.coding.is_none()
     }
 
+    /// Returns the length of the transmit buffer.
+    pub(super) const fn tx_size(&self) -> usize {
+        self.sizes[1] as usize
+    }
+
     /// Gives the transmit buffer memory.
     pub(super) fn lend(&mut self) {
         if self.tx.capacity() == 0 {

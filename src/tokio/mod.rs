@@ -56,6 +56,8 @@ mod incoming;
 mod io;
 mod last_words;
 mod link;
+mod message_reader;
+mod message_writer;
 mod net_stream;
 mod outgoing;
 mod permit;
@@ -72,6 +74,8 @@ mod websocket;
 mod writer;
 
 pub use connect::{connect, connect_with};
+pub use message_reader::MessageReader;
+pub use message_writer::MessageWriter;
 pub use net_stream::AsyncNetStream;
 pub use permit::Permit;
 pub use rewind::Rewind;

@@ -93,7 +93,7 @@ pub struct WebSocket<S, R = Server> {
     pub(super) link: Guarded<S, R>,
     pub(super) incoming: Incoming,
     /// The message that is put together.
-    message: Collector,
+    pub(super) message: Collector,
     protocol: Option<Box<str>>,
     /// Whom the stream wakes when halves of it are polled by two tasks.
     pub(super) wakers: Option<Arc<Wakers>>,
@@ -144,7 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
 
     /// Waits for the next event, and returns it with the sending side to answer it on. `None` as for [`recv`](Self::recv).
     ///
-    /// The event borrows the receive buffer: nothing is allocated. A message that is longer than that comes in several chunks.
+    /// The event borrows the receive buffer: nothing is allocated. A message that is longer than that comes in several chunks. The part
+    /// of a message that a dropped [`recv`](Self::recv) has received does not come again.
     ///
     /// ```
     /// use sansocket::tokio::WebSocket;
@@ -186,6 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             let Self { unread: Some(unread), link, .. } = self else { return Ok(None) };
             return Ok(unread.read()?.map(|event| (event, Writer(link))));
         }
+        // Otherwise a later `recv` would take its part for all that comes before the rest.
+        let _ = self.message.take_part();
         let event = poll_fn(|cx| self.poll_event(cx)).await?;
         Ok(event.map(|event| (self.incoming.event(event), Writer(&mut self.link))))
     }
@@ -366,7 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         }
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<DetachedEvent>, Error>> {
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<DetachedEvent>, Error>> {
         // A buffer full of small messages does not keep the other tasks waiting.
         let budget = ready!(coop::poll_proceed(cx));
         let event = ready!(self.link.poll_event(cx, &mut self.incoming));
