@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -145,6 +146,91 @@ fn events_and_their_answers_cost_no_allocation() {
             out.fragment(chunk.kind, &chunk.payload, chunk.end).await.unwrap();
         }
         assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    });
+}
+
+/// A peer that announces a message of so many bytes, sends a part of it, and then nothing.
+struct Large {
+    header: Vec<u8>,
+    sends: usize,
+    /// The largest memory that was to be read into.
+    largest: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Large {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.largest.fetch_max(into.remaining(), Ordering::Relaxed);
+        let header = self.header.len().min(into.remaining());
+        into.put_slice(&self.header[..header]);
+        self.header.drain(..header);
+        let n = into.remaining().min(self.sends).min(50_000);
+        into.put_slice(&[b'x'; 50_000][..n]);
+        self.sends -= n;
+        if header + n == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for Large {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(from.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A connection on which a text of this length was announced.
+fn large(announced: usize, sends: usize) -> (WebSocket<Large>, Arc<AtomicUsize>) {
+    let mut header = vec![0x81, 0xFF];
+    header.extend_from_slice(&(announced as u64).to_be_bytes());
+    header.extend_from_slice(&[0; 4]);
+    let largest = Arc::<AtomicUsize>::default();
+    let peer = Large { header, sends, largest: Arc::clone(&largest) };
+    (WebSocket::after_upgrade(peer, b"", Server, None, config(), BufferSizes::default()), largest)
+}
+
+#[test]
+fn a_large_message_is_read_straight_into_its_one_allocation() {
+    run(async {
+        for (len, most) in [(100_000, 1), (250_000, 1), (10_000_000, 5)] {
+            // The buffers of this thread are there from the first round on.
+            for round in 0..2 {
+                let (mut socket, largest) = large(len, len);
+                let (allocations, live) = (ALLOCATIONS.with(Cell::get), LIVE.with(Cell::get));
+                let message = socket.recv().await.unwrap().unwrap();
+                let allocations = ALLOCATIONS.with(Cell::get) - allocations;
+                let grown = (LIVE.with(Cell::get) - live) as usize;
+                assert_eq!(message.as_bytes().len(), len);
+                assert!(message.as_bytes().iter().all(|byte| *byte == b'x'));
+                assert!(largest.load(Ordering::Relaxed) > len / 2, "not read into its own memory");
+                if round == 1 {
+                    assert!(allocations <= most, "{len}: {allocations}");
+                    // What is left beside it is the receive buffer, which waits for the next read.
+                    assert!(grown <= len + 16 * 1024, "{len}: {grown}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_message_that_is_announced_and_not_sent_takes_no_memory() {
+    run(async {
+        for sent in [1, 20_000] {
+            let (mut socket, _) = large(60_000_000, sent);
+            let before = LIVE.with(Cell::get);
+            PEAK.with(|peak| peak.set(before));
+            assert!(socket.recv().await.unwrap_err().is_timeout());
+            let grown = PEAK.with(Cell::get) - before;
+            assert!(grown < 350 * 1024, "{grown}");
+        }
     });
 }
 

@@ -261,6 +261,12 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         if !self.link.is_over() && rx.is_empty() { self.decoder.external_read_limit() } else { 0 }
     }
 
+    /// Returns whether no other frame of the message follows the one that is being received.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn is_last_frame(&self) -> bool {
+        self.decoder.is_last_frame()
+    }
+
     /// Unmasks and checks payload that the transport has read into `memory`, and delivers it in place. Pass no more
     /// than [`external_read_limit`](Self::external_read_limit) bytes. A chunk of text may end inside a code point with
     /// every [`Delivery`](crate::config::Delivery). Returns `None` if the peer violated the protocol, or the connection

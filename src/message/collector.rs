@@ -8,6 +8,7 @@ use core::mem;
 
 use bytes::Bytes;
 
+use super::growing::Growing;
 use super::owned::{CloseFrame, Message};
 use super::{Assembler, Utf8Bytes};
 use crate::error::MessageTooBig;
@@ -16,11 +17,11 @@ use crate::frame::Kind;
 
 /// Makes owned messages of events. Each is one allocation of exactly its size.
 #[derive(Debug)]
-pub(crate) struct Collector(Assembler<Vec<u8>>);
+pub(crate) struct Collector(Assembler<Growing>);
 
 impl Collector {
     pub(crate) const fn new() -> Self {
-        Self(Assembler::new(Vec::new()))
+        Self(Assembler::new(Growing(Vec::new())))
     }
 
     /// Adds an event, and returns the message that is complete with it.
@@ -28,8 +29,10 @@ impl Collector {
         Ok(Some(match event {
             Event::Data(chunk) if chunk.start && chunk.end => whole(&chunk)?,
             Event::Data(chunk) => {
-                let Some(kind) = self.0.push(&chunk)? else { return Ok(None) };
-                let mut bytes = mem::replace(self, Self::new()).0.into_inner();
+                let Some(kind) = self.append(&chunk).inspect_err(|_| *self = Self::new())? else {
+                    return Ok(None);
+                };
+                let Growing(mut bytes) = mem::replace(self, Self::new()).0.into_inner();
                 bytes.shrink_to_fit();
                 match kind {
                     Kind::Text => text(bytes),
@@ -44,11 +47,36 @@ impl Collector {
         }))
     }
 
+    /// Appends a chunk to its message. Returns its kind if it is complete. A message of which the beginning is missing is skipped.
+    fn append(&mut self, chunk: &Chunk<'_>) -> Result<Option<Kind>, MessageTooBig> {
+        if chunk.start {
+            self.0.clear();
+        }
+        if chunk.start || self.0.open().is_some() {
+            let len = chunk.payload.len();
+            self.0.storage.reserve(len, chunk.remaining.saturating_add(len as u64), chunk.fin)?;
+        }
+        self.0.push(chunk)
+    }
+
     /// Takes what has come of a message that has not ended. The rest of it is skipped, unless somebody else receives it.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_part(&mut self) -> Option<(Kind, Vec<u8>)> {
         let kind = self.0.open()?;
-        Some((kind, mem::replace(self, Self::new()).0.into_inner()))
+        Some((kind, mem::replace(self, Self::new()).0.into_inner().0))
+    }
+
+    /// Takes the memory of a message that has begun and not ended, to receive more of it there until it comes back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lend_storage(&mut self) -> Option<Growing> {
+        self.0.open()?;
+        Some(mem::take(&mut self.0.storage))
+    }
+
+    /// Puts the memory back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn return_storage(&mut self, storage: Growing) {
+        self.0.storage = storage;
     }
 }
 

@@ -5,6 +5,8 @@
 mod array;
 #[cfg(feature = "std")]
 pub(crate) mod collector;
+#[cfg(feature = "std")]
+pub(crate) mod growing;
 pub(crate) mod message_ref;
 #[cfg(feature = "std")]
 pub(crate) mod outgoing;
@@ -139,7 +141,7 @@ impl<S: MessageStorage> Assembler<S> {
     }
 
     /// Returns the kind of the message that has begun and not ended.
-    #[cfg(feature = "tokio")]
+    #[cfg(feature = "std")]
     const fn open(&self) -> Option<Kind> {
         match self.state {
             State::Open => Some(self.kind),

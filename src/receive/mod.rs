@@ -205,6 +205,12 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             .inspect_err(|violation| self.fail((*violation).into()))
     }
 
+    /// Returns whether no other frame of the message follows the current one.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn is_last_frame(&self) -> bool {
+        self.fin
+    }
+
     /// Returns whether a message has begun and not ended.
     #[must_use]
     pub const fn is_inside_message(&self) -> bool {

@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use crate::buffer::ReceiveBuffer;
 use crate::event::{DetachedEvent, Event, Shape};
+use crate::message::growing::Growing;
 
 /// What is received, and the event that waits for the application.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Incoming {
     pub(super) rx: ReceiveBuffer<'static>,
     /// Data, at the front of the buffer. Receiving pauses while it waits.
     pub(super) held: Option<DetachedEvent>,
+    /// The memory of the message in progress, while its frame is read straight into that.
+    pub(super) straight: Option<Growing>,
     /// Control frames that came before it. Boxed, as few connections ever have one.
     controls: Option<Box<Controls>>,
 }
@@ -29,7 +32,7 @@ struct Controls {
 
 impl Incoming {
     pub(super) const fn new(rx: ReceiveBuffer<'static>) -> Self {
-        Self { rx, held: None, controls: None }
+        Self { rx, held: None, straight: None, controls: None }
     }
 
     pub(super) fn event(&self, event: DetachedEvent) -> Event<'_> {

@@ -2,13 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use core::future::poll_fn;
-use core::pin::Pin;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::clock::{Clock, Timer};
@@ -49,6 +50,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         let mut buffer = ReadBuf::new(into);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads once behind what is there; 0 is the end of the stream.
+    pub(super) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.stream.read_buf(into)).poll(cx)
     }
 
     /// Writes once bytes that are not none.

@@ -120,10 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         cx: &mut Context<'_>,
         incoming: &mut Incoming,
     ) -> Poll<Result<DetachedEvent, Error>> {
-        if let Some(event) = incoming.take() {
-            return Poll::Ready(Ok(event));
-        }
         for _ in 0..ROUNDS {
+            if let Some(event) = incoming.take() {
+                return Poll::Ready(Ok(event));
+            }
             if let Some(event) = ready!(self.poll_round(cx, Some(incoming)))? {
                 return Poll::Ready(Ok(event));
             }
@@ -157,6 +157,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     /// Returns whether all that was sent is with the transport.
     pub(super) fn is_flushed(&self) -> bool {
         self.tx.is_empty() && self.rest.is_empty() && self.coding.is_none()
+    }
+
+    /// Returns the length of the receive buffer.
+    pub(super) const fn rx_size(&self) -> usize {
+        self.sizes[0] as usize
     }
 
     /// Returns the length of the transmit buffer.
@@ -321,6 +326,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     fn read(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> bool {
+        if let Some(read) = self.read_straight(cx, incoming) {
+            return read;
+        }
         let rx = &mut incoming.rx;
         if rx.capacity() == 0 {
             rx.attach(spare::take(self.sizes[0] as usize));
@@ -340,11 +348,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 true
             }
             Poll::Ready(Err(error)) => {
-                self.deaf = true;
-                self.failed.get_or_insert(error);
+                self.read_failed(error);
                 true
             }
         }
+    }
+
+    pub(super) fn read_failed(&mut self, error: io::Error) {
+        self.deaf = true;
+        self.failed.get_or_insert(error);
     }
 
     /// Before a wait: memory without bytes in it serves other connections.

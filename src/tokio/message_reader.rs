@@ -103,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             return Poll::Ready(Ok(Some(Begun { kind, ahead, ended: true })));
         }
         // Of a `recv` that was dropped.
+        self.end_straight();
         if let Some((kind, part)) = self.message.take_part() {
             return Poll::Ready(Ok(Some(Begun { kind, ahead: part.into(), ended: false })));
         }

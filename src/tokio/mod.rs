@@ -65,6 +65,7 @@ mod rewind;
 mod sink;
 mod spare;
 mod split;
+mod straight;
 mod tracker;
 mod try_send;
 mod unread;

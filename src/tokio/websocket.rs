@@ -130,7 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Close comes `None`. While other methods wait, of
     /// the Pings and of the Pongs that arrive the last is kept.
     ///
-    /// The payload is in memory of exactly its size. A message of which `read` returned a part is skipped.
+    /// The payload is in memory of exactly its size. What the receive buffer does not hold of a large frame is read straight into that
+    /// memory, unless the message is compressed: up to 256 KiB are reserved at once, and beyond that at most four times of what has
+    /// come. A message of which `read` returned a part is skipped.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Ended`] if the connection did not end cleanly, again on every further call;
@@ -188,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             return Ok(unread.read()?.map(|event| (event, Writer(link))));
         }
         // Otherwise a later `recv` would take its part for all that comes before the rest.
+        self.end_straight();
         let _ = self.message.take_part();
         let event = poll_fn(|cx| self.poll_event(cx)).await?;
         Ok(event.map(|event| (self.incoming.event(event), Writer(&mut self.link))))
@@ -361,7 +364,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             self.unread = None;
         }
         loop {
+            if self.incoming.straight.is_none() && self.link.is_worth_straight(&self.incoming) {
+                self.incoming.straight = self.message.lend_storage();
+            }
             let Some(event) = ready!(self.poll_event(cx))? else { return Poll::Ready(Ok(None)) };
+            self.end_straight();
             let event = self.incoming.event(event);
             if let Some(message) = self.message.push(event).map_err(|_| Error::MessageTooBig)? {
                 return Poll::Ready(Ok(Some(message)));
@@ -381,6 +388,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         })
     }
 
+    /// What comes next goes through the receive buffer.
+    pub(super) fn end_straight(&mut self) {
+        if let Some(storage) = self.incoming.straight.take() {
+            self.message.return_storage(storage);
+        }
+    }
+
+    /// Drops what was received, the part of a message included.
+    pub(super) fn discard(&mut self) {
+        self.end_straight();
+        let _ = self.message.take_part();
+        self.incoming.discard();
+    }
+
     /// Waits until `goal` returns something; meanwhile one event is received ahead.
     pub(super) async fn until<T>(
         &mut self,
@@ -398,10 +419,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         reason: &str,
         events: Events,
     ) -> Poll<Result<Ending, Error>> {
-        let Self { link, incoming, .. } = self;
         if events == Events::Discard {
-            incoming.discard();
+            self.discard();
         }
+        let Self { link, incoming, .. } = self;
         // A Close is sent once, however often it is put.
         let never: Result<Infallible, Error> = ready!(link.poll_until(cx, Some(incoming), events, |link| {
             link.put_close(code, reason);

@@ -105,10 +105,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SplitDriver<S, R> {
         let received = match events {
             None => ready!(socket.poll_recv(cx)),
             Some(events) => {
-                let WebSocket { link, incoming, .. } = socket;
                 if events == Events::Discard {
-                    incoming.discard();
+                    socket.discard();
                 }
+                let WebSocket { link, incoming, .. } = socket;
                 let never: Result<Message, Error> =
                     ready!(link.poll_until(cx, Some(incoming), events, |_| None));
                 never.map(Some)
