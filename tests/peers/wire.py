@@ -34,15 +34,12 @@ def frame(opcode, payload, fin=True):
     return bytes([fin << 7 | opcode]) + size + mask + masked.to_bytes(n, "big")
 
 
-def dial(host, port, seconds, receive_buffer=None, own_port=None):
+def dial(host, port, seconds, receive_buffer=None):
     """A socket that waits so long for each byte."""
     s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     s.settimeout(seconds)
     if receive_buffer:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    if own_port:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("", own_port))
     s.connect((host, port))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s

@@ -11,11 +11,9 @@
 #include <string.h>
 
 #include "lwip/netif.h"
-#include "lwip/priv/tcp_priv.h"
 #include "lwip/sockets.h"
 #include "lwip/sys.h"
 #include "lwip/tcpip.h"
-#include "lwip/timeouts.h"
 #include "sansocket.h"
 
 err_t tap_init(struct netif *netif);
@@ -41,17 +39,6 @@ static err_t loop_init(struct netif *netif) {
     return ERR_OK;
 }
 
-/* lwIP opens no connection from a port that it holds in TIME_WAIT, for two minutes. ESP-IDF holds the last ones, at most as
- * many as CONFIG_LWIP_MAX_ACTIVE_TCP. Debian's lwIP holds all, until a client uses one of their ports again. */
-static void limit_time_wait(void *unused) {
-    unsigned held = 0;
-    for (struct tcp_pcb *pcb = tcp_tw_pcbs, *next; pcb != NULL; pcb = next) {
-        next = pcb->next;
-        if (++held > 16) tcp_abort(pcb); /* the newest come first */
-    }
-    sys_timeout(20, limit_time_wait, unused);
-}
-
 static void up(void *ready) {
     static struct netif netif, loop;
     ip4_addr_t address, mask, gateway;
@@ -73,7 +60,6 @@ static void up(void *ready) {
     s8_t index;
     if (!ip6addr_aton("2001:db8::2", &v6) || netif_add_ip6_address(&netif, &v6, &index) != ERR_OK) abort();
     netif_ip6_addr_set_state(&netif, index, IP6_ADDR_PREFERRED);
-    limit_time_wait(NULL);
     sys_sem_signal(ready);
 }
 
