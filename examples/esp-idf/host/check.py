@@ -3,6 +3,7 @@
 
 Every check has a server of its own; a line for each, exit code 1 if one failed.
 """
+import errno
 import os
 import queue
 import random
@@ -97,6 +98,18 @@ def dial(host=V4, port=80, receive_buffer=None):
 
 def connect(**where):
     return Client(dial(**where))
+
+
+def bind_when_free(s, port):
+    """Waits until the kernel has had the ACK of the last FIN from this port."""
+    for _ in range(SECONDS * 100):
+        try:
+            return s.bind(("", port))
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE:
+                raise
+            time.sleep(0.01)
+    raise AssertionError("port %d stays in use" % port)
 
 
 def patient(**where):
@@ -221,6 +234,22 @@ def half_close():
                 s.shutdown(socket.SHUT_WR)
                 while s.recv(1000):
                     pass
+        server.all_serve()
+
+
+@check("a client can use its port again, of which the server remembers a connection in TIME-WAIT")
+def same_port():
+    with Server() as server:
+        for family, host in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
+            port = 0
+            for _ in range(3):
+                with socket.socket(family) as s:
+                    s.settimeout(SECONDS)
+                    bind_when_free(s, port)
+                    port = s.getsockname()[1]
+                    s.connect((host, 80))
+                    s.sendall(request() + frame(CLOSE, b"\x03\xe8"))
+                    equal((read_head(s)[0], rest(s)), (101, b"\x88\x02\x03\xe8"))
         server.all_serve()
 
 

@@ -1,7 +1,11 @@
 /* lwIP's network device: Ethernet over tap0, which run.sh has made.
  *
  * Debian's own tapif receives into pool buffers, which its memp.c makes smaller than its pbuf.c believes (its
- * netinet/tcp.h says TCP_MSS 512): every longer frame writes over the heap. */
+ * netinet/tcp.h says TCP_MSS 512): every longer frame writes over the heap.
+ *
+ * lwIP answers a SYN for a connection in TIME-WAIT with an ACK and ignores the RST that follows, so that a client which
+ * uses its port again cannot connect for two minutes. Linux does so: it chooses another range of ports every 10 seconds.
+ * RFC 9293 §3.6.1 allows that the SYN opens a new connection, and here it does. */
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -15,8 +19,12 @@
 #include "lwip/ethip6.h"
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/prot/tcp.h"
+#include "lwip/tcpip.h"
 
 #define FRAME 1514
+#define ETHERNET 14
 
 static int tap;
 
@@ -27,9 +35,27 @@ static err_t transmit(struct netif *netif, struct pbuf *frame) {
     return write(tap, bytes, len) == len ? ERR_OK : ERR_IF;
 }
 
+/* Forgets the connection in TIME-WAIT that a SYN opens anew. Each side has one address: ports tell connections apart. */
+static void end_time_wait(const unsigned char *frame, size_t len) {
+    const unsigned char *ip = frame + ETHERNET;
+    int version = *ip >> 4, protocol = version == 4 ? ip[9] : version == 6 ? ip[6] : 0;
+    size_t header = version == 4 ? (*ip & 15) * 4u : 40;
+    struct tcp_hdr tcp;
+    if (protocol != IP_PROTO_TCP || len < ETHERNET + header + sizeof tcp) return;
+    memcpy(&tcp, ip + header, sizeof tcp);
+    if ((TCPH_FLAGS(&tcp) & (TCP_SYN | TCP_ACK)) != TCP_SYN) return;
+    u16_t remote = lwip_ntohs(tcp.src), local = lwip_ntohs(tcp.dest);
+    LOCK_TCPIP_CORE();
+    struct tcp_pcb *pcb = tcp_tw_pcbs;
+    while (pcb != NULL && (pcb->remote_port != remote || pcb->local_port != local)) pcb = pcb->next;
+    if (pcb != NULL) tcp_abort(pcb);
+    UNLOCK_TCPIP_CORE();
+}
+
 static void *receive(void *netif) {
-    char bytes[FRAME];
+    unsigned char bytes[FRAME];
     for (ssize_t n; (n = read(tap, bytes, sizeof bytes)) > 0;) {
+        end_time_wait(bytes, (size_t)n);
         struct pbuf *frame = pbuf_alloc(PBUF_RAW, (u16_t)n, PBUF_RAM);
         if (frame == NULL) continue;
         pbuf_take(frame, bytes, (u16_t)n);
