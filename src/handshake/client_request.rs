@@ -91,7 +91,7 @@ impl<'u> ClientRequest<'u> {
         let mut offered = self.protocols;
         while let Some((last, others)) = offered.split_last() {
             // They are few: comparing all pairs is cheap.
-            head.fail_unless(is_token(last), HeadError::Protocol)
+            head.fail_unless(is_token(last.as_bytes()), HeadError::Protocol)
                 .fail_unless(!others.contains(last), HeadError::ProtocolTwice);
             offered = others;
         }

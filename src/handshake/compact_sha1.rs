@@ -19,7 +19,9 @@ pub(super) fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
         block: [0; 16],
         len: 0,
     };
-    parts.into_iter().flatten().for_each(|byte| sha1.push(*byte));
+    for part in parts {
+        part.iter().for_each(|byte| sha1.push(*byte));
+    }
     let bits = (sha1.len as u64).wrapping_mul(8);
     sha1.push(0x80);
     while sha1.len % 64 != 56 {

@@ -95,7 +95,7 @@ impl<'h> Headers<'h> {
     pub(crate) fn check(
         lines: &'h [u8],
         most: usize,
-        see: &mut dyn FnMut(&'h str, &'h [u8]),
+        see: &mut dyn FnMut(&'h [u8], &'h [u8]),
     ) -> Result<(Self, &'h [u8]), Rejection> {
         if SMALL {
             return Self::check_compact(lines, most, see);
@@ -111,7 +111,7 @@ impl<'h> Headers<'h> {
                     return Err(Rejection::TooManyFields);
                 }
                 count = count.saturating_add(1);
-                see(field.name, field.value);
+                see(field.name.as_bytes(), field.value);
                 let end = field.value.as_ptr_range().end.addr().saturating_sub(rest.as_ptr().addr());
                 let behind = rest.get(end..).unwrap_or_default();
                 // White space may follow a value, but seldom does; a look first pays where code is not scarce.
@@ -134,7 +134,7 @@ impl<'h> Headers<'h> {
     fn check_compact(
         lines: &'h [u8],
         most: usize,
-        see: &mut dyn FnMut(&'h str, &'h [u8]),
+        see: &mut dyn FnMut(&'h [u8], &'h [u8]),
     ) -> Result<(Self, &'h [u8]), Rejection> {
         let (mut rest, mut count) = (lines, 0usize);
         loop {
@@ -268,12 +268,11 @@ fn bad_field(lines: &[u8]) -> Rejection {
 }
 
 /// Parses "field-line = field-name ":" OWS field-value OWS" (RFC 9112 §5) with its line break.
-fn field(line: &[u8]) -> Option<(&str, &[u8])> {
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = line.strip_suffix(b"\n")?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (name, value) = split_field(line)?;
-    let name = core::str::from_utf8(name).ok().filter(|name| is_token(name))?;
-    is_value(value).then(|| (name, trim(value)))
+    (is_token(name) && is_value(value)).then(|| (name, trim(value)))
 }
 
 /// Returns what a line has before and after its first colon.
@@ -294,8 +293,8 @@ pub(super) const fn is_token_char(c: u8) -> bool {
 }
 
 /// Whether a text is a token (RFC 9110 §5.6.2).
-pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_char)
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().copied().all(is_token_char)
 }
 
 /// Whether a text is a field value: no control characters except the tab (RFC 9110 §5.5).
@@ -393,6 +392,7 @@ pub(crate) fn is_same(a: &[u8], b: &str) -> bool {
     (cfg!(target_pointer_width = "64") && a == b.as_bytes()) || a.eq_ignore_ascii_case(b.as_bytes())
 }
 
+/// Removes white space at both ends. No other control character is in a value that was checked.
 fn trim(value: &[u8]) -> &[u8] {
     value.trim_ascii()
 }

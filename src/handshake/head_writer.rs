@@ -45,18 +45,23 @@ impl<'m> Writer<'m> {
     }
 
     /// Writes the library's own text, or text that was checked.
-    #[inline(never)]
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes ASCII or UTF-8.
+    #[inline(never)]
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         let free = self.memory.get_mut(self.len..).unwrap_or_default();
-        let n = copy(free, text.as_bytes());
+        let n = copy(free, bytes);
         self.len = self.len.saturating_add(n);
-        self.fail_unless(n == text.len(), HeadError::TooLarge)
+        self.fail_unless(n == bytes.len(), HeadError::TooLarge)
     }
 
     /// Writes a field. Its name must be a token, and its value free of control characters.
     #[inline(never)]
     pub(crate) fn field(&mut self, name: &str, value: &str) -> &mut Self {
-        let good = is_token(name) && is_value(value.as_bytes());
+        let good = is_token(name.as_bytes()) && is_value(value.as_bytes());
         self.fail_unless(good, HeadError::Header).text(name).text(": ").text(value).text("\r\n")
     }
 
@@ -79,9 +84,7 @@ impl<'m> Writer<'m> {
                 break;
             }
         }
-        self.text(
-            digits.get(start..).and_then(|digits| core::str::from_utf8(digits).ok()).unwrap_or_default(),
-        )
+        self.bytes(digits.get(start..).unwrap_or_default())
     }
 
     pub(crate) fn fail_unless(&mut self, good: bool, otherwise: HeadError) -> &mut Self {

@@ -60,12 +60,12 @@ impl<'h> Request<'h> {
         let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
         let authority = authority.filter(|_| version == Version::Http2);
         if let Some(authority) = authority {
-            noted.note("Host", authority);
+            noted.note(b"Host", authority);
         }
         for (name, value) in fields {
             let value = value.as_bytes();
             if name != header::HOST || authority != Some(value) {
-                noted.note(name.as_str(), value);
+                noted.note(name.as_str().as_bytes(), value);
             }
         }
         if version == Version::Http2 {

@@ -269,8 +269,8 @@ impl Version {
 }
 
 impl<'h> Noted<'h> {
-    pub(super) fn note(&mut self, name: &str, value: &'h [u8]) {
-        let is = |known: &&str| known.len() == name.len() && is_same(name.as_bytes(), known);
+    pub(super) fn note(&mut self, name: &[u8], value: &'h [u8]) {
+        let is = |known: &&str| is_same(name, known);
         match NAMES.iter().position(is) {
             Some(4) => self.upgrade |= lists(value, "websocket"),
             Some(5) => self.connection |= lists(value, "Upgrade"),
@@ -304,11 +304,14 @@ fn request_line(line: &[u8]) -> Option<(&str, &str, Version)> {
         "HTTP/1.0" => Version::Http10,
         _ => return None,
     };
-    let good = is_token(method) && !target.is_empty() && target.bytes().all(|c| c > b' ' && c != 0x7F);
+    let good =
+        is_token(method.as_bytes()) && !target.is_empty() && target.bytes().all(|c| c > b' ' && c != 0x7F);
     good.then_some((method, target, version))
 }
 
 /// Whether the value of `Host` is an authority (RFC 3986 §3.2, without a user): not empty, and without separators.
 fn is_authority(host: &[u8]) -> bool {
-    !host.is_empty() && host.iter().all(|c| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(c))
+    // Ranges, as in `is_token_char`.
+    let allowed = |c: &u8| matches!(c, b'$'..=b'.' | b'0'..=b';' | b'A'..=b'[' | b'a'..=b'z' | b'!' | b'=' | b']' | b'_' | b'~');
+    !host.is_empty() && host.iter().all(allowed)
 }

@@ -218,7 +218,7 @@ const fn is_bodiless(status: u16) -> bool {
 /// Writes the 101 (§4.2.2): the fields in the order of the RFC's example.
 pub(crate) fn write_switch(head: &mut Writer<'_>, key: &AcceptKey, protocol: Option<&str>) {
     head.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
-        .text(core::str::from_utf8(key).unwrap_or_default())
+        .bytes(key)
         .text("\r\n");
     if let Some(protocol) = protocol {
         head.field("Sec-WebSocket-Protocol", protocol);
