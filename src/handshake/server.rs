@@ -174,19 +174,19 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 self.body.consume(tx.feed(self.body.as_bytes()));
             }
             let all = head.is_empty() && self.body.as_bytes().is_empty();
-            self.phase = match end {
-                ServerHandshakeEnd::Refused(refusal) if all && tx.is_empty() => {
+            if let ServerHandshakeEnd::Refused(refusal) = end {
+                if all && tx.is_empty() {
                     // The transport has taken the whole response: shut the writing side down.
                     self.phase = Phase::Shut(refusal);
                     self.deadline = now.plus(self.config.timeouts.close);
                     return Step::Shutdown;
                 }
-                ServerHandshakeEnd::Opened { .. } if all => Phase::Done(end),
-                _ => Phase::Respond(end),
-            };
-            // A long response may take longer, as long as the peer reads.
-            if matches!(end, ServerHandshakeEnd::Refused(_)) && tx.take_moved() {
-                self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
+                // A long response may take longer, as long as the peer reads.
+                if tx.take_moved() {
+                    self.deadline = now.plus(self.config.timeouts.write).min(self.limit);
+                }
+            } else if all {
+                self.phase = Phase::Done(end);
             }
         }
         if let Phase::Shut(refusal) = self.phase {
@@ -196,12 +196,9 @@ impl<C: ConfigRef> ServerHandshake<C> {
                 self.phase = Phase::Done(ServerHandshakeEnd::Refused(refusal));
             }
         }
-        let late = now >= self.deadline;
-        match self.phase {
-            Phase::Shut(refusal) if late => self.phase = Phase::Done(ServerHandshakeEnd::Refused(refusal)),
-            // The peer does not read: without the whole response there is no connection.
-            Phase::Respond(_) if late => self.phase = Phase::Done(ServerHandshakeEnd::Disconnected),
-            _ => {}
+        if now >= self.deadline && matches!(self.phase, Phase::Respond(_) | Phase::Shut(_)) {
+            // The peer does not read, and without the whole response there is no connection; or it does not close.
+            self.transport_failed();
         }
         match self.phase {
             Phase::Done(end) => Step::Done(end),
