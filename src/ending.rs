@@ -51,7 +51,7 @@ impl Ending {
     /// Returns whether both sides sent a Close.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.reason == EndReason::Clean
+        matches!(self.reason, EndReason::Clean)
     }
 
     /// Returns _The WebSocket Connection Close Code_ (RFC 6455 §7.1.5), as browsers report it: the code that was

@@ -82,7 +82,7 @@ impl Link {
             let written = !self.is_close_pending() && wire.place.is_empty();
             // "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the
             // server to close the connection but MAY close the connection at any time" (§5.5.1)
-            if written && !shut && (!wire.is_masked() || end != EndReason::Clean || ended || late) {
+            if written && !shut && (!wire.is_masked() || !matches!(end, EndReason::Clean) || ended || late) {
                 self.phase = Phase::Ending { end, shut: true };
                 return Some(Step::Shutdown);
             }

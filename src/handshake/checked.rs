@@ -66,7 +66,11 @@ impl<'s, C> AcceptOptions<'s, C> {
         if !self.origin.allows(request) {
             return Err(Rejection::Forbidden);
         }
-        let offered = |name: &str| request.protocols().any(|offer| offer == name.as_bytes());
+        let offered = |name: &str| {
+            let mut found = false;
+            request.headers().each("Sec-WebSocket-Protocol", &mut |offer| found |= offer == name.as_bytes());
+            found
+        };
         let own = self.protocol.filter(|name| offered(name));
         let known = self.protocols.iter().copied().find(|name| own.is_none() && offered(name));
         let protocol = own.or(known);

@@ -31,7 +31,8 @@ pub(super) fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
     (*high, *low) = ((bits >> 32) as u32, bits as u32);
     sha1.compress();
     let mut digest = [0; 20];
-    for (bytes, mut word) in digest.chunks_exact_mut(4).zip(sha1.state) {
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(&sha1.state) {
+        let mut word = *word;
         for byte in bytes.iter_mut().rev() {
             *byte = word as u8;
             word >>= 8;

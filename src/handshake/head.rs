@@ -298,6 +298,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 /// Whether a text is a field value: no control characters except the tab (RFC 9110 §5.5).
+#[inline(never)]
 pub(crate) fn is_value(text: &[u8]) -> bool {
     text.iter().all(|&c| c >= b' ' && c != 0x7F || c == b'\t')
 }

@@ -315,3 +315,17 @@ fn is_authority(host: &[u8]) -> bool {
     let allowed = |c: &u8| matches!(c, b'$'..=b'.' | b'0'..=b';' | b'A'..=b'[' | b'a'..=b'z' | b'!' | b'=' | b']' | b'_' | b'~');
     !host.is_empty() && host.iter().all(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_authority;
+
+    #[test]
+    fn the_characters_of_an_authority() {
+        for byte in 0..=255_u8 {
+            let listed = byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
+            assert_eq!(is_authority(&[byte]), listed, "{byte}");
+        }
+        assert!(!is_authority(b""));
+    }
+}

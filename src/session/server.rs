@@ -125,7 +125,7 @@ impl Outcome {
     #[must_use]
     pub fn is_disconnect(&self) -> bool {
         match self {
-            Self::Closed(ending) => ending.reason == EndReason::Disconnected,
+            Self::Closed(ending) => matches!(ending.reason, EndReason::Disconnected),
             Self::Disconnected => true,
             Self::Refused(_) | Self::HandedOver => false,
         }
