@@ -464,12 +464,23 @@ fn check(len: usize) -> Result<(), BufferTooSmall> {
 
 /// Moves `memory[start..end]` to the front.
 fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
-    // The comparison spares `copy_within` its panic branch.
-    if *start <= *end && *end <= memory.len() {
-        memory.copy_within(*start..*end, 0);
-        *end = end.saturating_sub(*start);
+    let count = end.wrapping_sub(*start);
+    if move_within(memory, *start, count, 0) {
+        *end = count;
         *start = 0;
     }
+}
+
+/// Moves `count` bytes to another place of `memory`. Returns whether both places lie in it: otherwise nothing moves.
+// The comparisons spare `copy_within` its panic branches only where the compiler inlines it: it has one caller.
+#[cfg_attr(all(feature = "extension", not(target_pointer_width = "64")), inline(never))]
+pub(crate) fn move_within(memory: &mut [u8], from: usize, count: usize, to: usize) -> bool {
+    let end = from.wrapping_add(count);
+    let possible = from <= end && end <= memory.len() && to <= memory.len().wrapping_sub(count);
+    if possible {
+        memory.copy_within(from..end, to);
+    }
+    possible
 }
 
 /// Copies as much of `from` as fits into `to`, and returns how many bytes that was.

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::frames::{Form, FrameWriter, Wire, first};
-use crate::buffer::copy;
+use crate::buffer::{copy, move_within};
 use crate::extension::{Extension, ExtensionFailed, Progress};
 use crate::frame::{Kind, OpCode, ReservedBits, header_len};
 use crate::send::SendError;
@@ -172,8 +172,8 @@ fn encode<X: Extension>(
     let len = before.saturating_add(done.produced);
     let (begun, key) = grown_header(slot, header);
     let form = Form::of(len as u64, masked);
-    if form.header != header && form.header.max(header).saturating_add(len) <= slot.len() {
-        slot.copy_within(header..header.saturating_add(len), form.header);
+    if form.header != header {
+        move_within(slot, header, len, form.header);
     }
     let new = first(fin, rsv, opcode);
     let (key_slot, body) = form.write(slot, if growing.is_some() { begun | new } else { new }, len as u64);

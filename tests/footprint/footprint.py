@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures the programs of this workspace and holds them against the budgets below.
 
-    footprint.py DIRECTORY_S DIRECTORY_Z SMALL_S SMALL_Z SIZES_OF_THE_HOST
+    footprint.py DIRECTORY_S DIRECTORY_Z SMALL_S SMALL_Z DEFLATE_S SIZES_OF_THE_HOST
 
-The directories hold the ELFs for opt-level s and z, and the same with feature `small` and linker relaxation; the last
-argument is a file with what `sizes` prints on the host. Needs binutils (addr2line, c++filt), as every C compiler does.
+The directories hold the ELFs for opt-level s and z, the same with feature `small` and linker relaxation, and the server with
+feature `deflate-receive` too; the last argument is a file with what `sizes` prints on the host. Needs binutils (addr2line, c++filt), as every C compiler does.
 
 Every instruction counts for the crate whose source it stems from, inlined or not: the innermost frame that
 is not the core library's. So a slice index in our code is ours, and httparse inlined into us is httparse's.
@@ -23,6 +23,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ALLOWED = HERE / "panics-allowed.txt"
+ALLOWED_DEFLATE = HERE / "panics-allowed-deflate.txt"
 
 KIB = 1024
 # What may be in flash (.text and .rodata, less `empty`): program, opt-level, part, bytes; and the aim, which is
@@ -41,8 +42,11 @@ SIZES = {"Connection<Server>": 256}
 # that they do not panic are no longer inlined where it shows: what they have there is printed, no more.
 WITHOUT_PANIC = [("frames", "s"), ("frames", "z"), ("client", "s"), ("client", "z"), ("key", "s")]
 
+# More than the server at `s small` has, for feature `deflate-receive` with a window of 12 bits: bytes, and the aim.
+DEFLATE_FLASH, DEFLATE_RAM = (16_628, 14 * KIB), (15_620, 15_620)
+
 LEVELS = ["s", "z", "s small", "z small"]
-PARTS = ["own", "program", "httparse", "sha1", "core"]
+PARTS = ["own", "program", "httparse", "sha1", "miniz", "core"]
 # SHA-1 comes in several crates.
 CRATES = {
     "httparse": "httparse",
@@ -52,6 +56,8 @@ CRATES = {
     "crypto-common": "sha1",
     "hybrid-array": "sha1",
     "typenum": "sha1",
+    "miniz_oxide": "miniz",
+    "adler2": "miniz",
     # Masking by words.
     "bytemuck": "own",
 }
@@ -284,7 +290,7 @@ def main():
             largest(measured[program, level], part)
 
     print()
-    here = dict(reversed(line.split(" ", 1)) for line in map(str.strip, open(sys.argv[5])))
+    here = dict(reversed(line.split(" ", 1)) for line in map(str.strip, open(sys.argv[6])))
     for bytes_, name in table(Image(directories["s"] / "sizes")):
         budget = SIZES.get(name)
         over = budget is not None and bytes_ > budget
@@ -304,7 +310,9 @@ def main():
                 print(f"    {call}")
     for program in ["key", "server"]:
         print(f"{program}, opt-level z: {len(measured[program, 'z'].panics())} ways to a panic, no budget")
-    breaches += server_panics(measured["server", "s"])
+    breaches += server_panics("server, opt-level s", measured["server", "s"], ALLOWED, "httparse")
+    print()
+    breaches += deflate(pathlib.Path(sys.argv[5]), measured["server", "s small"])
 
     print()
     for breach in breaches:
@@ -313,13 +321,13 @@ def main():
     return 1 if breaches else 0
 
 
-def server_panics(this):
-    """Those of a whole server: no other than the list's, and the list has no other than those."""
-    lines = ALLOWED.read_text().splitlines()
+def server_panics(title, this, allowed_file, part):
+    """Those of a whole server: no other than the list's, and the list has no other than those, all of one part."""
+    lines = allowed_file.read_text().splitlines()
     allowed = {line for line in lines if line and not line.startswith("#")}
-    breaches = [f"not httparse's, and allowed: {line}" for line in allowed if not line.startswith("httparse: ")]
+    breaches = [f"not of {part}, and allowed: {line}" for line in allowed if not line.startswith(f"{part}: ")]
     found = this.panics()
-    print(f"server, opt-level s: {len(found)} ways to a panic, {len(allowed)} allowed")
+    print(f"{title}: {len(found)} ways to a panic, {len(allowed)} allowed")
     for call in sorted(found.keys() - allowed):
         breaches.append(f"a new panic: {call}")
         print(f"    {call}")
@@ -330,6 +338,24 @@ def server_panics(this):
     return breaches
 
 
+def deflate(directory, plain):
+    """What feature `deflate-receive` adds to the server: flash, RAM, the panics of its decompressor and no others."""
+    this, breaches = Measured(directory / "server"), []
+    ram = [measured.image.size(".data", ".bss") for measured in (this, plain)]
+    for what, size, (budget, aim) in [("flash", this.whole - plain.whole, DEFLATE_FLASH), ("RAM", ram[0] - ram[1], DEFLATE_RAM)]:
+        over = size > budget
+        print(f"server with deflate-receive, opt-level s small: {size} more bytes of {what}, of {budget}, aim {aim}"
+              f"{'  OVER' if over else ''}")
+        if over:
+            breaches.append(f"deflate-receive: {size - budget} bytes of {what} over")
+            largest(this, "whole")
+    print("  flash: " + ", ".join(f"{part} {this.parts[part] - plain.parts[part]:+}" for part in PARTS))
+    for bytes_, name in table(Image(directory / "sizes"), "FOOTPRINT_DEFLATE_SIZES"):
+        print(f"  {name:30}{bytes_:6} bytes")
+    title = "server with deflate-receive, opt-level s small"
+    return breaches + server_panics(title, this, ALLOWED_DEFLATE, "miniz")
+
+
 def largest(this, part, count=25):
     print(f"    the {count} largest functions, by source:")
     rows = [(size, *key) for key, size in this.functions.items() if part in ("whole", key[0])]
@@ -337,9 +363,9 @@ def largest(this, part, count=25):
         print(f"    {size:6}  {whose}: {function}")
 
 
-def table(image):
-    """The table of sizes in the ELF: see `Size` in lib.rs."""
-    for bytes_, name in struct.iter_unpack("<I60s", image.bytes_of("FOOTPRINT_SIZES")):
+def table(image, symbol="FOOTPRINT_SIZES"):
+    """A table of sizes in the ELF: see `Size` in lib.rs."""
+    for bytes_, name in struct.iter_unpack("<I60s", image.bytes_of(symbol)):
         yield bytes_, name.rstrip(b"\0").decode()
 
 

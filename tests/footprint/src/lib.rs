@@ -4,6 +4,8 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
+#[cfg(feature = "deflate-receive")]
+use sansocket::deflate::{RingMemory, RingNegotiation};
 use sansocket::message::{Assembler, SliceStorage};
 use sansocket::proto::{Decoder, DetachedEvent, Encoder};
 use sansocket::session::{HandlerDriver, ServerSession};
@@ -97,6 +99,11 @@ const fn pad(name: &str) -> [u8; 60] {
     padded
 }
 
+/// The window of the server that receives compressed messages: 12 bits.
+pub const WINDOW: usize = 4096;
+/// The memory that it decompresses into.
+pub const OUTPUT: usize = 1024;
+
 /// What takes RAM for each connection.
 #[unsafe(no_mangle)]
 pub static FOOTPRINT_SIZES: [Size; 14] = sizes! {
@@ -114,4 +121,14 @@ pub static FOOTPRINT_SIZES: [Size; 14] = sizes! {
     "Event" Event<'static>,
     "DetachedEvent" DetachedEvent,
     "Step" Step<Event<'static>>,
+};
+
+/// What takes RAM for each connection that receives compressed messages: the memory of the decompressor by the bits of the window.
+#[cfg(feature = "deflate-receive")]
+#[unsafe(no_mangle)]
+pub static FOOTPRINT_DEFLATE_SIZES: [Size; 4] = sizes! {
+    "RingMemory, 9 bits" RingMemory<512>,
+    "RingMemory, 12 bits" RingMemory<WINDOW>,
+    "RingMemory, 15 bits" RingMemory<32_768>,
+    "ServerSession<RingNegotiation>" ServerSession<&'static Config, RingNegotiation<'static>>,
 };

@@ -1,9 +1,13 @@
-//! A whole server: opening handshake, connection, handler.
+//! A whole server: opening handshake, connection, handler. With feature `deflate-receive` it receives compressed messages.
 
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "deflate-receive")]
+use footprint::{OUTPUT, WINDOW};
 use footprint::{config, memory, micros, read, tell, write};
+#[cfg(feature = "deflate-receive")]
+use sansocket::deflate::{RingMemory, RingNegotiation};
 use sansocket::handshake::{Decision, Request, Response};
 use sansocket::session::{Outcome, ServerSession};
 use sansocket::{Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Step, TransmitBuffer};
@@ -41,9 +45,18 @@ extern "C" fn _start() -> ! {
 /// One connection from its accept to its end.
 fn serve() -> u32 {
     let Ok(mut head) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
-    let Ok(mut rx) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
+    let Ok(rx) = ReceiveBuffer::new(memory!(1024)) else { return 1 };
     let Ok(mut tx) = TransmitBuffer::new(memory!(1024)) else { return 1 };
-    let mut session = ServerSession::new(config(), now());
+    #[cfg(not(feature = "deflate-receive"))]
+    let (mut rx, mut session) = (rx, ServerSession::new(config(), now()));
+    #[cfg(feature = "deflate-receive")]
+    let (mut rx, mut session) = {
+        static mut RING: Option<RingMemory<WINDOW>> = None;
+        // SAFETY: one thread, and one connection at a time.
+        let ring = unsafe { &mut *(&raw mut RING) }.get_or_insert_with(RingMemory::new);
+        let session = ServerSession::negotiating(config(), now(), RingNegotiation::new(ring));
+        (rx.with_output(memory!(OUTPUT)), session)
+    };
     loop {
         match session.poll(now(), &mut Echo, &mut head, &mut rx, &mut tx) {
             Step::Wait { deadline } => {

@@ -7,6 +7,8 @@
 extern "C" fn _start() -> ! {
     loop {
         core::hint::black_box(&footprint::FOOTPRINT_SIZES);
+        #[cfg(feature = "deflate-receive")]
+        core::hint::black_box(&footprint::FOOTPRINT_DEFLATE_SIZES);
     }
 }
 
