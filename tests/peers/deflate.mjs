@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// npm ws, Chromium and Firefox with permessage-deflate, for deflate.py.
-//   deflate.mjs ws|chromium|firefox URL     the samples of deflate.py, echoed
-//   deflate.mjs serve               an echo server, which prints its port
+// npm ws, Chromium, Firefox and Bun with permessage-deflate, for deflate.py. Bun runs this file itself.
+//   deflate.mjs ws|chromium|firefox|bun URL     the samples of deflate.py, echoed
+//   deflate.mjs serve|serve-bun                 an echo server, which prints its port
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -16,6 +16,22 @@ if (peer === 'serve') {
   server.on('connection', ws => ws.on('message', (data, binary) => ws.send(data, { binary })));
   await once(server, 'listening');
   console.log(server.address().port);
+} else if (peer === 'serve-bun') {
+  const server = Bun.serve({
+    hostname: '127.0.0.1',
+    port: 0,
+    fetch: (request, server) => server.upgrade(request) ? undefined : new Response('no', { status: 400 }),
+    websocket: {
+      perMessageDeflate: { compress: 'dedicated', decompress: 'dedicated' },
+      maxPayloadLength: 64 << 20,
+      backpressureLimit: 64 << 20,
+      message: (ws, message) => ws.send(message, true),
+    },
+  });
+  console.log(server.port);
+} else if (peer === 'bun') {
+  console.log(`bun: ${await talk([url, record])}`);
+  process.exit();
 } else if (peer === 'ws') {
   const ws = new WebSocket(url, { perMessageDeflate: { threshold: 0 } });
   await once(ws, 'open');
@@ -35,30 +51,35 @@ if (peer === 'serve') {
   await inPage(await puppeteer.launch({ browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true }));
 }
 
+// Sends the samples and compares their echoes. Runs in a page, too: it uses nothing of this file.
+async function talk([url, record]) {
+  const noise = new Uint8Array(10_000);
+  crypto.getRandomValues(noise);
+  const samples = ['', 'short', record.repeat(20), record.repeat(400), record.repeat(5000), noise, new Uint8Array(300_000)];
+  const ws = new globalThis.WebSocket(url);
+  ws.binaryType = 'arraybuffer';
+  await new Promise((open, failed) => { ws.onopen = open; ws.onerror = () => failed(new Error('no connection')); });
+  for (const sample of samples) {
+    const echo = new Promise((done, failed) => {
+      ws.onmessage = ({ data }) => done(data);
+      ws.onclose = ({ code }) => failed(new Error(`closed with ${code}`));
+    });
+    ws.send(sample);
+    const data = await echo;
+    const same = typeof data === 'string' ? data === sample
+      : data.byteLength === sample.length && new Uint8Array(data).every((byte, i) => byte === sample[i]);
+    if (!same) throw new Error('the echo differs');
+  }
+  const closed = new Promise(done => { ws.onclose = done; });
+  ws.close(1000);
+  await closed;
+  return ws.extensions || 'no extension';
+}
+
 async function inPage(browser) {
   const page = await browser.newPage();
   // A page of the server, as the policy of origins wants it.
   await page.goto(new URL('/', url.replace(/^ws/, 'http')).href).catch(() => {});
-  const extensions = await page.evaluate(async ([url, record]) => {
-    const noise = new Uint8Array(10_000);
-    crypto.getRandomValues(noise);
-    const samples = ['', 'short', record.repeat(20), record.repeat(400), record.repeat(5000), noise, new Uint8Array(300_000)];
-    const ws = new WebSocket(url);
-    ws.binaryType = 'arraybuffer';
-    await new Promise((open, failed) => { ws.onopen = open; ws.onerror = () => failed(new Error('no connection')); });
-    for (const sample of samples) {
-      const echo = new Promise(done => { ws.onmessage = ({ data }) => done(data); });
-      ws.send(sample);
-      const data = await echo;
-      const same = typeof data === 'string' ? data === sample
-        : data.byteLength === sample.length && new Uint8Array(data).every((byte, i) => byte === sample[i]);
-      if (!same) throw new Error('the echo differs');
-    }
-    const closed = new Promise(done => { ws.onclose = done; });
-    ws.close(1000);
-    await closed;
-    return ws.extensions;
-  }, [url, record]);
-  console.log(`${peer}: ${extensions || 'no extension'}`);
+  console.log(`${peer}: ${await page.evaluate(talk, [url, record])}`);
   await browser.close();
 }

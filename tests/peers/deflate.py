@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """permessage-deflate with other libraries, through a proxy that counts the frames with RSV1.
 
-  deflate.py server ADDRESS [--path /ws] [--least N | --plain]   ws, Chromium, Firefox, websockets and aiohttp at our echo server
-  deflate.py client ECHO_CLIENT                                  our client at servers of ws and websockets
+  deflate.py server ADDRESS [--path /ws] [--least N | --plain]   ws, Chromium, Firefox, Bun, websockets and aiohttp at our echo server
+  deflate.py client ECHO_CLIENT                                  our client at servers of ws, Bun and websockets
 
 Of our server each message of at least N bytes comes compressed and no other one (--least 256), or none does (--plain). Where its
 window is small (--plain), it declines Firefox, which cannot be told to use one.
@@ -18,6 +18,7 @@ import aiohttp
 import websockets
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+BUN = os.path.join(HERE, "node_modules/@oven/bun-linux-x64/bin/bun")
 RECORD = '{"name":"é€𐍈","value":1234,"tags":["a","b"]},'
 # Texts that shrink, below and above 256 bytes and the buffers of a server, and bytes that do not.
 SAMPLES = ["", "short", RECORD * 20, RECORD * 400, RECORD * 5000, random.Random(1).randbytes(10_000), b"\0" * 300_000]
@@ -109,18 +110,23 @@ async def with_aiohttp(url):
             await ws.close()
 
 
-def with_node(peer):
+def script(peer, *more, **options):
+    program = BUN if "bun" in peer else "node"
+    return asyncio.create_subprocess_exec(program, os.path.join(HERE, "deflate.mjs"), peer, *more, **options)
+
+
+def with_script(peer):
     async def run(url):
-        node = await asyncio.create_subprocess_exec("node", os.path.join(HERE, "deflate.mjs"), peer, url)
-        assert await node.wait() == 0, "deflate.mjs has failed"
+        process = await script(peer, url)
+        assert await process.wait() == 0, "deflate.mjs %s has failed" % peer
     return run
 
 
 async def server(args):
     host, port = args.address.rsplit(":", 1)
     bad = 0
-    for name, run in [("websockets", with_websockets), ("aiohttp", with_aiohttp), ("ws", with_node("ws")),
-                      ("chromium", with_node("chromium")), ("firefox", with_node("firefox"))]:
+    for name, run in [("websockets", with_websockets), ("aiohttp", with_aiohttp), ("ws", with_script("ws")),
+                      ("chromium", with_script("chromium")), ("firefox", with_script("firefox")), ("bun", with_script("bun"))]:
         async with Proxy(host, int(port)) as proxy:
             await asyncio.wait_for(run("ws://" + proxy.address + args.path), SECONDS)
             due = 0 if args.plain else sum(len(s if isinstance(s, bytes) else s.encode()) >= args.least for s in SAMPLES)
@@ -157,13 +163,13 @@ async def client(args):
 
     async with websockets.serve(echo, "127.0.0.1", 0, compression="deflate", max_size=None) as listening:
         await talk("websockets", listening.sockets[0].getsockname()[1])
-    node = await asyncio.create_subprocess_exec("node", os.path.join(HERE, "deflate.mjs"), "serve",
-                                                stdout=asyncio.subprocess.PIPE)
-    try:
-        await talk("ws", int(await node.stdout.readline()))
-    finally:
-        node.kill()
-        await node.wait()
+    for name, mode in [("ws", "serve"), ("bun", "serve-bun")]:
+        process = await script(mode, stdout=asyncio.subprocess.PIPE)
+        try:
+            await talk(name, int(await process.stdout.readline()))
+        finally:
+            process.kill()
+            await process.wait()
     return 0
 
 
