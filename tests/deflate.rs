@@ -318,6 +318,26 @@ fn a_truncated_message_is_refused_at_every_length() {
 }
 
 #[test]
+fn what_is_no_deflate_stream_ends_with_1007() {
+    // A block of the reserved kind, lengths that disagree, a distance before the beginning, and "Hello" without its last byte.
+    for wire in [
+        &b"\x07\x00"[..],
+        b"\x00\x05\x00\x05\x00Hello\x00",
+        b"\xf2\x00\x11\x00\x00",
+        b"\xf2\x48\xcd\xc9\xc9\x07",
+    ] {
+        let (config, receive) = (Config::new(), direction(true, 15));
+        let mut memory = Memory::new(140, 140).with_output(100);
+        let extension = PerMessage::new(ZlibInflate::new().unwrap(), NoDeflate, receive, receive, None);
+        let mut server = Endpoint::<Server, _>::with_extension(extension, &config, &mut memory);
+        server.frame(0xC2, wire);
+        let (sent, ending) = server.finish();
+        assert_eq!(ending.reason, EndReason::Violation(Violation::Extension), "{wire:x?}");
+        assert_eq!(sent.last().and_then(Sent::code), Some(1007), "{wire:x?}");
+    }
+}
+
+#[test]
 fn without_context_a_message_does_not_refer_to_an_earlier_one() {
     let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
     receivers(false, |name, bits, create| {

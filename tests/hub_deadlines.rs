@@ -335,3 +335,53 @@ fn a_route_has_its_own_time_for_closing() {
         assert!(peer.is_gone());
     }
 }
+
+/// Who stops in a compressed message holds a decompressor of the pool until the deadline of the message, and no longer. Meanwhile a
+/// compressed message of another peer ends that one's connection with 1011, and uncompressed ones are served.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_compressed_message_that_stalls_gives_its_decompressor_back() {
+    use sansocket::deflate::{DeflateOptions, Pool};
+
+    // RFC 7692 §7.2.3.1: "Hello"
+    const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+
+    fn open(world: &mut World<App>) -> Peer {
+        let peer = world.connect();
+        peer.feed(REQUEST.trim_ascii_end());
+        peer.feed(b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+        world.settle();
+        let head = String::from_utf8(peer.bytes()).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("permessage-deflate"), "{head}");
+        peer
+    }
+
+    let pool = Arc::new(Pool::new(DeflateOptions::new().decompressors(2)).unwrap());
+    let mut config = Config::new();
+    config.timeouts.ping = None;
+    let message = config.timeouts.message.unwrap();
+    let mut world = echoes(HubSettings::new(config).deflate(Arc::clone(&pool)));
+    let stalled = [open(&mut world), open(&mut world)];
+    for peer in &stalled {
+        peer.frame(0x41, &HELLO[..3]);
+    }
+    world.settle();
+    assert_eq!(pool.free().0, 0);
+    let (third, plain) = (open(&mut world), open(&mut world));
+    third.frame(0xC1, HELLO);
+    plain.text("plain");
+    world.settle();
+    assert_eq!((third.got(), plain.got()), (vec![Got::Close(1011)], vec![text("plain")]));
+
+    // Timers are late by a sixteenth, and the closing handshake has its own time.
+    world.pass(message + message / 8 + 2 * CLOSE);
+    assert_eq!(pool.free().0, 2);
+    for peer in &stalled {
+        assert!(matches!(peer.got()[..], [Got::Close(_)]) && peer.is_gone());
+    }
+    let later = open(&mut world);
+    later.frame(0xC1, HELLO);
+    world.settle();
+    assert_eq!(later.got(), [text("Hello")]);
+    world.end();
+}

@@ -132,6 +132,56 @@ fn an_idle_connection_has_no_buffers() {
     });
 }
 
+/// A connection that compresses, between its messages: without context its codecs are in the pool.
+#[cfg(feature = "deflate")]
+#[test]
+fn an_idle_connection_that_compresses_takes_64_bytes_more() {
+    use futures_util::{FutureExt, StreamExt};
+    use sansocket::config::ServerOptions;
+    use sansocket::deflate::{DeflateOptions, Pool, Zlib};
+
+    // "Hello", compressed (RFC 7692 §7.2.3.1), with a key of zeros.
+    const COMPRESSED: &[u8] = b"\xC1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00";
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    const N: usize = 200;
+
+    /// Returns the bytes of each connection that has echoed a message.
+    async fn idle(options: &ServerOptions, message: &[u8]) -> isize {
+        let frame: &'static [u8] = [REQUEST, message].concat().leak();
+        let before = LIVE.with(Cell::get);
+        let mut sockets = Vec::with_capacity(N);
+        for _ in 0..N {
+            let peer = Peer { frame, times: 1, reads: true };
+            let mut socket = WebSocket::accept(peer, options).await.unwrap();
+            assert_eq!(socket.is_compressed(), message == COMPRESSED);
+            let received = socket.recv().await.unwrap().unwrap();
+            assert_eq!(received, "Hello".into());
+            socket.send(received).await.unwrap();
+            assert!(socket.next().now_or_never().is_none());
+            sockets.push(socket);
+        }
+        let each = (LIVE.with(Cell::get) - before) / N as isize;
+        drop(sockets);
+        each
+    }
+
+    run(async {
+        let plain = ServerOptions::new();
+        let pool = Arc::new(Pool::new(DeflateOptions::new()).unwrap());
+        let compressed = ServerOptions::new().deflate(Arc::clone(&pool));
+        idle(&plain, HELLO).await; // what the thread keeps for all connections
+        idle(&compressed, COMPRESSED).await;
+        let more = idle(&compressed, COMPRESSED).await - idle(&plain, HELLO).await;
+        // What a connection has in itself, whether it compresses or not, counts too.
+        let state = size_of::<Option<Zlib>>() as isize;
+        println!("{state} bytes in a connection, and {more} beside it");
+        assert!(state + more.max(0) <= 64, "{state} {more}");
+        assert_eq!(pool.free(), (pool.options().decompressors, pool.options().compressors));
+    });
+}
+
 #[test]
 fn events_and_their_answers_cost_no_allocation() {
     run(async {

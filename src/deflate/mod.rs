@@ -3,6 +3,10 @@
 //! Compression is off unless a program asks for it with [`DeflateOptions`]. Feature `deflate` compresses and decompresses with
 //! zlib-rs. Feature `deflate-receive` needs no heap: it decompresses in memory that the caller provides, and sends uncompressed.
 //!
+//! A peer may end a block with BFINAL inside of a message (RFC 7692 §7.2.3.4): both decompressors go on with the next block. A later
+//! block or message may refer to data before such a block; the one of feature `deflate-receive` serves that, and zlib-rs has forgotten
+//! the data, so that the connection ends with 1007. The compressors here never set BFINAL.
+//!
 //! [`PerMessage`] is the [`Extension`](crate::proto::Extension) over two codecs, and [`Agreement`] is the negotiation; both can be
 //! used with a codec of another library, through [`Inflate`] and [`Deflate`].
 
