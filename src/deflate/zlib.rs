@@ -27,6 +27,8 @@ pub struct ZlibDeflate(Box<[Compressor; 1]>);
 
 struct Compressor {
     zlib: zlib_rs::Deflate,
+    /// Something of the message was compressed.
+    begun: bool,
     /// The end of a message, for which there was no room.
     end: [u8; 16],
     end_from: usize,
@@ -108,6 +110,7 @@ impl ZlibDeflate {
         };
         let compressor = || Compressor {
             zlib: zlib_rs::Deflate::new_with_config(config),
+            begun: false,
             end: [0; 16],
             end_from: 0,
             end_len: 0,
@@ -128,7 +131,7 @@ impl Deflate for ZlibDeflate {
 
     fn end(&mut self, context: bool) {
         let [compressor] = &mut *self.0;
-        (compressor.end_from, compressor.end_len) = (0, 0);
+        (compressor.begun, compressor.end_from, compressor.end_len) = (false, 0, 0);
         if !context {
             compressor.zlib.reset();
         }
@@ -138,6 +141,15 @@ impl Deflate for ZlibDeflate {
 impl Compressor {
     fn deflate(&mut self, input: &[u8], output: &mut [u8], last: bool) -> Result<Progress, ExtensionFailed> {
         let mut done = Progress::default();
+        if last && !self.begun && output.len() >= bound(input.len()) {
+            // The whole message with its end fits: one call, instead of two.
+            (done.consumed, done.produced) = self.compress(input, output, DeflateFlush::SyncFlush)?;
+            let whole = output.get(..done.produced).and_then(|whole| whole.strip_suffix(&TAIL));
+            let len = whole.filter(|_| done.produced < output.len()).map(<[u8]>::len);
+            done.produced = len.ok_or(ExtensionFailed)?;
+            return Ok(done);
+        }
+        self.begun = true;
         if self.end_len == 0 {
             // First the message up to its last block, then the end apart, as its last bytes are not sent.
             let flush = if last { DeflateFlush::Block } else { DeflateFlush::NoFlush };
