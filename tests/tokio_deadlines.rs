@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use choppy::{once, pair};
 use futures_util::{SinkExt, StreamExt};
-use sansocket::config::{ClientOptions, ServerOptions};
+use sansocket::config::{ClientOptions, ControlFrames, ServerOptions};
 use sansocket::error::{ConnectPhase, EndReason, Timeout};
 use sansocket::handshake::HandshakeError;
 use sansocket::session::BufferSizes;
 use sansocket::tokio::{WebSocket, connect_with};
-use sansocket::{CloseCode, Config, Error, Message, Server};
+use sansocket::{CloseCode, Config, Error, Event, Message, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
@@ -167,14 +167,73 @@ async fn a_close_ends_whatever_the_peer_does() {
             sleep(2 * S).await;
         }
     };
-    tokio::select! { _ = socket.close(CloseCode::NORMAL, "") => {}, () = dripping => panic!() };
-    assert!(begin.elapsed() <= 51 * S, "{:?}", begin.elapsed());
+    let ending =
+        tokio::select! { ending = socket.close(CloseCode::NORMAL, "") => ending, () = dripping => panic!() };
+    assert_eq!((ending.reason, ending.sent), (EndReason::Timeout(Timeout::Close), None));
+    assert!(begin.elapsed() >= 50 * S && begin.elapsed() <= 51 * S, "{:?}", begin.elapsed());
+    assert!(matches!(socket.recv().await, Err(error) if error.is_timeout()));
     // A close that is given up and called again has no more time than the first.
     let begin = Instant::now();
     let (mut socket, _peer) = raw(10, Config::new());
     socket.feed(vec![0; 1_000_000]).await.unwrap();
-    while timeout(S, socket.close(CloseCode::NORMAL, "")).await.is_err() {}
+    let ending = loop {
+        if let Ok(ending) = timeout(S, socket.close(CloseCode::NORMAL, "")).await {
+            break ending;
+        }
+    };
+    // Of the two deadlines, the peer that takes nothing meets that for writing first.
+    assert_eq!(ending.reason, EndReason::Timeout(Timeout::Write));
     assert!(begin.elapsed() <= 51 * S, "{:?}", begin.elapsed());
+}
+
+/// Also without a further call of the application: it may drop the connection when it is told of the Close.
+#[tokio::test(start_paused = true)]
+async fn the_peers_close_is_answered_before_the_application_is_told() {
+    let reported = || Config::new().control_frames(ControlFrames::Reported);
+    let close = masked(0x88, b"\x03\xe8bye");
+    let answer = b"\x88\x02\x03\xe8";
+    // By `recv`, by `read`, and by a `recv` after a `send` has received the Close.
+    for way in 0..3 {
+        let (mut socket, mut peer) = raw(4096, reported());
+        peer.write_all(&close).await.unwrap();
+        match way {
+            0 => assert!(matches!(socket.recv().await, Ok(Some(Message::Close(Some(_)))))),
+            1 => assert!(matches!(socket.read().await, Ok(Some((Event::Close(Some(_), _), _))))),
+            _ => {
+                while socket.send("x").await.is_ok() {}
+                assert!(matches!(socket.recv().await, Ok(Some(Message::Close(Some(_))))));
+            }
+        }
+        drop(socket);
+        let mut received = vec![];
+        peer.read_to_end(&mut received).await.unwrap();
+        assert!(received.ends_with(answer), "{way}: {received:?}");
+    }
+    // Behind a message that was begun, of which the peer takes the rest meanwhile.
+    let (mut socket, mut peer) = raw(100, reported());
+    socket.feed(vec![0; 5000]).await.unwrap();
+    peer.write_all(&close).await.unwrap();
+    let told = async move {
+        let mut received = vec![];
+        peer.read_to_end(&mut received).await.unwrap();
+        received
+    };
+    let telling = async move {
+        assert!(matches!(socket.recv().await, Ok(Some(Message::Close(Some(_))))));
+        // A dropped call loses nothing of the answer, nor does it repeat it.
+        assert_eq!(dropped_at_each_await!(socket.recv()).unwrap(), None);
+    };
+    let (received, ()) = tokio::join!(told, telling);
+    assert_eq!(received.len(), 5004 + answer.len());
+    assert!(received.ends_with(answer));
+    // The application answers by itself.
+    let (mut socket, mut peer) = raw(4096, Config::new().control_frames(ControlFrames::Manual));
+    peer.write_all(&close).await.unwrap();
+    assert!(matches!(socket.recv().await, Ok(Some(Message::Close(Some(_))))));
+    drop(socket);
+    let mut received = vec![];
+    peer.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"");
 }
 
 #[tokio::test(start_paused = true)]

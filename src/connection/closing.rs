@@ -132,12 +132,17 @@ impl Link {
         self.enter(Phase::Ending { end, shut: false });
     }
 
-    /// Ends the connection, as the transport failed. A reason for which it was ending already stays.
+    /// Ends the connection, as the transport failed.
     pub(super) fn reset(&mut self) {
+        self.end_at_once(EndReason::Disconnected);
+    }
+
+    /// Ends the connection without a wait. A reason for which it was ending already stays.
+    pub(super) fn end_at_once(&mut self, end: EndReason) {
         let end = match self.phase {
             Phase::Closed(_) => return,
             Phase::Ending { end, .. } => end,
-            Phase::Open(_) | Phase::Closing => EndReason::Disconnected,
+            Phase::Open(_) | Phase::Closing => end,
         };
         self.phase = Phase::Closed(end);
         self.drop_pending_close();

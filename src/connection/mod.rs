@@ -17,6 +17,8 @@ use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::ending::Ending;
 use crate::error::EndReason;
+#[cfg(feature = "tokio")]
+use crate::error::Timeout;
 use crate::event::{Chunk, DetachedEvent, Event};
 use crate::extension::{Extension, ExtensionFailed, NoExtension};
 use crate::receive::{Decoder, ReceiveError};
@@ -251,6 +253,12 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     /// Reports that the transport failed, which ends the connection.
     pub fn transport_failed(&mut self) {
         self.link.reset();
+    }
+
+    /// Ends the connection, as closing it takes too long.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn close_timed_out(&mut self) {
+        self.link.end_at_once(EndReason::Timeout(Timeout::Close));
     }
 
     /// Returns how many bytes the transport can read directly into other memory, for

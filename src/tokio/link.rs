@@ -187,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let now = self.io.time();
         ready!(self.poll_late(cx, now, incoming.as_deref_mut()));
         if now >= self.limit {
-            self.connection.transport_failed();
+            self.connection.close_timed_out();
         }
         #[cfg(feature = "deflate")]
         if let (true, Some(incoming)) = (self.connection.extension.is_active(), &mut incoming) {
@@ -279,6 +279,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let read = !self.deaf && incoming.is_some_and(|incoming| self.read(cx, incoming));
         self.moved |= read;
         read
+    }
+
+    /// Puts the answer to the peer's Close, and writes as much as the stream takes at once: an application that was told of the Close
+    /// may drop the connection.
+    pub(super) fn answer_close(&mut self, cx: &mut Context<'_>) {
+        self.lend();
+        loop {
+            let (link, mut wire) = self.connection.parts(&mut self.tx);
+            if link.is_close_pending() {
+                link.reply(&mut wire);
+            }
+            if !self.write_on(cx) {
+                return;
+            }
+        }
     }
 
     /// Writes what is pending, once. Returns whether that may go on.

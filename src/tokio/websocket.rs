@@ -23,7 +23,7 @@ use crate::close::CloseCode;
 use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::ending::Ending;
-use crate::event::{DetachedEvent, Event};
+use crate::event::{DetachedEvent, Event, Shape};
 use crate::host::Agreed;
 use crate::host::error::Error;
 use crate::message::Prepared;
@@ -302,8 +302,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// bytes is cut.
     ///
     /// It always ends: within [`Timeouts::close`](crate::config::Timeouts::close) each for the peer's Close and the end of its
-    /// stream, and where the peer takes what was fed slowly, within ten times that: the reason is then
-    /// [`Disconnected`](crate::error::EndReason::Disconnected).
+    /// stream, and where the peer takes what was fed slowly, within ten times that. The reason is then
+    /// [`EndReason::Timeout`](crate::error::EndReason::Timeout) with [`Timeout::Close`](crate::error::Timeout::Close), or with
+    /// [`Timeout::Write`](crate::error::Timeout::Write) if the peer took nothing at all. A reason for which the connection was ending
+    /// already stays.
     ///
     /// # Cancel safety
     /// Call again. The time that it may take has begun with the first call.
@@ -381,6 +383,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         let budget = ready!(coop::poll_proceed(cx));
         let event = ready!(self.link.poll_event(cx, &mut self.incoming));
         budget.made_progress();
+        if matches!(event, Ok(DetachedEvent { shape: Shape::Close(_), .. })) {
+            self.link.answer_close(cx);
+        }
         Poll::Ready(match event {
             Ok(event) => Ok(Some(event)),
             Err(Error::Ended(ending)) if ending.is_clean() => Ok(None),
