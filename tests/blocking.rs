@@ -1,6 +1,9 @@
 //! `blocking` over TCP, against itself and against tungstenite.
 #![cfg(feature = "std")]
 
+mod wire;
+
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::task::Poll;
@@ -484,6 +487,84 @@ impl BlockingStream for Buffered {
     fn shutdown(&mut self) -> std::io::Result<()> {
         self.0.get_ref().shutdown(Shutdown::Write)
     }
+}
+
+/// A stream of memory that gives one piece for each read, and counts how often its time-out was set.
+struct Pieces {
+    pieces: VecDeque<Vec<u8>>,
+    timeouts: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let piece = self.pieces.pop_front().unwrap_or_default();
+        buf[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlockingStream for &mut Pieces {
+    fn set_read_timeout(&mut self, _: Option<Duration>) -> std::io::Result<()> {
+        self.timeouts += 1;
+        Ok(())
+    }
+
+    fn set_write_timeout(&mut self, _: Option<Duration>) -> std::io::Result<()> {
+        self.timeouts += 1;
+        Ok(())
+    }
+
+    fn shutdown(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An echo that a timer calls at the same moment, whatever is received.
+#[derive(Default)]
+struct Timed {
+    timer: Option<sansocket::Instant>,
+    received: usize,
+}
+
+impl Handler for Timed {
+    fn opened(&mut self, _: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        self.timer = Some(out.now() + PATIENCE);
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        let Event::Data(chunk) = event else { return Ok(()) };
+        self.received += 1;
+        out.forward(&chunk)
+    }
+
+    fn deadline(&self) -> Option<sansocket::Instant> {
+        self.timer
+    }
+}
+
+#[test]
+fn a_deadline_that_comes_nearer_does_not_set_the_time_out_for_each_read() {
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let pieces = [request.to_vec()].into_iter().chain((0..1000).map(|_| wire::masked(0x82, b"message")));
+    let mut stream = Pieces { pieces: pieces.collect(), timeouts: 0 };
+    let mut handler = Timed::default();
+    let outcome = serve(&mut stream, &mut handler, &Config::DEFAULT, &mut buffers()).unwrap();
+    assert!(outcome.is_disconnect());
+    assert_eq!(handler.received, 1000);
+    // The test itself may take long, but not so long that the time that is left is halved so often.
+    assert!(stream.timeouts < 50, "{} time-outs for 1000 messages", stream.timeouts);
 }
 
 #[test]

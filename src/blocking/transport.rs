@@ -41,8 +41,8 @@ impl<S: BlockingStream> Blocking<S> {
             reads_first: 0,
             unflushed: false,
             early: 0,
-            read_timeout: LastTimeout::Unknown,
-            write_timeout: LastTimeout::Unknown,
+            read_timeout: LastTimeout::UNKNOWN,
+            write_timeout: LastTimeout::UNKNOWN,
         }
     }
 
@@ -58,7 +58,7 @@ impl<S: BlockingStream> Blocking<S> {
     /// Writes a part of `output`.
     fn write(&mut self, output: &[u8], wait: Option<Duration>) -> io::Result<Transferred> {
         if self.write_timeout.change(wait) {
-            self.stream.set_write_timeout(wait)?;
+            self.stream.set_write_timeout(self.write_timeout.0)?;
         }
         let written = match self.stream.write(output) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -86,7 +86,7 @@ impl<S: BlockingStream> Blocking<S> {
         wait: Option<Duration>,
     ) -> io::Result<Transferred> {
         if self.read_timeout.change(wait) {
-            self.stream.set_read_timeout(wait)?;
+            self.stream.set_read_timeout(self.read_timeout.0)?;
         }
         let read = self.flush().and_then(|()| self.stream.read(input));
         self.last_read = self.now();
@@ -152,6 +152,7 @@ impl<S: BlockingStream> Transport for Blocking<S> {
         };
         match done {
             Err(error) if is_harmless(error.kind()) => {
+                let wait = if write { self.write_timeout.0 } else { self.read_timeout.0 };
                 let waited = now.saturating_duration_until(self.now());
                 self.timed_out(error.kind(), wait, waited)
             }
@@ -186,24 +187,26 @@ const EARLY: u32 = 100;
 
 /// The time-out of the stream's reads, or of its writes, as it was last set.
 #[derive(Debug)]
-enum LastTimeout {
-    Unknown,
-    Set(Option<Duration>),
-}
+struct LastTimeout(Option<Duration>);
 
 impl LastTimeout {
-    /// Returns whether the time-out has to be set to `wanted`, and records it then. A shorter one may stay, as an early end of
-    /// a turn is harmless, but not one of less than a quarter.
-    fn change(&mut self, wanted: Option<Duration>) -> bool {
-        let fits = match (&*self, wanted) {
-            (Self::Set(None), None) => true,
-            (Self::Set(Some(set)), Some(wanted)) => *set <= wanted && set.saturating_mul(4) >= wanted,
-            _ => false,
+    /// No wait is as short, so that the first one sets the time-out.
+    const UNKNOWN: Self = Self(Some(Duration::ZERO));
+
+    /// Chooses the time-out for a wait, and returns whether it has to be set. A shorter one may stay, as an early end of a turn is
+    /// harmless, but not one of less than a quarter. A wait until a fixed deadline is shorter each time: so that the same
+    /// time-out serves the next ones too, it gets half of what is left.
+    fn change(&mut self, wait: Option<Duration>) -> bool {
+        let next = match (self.0, wait) {
+            (None, None) => return false,
+            (Some(set), Some(wait)) if set > wait => {
+                Some(wait.checked_div(2).unwrap_or(wait).max(TICK.min(wait)))
+            }
+            (Some(set), Some(wait)) if set.saturating_mul(4) >= wait => return false,
+            _ => wait,
         };
-        if !fits {
-            *self = Self::Set(wanted);
-        }
-        !fits
+        self.0 = next;
+        true
     }
 }
 
