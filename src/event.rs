@@ -217,13 +217,14 @@ impl Shape {
 }
 
 impl DetachedEvent {
-    /// Shortens the event to `rest`, the part of its payload that the handler has not consumed.
-    pub(crate) fn advance(&mut self, rest: Span) {
+    /// Removes the first `n` bytes of the payload, which the handler has consumed.
+    pub(crate) fn advance(&mut self, n: usize) {
+        let n = n.min(self.span.len);
         if let Shape::Data { start, offset, .. } = &mut self.shape {
-            let consumed = self.span.len.saturating_sub(rest.len);
-            *start &= consumed == 0;
-            *offset = offset.saturating_add(consumed as u64);
+            *start &= n == 0;
+            *offset = offset.saturating_add(n as u64);
         }
-        self.span = rest;
+        self.span.start = self.span.start.saturating_add(n);
+        self.span.len = self.span.len.saturating_sub(n);
     }
 }

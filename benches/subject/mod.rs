@@ -4,7 +4,11 @@
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Write};
 
-use sansocket::{Config, Connection, Event, Instant, ReceiveBuffer, Server, Step, TransmitBuffer};
+use sansocket::session::HandlerDriver;
+use sansocket::{
+    Config, Connection, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Server, Step,
+    TransmitBuffer,
+};
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 /// Bytes of a receive buffer; one for a frame of this payload is longer by the header.
@@ -78,6 +82,8 @@ pub(crate) fn subject(name: &str, wire: Wire) -> Box<dyn FnMut()> {
             let mut end = End::new(wire);
             Box::new(move || end.receive::<true>())
         }
+        "handler" => handler::<false>(wire),
+        "handler-echo" => handler::<true>(wire),
         "tungstenite-receive" => tungstenite::<false>(wire),
         "tungstenite-echo" => tungstenite::<true>(wire),
         "reference-receive" => reference::<false>(wire),
@@ -95,9 +101,7 @@ struct End {
 
 impl End {
     fn new(wire: Wire) -> Self {
-        // Lent, so that any set of features will do.
-        let rx = ReceiveBuffer::new(&mut vec![0; wire.memory + SKEW].leak()[..wire.memory]).unwrap();
-        let tx = TransmitBuffer::new(vec![0; wire.memory].leak()).unwrap();
+        let (rx, tx) = buffers(&wire);
         Self { wire, connection: Connection::new(Server, &CONFIG, NOW), rx, tx }
     }
 
@@ -129,6 +133,40 @@ impl End {
         }
         assert_eq!(messages, wire.messages);
     }
+}
+
+/// The buffers of a connection, lent, so that any set of features will do.
+fn buffers(wire: &Wire) -> (ReceiveBuffer<'static>, TransmitBuffer<'static>) {
+    let rx = ReceiveBuffer::new(&mut vec![0; wire.memory + SKEW].leak()[..wire.memory]).unwrap();
+    (rx, TransmitBuffer::new(vec![0; wire.memory].leak()).unwrap())
+}
+
+/// An application's handler behind a driver.
+fn handler<const ECHO: bool>(wire: Wire) -> Box<dyn FnMut()> {
+    struct App<const ECHO: bool>(usize);
+
+    impl<const ECHO: bool> Handler for App<ECHO> {
+        fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+            let Event::Data(data) = event else { return Ok(()) };
+            if ECHO {
+                out.forward(&data)?;
+            } else {
+                black_box(data.payload.as_bytes());
+            }
+            self.0 += 1;
+            Ok(())
+        }
+    }
+
+    let (mut rx, mut tx) = buffers(&wire);
+    let mut driver = HandlerDriver::new(Connection::new(Server, &CONFIG, NOW), None);
+    Box::new(move || {
+        let mut app = App::<ECHO>(0);
+        assert_eq!(rx.feed(&wire.bytes), wire.bytes.len());
+        assert!(matches!(driver.poll(NOW, &mut app, &mut rx, &mut tx), Step::Wait { .. }));
+        assert_eq!(app.0, wire.messages);
+        tx.consume(black_box(tx.pending()).len());
+    })
 }
 
 fn tungstenite<const ECHO: bool>(wire: Wire) -> Box<dyn FnMut()> {

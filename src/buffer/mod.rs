@@ -8,7 +8,7 @@ pub use transmit::TransmitBuffer;
 pub(crate) use transmit::TransmitPlace;
 
 use crate::error::BufferTooSmall;
-use crate::event::{DetachedEvent, Event, Payload, Span};
+use crate::event::{DetachedEvent, Event, Span};
 
 /// The least memory of a receive or a transmit buffer, in bytes: the largest control frame with the longest header.
 pub const MIN_BUFFER_LEN: usize = 140;
@@ -197,15 +197,13 @@ impl<'b> ReceiveBuffer<'b> {
     /// poll and before [`spare`](Self::spare); the payload of any other event is other bytes, or empty.
     #[must_use]
     pub fn event(&self, event: DetachedEvent) -> Event<'_> {
-        event.shape.with(self.payload(event.span, event.span.start))
-    }
-
-    fn payload(&self, span: Span, start: usize) -> Payload<'_> {
+        let DetachedEvent { shape, span } = event;
         #[cfg(feature = "extension")]
         let source = if span.decoded { self.output.get() } else { self.memory.get() };
         #[cfg(not(feature = "extension"))]
         let source = self.memory.get();
-        Payload::from(source.get(start..start.saturating_add(span.len)).unwrap_or_default())
+        let end = span.start.saturating_add(span.len);
+        shape.with(source.get(span.start..end).unwrap_or_default().into())
     }
 
     /// Returns the received bytes that are not yet processed: of a request that was
@@ -255,19 +253,15 @@ impl<'b> ReceiveBuffer<'b> {
         region.start = region.start.saturating_sub(span.len);
     }
 
-    /// Returns an event whose payload was put back. `spare` may have moved it since.
-    pub(crate) fn event_put_back(&mut self, event: DetachedEvent) -> Event<'_> {
-        let start = self.place.region(event.span).start;
-        event.shape.with(self.payload(event.span, start))
-    }
-
-    /// Removes the first `n` bytes of the payload that was put back, and returns the rest of it.
-    pub(crate) fn release(&mut self, mut span: Span, n: usize) -> Span {
-        let n = n.min(span.len);
-        self.place.region(span).consume(n);
-        span.start = span.start.saturating_add(n);
-        span.len = span.len.saturating_sub(n);
-        span
+    /// Takes an event again whose payload was put back. `spare` may have moved it since.
+    pub(crate) fn take_again(&mut self, event: DetachedEvent) -> DetachedEvent {
+        let DetachedEvent { shape, span } = event;
+        self.place.region(span).consume(span.len);
+        #[cfg(feature = "extension")]
+        {
+            self.place.decoded = span.decoded;
+        }
+        DetachedEvent { shape, span: self.span(span.len) }
     }
 
     /// Keeps the first `len` bytes of those that the buffer holds. `ended` says whether the stream ends there.

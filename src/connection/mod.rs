@@ -206,6 +206,30 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.slow(now, view, tx)
     }
 
+    /// Receives a whole data message as [`poll`](Self::poll) does, if one has arrived and nothing else is to be done.
+    #[inline(always)]
+    pub(crate) fn quick<'r>(&mut self, now: Instant, rx: &'r mut ReceiveBuffer<'_>) -> Option<Chunk<'r>> {
+        if now >= self.link.next_check {
+            return None;
+        }
+        let mut view = rx.open();
+        let data = self.decoder.quick(&mut view.input)?;
+        view.close();
+        self.link.note_received(now);
+        Some(data)
+    }
+
+    /// Polls as [`poll`](Self::poll) does after [`quick`](Self::quick) has found nothing.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub(crate) fn poll_slowly<'r>(
+        &mut self,
+        now: Instant,
+        rx: &'r mut ReceiveBuffer<'_>,
+        tx: &mut TransmitBuffer<'_>,
+    ) -> Step<Event<'r>> {
+        self.slow(now, rx.open(), tx)
+    }
+
     /// Polls as [`poll`](Self::poll) does, but returns events that borrow nothing, for code that needs the receive
     /// buffer before it uses the event. [`ReceiveBuffer::event`] returns the event with its payload. A text is then
     /// checked a second time by [`Payload::to_str`](crate::Payload::to_str).

@@ -9,7 +9,7 @@ use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::{Connection, ConnectionState};
-use crate::event::{DetachedEvent, Event};
+use crate::event::{DetachedEvent, Event, Shape, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::handler::{Handler, HandlerError};
 use crate::role::Role;
@@ -197,35 +197,34 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 // A few received bytes may decode to megabytes: the transport, and other connections, get their turn.
                 return Step::Wait { deadline: Some(now) };
             }
-            if let Some(event) = self.blocked {
-                if let Some(consumed) = self.deliver(now, rx.event_put_back(event), handler, tx) {
-                    self.keep_rest(event, consumed, rx);
-                    break;
+            // One call of the handler for all events: it is inlined, and most events do not pass through memory.
+            let event = if let Some(event) = self.blocked.take() {
+                let event = rx.take_again(event);
+                rx.event(event)
+            } else if let Some(data) = self.connection.quick(now, rx) {
+                Event::Data(data)
+            } else {
+                match self.connection.poll_slowly(now, rx, tx) {
+                    Step::Event(event) => event,
+                    Step::Wait { deadline } => {
+                        if !self.call_timer(now, handler, calls, tx) {
+                            return Step::Wait { deadline };
+                        }
+                        continue;
+                    }
+                    Step::Shutdown => return Step::Shutdown,
+                    Step::Done(ending) => return Step::Done(ending),
                 }
-                rx.release(event.span, event.span.len);
-                self.blocked = None;
+            };
+            let (shape, len) = (event.shape(), event.payload().len());
+            #[cfg(feature = "extension")]
+            if self.connection.extension.is_active() {
+                decoded = decoded.saturating_add(len);
             }
-            match self.connection.poll(now, rx, tx) {
-                Step::Event(event) => {
-                    let (shape, len) = (event.shape(), event.payload().len());
-                    #[cfg(feature = "extension")]
-                    if self.connection.extension.is_active() {
-                        decoded = decoded.saturating_add(len);
-                    }
-                    if let Some(consumed) = self.deliver(now, event, handler, tx) {
-                        let span = rx.span(len);
-                        rx.put_back(span);
-                        self.keep_rest(DetachedEvent { shape, span }, consumed, rx);
-                        break;
-                    }
-                }
-                Step::Wait { deadline } => {
-                    if !self.call_timer(now, handler, calls, tx) {
-                        return Step::Wait { deadline };
-                    }
-                }
-                Step::Shutdown => return Step::Shutdown,
-                Step::Done(ending) => return Step::Done(ending),
+            let outcome = handler.event(event, &mut self.connection.outbox(now, tx));
+            if let Some(consumed) = self.apply(outcome, tx) {
+                self.keep_rest(shape, rx.span(len), consumed, rx);
+                break;
             }
         }
         // The handler is blocked inside an event; its timer still runs.
@@ -255,42 +254,40 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         true
     }
 
-    /// Delivers an event to the handler. If the handler is blocked, returns how many bytes it consumed.
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
-    fn deliver(
-        &mut self,
-        now: Instant,
-        event: Event<'_>,
-        handler: &mut (impl Handler + ?Sized),
-        tx: &mut TransmitBuffer<'_>,
-    ) -> Option<usize> {
-        let outcome = handler.event(event, &mut self.connection.outbox(now, tx));
-        self.apply(outcome, tx)
-    }
-
-    /// Keeps the rest of an event whose payload was put back.
-    #[inline(never)] // long, called twice, and not on the fast path
-    fn keep_rest(&mut self, mut event: DetachedEvent, consumed: usize, rx: &mut ReceiveBuffer<'_>) {
-        event.advance(rx.release(event.span, consumed));
+    /// Keeps what the handler has not consumed of the event that it got.
+    #[cfg_attr(target_pointer_width = "64", cold)]
+    fn keep_rest(&mut self, shape: Shape, span: Span, consumed: usize, rx: &mut ReceiveBuffer<'_>) {
+        let mut event = DetachedEvent { shape, span };
+        event.advance(consumed);
+        rx.put_back(event.span);
         self.blocked = Some(event);
     }
 
     /// Processes the result of a handler's method. If the handler is blocked, returns how many bytes it consumed.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn apply(&mut self, outcome: Result<(), HandlerError>, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
+        match outcome {
+            Ok(()) => None,
+            Err(error) => self.stop(error, tx),
+        }
+    }
+
+    #[cfg_attr(target_pointer_width = "64", cold)]
+    fn stop(&mut self, error: HandlerError, tx: &mut TransmitBuffer<'_>) -> Option<usize> {
         let empty = tx.is_empty();
         let (link, mut wire) = self.connection.parts(tx);
-        match outcome {
+        match error {
             // No byte is pending, so that there will never be more room.
-            Err(HandlerError::Blocked { .. }) if empty => {
+            HandlerError::Blocked { .. } if empty => {
                 link.close_at_once(&mut wire, Some(CloseCode::INTERNAL_ERROR), "");
                 None
             }
-            Err(HandlerError::Blocked { consumed }) => Some(consumed),
-            Err(HandlerError::Close(code, reason)) => {
+            HandlerError::Blocked { consumed } => Some(consumed),
+            HandlerError::Close(code, reason) => {
                 link.close_at_once(&mut wire, Some(code), reason);
                 None
             }
-            Err(HandlerError::Closing) | Ok(()) => None,
+            HandlerError::Closing => None,
         }
     }
 }

@@ -60,12 +60,11 @@ impl Incoming {
 
     /// Keeps what lies behind the first `n` bytes of data, as a further part of its message.
     pub(super) fn hold_from(&mut self, mut event: DetachedEvent, n: usize) {
-        if let Shape::Data { start, offset, .. } = &mut event.shape {
+        if let Shape::Data { start, .. } = &mut event.shape {
             *start = false;
-            *offset = offset.saturating_add(n as u64);
         }
+        event.advance(n);
         self.rx.put_back(event.span);
-        event.span = self.rx.release(event.span, n);
         self.held = Some(event);
     }
 
@@ -79,9 +78,7 @@ impl Incoming {
             }
             self.controls = None;
         }
-        let DetachedEvent { shape, span } = self.held.take()?;
-        self.rx.release(span, span.len);
-        Some(DetachedEvent { shape, span: self.rx.span(span.len) })
+        self.held.take().map(|event| self.rx.take_again(event))
     }
 
     /// Whether a message waits, or the end of one.
