@@ -4,12 +4,13 @@ mod wire;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 
 use sansocket::blocking::{self, WebSocket};
 use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::deflate::{DeflateOptions, Pool};
-use sansocket::handshake::Accepted;
+use sansocket::handshake::{Accepted, Decision};
 use sansocket::{Config, Error, Kind, Message};
 use wire::{KEY, whole_frames};
 
@@ -195,6 +196,54 @@ fn a_server_compresses_what_it_is_asked_to() {
             assert_eq!(compressed, [false, agreed, false]);
             assert_eq!(frames[1].payload.len() < 100, agreed);
             assert_eq!((&frames[0].payload[..], &frames[2].payload[..]), (&b"short"[..], text.as_bytes()));
+        }
+        thread.join().unwrap();
+    }
+}
+
+/// A request is accepted with options of its own, on a server that compresses and on one that does not.
+#[test]
+fn a_request_is_accepted_with_a_pool_of_its_own() {
+    let shared = Arc::new(pool(DeflateOptions::new()));
+    let feed = Arc::new(shared.with_options(DeflateOptions::new().context(true).send_window_bits(15)));
+    for options in [ServerOptions::new().deflate(Arc::clone(&shared)), ServerOptions::new()] {
+        let (listener, url) = listen();
+        let feed = Arc::clone(&feed);
+        let thread = thread::spawn(move || {
+            let accept = || Decision::Accept(options.accept_options().deflate(Arc::clone(&feed)));
+            let stream = listener.accept().unwrap().0;
+            let Accepted::WebSocket(mut socket) =
+                WebSocket::accept_with(stream, &options, |_| accept()).unwrap()
+            else {
+                unreachable!("not asked for")
+            };
+            let message = socket.recv().unwrap().unwrap();
+            socket.send(&message).unwrap();
+            drop(socket);
+
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let stream = listener.accept().await.unwrap().0;
+                let accepted = sansocket::tokio::WebSocket::accept_with(stream, &options, |_| accept()).await;
+                let Accepted::WebSocket(mut socket) = accepted.unwrap() else {
+                    unreachable!("not asked for")
+                };
+                let message = socket.recv().await.unwrap().unwrap();
+                socket.send(message).await.unwrap();
+            });
+        });
+        for _ in 0..2 {
+            let (head, mut stream) = raw(&url, OFFER);
+            assert!(head.contains("Sec-WebSocket-Extensions: permessage-deflate\r\n"), "{head}");
+            // RFC 7692 §7.2.3.1: "Hello". With a context the reply is compressed, although it is short.
+            let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+            stream.write_all(&wire::frame(RSV1 | wire::TEXT, Some(KEY), hello)).unwrap();
+            let mut sent = Vec::new();
+            stream.read_to_end(&mut sent).unwrap();
+            let frame = &whole_frames(&sent)[0];
+            assert_eq!((frame.first, frame.payload.len() < 10), (RSV1 | wire::TEXT, true));
         }
         thread.join().unwrap();
     }

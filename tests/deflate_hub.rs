@@ -247,3 +247,42 @@ fn a_route_can_decline_compression() {
     handle.stop(sansocket::CloseCode::GOING_AWAY).unwrap();
     thread.join().unwrap();
 }
+
+/// A route has windows, levels and contexts of its own, beside those of the server and without.
+#[test]
+fn a_route_has_options_of_its_own() {
+    let pool = Arc::new(Pool::new(DeflateOptions::new()).unwrap());
+    for (settings, open) in
+        [(HubSettings::default().deflate(Arc::clone(&pool)), true), (HubSettings::default(), false)]
+    {
+        let feed = pool.with_options(DeflateOptions::new().context(true).send_window_bits(15).level(6));
+        // The compressors of the pool have a larger window.
+        let narrow = pool.with_options(DeflateOptions::new().send_window_bits(9));
+        let routes = Routes::new()
+            .websocket("/open", |_, _| Ok(Echo))
+            .websocket_with("/feed", AcceptOptions::new().deflate(feed), |_, _| Ok(Echo))
+            .websocket_with("/narrow", AcceptOptions::new().deflate(narrow), |_, _| Ok(Echo));
+        let server = MioServer::bind("127.0.0.1:0", settings, |_| routes).unwrap();
+        let (address, handle) = (server.address(), server.handle());
+        let thread = std::thread::spawn(move || server.run().unwrap());
+        let mut clients = ["/open", "/feed", "/narrow"].map(|path| Client::new(address, path, CHROMIUM));
+        const NO_CONTEXT: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=";
+        let answers = clients.each_ref().map(|client| client.answer.clone());
+        let of_server = if open { format!("{NO_CONTEXT}12") } else { String::new() };
+        assert_eq!(answers, [of_server, "permessage-deflate".to_owned(), format!("{NO_CONTEXT}9")]);
+        for i in 0..20 {
+            for (client, compressed) in clients.iter_mut().zip([open, true, false]) {
+                client.send(&message(i, 1000));
+                assert_eq!(client.recv(), (message(i, 1000), compressed));
+            }
+            handle.broadcast(Prepared::binary(message(i + 1, 700))).unwrap();
+            for (client, compressed) in clients.iter_mut().zip([open, true, false]) {
+                assert_eq!(client.recv(), (message(i + 1, 700), compressed));
+            }
+        }
+        drop(clients);
+        handle.stop(sansocket::CloseCode::GOING_AWAY).unwrap();
+        thread.join().unwrap();
+    }
+    assert_eq!(pool.free(), (pool.options().decompressors, pool.options().compressors));
+}

@@ -1,6 +1,7 @@
 //! Upgrades by hyper: over HTTP/1, over HTTP/2, and what is refused.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Full};
@@ -12,7 +13,7 @@ use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::handshake::{self, AcceptOptions, BadRequest, Headers, OriginPolicy, Rejection};
 use sansocket::proto::SystemKeys;
 use sansocket::session::BufferSizes;
-use sansocket::tokio::{WebSocket, upgrade};
+use sansocket::tokio::{WebSocket, upgrade, upgrade_with};
 use sansocket::{Client, CloseCode, Config, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -24,12 +25,25 @@ fn serve(
     options: ServerOptions,
     version: Version,
 ) -> (DuplexStream, mpsc::UnboundedReceiver<Result<(), Error>>) {
+    serve_with(options, None, version)
+}
+
+/// The same with options for each request.
+fn serve_with(
+    options: ServerOptions,
+    accept: Option<AcceptOptions<'static, Arc<Config>>>,
+    version: Version,
+) -> (DuplexStream, mpsc::UnboundedReceiver<Result<(), Error>>) {
     let (near, far) = duplex(64 * 1024);
     let (ended, endings) = mpsc::unbounded_channel();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let (options, ended) = (options.clone(), ended.clone());
+        let (options, accept, ended) = (options.clone(), accept.clone(), ended.clone());
         async move {
-            let (response, connection) = match upgrade(&mut request, &options) {
+            let upgraded = match accept {
+                Some(accept) => upgrade_with(&mut request, &options, &accept),
+                None => upgrade(&mut request, &options),
+            };
+            let (response, connection) = match upgraded {
                 Ok(accepted) => accepted,
                 Err(rejection) => return Ok(rejection.http_response(request.version())),
             };
@@ -76,10 +90,10 @@ async fn a_client_over_http_1_is_upgraded_with_the_subprotocol_agreed_upon() {
 async fn compression_is_agreed_upon_only_if_both_sides_ask_for_it() {
     use sansocket::deflate::{DeflateOptions, Pool};
 
-    let pool = std::sync::Arc::new(Pool::new(DeflateOptions::new()).unwrap());
+    let pool = Arc::new(Pool::new(DeflateOptions::new()).unwrap());
     for (server, client) in [(true, true), (true, false), (false, true)] {
         let options = ServerOptions::new();
-        let options = if server { options.deflate(std::sync::Arc::clone(&pool)) } else { options };
+        let options = if server { options.deflate(Arc::clone(&pool)) } else { options };
         let (far, mut endings) = serve(options, Version::HTTP_11);
         let offers = ClientOptions::new();
         let offers = if client { offers.deflate(DeflateOptions::new()) } else { offers };
@@ -91,6 +105,16 @@ async fn compression_is_agreed_upon_only_if_both_sides_ask_for_it() {
         assert!(socket.close(CloseCode::NORMAL, "").await.is_clean());
         assert!(endings.recv().await.unwrap().is_ok());
     }
+    // A request with a pool of its own, on a server that does not compress.
+    let options = ServerOptions::new();
+    let accept = options.accept_options().deflate(pool.with_options(DeflateOptions::new().context(true)));
+    let (far, _endings) = serve_with(options, Some(accept), Version::HTTP_11);
+    let offers = ClientOptions::new().deflate(DeflateOptions::new().context(true));
+    let mut socket = WebSocket::connect(far, "ws://example.com/", &offers).await.unwrap();
+    assert!(socket.is_compressed());
+    socket.send("again").await.unwrap();
+    assert_eq!(socket.recv().await.unwrap(), Some("again".into()));
+
     let (far, _endings) = serve(ServerOptions::new().deflate(pool), Version::HTTP_2);
     let request = Request::connect("http://example.com/")
         .extension(Protocol::from_static("websocket"))

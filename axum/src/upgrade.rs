@@ -265,7 +265,8 @@ impl<F> WebSocketUpgrade<F> {
     }
 
     /// Compresses messages with the clients that offer permessage-deflate (RFC 7692). All connections of an application share the
-    /// codecs of one pool. Default: no compression.
+    /// codecs of one pool; a route with other windows, levels or contexts passes one that `Pool::with_options` has made. Default: no
+    /// compression.
     ///
     /// ```
     /// use std::sync::Arc;

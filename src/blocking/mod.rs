@@ -191,6 +191,9 @@ pub fn serve_with<S: BlockingStream>(
         buffers.rx.add_output(options.sizes.receive);
     }
     let (config, negotiate) = (Arc::clone(&options.config), options.negotiation());
+    // A pool of the handler's decision would decompress into memory that is not there.
+    #[cfg(feature = "deflate")]
+    let negotiate = if options.is_deflating() { negotiate } else { crate::host::OFF };
     let (transport, never) = (&mut Blocking::new(stream), &mut pending::<()>);
     ready(embedded::serve_negotiating(transport, handler, config, &mut buffers, never, negotiate))
 }

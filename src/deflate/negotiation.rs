@@ -36,6 +36,8 @@ pub struct Negotiation(State);
 enum State {
     /// Nothing was agreed upon, and nothing will be.
     Off,
+    /// Nothing will be agreed upon unless the server's decision on the request names a pool.
+    Undecided,
     Server(Arc<Pool>),
     Client(DeflateOptions),
     Agreed(Zlib),
@@ -45,7 +47,11 @@ impl Negotiation {
     /// Accepts no offer, and offers nothing.
     pub const OFF: Self = Self(State::Off);
 
-    /// Accepts an offer that the options of `pool` allow.
+    /// Accepts no offer unless [`AcceptOptions::deflate`](crate::handshake::AcceptOptions::deflate) names a pool.
+    pub(crate) const UNDECIDED: Self = Self(State::Undecided);
+
+    /// Accepts an offer that the options of `pool` allow, or of the pool that
+    /// [`AcceptOptions::deflate`](crate::handshake::AcceptOptions::deflate) names.
     #[must_use]
     pub const fn server(pool: Arc<Pool>) -> Self {
         Self(State::Server(pool))
@@ -60,6 +66,12 @@ impl Negotiation {
 
 impl Negotiate for Negotiation {
     type Extension = Option<Zlib>;
+
+    fn choose_pool(&mut self, pool: &Arc<Pool>) {
+        if let State::Server(_) | State::Undecided = self.0 {
+            self.0 = State::Server(Arc::clone(pool));
+        }
+    }
 
     fn accept(&mut self, offers: ExtensionList<'_>, answer: &mut ExtensionText) {
         if let State::Server(pool) = &self.0 {
@@ -93,7 +105,7 @@ impl Negotiate for Negotiation {
     fn open(&mut self) -> Option<Zlib> {
         match mem::replace(&mut self.0, State::Off) {
             State::Agreed(zlib) => Some(zlib),
-            State::Off | State::Server(_) | State::Client(_) => None,
+            State::Off | State::Undecided | State::Server(_) | State::Client(_) => None,
         }
     }
 }

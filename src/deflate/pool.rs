@@ -23,6 +23,8 @@ pub struct Pool {
     options: DeflateOptions,
     inflate: Arc<Shelf<ZlibInflate>>,
     deflate: Arc<Shelf<ZlibDeflate>>,
+    /// The window of the compressors.
+    window_bits: u8,
 }
 
 /// A codec of a connection: its own, or one of a [`Pool`] while a message is in progress.
@@ -48,7 +50,34 @@ impl Pool {
             options,
             inflate: filled(options.decompressors, ZlibInflate::new)?,
             deflate: filled(options.compressors, || ZlibDeflate::new(&options, options.send_window_bits))?,
+            window_bits: options.send_window_bits,
         })
+    }
+
+    /// Creates a pool with other options that shares the codecs of this one: for a route, by
+    /// [`AcceptOptions::deflate`](crate::handshake::AcceptOptions::deflate).
+    ///
+    /// Level, memory level and windows hold for connections with context. Those without take the compressors as they are, and send
+    /// uncompressed where the window is to be smaller than that of the compressors. The counts of codecs have no meaning.
+    ///
+    /// ```
+    /// use sansocket::deflate::{DeflateOptions, Pool};
+    ///
+    /// let pool = Pool::new(DeflateOptions::new()).ok_or("no memory")?;
+    /// let feed = pool.with_options(DeflateOptions::new().context(true).send_window_bits(15).level(6));
+    /// assert_eq!((feed.options().level, feed.free()), (6, pool.free()));
+    /// # Ok::<_, &str>(())
+    /// ```
+    #[must_use]
+    pub fn with_options(&self, options: DeflateOptions) -> Self {
+        let (inflate, deflate) = (Arc::clone(&self.inflate), Arc::clone(&self.deflate));
+        Self { options: options.checked(), inflate, deflate, window_bits: self.window_bits }
+    }
+
+    /// Returns the window of [`frame`](Self::frame).
+    #[cfg(feature = "hub")]
+    pub(crate) const fn window_bits(&self) -> u8 {
+        self.window_bits
     }
 
     /// Returns the options.
@@ -101,7 +130,7 @@ impl Pool {
             // zlib has no such window: all messages go uncompressed.
             8 => Lease::NONE,
             bits if send.context => Lease::own(ZlibDeflate::new(&self.options, bits)?),
-            bits if bits == self.options.send_window_bits => Lease::of(&self.deflate),
+            bits if bits >= self.window_bits => Lease::of(&self.deflate),
             // The shared compressors have a larger window.
             _ => Lease::NONE,
         };

@@ -24,6 +24,9 @@ pub(super) enum Checked<'s, C> {
         #[cfg(feature = "extension")]
         /// The answer to the offers of extensions, unless they are declined anyhow.
         extensions: Option<ExtensionText>,
+        /// The pool of codecs for this request.
+        #[cfg(feature = "deflate")]
+        deflate: Option<alloc::sync::Arc<crate::deflate::Pool>>,
         headers: &'s [(&'s str, &'s str)],
         config: Option<C>,
     },
@@ -51,6 +54,8 @@ impl<'s, C> AcceptOptions<'s, C> {
             known,
             #[cfg(feature = "extension")]
             extensions: (!self.decline_extensions).then_some(ExtensionText::EMPTY),
+            #[cfg(feature = "deflate")]
+            deflate: self.deflate,
             headers,
             config,
         })

@@ -2,12 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "deflate")]
+use alloc::sync::Arc;
+
 use super::origin::OriginPolicy;
 use super::rejection::{Refusal, Rejection};
 use super::request::Request;
 use super::response::Response;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
+#[cfg(feature = "deflate")]
+use crate::deflate::Pool;
 
 /// A server's decision about a request.
 ///
@@ -85,6 +90,8 @@ pub struct AcceptOptions<'s, C = &'static Config> {
     pub(crate) config: Option<C>,
     #[cfg(feature = "extension")]
     pub(crate) decline_extensions: bool,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<Arc<Pool>>,
 }
 
 impl<'s, C> AcceptOptions<'s, C> {
@@ -100,6 +107,8 @@ impl<'s, C> AcceptOptions<'s, C> {
             config: None,
             #[cfg(feature = "extension")]
             decline_extensions: false,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
@@ -169,6 +178,31 @@ impl<'s, C> AcceptOptions<'s, C> {
         self
     }
 
+    /// Compresses the messages of the connection with the options and the codecs of `pool`, in place of those of the server
+    /// (`HubSettings::deflate`, `ServerOptions::deflate`), or although the server does not compress. Only
+    /// `blocking::serve_with` ignores it on a server that does not compress.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use sansocket::Config;
+    /// use sansocket::deflate::{DeflateOptions, Pool};
+    /// use sansocket::handshake::AcceptOptions;
+    ///
+    /// let pool = Pool::new(DeflateOptions::new()).ok_or("no memory")?;
+    /// // Of the same codecs, with a context and a larger window.
+    /// let feed = Arc::new(pool.with_options(DeflateOptions::new().context(true).send_window_bits(15)));
+    /// let options: AcceptOptions<'_, &Config> = AcceptOptions::new().deflate(feed);
+    /// # drop(options);
+    /// # Ok::<_, &str>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, pool: impl Into<Arc<Pool>>) -> Self {
+        self.deflate = Some(pool.into());
+        self
+    }
+
     /// Sets the configuration of the connection: its own limits, deadlines and control mode. Default: that of the
     /// handshake.
     #[must_use]
@@ -211,6 +245,8 @@ impl<'s> Decision<'s> {
                 config,
                 #[cfg(feature = "extension")]
                 decline_extensions,
+                #[cfg(feature = "deflate")]
+                deflate,
             }) => {
                 let config = config.map(C::from_static);
                 Decision::Accept(AcceptOptions {
@@ -222,6 +258,8 @@ impl<'s> Decision<'s> {
                     config,
                     #[cfg(feature = "extension")]
                     decline_extensions,
+                    #[cfg(feature = "deflate")]
+                    deflate,
                 })
             }
             Self::Reject(rejection) => Decision::Reject(rejection),

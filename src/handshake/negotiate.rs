@@ -66,6 +66,13 @@ pub trait Negotiate {
     /// The extension of the connection.
     type Extension: Extension;
 
+    /// Server: takes the pool that [`AcceptOptions::deflate`](super::AcceptOptions::deflate) names for the request, before
+    /// [`accept`](Self::accept). Default: ignores it.
+    #[cfg(feature = "deflate")]
+    fn choose_pool(&mut self, pool: &alloc::sync::Arc<crate::deflate::Pool>) {
+        let _ = pool;
+    }
+
     /// Server: chooses among the offers of a request that is accepted, and writes its answer, which stays empty to decline them
     /// all. It is called before the 101 is written, so that the memory for the extension can be reserved.
     fn accept(&mut self, offers: ExtensionList<'_>, answer: &mut ExtensionText);

@@ -303,9 +303,21 @@ impl<C: ConfigRef> ServerHandshake<C> {
         #[cfg(feature = "extension")]
         let mut decided = decided;
         #[cfg(feature = "extension")]
-        if let (true, Ok(request), Ok(Checked::Switch { extensions: Some(extensions), .. })) =
-            (N::Extension::ACTIVE, &request, &mut decided)
+        if let (
+            true,
+            Ok(request),
+            Ok(Checked::Switch {
+                extensions: Some(extensions),
+                #[cfg(feature = "deflate")]
+                deflate,
+                ..
+            }),
+        ) = (N::Extension::ACTIVE, &request, &mut decided)
         {
+            #[cfg(feature = "deflate")]
+            if let Some(pool) = deflate {
+                negotiate.choose_pool(pool);
+            }
             negotiate.accept(ExtensionList::new(request.headers()), extensions);
         }
         #[cfg(not(feature = "extension"))]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Negotiation, OFF};
+use super::Negotiation;
 use crate::config::base::Config;
 #[cfg(feature = "deflate")]
 use crate::deflate::Pool;
@@ -144,9 +144,12 @@ impl ServerOptions {
     /// Returns what negotiates the extension of one connection.
     pub(crate) fn negotiation(&self) -> Negotiation {
         #[cfg(feature = "deflate")]
-        return self.deflate.as_ref().map_or(OFF, |pool| Negotiation::server(Arc::clone(pool)));
+        return self
+            .deflate
+            .as_ref()
+            .map_or(Negotiation::UNDECIDED, |pool| Negotiation::server(Arc::clone(pool)));
         #[cfg(not(feature = "deflate"))]
-        OFF
+        super::OFF
     }
 
     /// Returns the configuration, to change parts of it. If it is shared, this makes a copy first.

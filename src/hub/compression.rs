@@ -41,7 +41,7 @@ impl Form {
         }
         #[cfg(feature = "deflate")]
         if let (Some(shared), Some(extension)) = (&pool.deflate, extension) {
-            let bits = shared.options().send_window_bits;
+            let bits = shared.window_bits();
             let allowed = extension.takes_shared(bits, message.payload().len());
             if allowed && message.compressed(shared).is_some() {
                 return Self::Shared;

@@ -199,7 +199,8 @@ impl HubSettings {
     /// them. Default: no compression.
     ///
     /// Compression shows the length of what a message repeats. A route whose messages have secrets beside text of another party
-    /// declines it with [`AcceptOptions::decline_extensions`](crate::handshake::AcceptOptions::decline_extensions).
+    /// declines it with [`AcceptOptions::decline_extensions`](crate::handshake::AcceptOptions::decline_extensions); one that is to have
+    /// other windows, levels or contexts sets [`AcceptOptions::deflate`](crate::handshake::AcceptOptions::deflate).
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, pool: impl Into<Arc<crate::deflate::Pool>>) -> Self {
@@ -212,7 +213,10 @@ impl HubSettings {
     /// Returns what negotiates the extension of one session.
     pub(super) fn negotiation(&self) -> Negotiation {
         #[cfg(feature = "deflate")]
-        return self.deflate.as_ref().map_or(Negotiation::OFF, |pool| Negotiation::server(Arc::clone(pool)));
+        return self
+            .deflate
+            .as_ref()
+            .map_or(Negotiation::UNDECIDED, |pool| Negotiation::server(Arc::clone(pool)));
         #[cfg(not(feature = "deflate"))]
         crate::extension::NoExtension
     }

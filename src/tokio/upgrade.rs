@@ -107,6 +107,9 @@ pub fn upgrade_with<B, C: Default>(
     // After all that can refuse the request: the answer may reserve memory.
     #[cfg(feature = "deflate")]
     if !accept.decline_extensions {
+        if let Some(pool) = &accept.deflate {
+            negotiation.choose_pool(pool);
+        }
         let mut answer = ExtensionText::EMPTY;
         negotiation.accept(ExtensionList::new(checked.headers()), &mut answer);
         if let Some(answer) = answer.as_str().filter(|answer| !answer.is_empty()) {
