@@ -32,7 +32,7 @@ FLOORS = ("floor", "limit", "plain")
 TIE = 1.15
 # Why sansocket is not first, by the work.
 REASONS = {
-    r"deflate-.*-bytes": "a window of 12 bits and level 2 are the default, as they take a third of the time of 15 and 6",
+    r"deflate-.*-bytes": "a window of 12 bits and level 2 are the default, as they take half of the time of 15 and 6",
     r"handshake-": "embedded-websocket leaves parsing to its user and checks neither the version, the origin nor the form of the fields",
     r"(decode|echo).*-in-64$": "the state of a message is kept for each fragment: limits, deadlines, events that can be taken singly",
     r"unmask-": "up to the noise of a few ns, or where longer vectors than AVX2 help",
