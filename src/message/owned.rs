@@ -131,6 +131,7 @@ impl Message {
     }
 }
 
+#[cfg(feature = "std")]
 impl CloseFrame {
     /// Splits a Close into its code and its reason, which is empty without a code.
     pub(crate) fn split(frame: Option<&Self>) -> (Option<CloseCode>, &str) {
