@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { chromium, devices } from 'playwright-core';
-import { check, run, within } from './check.mjs';
+import { check, recorded, recordTexts, run, within } from './check.mjs';
 
 const program = process.argv[2], folder = process.argv[3] ?? 'screenshots';
 mkdirSync(folder, { recursive: true });
@@ -177,9 +177,10 @@ check('a page that was away gets what it missed, by its ids', async () => {
 });
 
 check('the server stops and starts again: what was sent meanwhile arrives, once', async () => {
+  await recordTexts(ann, '#state');
   assert.equal(await stop('SIGTERM'), 0);
   for (const page of [ann, bob]) await page.waitForSelector('#state[data-state=waiting]');
-  assert.match(await ann.textContent('#state'), /the server restarts/);
+  await recorded(ann, /the server restarts/);
   await say(ann, 'is it back?');
   await ann.waitForSelector('#log li[data-n].late');
   await ann.screenshot({ path: `${folder}/chat-waiting.png` });

@@ -11,6 +11,17 @@ export function within(promise, seconds, what) {
   return Promise.race([promise, late]);
 }
 
+// Records each text that this element of a page shows from now on: one that stands for a moment only is not missed then.
+export const recordTexts = (page, selector) => page.evaluate(selector => {
+  const element = document.querySelector(selector);
+  window.recordedTexts = [];
+  new MutationObserver(() => window.recordedTexts.push(element.textContent))
+    .observe(element, { attributes: true, characterData: true, childList: true, subtree: true });
+}, selector);
+
+// Waits until one of the recorded texts matches.
+export const recorded = (page, pattern) => page.waitForFunction(pattern => window.recordedTexts.some(text => pattern.test(text)), pattern);
+
 export async function run(cleanUp = () => {}) {
   let failed = 0;
   for (const { title, run } of checks) {

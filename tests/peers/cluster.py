@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import connect
@@ -378,12 +379,16 @@ async def rooms():
         monitor = subprocess.Popen(["redis-cli", "-p", redis.port, "monitor"], stdout=subprocess.PIPE, text=True)
         try:
             equal(monitor.stdout.readline(), "OK\n")
+            # What comes second is read by a command that was sent after the first.
             for page in (here, there):
-                await talk([page], 3, [], 0.01)
-            await asyncio.sleep(0.2)
+                for text in ("first", "second"):
+                    page.say(text)
+                    await settled(text + " message", lambda: any(said == text for _, said in page.messages.values()))
+            redis.cli("echo", "end of the check")
+            lines = list(takewhile(lambda line: "end of the check" not in line, monitor.stdout))
         finally:
             monitor.terminate()
-        reads = [re.findall(r'"chat:room:(\w+)"', line) for line in monitor.stdout if '"XREAD"' in line]
+        reads = [re.findall(r'"chat:room:(\w+)"', line) for line in lines if '"XREAD"' in line]
         equal(sorted(set(map(tuple, reads))), [("here",), ("there",)])
     await with_pages([here, there], body)
 
