@@ -185,9 +185,11 @@ fn upgrade<F: Future<Output = ()> + Send + 'static>(
         return StatusCode::HTTP_VERSION_NOT_SUPPORTED.into_response();
     }
     println!("upgraded by {} of {:?}", by.0, by.1);
+    // From now on: the server may stop between the response and the upgrade.
+    let stopping = shared.stop.subscribe();
     ws.protocols(["chat", "echo"])
         .origin_policy(shared.origin)
-        .on_upgrade(move |socket| talk(socket, shared.stop.subscribe()))
+        .on_upgrade(move |socket| talk(socket, stopping))
 }
 
 /// Echoes. A text that begins with "Trigger async" is answered later, one that begins with "Ping" by a Ping.
