@@ -1,5 +1,7 @@
 //! What a hub does over TCP, whatever drives it. The test crate has a function `serve`, which starts one.
 
+mod load;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
