@@ -13,7 +13,7 @@ use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::handshake::{self, AcceptOptions, BadRequest, Headers, OriginPolicy, Rejection};
 use sansocket::proto::SystemKeys;
 use sansocket::session::BufferSizes;
-use sansocket::tokio::{WebSocket, upgrade, upgrade_with};
+use sansocket::tokio::{Tracker, WebSocket, upgrade, upgrade_with};
 use sansocket::{Client, CloseCode, Config, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -82,6 +82,30 @@ async fn a_client_over_http_1_is_upgraded_with_the_subprotocol_agreed_upon() {
     assert_eq!(client.recv().await.unwrap(), Some("hello".into()));
     assert!(client.close(CloseCode::NORMAL, "").await.is_clean());
     assert!(endings.recv().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_can_be_tracked_before_its_response_is_sent() {
+    let tracker = Tracker::new();
+    let (near, far) = duplex(64 * 1024);
+    let closing = tracker.clone();
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let closing = closing.clone();
+        async move {
+            let (response, mut connection) = upgrade(&mut request, &ServerOptions::new()).unwrap();
+            connection.track(&closing);
+            assert_eq!(closing.len(), 1);
+            closing.close_all(CloseCode::GOING_AWAY, "the server stops");
+            tokio::spawn(echo(connection));
+            Ok::<Response<Full<Bytes>>, Infallible>(response)
+        }
+    });
+    let http1 = hyper::server::conn::http1::Builder::new();
+    tokio::spawn(http1.serve_connection(TokioIo::new(near), service).with_upgrades());
+    let mut client = WebSocket::connect(far, "ws://example.com/", &ClientOptions::new()).await.unwrap();
+    assert_eq!(client.recv().await.unwrap(), None);
+    assert_eq!(client.close_reason(), "the server stops");
+    assert_eq!(tracker.wait(Duration::from_secs(10)).await, 0);
 }
 
 /// The answer to an offer is in the response, over HTTP/1 as over HTTP/2, and messages are compressed as agreed.

@@ -228,7 +228,7 @@ impl<F> WebSocketUpgrade<F> {
         self.configure(|config| config.timeouts.close = timeout)
     }
 
-    /// Counts the connection with others, so that the end of a server can close all of them and wait.
+    /// Counts the connection with others, from its response on, so that the end of a server can close all of them and wait.
     ///
     /// ```
     /// use std::time::Duration;
@@ -251,7 +251,7 @@ impl<F> WebSocketUpgrade<F> {
     /// let app: Router = Router::new().route("/", any(handler));
     /// # let (request, mut client) = test_request("http://example.com/").await?;
     /// # app.oneshot(request.body(Body::empty())?).await?;
-    /// # while tracker.is_empty() { tokio::task::yield_now().await }
+    /// # assert_eq!(tracker.len(), 1);
     /// # let client = tokio::spawn(async move { while let Ok(Some(_)) = client.recv().await {} client.ending() });
     /// tracker.close_all(CloseCode::GOING_AWAY, "the server stops");
     /// assert_eq!(tracker.wait(Duration::from_secs(10)).await, 0);
@@ -345,7 +345,12 @@ impl<F> WebSocketUpgrade<F> {
         let version = self.request.version();
         let tracker = self.tracker;
         let accepted = upgrade_with(&mut self.request, &options, &accept)
-            .map(|(response, upgrade)| (response, Upgrading { upgrade, tracker }))
+            .map(|(response, mut upgrade)| {
+                if let Some(tracker) = tracker {
+                    upgrade.track(&tracker);
+                }
+                (response, Upgrading { upgrade })
+            })
             .map_err(|reason| WebSocketUpgradeRejection::new(reason, version, true));
         (accepted, self.on_failed_upgrade)
     }
@@ -426,21 +431,14 @@ impl<F> fmt::Debug for WebSocketUpgrade<F> {
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Upgrading {
     upgrade: Upgrade,
-    tracker: Option<Tracker>,
 }
 
 impl Future for Upgrading {
     type Output = Result<WebSocket, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut connection = match ready!(Pin::new(&mut self.upgrade).poll(cx)) {
-            Ok(connection) => connection,
-            Err(error) => return Poll::Ready(Err(Error::new(error))),
-        };
-        if let Some(tracker) = &self.tracker {
-            connection.track(tracker);
-        }
-        Poll::Ready(Ok(WebSocket::new(connection)))
+        let upgraded = ready!(Pin::new(&mut self.upgrade).poll(cx));
+        Poll::Ready(upgraded.map(WebSocket::new).map_err(Error::new))
     }
 }
 

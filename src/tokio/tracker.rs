@@ -155,7 +155,7 @@ impl Tracker {
         }
     }
 
-    fn join(&self) -> Member {
+    pub(super) fn join(&self) -> Member {
         let waker = Arc::new(Slot::default());
         let mut members = self.0.members();
         let number = members.next;

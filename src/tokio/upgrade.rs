@@ -18,6 +18,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Sleep, sleep};
 
+use super::tracker::{Member, Tracker};
 use super::websocket::WebSocket;
 use crate::config::ServerOptions;
 use crate::config::base::Config;
@@ -126,6 +127,7 @@ pub fn upgrade_with<B, C: Default>(
         config: Arc::clone(config),
         sizes: options.buffer_sizes(),
         timer: config.timeouts.handshake.map(|timeout| Box::pin(sleep(timeout))),
+        member: None,
     };
     Ok((response, upgrade))
 }
@@ -147,6 +149,15 @@ pub struct Upgrade {
     config: Arc<Config>,
     sizes: BufferSizes,
     timer: Option<Pin<Box<Sleep>>>,
+    member: Option<Box<Member>>,
+}
+
+impl Upgrade {
+    /// Counts the connection in a [`Tracker`], as [`WebSocket::track`] does, but from now on: a server that stops between the response
+    /// and the upgrade waits for the connection and closes it.
+    pub fn track(&mut self, tracker: &Tracker) {
+        self.member = Some(Box::new(tracker.join()));
+    }
 }
 
 impl Future for Upgrade {
@@ -160,9 +171,12 @@ impl Future for Upgrade {
         };
         Poll::Ready(match upgraded {
             Ok(upgraded) => {
-                let Self { negotiation, protocol, config, sizes, .. } = &mut *self;
+                let Self { negotiation, protocol, config, sizes, member, .. } = &mut *self;
                 let (io, config) = (TokioIo::new(upgraded), Arc::clone(config));
-                Ok(WebSocket::negotiated(io, &[], Server, protocol.as_deref(), config, *sizes, negotiation))
+                let mut socket =
+                    WebSocket::negotiated(io, &[], Server, protocol.as_deref(), config, *sizes, negotiation);
+                socket.link.member = member.take();
+                Ok(socket)
             }
             Err(error) => Err(Error::Transport(io::Error::other(error))),
         })
