@@ -1,7 +1,11 @@
 // uWebSockets through Bun: the echo server, and one that sends to all.
+//
+//     bun server.js [--tls CERTIFICATE KEY]
+const [option, certificate, key] = process.argv.slice(2);
 const server = Bun.serve({
   port: 0,
   hostname: "127.0.0.1",
+  tls: option === "--tls" ? { cert: Bun.file(certificate), key: Bun.file(key) } : undefined,
   fetch(request, server) {
     const all = new URL(request.url).pathname === "/all";
     return server.upgrade(request, { data: { all } }) ? undefined : new Response("no", { status: 400 });

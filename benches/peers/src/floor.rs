@@ -1,7 +1,8 @@
 //! What the work costs at least: the same without any check.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm256_xor_si256,
+    __m256i, __m512i, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_storeu_si256, _mm256_xor_si256,
+    _mm512_loadu_si512, _mm512_set1_epi8, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use crate::memory_socket::MemorySocket;
@@ -13,37 +14,67 @@ const VECTORED: usize = 16384;
 /// Replies that are gathered leave when there are so many bytes of them.
 const GATHERED: usize = 49152;
 
-/// Reads and writes the memory in place, with a constant, in the widest vectors.
+/// Reads and writes the memory in place, with a constant, in the widest vectors of this processor: AVX-512, else AVX2.
 pub fn read_and_write(bytes: &mut [u8]) {
-    #[target_feature(enable = "avx2")]
-    fn vectors(bytes: &mut [u8]) {
-        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-        let constant = _mm256_set1_epi8(0x5A);
-        // SAFETY: each offset leaves 32 bytes of the slice; the loads and stores need no alignment.
-        let xor = |at: usize| unsafe {
-            let place = start.add(at).cast::<__m256i>();
-            _mm256_storeu_si256(place, _mm256_xor_si256(_mm256_loadu_si256(place), constant));
+    // Those between are aligned, since a store across cache lines costs two. The first and the last vector overlap them: they
+    // are loaded before and stored behind them.
+    macro_rules! in_vectors {
+        ($name:ident, $feature:literal, $vector:ty, $set:ident, $load:ident, $store:ident, $xor:ident) => {
+            #[target_feature(enable = $feature)]
+            fn $name(bytes: &mut [u8]) {
+                const SIZE: usize = size_of::<$vector>();
+                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+                let constant = $set(0x5A);
+                // SAFETY: each offset leaves a vector of the slice; the loads and stores need no alignment.
+                let xor = |at: usize| unsafe {
+                    let place = start.add(at).cast::<$vector>();
+                    $store(place, $xor($load(place), constant));
+                };
+                // SAFETY: as above.
+                let end = unsafe { start.add(len - SIZE) };
+                // SAFETY: as above.
+                let ends = [start, end].map(|place| unsafe { $xor($load(place.cast()), constant) });
+                let mut at = start.align_offset(SIZE);
+                while at + 4 * SIZE <= len {
+                    (xor(at), xor(at + SIZE), xor(at + 2 * SIZE), xor(at + 3 * SIZE));
+                    at += 4 * SIZE;
+                }
+                while at + SIZE <= len {
+                    xor(at);
+                    at += SIZE;
+                }
+                for (place, vector) in [start, end].into_iter().zip(ends) {
+                    // SAFETY: as above.
+                    unsafe { $store(place.cast(), vector) };
+                }
+            }
         };
-        // SAFETY: as above. The last vector overlaps the one before: it is loaded first and stored last.
-        let place = unsafe { start.add(len - 32) }.cast::<__m256i>();
-        let last = unsafe { _mm256_xor_si256(_mm256_loadu_si256(place), constant) };
-        let mut at = 0;
-        while at + 128 <= len {
-            (xor(at), xor(at + 32), xor(at + 64), xor(at + 96));
-            at += 128;
-        }
-        while at + 32 <= len {
-            xor(at);
-            at += 32;
-        }
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(place, last) };
     }
-    if bytes.len() >= 32 && is_x86_feature_detected!("avx2") {
+    in_vectors!(
+        wide,
+        "avx512f",
+        __m512i,
+        _mm512_set1_epi8,
+        _mm512_loadu_si512,
+        _mm512_storeu_si512,
+        _mm512_xor_si512
+    );
+    in_vectors!(
+        narrow,
+        "avx2",
+        __m256i,
+        _mm256_set1_epi8,
+        _mm256_loadu_si256,
+        _mm256_storeu_si256,
+        _mm256_xor_si256
+    );
+    match bytes.len() {
+        // SAFETY: the processor has AVX-512.
+        64.. if is_x86_feature_detected!("avx512f") => unsafe { wide(bytes) },
         // SAFETY: the processor has AVX2.
-        return unsafe { vectors(bytes) };
+        32.. if is_x86_feature_detected!("avx2") => unsafe { narrow(bytes) },
+        _ => two_ends(bytes, 0x5A5A_5A5A),
     }
-    two_ends(bytes, 0x5A5A_5A5A);
 }
 
 /// Unmasks: 64-byte blocks and a last one that overlaps, compiled for AVX2; two overlapping ends up to 128 bytes.

@@ -1,6 +1,6 @@
 //! The server's opening handshake in memory.
 //!
-//!     handshake [--quick]
+//!     handshake [--quick] [--only PART-OF-A-LIBRARY'S-NAME]
 
 use std::hint::black_box;
 
@@ -8,8 +8,9 @@ use futures::future::poll_fn;
 use sansocket::handshake::{Decision, ServerHandshake};
 use sansocket::{Config, Instant, ReceiveBuffer, Step, TransmitBuffer};
 use sansocket_peers::clock::{Candidate, interleave};
-use sansocket_peers::csv::{flag, row};
+use sansocket_peers::csv::{attempt, failed, flag, option, row};
 use sansocket_peers::memory_socket::{MemorySocket, block_on};
+use sansocket_peers::peers::NoKeys;
 use sha1::{Digest, Sha1};
 
 const MINIMAL: &str = "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -23,7 +24,8 @@ const BROWSER: &str = "GET /chat?room=1 HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nConn
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn main() {
-    let (rounds, sample_us) = if flag("--quick") { (7, 150.0) } else { (21, 300.0) };
+    std::panic::set_hook(Box::new(|_| {})); // the reason stands in the row
+    let (rounds, sample_us) = if flag("--quick") { (15, 300.0) } else { (101, 1000.0) };
     for (work, request) in [("handshake-minimal", MINIMAL), ("handshake-browser", BROWSER)] {
         let request = request.as_bytes();
         let mut candidates = vec![
@@ -38,8 +40,34 @@ fn main() {
             }),
             candidate("soketto", move || block_on(soketto(request))),
             candidate("embedded-websocket", move || embedded_websocket(black_box(request))),
-            candidate("fastwebsockets", move || block_on(fastwebsockets(request))),
+            candidate("wtx", move || {
+                block_on(wtx(&mut socket(request)));
+            }),
+            candidate("sockudo-ws", move || {
+                let mut socket = socket(request);
+                block_on(sockudo_ws::handshake::server_handshake(&mut socket)).unwrap();
+                written(&socket);
+            }),
+            candidate("websocketz", websocketz(request)),
+            candidate("nexus-web", move || {
+                let accepted = nexus_web::ws::ClientBuilder::new().accept(socket(request));
+                written(accepted.unwrap().stream());
+            }),
+            candidate("fastwebsockets", move || block_on(over_hyper(request, fastwebsockets_response))),
+            candidate("yawc", move || block_on(over_hyper(request, yawc_response))),
         ];
+        let only = option("--only").unwrap_or_default();
+        // A library that fails is left out of the rounds.
+        candidates.retain_mut(|one| {
+            (one.name == "floor" || one.name.contains(&only))
+                && match attempt(|| (one.run)(1)) {
+                    Ok(()) => true,
+                    Err(reason) => {
+                        failed(work, one.name, &reason);
+                        false
+                    }
+                }
+        });
         for timing in interleave(&mut candidates, rounds, sample_us) {
             row(work, &timing.name, timing.ns, "ns", timing.ratio);
         }
@@ -145,13 +173,44 @@ fn embedded_websocket(request: &[u8]) {
     ends(&out[..n]);
 }
 
-/// Over hyper, which keeps the stream, so that the response is not compared.
-async fn fastwebsockets(request: &'static [u8]) {
-    let service =
-        hyper::service::service_fn(|mut request: hyper::Request<hyper::body::Incoming>| async move {
-            let (response, _) = fastwebsockets::upgrade::upgrade(&mut request)?;
-            Ok::<_, fastwebsockets::WebSocketError>(response)
-        });
+async fn wtx(socket: &mut MemorySocket) {
+    let buffer = wtx::web_socket::WebSocketBuffer::new();
+    let acceptor = wtx::web_socket::WebSocketAcceptor::default().wsb(buffer);
+    assert!(acceptor.accept(&mut *socket).await.is_ok());
+    written(socket);
+}
+
+/// Over memory of the caller.
+fn websocketz(request: &'static [u8]) -> impl FnMut() {
+    let mut memory = [[0; 1024]; 3];
+    move || {
+        let [rx, tx, fragments] = &mut memory;
+        let accepted = websocketz::WebSocket::accept::<32>(
+            websocketz::options::AcceptOptions::default(),
+            socket(request),
+            NoKeys,
+            rx,
+            tx,
+            fragments,
+        );
+        written(block_on(accepted).unwrap().inner());
+    }
+}
+
+/// hyper keeps the stream, so that the response is not compared.
+async fn over_hyper<B, E>(
+    request: &'static [u8],
+    respond: fn(hyper::Request<hyper::body::Incoming>) -> Result<hyper::Response<B>, E>,
+) where
+    B: hyper::body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let accepted = std::cell::Cell::new(false);
+    let service = hyper::service::service_fn(|request| {
+        let response = respond(request);
+        accepted.set(response.as_ref().is_ok_and(|response| response.status() == 101));
+        std::future::ready(response)
+    });
     let stream = hyper_util::rt::TokioIo::new(socket(request));
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(stream, service).with_upgrades();
@@ -161,4 +220,19 @@ async fn fastwebsockets(request: &'static [u8]) {
         std::task::Poll::Ready(())
     })
     .await;
+    assert!(accepted.get());
+}
+
+type Empty = http_body_util::Empty<bytes::Bytes>;
+
+fn fastwebsockets_response(
+    mut request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<Empty>, fastwebsockets::WebSocketError> {
+    Ok(fastwebsockets::upgrade::upgrade(&mut request)?.0)
+}
+
+fn yawc_response(
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<Empty>, yawc::WebSocketError> {
+    Ok(yawc::WebSocket::upgrade(request)?.0)
 }

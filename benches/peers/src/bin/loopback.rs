@@ -7,15 +7,19 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use sansocket_peers::clock::{median, quantile};
 use sansocket_peers::csv::{attempt, failed, flag, option, row, size};
 use sansocket_peers::wire::{Content, Random, content, frame};
 
-const SERVERS: [&str; 12] = [
+const SERVERS: [&str; 14] = [
     "floor",
     "sansocket",
     "sansocket-threads",
@@ -26,23 +30,63 @@ const SERVERS: [&str; 12] = [
     "tokio-websockets",
     "yawc",
     "sockudo-ws",
+    "wtx",
+    "soketto",
+    "axum",
+    "uWebSockets",
+];
+/// Those that perform the opening handshake themselves, or through hyper.
+const HANDSHAKES: [&str; 15] = [
+    "floor",
+    "sansocket",
+    "sansocket-threads",
+    "sansocket-tokio",
+    "sansocket-axum",
+    "tungstenite-threads",
+    "tokio-tungstenite",
+    "fastwebsockets-hyper",
+    "tokio-websockets",
+    "yawc-hyper",
+    "sockudo-ws",
+    "wtx",
+    "soketto",
+    "axum",
+    "uWebSockets",
+];
+/// Those of them that have TLS: rustls, in Bun BoringSSL.
+const TLS_HANDSHAKES: [&str; 11] = [
+    "sansocket",
+    "sansocket-tokio",
+    "sansocket-axum",
+    "tokio-tungstenite",
+    "fastwebsockets-hyper",
+    "tokio-websockets",
+    "yawc-hyper",
+    "sockudo-ws",
+    "soketto",
     "axum",
     "uWebSockets",
 ];
 /// Those that can send to all.
 const BROADCASTERS: [&str; 3] = ["sansocket", "tokio-tungstenite", "uWebSockets"];
-const REQUEST: &str = "HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// Connections that are opened at once.
+const STORM: usize = 64;
+
+/// A request, to be written at once: a fast library could otherwise be measured with more reads than a slow one.
+fn request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
 
 fn main() {
     let (quick, wanted) = (flag("--quick"), option("--work").unwrap_or_default());
-    let only = option("--only").unwrap_or_default();
     std::panic::set_hook(Box::new(|_| {})); // the reason stands in the row
     raise_descriptors();
-    let names = SERVERS.iter().filter(|name| **name == "floor" || name.contains(&only));
-    let servers: Vec<Server> = names.filter_map(|name| Server::start(name)).collect();
     let does = |work: &str| work.contains(&wanted);
-    let (seconds, rounds) = if quick { (0.3, 3) } else { (0.6, 7) };
+    let (seconds, rounds) = if quick { (0.2, 3) } else { (0.4, 5) };
+    let servers = start(&SERVERS, None);
     for (payload, connections, depth) in [
         (20, 32, 16),
         (20, 32, 1),
@@ -54,25 +98,29 @@ fn main() {
     ] {
         let work = format!("loopback-{}-{connections}x{depth}", size(payload));
         if does(&work) && (!quick || connections < 10_000) {
+            let rounds = if connections < 10_000 { rounds } else { 3 };
             interleave(&work, "us", rounds, &servers, |server| {
                 echo(server, payload, connections, depth, seconds)
             });
         }
     }
+    drop(servers);
     if does("loopback-handshakes") {
-        interleave("loopback-handshakes", "us", rounds, &servers, |server| {
-            // The system forgets the time of threads that have ended.
-            assert!(
-                !server.name.ends_with("-threads"),
-                "not measured: its threads end with their connections"
-            );
-            handshakes(server, seconds)
+        let servers = start(&HANDSHAKES, None);
+        interleave("loopback-handshakes", "us", rounds, &servers, |server| storm(server, None, seconds));
+    }
+    if does("loopback-handshakes-tls") {
+        let pki = Pki::new();
+        let servers = start(&TLS_HANDSHAKES, Some(&pki));
+        interleave("loopback-handshakes-tls", "us", rounds, &servers, |server| {
+            storm(server, Some(&pki.client), seconds)
         });
     }
     let members = if quick { 1_000 } else { 10_000 };
     for payload in [64, 4 << 10] {
         let work = format!("broadcast-{}-{members}", size(payload));
-        for server in servers.iter().filter(|server| does(&work) && BROADCASTERS.contains(&&*server.name)) {
+        let servers = if does(&work) { start(&BROADCASTERS, None) } else { vec![] };
+        for server in &servers {
             match attempt(|| broadcast(server, payload, members)) {
                 Ok((cpu, p99)) => {
                     row(&work, &server.name, cpu, "us", f64::NAN);
@@ -84,17 +132,24 @@ fn main() {
     }
     let idlers = if quick { 1_000 } else { 10_000 };
     let work = format!("idle-{idlers}");
-    // Last, since memory that a server once had stays with it: each gets a process of its own.
-    for server in servers.iter().filter(|_| does(&work)) {
-        let result = Server::start(&server.name).ok_or_else(|| "it does not start".to_owned());
-        match result.and_then(|server| attempt(|| idle(&server, idlers))) {
+    // Memory that a server once had stays with it: each is a new process.
+    let servers = if does(&work) { start(&SERVERS, None) } else { vec![] };
+    for server in &servers {
+        match attempt(|| idle(server, idlers)) {
             Ok(kib) => row(&work, &server.name, kib, "KiB", f64::NAN),
             Err(reason) => failed(&work, &server.name, &reason),
         }
     }
 }
 
-/// Measures each server once a round; the value is the median.
+/// Starts those that are asked for.
+fn start(names: &[&str], pki: Option<&Pki>) -> Vec<Server> {
+    let only = option("--only").unwrap_or_default();
+    let asked = names.iter().filter(|name| **name == "floor" || name.contains(&only));
+    asked.filter_map(|name| Server::start(name, pki)).collect()
+}
+
+/// Measures each server once a round; the value is the median. The ratio is to the floor, if it is among them.
 fn interleave(work: &str, unit: &str, rounds: usize, servers: &[Server], run: impl Fn(&Server) -> f64) {
     let mut values: Vec<Result<Vec<f64>, String>> = vec![Ok(vec![]); servers.len()];
     for _ in 0..rounds {
@@ -107,7 +162,8 @@ fn interleave(work: &str, unit: &str, rounds: usize, servers: &[Server], run: im
             }
         }
     }
-    let floor = values[0].clone().unwrap_or_default();
+    let floor = servers.iter().position(|server| server.name == "floor");
+    let floor = floor.and_then(|floor| values[floor].clone().ok()).unwrap_or_default();
     for (server, values) in servers.iter().zip(&values) {
         match values {
             Ok(own) => {
@@ -128,7 +184,7 @@ struct Server {
 
 impl Server {
     /// `None`, with a row that says so, if its program is not there.
-    fn start(name: &str) -> Option<Self> {
+    fn start(name: &str, pki: Option<&Pki>) -> Option<Self> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).stdout(Stdio::piped());
         if name == "uWebSockets" {
@@ -139,6 +195,9 @@ impl Server {
             command.arg(bun).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/bun/server.js"));
         } else {
             command.arg(std::env::current_exe().unwrap().with_file_name("server")).arg(name);
+        }
+        if let Some(pki) = pki {
+            command.arg("--tls").args(&pki.files);
         }
         let mut process = command.spawn().unwrap();
         let mut port = String::new();
@@ -151,14 +210,16 @@ impl Server {
         self.process.id()
     }
 
-    /// CPU time of all its threads in ns.
+    /// CPU time of all its threads in ns, also of those that have ended.
     fn cpu(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("it has ended");
-        let time = |task: fs::DirEntry| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: the pointers are to values of this frame.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(self.id() as libc::pid_t, &raw mut clock) != 0
+                || libc::clock_gettime(clock, &raw mut time) != 0
         };
-        tasks.flatten().filter_map(time).sum()
+        assert!(!failed, "the server has ended");
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
     }
 
     fn resident_kib(&self) -> f64 {
@@ -172,6 +233,33 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A certificate for the servers, and clients that trust it.
+struct Pki {
+    files: [PathBuf; 2],
+    client: Arc<ClientConfig>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let file = |name| std::env::current_exe().unwrap().with_file_name(name);
+        let files = [file("loopback-certificate.pem"), file("loopback-key.pem")];
+        fs::write(&files[0], certified.cert.pem()).unwrap();
+        fs::write(&files[1], certified.signing_key.serialize_pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        let mut client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        client.resumption = rustls::client::Resumption::disabled();
+        Self { files, client: Arc::new(client) }
+    }
+}
+
+impl Drop for Pki {
+    fn drop(&mut self) {
+        let _ = self.files.each_ref().map(fs::remove_file);
     }
 }
 
@@ -221,16 +309,8 @@ struct Connection {
 impl Connection {
     fn open(server: &Server, nth: usize, path: &str) -> Self {
         let mut stream = dial(server.port, nth);
-        stream.set_nodelay(true).unwrap();
-        write!(stream, "GET {path} {REQUEST}").unwrap();
-        let mut head = vec![];
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
-        assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        stream.write_all(request(path).as_bytes()).unwrap();
+        check_response(&mut stream);
         stream.set_nonblocking(true).unwrap();
         Self { stream, unsent: 0, sent_to: 0, writing: false, header: vec![], left: 0, received: 0 }
     }
@@ -286,6 +366,18 @@ impl Connection {
     }
 }
 
+/// Reads a response that accepts.
+fn check_response(stream: &mut impl Read) {
+    let (mut head, mut len) = ([0; 1024], 0);
+    while !head[..len].ends_with(b"\r\n\r\n") {
+        let n = stream.read(&mut head[len..]).unwrap();
+        assert!(n > 0, "no response");
+        len += n;
+    }
+    let head = std::str::from_utf8(&head[..len]).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+}
+
 /// Rotates over loopback addresses, so that ports do not run out.
 fn dial(port: u16, nth: usize) -> TcpStream {
     let address = |host: u32, port: u16| libc::sockaddr_in {
@@ -312,6 +404,8 @@ fn dial(port: u16, nth: usize) -> TcpStream {
         assert_eq!(libc::bind(descriptor, (&raw const from).cast(), len), 0);
         let connected = libc::connect(descriptor, (&raw const to).cast(), len);
         assert_eq!(connected, 0, "connect: {}", io::Error::last_os_error());
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     }
 }
@@ -397,26 +491,56 @@ fn echo(server: &Server, payload: usize, connections: usize, depth: usize, secon
     }
 }
 
-/// Returns CPU time of the server, in us a connection that is opened and reset.
-fn handshakes(server: &Server, seconds: f64) -> f64 {
+/// Returns CPU time of the server, in us a connection that is opened and reset. Many are opened at once; with TLS each
+/// performs a whole handshake, as clients do that have not been here before.
+fn storm(server: &Server, tls: Option<&Arc<ClientConfig>>, seconds: f64) -> f64 {
     let (began, cpu, mut count) = (Instant::now(), server.cpu(), 0);
     while began.elapsed().as_secs_f64() < seconds {
-        let stream = Connection::open(server, count, "/ws").stream;
-        let reset = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: a live descriptor, and a pointer to a value of this frame with its length.
-        unsafe {
-            let len = size_of::<libc::linger>() as u32;
-            libc::setsockopt(
-                stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const reset).cast(),
-                len,
-            );
+        let mut streams: Vec<TcpStream> = (0..STORM).map(|nth| dial(server.port, count + nth)).collect();
+        match tls {
+            None => {
+                let request = request("/ws");
+                streams.iter_mut().for_each(|stream| stream.write_all(request.as_bytes()).unwrap());
+                streams.iter_mut().for_each(check_response);
+            }
+            Some(config) => over_tls(&mut streams, config),
         }
-        count += 1;
+        streams.iter().for_each(reset);
+        count += STORM;
     }
     (server.cpu() - cpu) / 1e3 / count as f64
+}
+
+fn over_tls(streams: &mut [TcpStream], config: &Arc<ClientConfig>) {
+    let begin = |stream: &mut TcpStream| {
+        let name = "127.0.0.1".try_into().unwrap();
+        let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+        tls.writer().write_all(request("/ws").as_bytes()).unwrap(); // leaves behind the handshake
+        while tls.wants_write() {
+            tls.write_tls(stream).unwrap();
+        }
+        tls
+    };
+    let mut clients: Vec<ClientConnection> = streams.iter_mut().map(begin).collect();
+    for (tls, stream) in clients.iter_mut().zip(&mut *streams) {
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(stream).unwrap();
+        }
+    }
+    for (tls, stream) in clients.iter_mut().zip(streams) {
+        check_response(&mut rustls::Stream::new(tls, stream));
+    }
+}
+
+/// Makes the drop of this stream a reset, which leaves no port behind.
+fn reset(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as u32;
+    // SAFETY: a live descriptor, and a pointer to a value of this frame with its length.
+    unsafe {
+        let linger = (&raw const linger).cast();
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger, len);
+    }
 }
 
 /// Returns CPU time of the server in us a recipient, and the p99 of the time in ms until a member has the message. One

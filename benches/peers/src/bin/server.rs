@@ -1,36 +1,60 @@
-//! An echo server on loopback, on one thread unless its name says otherwise: `server LIBRARY` prints its port.
+//! An echo server on loopback, on one thread unless its name says otherwise: it prints its port.
+//!
+//!     server LIBRARY [--tls CERTIFICATE KEY]     two files, PEM
 //!
 //! Path `/ws` echoes. `sansocket` and `tokio-tungstenite` send what arrives at `/all` to everybody there.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 fn main() {
-    let library = std::env::args().nth(1).expect("the name of a library");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (library, tls) = match args[..] {
+        [library] => (library, None),
+        [library, "--tls", certificate, key] => (library, Some(tls(certificate, key))),
+        _ => panic!("usage: server LIBRARY [--tls CERTIFICATE KEY]"),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap().port());
-    match &*library {
-        "floor" => floor::serve(&listener),
-        "sansocket" => own::hub(listener),
-        "sansocket-threads" => threads(&listener, own::thread),
-        "sansocket-tokio" => tasks(listener, own::task),
-        "tungstenite-threads" => threads(&listener, tungstenite_thread),
-        "tokio-tungstenite" => tasks(listener, tokio_tungstenite_task),
-        "fastwebsockets" => tasks(listener, fastwebsockets_task),
-        "tokio-websockets" => tasks(listener, tokio_websockets_task),
-        "yawc" => tasks(listener, yawc_task),
-        "sockudo-ws" => tasks(listener, sockudo_task),
-        "axum" => axum_server(listener),
-        other => panic!("no library {other}"),
+    match (library, &tls) {
+        ("sansocket", _) => own::hub(listener, tls),
+        ("sansocket-tokio", _) => tasks(listener, tls, own::task, own::task),
+        ("sansocket-axum", _) => requests(listener, tls, || Requests::Axum(own::router())),
+        ("tokio-tungstenite", _) => tasks(listener, tls, tokio_tungstenite_task, tokio_tungstenite_task),
+        ("fastwebsockets", _) => tasks(listener, tls, fastwebsockets_task, fastwebsockets_task),
+        ("fastwebsockets-hyper", _) => requests(listener, tls, || Requests::Fastwebsockets),
+        ("tokio-websockets", _) => tasks(listener, tls, tokio_websockets_task, tokio_websockets_task),
+        ("yawc", _) => tasks(listener, tls, yawc_task, yawc_task),
+        ("yawc-hyper", _) => requests(listener, tls, || Requests::Yawc),
+        ("sockudo-ws", _) => tasks(listener, tls, sockudo_task, sockudo_task),
+        ("soketto", _) => tasks(listener, tls, soketto_task, soketto_task),
+        ("axum", _) => requests(listener, tls, || Requests::Axum(axum_router())),
+        ("floor", None) => floor::serve(&listener),
+        ("sansocket-threads", None) => threads(&listener, own::thread),
+        ("tungstenite-threads", None) => threads(&listener, tungstenite_thread),
+        ("wtx", None) => tasks(listener, None, wtx_task, |_| async { unreachable!("without TLS") }),
+        (other, _) => panic!("no library {other} of this kind"),
     }
 }
 
 const LIMIT: usize = 64 << 20;
+
+fn tls(certificate: &str, key: &str) -> Arc<rustls::ServerConfig> {
+    let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap())
+}
 
 fn threads(listener: &TcpListener, serve: fn(std::net::TcpStream)) {
     for stream in listener.incoming() {
@@ -40,15 +64,79 @@ fn threads(listener: &TcpListener, serve: fn(std::net::TcpStream)) {
     }
 }
 
-fn tasks<F: Future<Output = ()> + 'static>(listener: TcpListener, serve: fn(TcpStream) -> F) {
+/// A task for each connection, over TCP or over TLS.
+fn tasks<F: Future<Output = ()> + 'static, G: Future<Output = ()> + 'static>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    over_tcp: fn(TcpStream) -> F,
+    over_tls: fn(TlsStream<TcpStream>) -> G,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
     runtime().block_on(tokio::task::LocalSet::new().run_until(async {
         let listener = asynchronous(listener);
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            tokio::task::spawn_local(serve(stream));
+            match acceptor.clone() {
+                None => tokio::task::spawn_local(over_tcp(stream)),
+                Some(acceptor) => tokio::task::spawn_local(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        over_tls(stream).await;
+                    }
+                }),
+            };
         }
     }))
+}
+
+/// Libraries whose opening handshake is a request to hyper.
+#[derive(Clone)]
+enum Requests {
+    Axum(axum::Router),
+    Fastwebsockets,
+    Yawc,
+}
+
+fn requests(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, library: fn() -> Requests) {
+    thread_local! {
+        static LIBRARY: std::cell::OnceCell<Requests> = const { std::cell::OnceCell::new() };
+    }
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) {
+        let library = LIBRARY.with(|library| library.get().cloned()).unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let http = hyper::server::conn::http1::Builder::new();
+        let upgrade = |mut request: hyper::Request<hyper::body::Incoming>| async move {
+            let (response, upgraded) = fastwebsockets::upgrade::upgrade(&mut request)?;
+            tokio::spawn(async move {
+                if let Ok(mut ws) = upgraded.await.map(fastwebsockets::FragmentCollector::new) {
+                    while let Ok(frame) = ws.read_frame().await {
+                        if frame.opcode == fastwebsockets::OpCode::Close
+                            || ws.write_frame(frame).await.is_err()
+                        {
+                            break;
+                        }
+                    }
+                }
+            });
+            Ok::<_, fastwebsockets::WebSocketError>(response)
+        };
+        let _ = match library {
+            Requests::Axum(router) => {
+                let service = hyper_util::service::TowerToHyperService::new(router);
+                http.serve_connection(io, service).with_upgrades().await
+            }
+            Requests::Fastwebsockets => {
+                let service = hyper::service::service_fn(upgrade);
+                http.serve_connection(io, service).with_upgrades().await
+            }
+            Requests::Yawc => {
+                let service = hyper::service::service_fn(yawc_upgrade);
+                http.serve_connection(io, service).with_upgrades().await
+            }
+        };
+    }
+    LIBRARY.with(|place| place.set(library()).ok().expect("once"));
+    tasks(listener, tls, serve, serve);
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -62,11 +150,13 @@ fn asynchronous(listener: TcpListener) -> tokio::net::TcpListener {
 
 mod own {
     use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, LazyLock};
 
     use sansocket::config::ServerOptions;
-    use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes};
+    use sansocket::hub::{HubHandle, HubSettings, MioServer, Routes, TlsAcceptor};
     use sansocket::session::{BufferSizes, Buffers};
     use sansocket::{Config, Event, Handler, HandlerError, Message, Outbox};
+    use tokio::io::{AsyncRead, AsyncWrite};
 
     struct Echo;
 
@@ -88,14 +178,19 @@ mod own {
         }
     }
 
-    pub(super) fn hub(listener: TcpListener) {
+    pub(super) fn hub(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
         let settings = HubSettings::default().max_sessions(20_000).handshakes_per_second(None);
         let app = |handle: HubHandle| {
             Routes::new()
                 .websocket("/ws", |_, _| Ok(Echo))
                 .websocket("/all", move |_, _| Ok(ToAll(handle.clone())))
         };
-        MioServer::from_listener(listener, settings, app).unwrap().run().unwrap();
+        match tls {
+            None => MioServer::from_listener(listener, settings, app).unwrap().run().unwrap(),
+            Some(config) => {
+                MioServer::with_acceptor(listener, TlsAcceptor(config), settings, app).unwrap().run().unwrap()
+            }
+        }
     }
 
     pub(super) fn thread(stream: TcpStream) {
@@ -104,8 +199,11 @@ mod own {
             sansocket::blocking::serve(stream, &mut Echo, &Config::DEFAULT, &mut Buffers::with_sizes(sizes));
     }
 
-    pub(super) async fn task(stream: tokio::net::TcpStream) {
-        let Ok(mut ws) = sansocket::tokio::WebSocket::accept(stream, &ServerOptions::default()).await else {
+    /// All connections share one configuration.
+    static OPTIONS: LazyLock<ServerOptions> = LazyLock::new(ServerOptions::default);
+
+    pub(super) async fn task<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
+        let Ok(mut ws) = sansocket::tokio::WebSocket::accept(stream, &OPTIONS).await else {
             return;
         };
         while let Ok(Some(message)) = ws.recv().await {
@@ -114,6 +212,20 @@ mod own {
                 break;
             }
         }
+    }
+
+    pub(super) fn router() -> axum::Router {
+        use sansocket_axum::{Message, WebSocketUpgrade};
+        let echo = |upgrade: WebSocketUpgrade| async {
+            upgrade.on_upgrade(|mut ws| async move {
+                while let Some(Ok(message)) = ws.recv().await {
+                    if matches!(message, Message::Close(_)) || ws.send(message).await.is_err() {
+                        break;
+                    }
+                }
+            })
+        };
+        axum::Router::new().route("/ws", axum::routing::any(echo))
     }
 }
 
@@ -126,7 +238,7 @@ fn tungstenite_thread(stream: std::net::TcpStream) {
     }
 }
 
-async fn tokio_tungstenite_task(stream: TcpStream) {
+async fn tokio_tungstenite_task<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     thread_local! {
         static ALL: broadcast::Sender<tungstenite::Message> = broadcast::channel(64).0;
     }
@@ -161,7 +273,7 @@ async fn tokio_tungstenite_task(stream: TcpStream) {
     }
 }
 
-async fn fastwebsockets_task(mut stream: TcpStream) {
+async fn fastwebsockets_task<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
     shake_hands(&mut stream).await;
     let mut ws = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
@@ -172,7 +284,7 @@ async fn fastwebsockets_task(mut stream: TcpStream) {
     }
 }
 
-async fn tokio_websockets_task(stream: TcpStream) {
+async fn tokio_websockets_task<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     let Ok((_, mut ws)) = tokio_websockets::ServerBuilder::new().accept(stream).await else { return };
     while let Some(Ok(message)) = ws.next().await {
         if message.is_close() || ws.send(message).await.is_err() {
@@ -181,7 +293,7 @@ async fn tokio_websockets_task(stream: TcpStream) {
     }
 }
 
-async fn yawc_task(mut stream: TcpStream) {
+async fn yawc_task<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut stream: S) {
     use yawc::{OpCode, Options, Role, WebSocket};
     shake_hands(&mut stream).await;
     let options = Options::default().with_limits(LIMIT, LIMIT).with_utf8();
@@ -193,9 +305,28 @@ async fn yawc_task(mut stream: TcpStream) {
     }
 }
 
-async fn sockudo_task(mut stream: TcpStream) {
+async fn yawc_upgrade(
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<http_body_util::Empty<bytes::Bytes>>, yawc::WebSocketError> {
+    use yawc::{OpCode, Options, WebSocket};
+    let options = Options::default().with_limits(LIMIT, LIMIT).with_utf8();
+    let (response, upgraded) = WebSocket::upgrade_with_options(request, options)?;
+    tokio::spawn(async move {
+        let Ok(mut ws) = upgraded.await else { return };
+        while let Ok(frame) = ws.next_frame().await {
+            if frame.opcode() == OpCode::Close || ws.send(frame).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(response)
+}
+
+async fn sockudo_task<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     use sockudo_ws::{Config, Message, WebSocketStream};
-    shake_hands(&mut stream).await;
+    if sockudo_ws::handshake::server_handshake(&mut stream).await.is_err() {
+        return;
+    }
     let mut ws = WebSocketStream::server(stream, Config::default());
     while let Some(Ok(message)) = ws.next().await {
         if matches!(message, Message::Close(_)) || ws.send(message).await.is_err() {
@@ -204,9 +335,44 @@ async fn sockudo_task(mut stream: TcpStream) {
     }
 }
 
-fn axum_server(listener: TcpListener) {
+async fn soketto_task<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
+    use futures::io::{BufReader, BufWriter};
+    use soketto::handshake::{Server, server::Response};
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+    let mut server = Server::new(BufReader::new(BufWriter::new(stream.compat())));
+    let Ok(key) = server.receive_request().await.map(|request| request.key()) else { return };
+    if server.send_response(&Response::Accept { key, protocol: None }).await.is_err() {
+        return;
+    }
+    let (mut sender, mut receiver) = server.into_builder().finish();
+    let mut message = vec![];
+    while receiver.receive_data(&mut message).await.is_ok_and(|data| data.is_binary()) {
+        if sender.send_binary(&message).await.is_err() || sender.flush().await.is_err() {
+            break;
+        }
+        message.clear();
+    }
+}
+
+async fn wtx_task(stream: TcpStream) {
+    use wtx::web_socket::{Frame, OpCode, WebSocketAcceptor, WebSocketPayloadOrigin};
+    let Ok(mut ws) = WebSocketAcceptor::default().accept(stream).await else { return };
+    let (mut common, mut reader, mut writer) = ws.split_mut();
+    let mut memory = wtx::collection::Vector::new();
+    loop {
+        memory.clear();
+        let origin = WebSocketPayloadOrigin::Adaptive;
+        let Ok(mut frame) = reader.read_frame(&mut memory, &mut common, origin).await else { return };
+        let opcode = frame.op_code();
+        let mut reply = Frame::new_fin(opcode, &mut **frame.payload_mut());
+        if opcode == OpCode::Close || writer.write_frame(&mut common, &mut reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn axum_router() -> axum::Router {
     use axum::extract::ws::{Message, WebSocketUpgrade};
-    use axum::routing::any;
     let echo = |upgrade: WebSocketUpgrade| async {
         upgrade.on_upgrade(|mut ws| async move {
             while let Some(Ok(message)) = ws.recv().await {
@@ -216,21 +382,11 @@ fn axum_server(listener: TcpListener) {
             }
         })
     };
-    runtime().block_on(async {
-        let app = axum::Router::new().route("/ws", any(echo));
-        axum::serve(
-            axum::serve::ListenerExt::tap_io(asynchronous(listener), |stream| {
-                stream.set_nodelay(true).unwrap();
-            }),
-            app,
-        )
-        .await
-        .unwrap();
-    });
+    axum::Router::new().route("/ws", axum::routing::any(echo))
 }
 
 /// For libraries that leave the opening handshake to hyper.
-async fn shake_hands(stream: &mut TcpStream) {
+async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let (mut head, mut len) = (vec![0; 2048], 0);
     while !head[..len].ends_with(b"\r\n\r\n") {
         match stream.read(&mut head[len..]).await {

@@ -51,6 +51,7 @@ pub(super) fn run(mut socket: MemorySocket, total: u64, mode: Mode, app: &mut Ap
         buffer.copy_within(start..end, 0);
         (start, end) = (0, end - start);
         if app.messages < total {
+            assert!(end < buffer.len(), "never goes on behind a fragment that a read has cut");
             let n = socket.recv(&mut buffer[end..]);
             assert!(n > 0, "the end of the stream");
             end += n;

@@ -20,6 +20,8 @@ mod yawc;
 
 use std::hint::black_box;
 
+pub use websocketz::NoKeys;
+
 use crate::floor;
 use crate::memory_socket::MemorySocket;
 

@@ -1,5 +1,5 @@
 use ::sansocket::message::Assembler;
-use ::sansocket::session::{BufferSizes, HandlerDriver};
+use ::sansocket::session::{BufferSizes, HandlerDriver, ServerSession};
 use ::sansocket::{
     Config, Connection, Event, Handler, HandlerError, Instant, Message, Outbox, ReceiveBuffer, SendError,
     Server, Step, TransmitBuffer,
@@ -82,7 +82,7 @@ pub(super) fn connection(mut socket: MemorySocket, total: u64, mode: Mode, app: 
     socket
 }
 
-/// The same as an application writes it: a handler that forwards what it gets, behind a `HandlerDriver`.
+/// The same as an application writes it: a handler that forwards what it gets, behind a `ServerSession`.
 pub(super) fn handler(mut socket: MemorySocket, total: u64, mode: Mode, app: &mut App) -> MemorySocket {
     struct Echo<'a> {
         app: &'a mut App,
@@ -107,20 +107,21 @@ pub(super) fn handler(mut socket: MemorySocket, total: u64, mode: Mode, app: &mu
     }
 
     let (mut rx, mut tx) = buffers();
-    let mut driver = HandlerDriver::new(Connection::new(Server, &CONFIG, Instant::START), None);
+    let mut head = ReceiveBuffer::with_capacity(256).unwrap();
+    let connection = Connection::new(Server, &CONFIG, Instant::START);
+    let mut session = ServerSession::open(HandlerDriver::new(connection, None));
     let mut handler = Echo { app, whole: Assembler::new(Vec::new()), echo: mode != Mode::Decode };
     loop {
-        let Step::Wait { .. } = driver.poll(Instant::START, &mut handler, &mut rx, &mut tx) else {
-            panic!("the end")
-        };
+        let step = session.poll(Instant::START, &mut handler, &mut head, &mut rx, &mut tx);
+        let Step::Wait { .. } = step else { panic!("the end: {step:?}") };
         let sent = !tx.is_empty();
         flush(&mut socket, &mut tx);
         if handler.app.messages >= total {
             return socket;
         }
-        let n = socket.recv(rx.spare());
+        let n = socket.recv(session.spare(&mut head, &mut rx));
         assert!(n > 0 || sent, "the end of the stream");
-        rx.fill(n);
+        session.fill(&mut head, &mut rx, n);
     }
 }
 

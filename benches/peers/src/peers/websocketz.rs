@@ -8,7 +8,7 @@ use crate::memory_socket::{MemorySocket, block_on};
 const LARGEST: usize = (1 << 20) + BUFFER;
 
 /// A server masks nothing, so it asks for no key.
-struct NoKeys;
+pub struct NoKeys;
 
 impl TryRng for NoKeys {
     type Error = Infallible;

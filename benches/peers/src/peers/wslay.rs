@@ -47,6 +47,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn wslay_event_context_free(context: Context);
     fn wslay_event_recv(context: Context) -> c_int;
+    fn wslay_event_get_read_enabled(context: Context) -> c_int;
     fn wslay_event_send(context: Context) -> c_int;
     fn wslay_event_set_error(context: Context, error: c_int);
     fn wslay_event_queue_msg(context: Context, message: *const Message) -> c_int;
@@ -82,6 +83,7 @@ pub(super) fn run(socket: MemorySocket, total: u64, mode: Mode, app: &mut App) -
         while (*user).app.messages < total {
             (*user).fed = false;
             assert_eq!(wslay_event_recv(context), 0);
+            assert_eq!(wslay_event_get_read_enabled(context), 1, "it has closed");
             assert_eq!(wslay_event_send(context), 0);
         }
         wslay_event_context_free(context);
