@@ -4,6 +4,8 @@
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Write};
 
+use sansocket::handshake::{Decision, ServerHandshake};
+use sansocket::proto::mask;
 use sansocket::session::HandlerDriver;
 use sansocket::{
     Config, Connection, Event, Handler, HandlerError, Instant, Outbox, ReceiveBuffer, Server, Step,
@@ -24,6 +26,8 @@ static CONFIG: Config = Config::new();
 pub(crate) struct Wire {
     pub(crate) bytes: Vec<u8>,
     pub(crate) messages: usize,
+    /// Bytes of a payload.
+    payload: usize,
     /// Bytes of memory that hold it, or its echo.
     memory: usize,
 }
@@ -48,7 +52,7 @@ impl Wire {
         frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
         let memory = BUFFER.max(frame.len());
         let messages = memory / frame.len();
-        Self { bytes: frame.repeat(messages), messages, memory }
+        Self { bytes: frame.repeat(messages), messages, payload: payload.len(), memory }
     }
 
     /// The same frames, as fragments of one message.
@@ -84,11 +88,58 @@ pub(crate) fn subject(name: &str, wire: Wire) -> Box<dyn FnMut()> {
         }
         "handler" => handler::<false>(wire),
         "handler-echo" => handler::<true>(wire),
+        "unmask" => {
+            let (mut payload, messages) = (vec![0x55; wire.payload + 1], wire.messages);
+            Box::new(move || {
+                for _ in 0..messages {
+                    // The payload of a frame begins anywhere.
+                    let _ = mask(black_box([1, 2, 3, 4]), black_box(&mut payload[1..]));
+                }
+            })
+        }
+        "handshake" => {
+            let (request, messages) = (request(wire.payload), wire.messages);
+            let mut memory = HandshakeMemory::default();
+            Box::new(move || (0..messages).for_each(|_| memory.handshake(&request)))
+        }
         "tungstenite-receive" => tungstenite::<false>(wire),
         "tungstenite-echo" => tungstenite::<true>(wire),
         "reference-receive" => reference::<false>(wire),
         "reference-echo" => reference::<true>(wire),
         _ => panic!("no subject {name}"),
+    }
+}
+
+/// A client's request with a cookie of so many bytes.
+pub(crate) fn request(cookie: usize) -> Vec<u8> {
+    let cookie = "c".repeat(cookie);
+    format!(
+        "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nCookie: {cookie}\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The buffers of a server's opening handshake.
+pub(crate) struct HandshakeMemory([[u8; 2048]; 3]);
+
+impl Default for HandshakeMemory {
+    fn default() -> Self {
+        Self([[0; 2048]; 3])
+    }
+}
+
+impl HandshakeMemory {
+    pub(crate) fn handshake(&mut self, request: &[u8]) {
+        let [head, rx, tx] = &mut self.0;
+        let mut head = ReceiveBuffer::new(head).unwrap();
+        let (mut rx, mut tx) = (ReceiveBuffer::new(rx).unwrap(), TransmitBuffer::new(tx).unwrap());
+        let mut handshake = ServerHandshake::new(&CONFIG, NOW);
+        handshake.spare(&mut head, &mut rx)[..request.len()].copy_from_slice(black_box(request));
+        handshake.fill(&mut head, &mut rx, request.len());
+        let step = handshake.poll(NOW, &mut head, &mut rx, &mut tx, |_| Decision::accept());
+        assert!(matches!(step, Step::Done(_)), "{step:?}");
+        assert!(black_box(tx.pending()).starts_with(b"HTTP/1.1 101 "));
     }
 }
 
