@@ -7,13 +7,15 @@ mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hub_world::*;
-use sansocket::Event;
 use sansocket::handshake::Response;
+use sansocket::hub::driver::{Hub, HubSocket, Ready, SocketFailed};
 use sansocket::hub::{HubSettings, Routes};
 use sansocket::message::Prepared;
+use sansocket::{Event, Handler, HandlerError, Instant, Outbox};
 
 struct Counting;
 
@@ -172,6 +174,74 @@ fn an_idle_session_owns_no_buffer() {
     world.settle();
     assert!(silent.iter().all(|peer| peer.bytes().starts_with(b"HTTP/1.1 101 ")));
     world.end();
+}
+
+/// A peer that asks for a WebSocket, takes the response, and is silent from then on.
+struct Silent {
+    unread: &'static [u8],
+    written: usize,
+}
+
+thread_local! {
+    /// The key of the transport that the hub has taken last.
+    static KEY: Cell<usize> = const { Cell::new(0) };
+}
+
+impl HubSocket for Silent {
+    fn attach(&mut self, key: usize) -> Result<(), SocketFailed> {
+        KEY.set(key);
+        Ok(())
+    }
+
+    fn recv(&mut self, into: &mut [u8]) -> Result<Option<usize>, SocketFailed> {
+        let n = into.len().min(self.unread.len());
+        let (now, later) = self.unread.split_at(n);
+        into[..n].copy_from_slice(now);
+        self.unread = later;
+        Ok((n > 0).then_some(n))
+    }
+
+    fn send(&mut self, bytes: &[u8], more: &[u8]) -> Result<Option<usize>, SocketFailed> {
+        self.written += bytes.len() + more.len();
+        Ok(Some(bytes.len() + more.len()))
+    }
+
+    fn shutdown(&mut self) -> Result<(), SocketFailed> {
+        Ok(())
+    }
+}
+
+/// All that a hub holds for a session, with its share of the hub's lists.
+#[test]
+fn a_hundred_thousand_idle_sessions_take_less_than_a_kibibyte_each() {
+    struct Quiet;
+
+    impl Handler for Quiet {
+        fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+            Ok(())
+        }
+    }
+
+    let each = |many: usize| {
+        let settings = HubSettings::default().max_sessions(many).handshakes_per_second(None);
+        let before = bytes();
+        let routes = |_| Routes::new().websocket("/ws", |_, _| Ok(Quiet));
+        let mut hub = Hub::new(settings, Arc::new(Shelf::default()), routes).unwrap();
+        let now = Instant::START;
+        for _ in 0..many {
+            assert!(hub.accept(now, Silent { unread: REQUEST, written: 0 }, address()).is_ok());
+            let key = KEY.get();
+            hub.ready(key, Ready { read: true, write: true, hang_up: false });
+            hub.run(now);
+            assert!(hub.socket(key).is_some_and(|socket| socket.written > 100), "no response");
+        }
+        assert_eq!(hub.handle().sessions().len(), many);
+        let each = (bytes() - before) as usize / many;
+        println!("{each} bytes for each of {many} idle sessions");
+        each
+    };
+    let (few, many) = (each(10_000), each(100_000));
+    assert!(few < 1024 && many < 1024, "{few} bytes with 10,000, {many} with 100,000");
 }
 
 /// Sessions come and go, in every way, and their timers with them.
