@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures sansocket beside other libraries, and prints CSV: work,library,value,unit,ratio_to_floor.
 #
-#   run.sh            all works: memory, unmask, handshake, frames, loopback, deflate
-#   run.sh --quick    the same with fewer rounds and connections, in ten minutes
+#   run.sh            all works: memory, unmask, handshake, frames, loopback, deflate; less than 25 minutes on two cores
+#   run.sh --quick    the same with fewer rounds and connections, in less than ten minutes
 #   run.sh WORK...    some of them; other options go to their programs: run.sh frames --only sansocket
 #
 # Needs Debian's libwslay-dev, and npm for uWebSockets (through Bun) and ws. PYTHON names a Python that has websockets. README.md says how it measures.
