@@ -596,10 +596,48 @@ async fn frames_that_come_with_the_request_are_received() {
     let request = [GET, b"Sec-WebSocket-Protocol: b, a\r\n\r\n", &masked(0x81, b"early")].concat();
     let (server, mut client) = duplex(4096);
     client.write_all(&request).await.unwrap();
-    let options = ServerOptions::new().protocols(&["a", "b"]).require_protocol();
+    let options = ServerOptions::new().protocols(["a", "b"]).require_protocol();
     let mut socket = WebSocket::accept(server, &options).await.unwrap();
     assert_eq!(socket.protocol(), Some("a"));
     assert_eq!(socket.recv().await.unwrap(), Some("early".into()));
+}
+
+/// Names of subprotocols that are known at run time only, and the decision for one request.
+#[tokio::test]
+async fn a_subprotocol_may_be_configured_at_run_time() {
+    let names: Vec<String> = [3, 2, 1].map(|n| format!("chat.v{n}")).into();
+    let options = ServerOptions::new().protocols(names).require_protocol();
+    let accept = async |offer: &'static str, decide: Option<&'static str>| {
+        let (server, client) = duplex(4096);
+        let offer = ClientOptions::new().protocols([offer, "chat.v1"]);
+        let accepting = WebSocket::accept_with(server, &options, |_| {
+            let accept = options.accept_options();
+            Decision::Accept(match decide {
+                Some("static") => accept.protocols(&["chat.v1"]),
+                Some(own) => accept.protocol(own),
+                None => accept,
+            })
+        });
+        let (accepted, client) =
+            tokio::join!(accepting, WebSocket::connect(client, "ws://localhost/", &offer));
+        let Accepted::WebSocket(server) = accepted.unwrap() else { panic!() };
+        let client = client.unwrap();
+        assert_eq!(server.protocol(), client.protocol());
+        server.protocol().unwrap().to_owned()
+    };
+    // The server's order counts; a decision goes before its list or replaces it.
+    assert_eq!(accept("chat.v2", None).await, "chat.v2");
+    assert_eq!(accept("chat.v9", None).await, "chat.v1");
+    assert_eq!(accept("chat.v9", Some("chat.v9")).await, "chat.v9");
+    assert_eq!(accept("chat.v2", Some("static")).await, "chat.v1");
+    let (server, client) = duplex(4096);
+    let none = ClientOptions::new().protocols(["other"]);
+    let (accepted, refused) = tokio::join!(
+        WebSocket::accept(server, &options),
+        WebSocket::connect(client, "ws://localhost/", &none)
+    );
+    assert!(matches!(accepted, Err(Error::Rejected(refusal)) if refusal.status == 400));
+    assert!(matches!(refused, Err(Error::Refused(_))));
 }
 
 #[tokio::test]
@@ -624,7 +662,7 @@ async fn a_client_follows_redirects_without_its_credentials() {
         assert!(String::from_utf8_lossy(&head[..n]).contains("Authorization: Basic dTpw\r\n"));
         let answer = format!("HTTP/1.1 302 Found\r\nLocation: {target}next\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
-        let options = ServerOptions::new().protocols(&["p"]);
+        let options = ServerOptions::new().protocols(["p"]);
         let accepted = WebSocket::accept_with(second.accept().await.unwrap().0, &options, |request| {
             assert_eq!((request.path(), request.header("Authorization")), ("/next", None));
             Decision::Accept(options.accept_options())

@@ -74,7 +74,7 @@ async fn echo(connection: sansocket::tokio::Upgrade) -> Result<(), Error> {
 
 #[tokio::test]
 async fn a_client_over_http_1_is_upgraded_with_the_subprotocol_agreed_upon() {
-    let (far, mut endings) = serve(ServerOptions::new().protocols(&["b", "a"]), Version::HTTP_11);
+    let (far, mut endings) = serve(ServerOptions::new().protocols(["b", "a"]), Version::HTTP_11);
     let offers = ClientOptions::new().protocols(["a", "b"]);
     let mut client = WebSocket::connect(far, "ws://example.com/", &offers).await.unwrap();
     assert_eq!(client.protocol(), Some("b"));
@@ -131,7 +131,7 @@ async fn compression_is_agreed_upon_only_if_both_sides_ask_for_it() {
     }
     // A request with a pool of its own, on a server that does not compress.
     let options = ServerOptions::new();
-    let accept = options.accept_options().deflate(pool.with_options(DeflateOptions::new().context(true)));
+    let accept = AcceptOptions::new().deflate(pool.with_options(DeflateOptions::new().context(true)));
     let (far, _endings) = serve_with(options, Some(accept), Version::HTTP_11);
     let offers = ClientOptions::new().deflate(DeflateOptions::new().context(true));
     let mut socket = WebSocket::connect(far, "ws://example.com/", &offers).await.unwrap();
@@ -178,7 +178,7 @@ async fn connect(far: DuplexStream, request: http::request::Builder) -> Response
 
 #[tokio::test(start_paused = true)]
 async fn a_client_over_http_2_is_upgraded_by_an_extended_connect() {
-    let (far, mut endings) = serve(ServerOptions::new().protocols(&["chat"]), Version::HTTP_2);
+    let (far, mut endings) = serve(ServerOptions::new().protocols(["chat"]), Version::HTTP_2);
     let request = Request::connect("http://example.com/chat?room=1")
         .extension(Protocol::from_static("websocket"))
         .header("sec-websocket-version", "13")

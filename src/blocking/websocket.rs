@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::frame::Kind;
 use crate::handshake::{Accepted, ClientRequest, Decision, RefusedResponse, Request};
 use crate::host::error::Error;
-use crate::host::server_options::ServerOptions;
+use crate::host::server_options::{ServerOptions, note_protocol};
 use crate::host::{Agreed, Negotiation, OFF};
 use crate::message::Outgoing;
 use crate::message::collector::Collector;
@@ -183,11 +183,13 @@ impl<S: BlockingStream> WebSocket<S, Server> {
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
     ) -> Result<Accepted<Self, (S, Vec<u8>)>, Error> {
         let transport = Blocking::new(stream);
+        let mut own = None;
+        let decide = note_protocol(decide, &mut own);
         let accepted = embedded::WebSocket::accept_negotiating(transport, config, buffers, negotiate, decide);
         Ok(match ready(accepted)? {
             Accepted::WebSocket(socket) => {
                 let protocol = socket.protocol();
-                Accepted::WebSocket(Self::over(socket, protocol))
+                Accepted::WebSocket(Self::over(socket, protocol.or(own.as_deref())))
             }
             Accepted::HandedOver((transport, head)) => {
                 Accepted::HandedOver((transport.stream, head.unread().to_vec()))

@@ -71,19 +71,28 @@ impl<'s, C> AcceptOptions<'s, C> {
         if !self.origin.allows(request) {
             return Err(Rejection::Forbidden);
         }
-        let offered = |name: &str| {
-            let mut found = false;
-            request.headers().each("Sec-WebSocket-Protocol", &mut |offer| found |= offer == name.as_bytes());
-            found
-        };
-        let own = self.protocol.filter(|name| offered(name));
-        let known = self.protocols.iter().copied().find(|name| own.is_none() && offered(name));
+        let own = self.own_protocol(request);
+        let known = self.protocols.iter().copied().find(|name| own.is_none() && offers(request, name));
         let protocol = own.or(known);
         if protocol.is_none() && self.protocol_required {
             return Err(BadRequest::Protocol.into());
         }
         Ok(Agreed { key, protocol, known })
     }
+
+    /// Returns the subprotocol that is agreed upon, if its name is not static.
+    pub(crate) fn own_protocol(&self, request: &Request<'_>) -> Option<&'s str> {
+        let own = self.protocol.filter(|name| offers(request, name));
+        #[cfg(feature = "std")]
+        let own = own.or_else(|| self.names.iter().map(|name| &**name).find(|name| offers(request, name)));
+        own
+    }
+}
+
+fn offers(request: &Request<'_>, name: &str) -> bool {
+    let mut found = false;
+    request.headers().each("Sec-WebSocket-Protocol", &mut |offer| found |= offer == name.as_bytes());
+    found
 }
 
 impl<C> Checked<'_, C> {

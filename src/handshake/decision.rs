@@ -84,6 +84,9 @@ pub trait Decide<C = &'static Config> {
 pub struct AcceptOptions<'s, C = &'static Config> {
     pub(crate) protocols: &'static [&'static str],
     pub(crate) protocol: Option<&'s str>,
+    /// Those of `ServerOptions::protocols`.
+    #[cfg(feature = "std")]
+    pub(crate) names: &'s [std::sync::Arc<str>],
     pub(crate) protocol_required: bool,
     pub(crate) origin: OriginPolicy<'s>,
     pub(crate) headers: &'s [(&'s str, &'s str)],
@@ -101,6 +104,8 @@ impl<'s, C> AcceptOptions<'s, C> {
         Self {
             protocols: &[],
             protocol: None,
+            #[cfg(feature = "std")]
+            names: &[],
             protocol_required: false,
             origin: OriginPolicy::SameHost,
             headers: &[],
@@ -117,12 +122,16 @@ impl<'s, C> AcceptOptions<'s, C> {
     #[must_use]
     pub const fn protocols(mut self, names: &'static [&'static str]) -> Self {
         self.protocols = names;
+        #[cfg(feature = "std")]
+        {
+            self.names = &[];
+        }
         self
     }
 
     /// Sets a subprotocol whose name is known only at run time: it is agreed upon if the client offers it, before those of
-    /// [`protocols`](Self::protocols). The library only writes it into the 101: remember it where the decision is made, as the
-    /// connection opens with `None` as its subprotocol.
+    /// [`protocols`](Self::protocols). A handshake only writes it into the 101: remember it where the decision is made, as the
+    /// connection opens with `None` as its subprotocol. `blocking` and `tokio` remember it.
     ///
     /// ```
     /// use sansocket::Config;
@@ -239,6 +248,8 @@ impl<'s> Decision<'s> {
             Self::Accept(AcceptOptions {
                 protocols,
                 protocol,
+                #[cfg(feature = "std")]
+                names,
                 protocol_required,
                 origin,
                 headers,
@@ -252,6 +263,8 @@ impl<'s> Decision<'s> {
                 Decision::Accept(AcceptOptions {
                     protocols,
                     protocol,
+                    #[cfg(feature = "std")]
+                    names,
                     protocol_required,
                     origin,
                     headers,

@@ -2,13 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::boxed::Box;
 use std::sync::Arc;
 
 use super::Negotiation;
 use crate::config::base::Config;
 #[cfg(feature = "deflate")]
 use crate::deflate::Pool;
-use crate::handshake::{AcceptOptions, OriginPolicy};
+use crate::handshake::{AcceptOptions, Decision, OriginPolicy, Request};
 use crate::session::BufferSizes;
 
 /// How a server on a host accepts connections: `tokio::WebSocket::accept`, and
@@ -26,7 +27,7 @@ use crate::session::BufferSizes;
 ///
 /// let options = ServerOptions::new()
 ///     .config(Config::new().max_message_len(64 * 1024).idle_timeout(Some(Duration::from_secs(60))))
-///     .protocols(&["chat.v2", "chat.v1"])
+///     .protocols(["chat.v2", "chat.v1"])
 ///     .origin(OriginPolicy::List(&["https://example.com"]));
 ///
 /// # use sansocket::{config::ClientOptions, tokio::WebSocket};
@@ -46,6 +47,7 @@ use crate::session::BufferSizes;
 pub struct ServerOptions {
     pub(crate) config: Arc<Config>,
     accept: AcceptOptions<'static, Arc<Config>>,
+    protocols: Arc<[Arc<str>]>,
     pub(crate) sizes: BufferSizes,
     #[cfg(feature = "deflate")]
     deflate: Option<Arc<Pool>>,
@@ -64,6 +66,7 @@ impl ServerOptions {
         Self {
             config: Arc::new(Config::DEFAULT),
             accept: AcceptOptions::new(),
+            protocols: Arc::default(),
             sizes: BufferSizes { receive: 32 * 1024, ..BufferSizes::default() },
             #[cfg(feature = "deflate")]
             deflate: None,
@@ -78,10 +81,11 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the supported subprotocols, the best first: the first that the client offers too is agreed upon. Default: none.
+    /// Sets the supported subprotocols, the best first: the first that the client offers too is agreed upon. The names may be known at run
+    /// time only. Default: none.
     #[must_use]
-    pub fn protocols(mut self, names: &'static [&'static str]) -> Self {
-        self.accept = self.accept.protocols(names);
+    pub fn protocols<N: Into<Arc<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.protocols = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -172,7 +176,22 @@ impl ServerOptions {
     /// Returns the options for one request, for a decision of your own:
     /// [`blocking::WebSocket::accept_with`](crate::blocking::WebSocket::accept_with).
     #[must_use]
-    pub fn accept_options(&self) -> AcceptOptions<'static, Arc<Config>> {
-        self.accept.clone()
+    pub fn accept_options(&self) -> AcceptOptions<'_, Arc<Config>> {
+        let accept: AcceptOptions<'_, _> = self.accept.clone();
+        AcceptOptions { names: &self.protocols, ..accept }
+    }
+}
+
+/// Makes a decision as `decide` does, and notes the subprotocol, of which the handshake knows only static names.
+pub(crate) fn note_protocol<'s>(
+    decide: impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>>,
+    protocol: &mut Option<Box<str>>,
+) -> impl FnOnce(&Request<'_>) -> Decision<'s, Arc<Config>> {
+    move |request| {
+        let decision = decide(request);
+        if let Decision::Accept(options) = &decision {
+            *protocol = options.own_protocol(request).map(Into::into);
+        }
+        decision
     }
 }

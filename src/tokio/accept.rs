@@ -19,6 +19,7 @@ use crate::embedded;
 use crate::handshake::Negotiate;
 use crate::handshake::{Accepted, Decision, HandshakeError, Request};
 use crate::host::error::Error;
+use crate::host::server_options::note_protocol;
 use crate::host::{Agreed, Negotiation, OFF};
 use crate::role::{Role, Server};
 use crate::session::{BufferSizes, Buffers};
@@ -104,11 +105,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
         let negotiate = options.negotiation();
         // Boxed: the task that goes on with the connection would keep the memory of the handshake.
         let accepted = Box::pin(async {
+            let mut own = None;
+            let decide = note_protocol(decide, &mut own);
             let accepted = embedded::WebSocket::accept_negotiating(io, config, buffers, negotiate, decide);
             Ok(match accepted.await? {
                 Accepted::WebSocket(socket) => {
                     let protocol = socket.protocol();
-                    let mut socket = Self::opened(socket, protocol);
+                    let mut socket = Self::opened(socket, protocol.or(own.as_deref()));
                     // The 101 lies in the transmit buffer, and the client waits for it.
                     socket.flush().await?;
                     Accepted::WebSocket(socket)
