@@ -1,7 +1,6 @@
 //! No connection is forgotten while others keep the hub busy.
 
 use std::io::Write;
-use std::iter::zip;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -19,16 +18,32 @@ use crate::hub_server::{PATIENCE, REQUEST, echo, masked, next, open, opened, wai
 const CONNECTIONS: usize = 24;
 const ROUNDS: u64 = 4;
 const LENGTHS: [usize; 7] = [1, 125, 126, 1_000, 4_096, 20_000, 70_000];
-/// How many messages beside one are under way on a connection. With few of them the hub waits for input after each message, with
-/// many it waits for room, as these clients have small buffers.
+/// How many messages beside one are under way on a connection.
 const DEPTHS: [usize; 4] = [0, 1, 15, 255];
-const MANY: usize = 15;
+
+/// Such a connection has small buffers, and its client begins to read when the quick ones have made progress: the hub has to wait for
+/// room. On a quick one it waits for input after each message.
+fn is_slow(at: usize) -> bool {
+    DEPTHS[at % DEPTHS.len()] >= 15
+}
 
 #[derive(Default)]
 struct Load {
     /// The echoes that each connection has received.
     echoes: [AtomicUsize; CONNECTIONS],
     over: AtomicBool,
+}
+
+impl Load {
+    /// Waits until each of these connections has received an echo of each length.
+    fn advance(&self, connections: impl Iterator<Item = usize>, what: &str) {
+        let goals: Vec<_> =
+            connections.map(|at| (at, self.echoes[at].load(Relaxed) + LENGTHS.len())).collect();
+        for (at, goal) in goals {
+            let done = || self.echoes[at].load(Relaxed) >= goal || self.over.load(Relaxed);
+            wait_for(&format!("{what}: connection {at} makes progress"), done);
+        }
+    }
 }
 
 fn connect(address: SocketAddr, receive_buffer: Option<usize>) -> TcpStream {
@@ -44,9 +59,8 @@ fn connect(address: SocketAddr, receive_buffer: Option<usize>) -> TcpStream {
 
 /// Sends and receives on one connection, in two threads, until the load is over.
 fn keep_busy(address: SocketAddr, at: usize, load: &Arc<Load>) -> [JoinHandle<()>; 2] {
-    let depth = DEPTHS[at % DEPTHS.len()];
-    let (sent, expected) = mpsc::sync_channel(depth);
-    let mut reader = connect(address, (depth >= MANY).then_some(4_096));
+    let (sent, expected) = mpsc::sync_channel(DEPTHS[at % DEPTHS.len()]);
+    let mut reader = connect(address, is_slow(at).then_some(4_096));
     let mut writer = reader.try_clone().unwrap();
     writer.write_all(REQUEST).unwrap();
     opened(&mut reader);
@@ -62,7 +76,10 @@ fn keep_busy(address: SocketAddr, at: usize, load: &Arc<Load>) -> [JoinHandle<()
         }
     });
     let reading = thread::spawn(move || {
-        for message in expected {
+        for (number, message) in expected.into_iter().enumerate() {
+            if is_slow(at) && number % 15 == 0 {
+                counted.advance((0..CONNECTIONS).filter(|at| !is_slow(*at)), "before a slow client reads");
+            }
             assert!(next(&mut reader).unwrap() == (0x82, message), "connection {at} gets another message");
             counted.echoes[at].fetch_add(1, Relaxed);
         }
@@ -85,13 +102,7 @@ fn every_connection_makes_progress_under_load() {
         let load = Arc::new(Load::default());
         let threads: Vec<_> = (0..CONNECTIONS).flat_map(|at| keep_busy(server.address, at, &load)).collect();
         for round in 0..ROUNDS {
-            let goals: Vec<_> =
-                load.echoes.iter().map(|echoes| echoes.load(Relaxed) + LENGTHS.len()).collect();
-            for (at, (echoes, goal)) in zip(&load.echoes, goals).enumerate() {
-                wait_for(&format!("round {round}: connection {at} makes progress"), || {
-                    echoes.load(Relaxed) >= goal
-                });
-            }
+            load.advance(0..CONNECTIONS, &format!("round {round}"));
             server.handle.send(id, Prepared::text("told")).unwrap();
             assert_eq!(next(&mut silent).unwrap(), (0x81, b"told".to_vec()));
             echo(&mut silent, "asked");
