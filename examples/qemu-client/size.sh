@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 for args in --no-default-features --features=tls; do
-  elf=$(./build.sh $args | tail -1)
+  elf=$(CRATE=qemu-client ../qemu-riscv32/build.sh $args | tail -1)
   size -A "$elf" | awk -v title="$args" '
     $1 ~ /^\.(text|rodata|data)$/ { flash += $2 }
     $1 ~ /^\.(data|bss)$/ { ram += $2 }

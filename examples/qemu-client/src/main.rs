@@ -14,6 +14,7 @@ mod virt;
 
 #[cfg(feature = "tls")]
 mod pipe;
+mod partition;
 mod random;
 mod settings;
 mod stack;

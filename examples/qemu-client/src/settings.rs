@@ -1,9 +1,11 @@
-//! What is set per device and not in the program: a partition of 8 KiB, lines of `name=value`, then a zero byte, then
-//! the certificate of the authority that the server's is checked against, in DER.
+//! What is set per device and not in the program. Behind the lines of the [`partition`](crate::partition) lies the certificate of
+//! the authority that the server's is checked against, in DER.
 
 use core::net::Ipv4Addr;
 
 use sansocket::handshake::WsUrl;
+
+use crate::partition;
 
 pub struct Settings {
     pub url: &'static str,
@@ -30,10 +32,8 @@ pub struct Settings {
 
 impl Settings {
     pub fn read() -> Result<Self, &'static str> {
-        let partition = partition();
-        let end = partition.iter().position(|byte| *byte == 0).ok_or("no end")?;
-        let text = core::str::from_utf8(&partition[..end]).map_err(|_| "not UTF-8")?;
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let (text, rest) = partition::read()?;
+        let value = |name| partition::value(text, name);
         macro_rules! number {
             ($name:literal, $default:expr) => {
                 value($name)
@@ -55,7 +55,7 @@ impl Settings {
             every: number!("every", 1000),
             messages: number!("messages", 0),
             patience: number!("patience", 60),
-            authority: certificate(&partition[end + 1..]),
+            authority: certificate(rest),
         })
     }
 }
@@ -69,12 +69,4 @@ fn certificate(bytes: &[u8]) -> &[u8] {
         }
         _ => &[],
     }
-}
-
-fn partition() -> &'static [u8] {
-    unsafe extern "C" {
-        static SETTINGS_START: [u8; 8 * 1024];
-    }
-    // SAFETY: memory.x keeps these bytes free, and nobody writes them while the program runs.
-    unsafe { &SETTINGS_START }
 }
