@@ -137,7 +137,7 @@ async fn echo(
     let mut socket = tokio::select! {
         accepted = accepted => match accepted {
             Ok(Accepted::WebSocket(socket)) => socket,
-            Ok(Accepted::HandedOver(_)) | Err(sansocket::Error::Rejected(_)) => return Ok(()),
+            Ok(_) | Err(sansocket::Error::Rejected(_)) => return Ok(()),
             Err(error) => return Err(error),
         },
         _ = stopping.changed() => return Ok(()),

@@ -179,7 +179,7 @@ async fn accept(io: Io) -> WebSocket<'static, Io, Server> {
     let decide = |_: &Request<'_>| Decision::accept();
     match WebSocket::accept(io, &Config::DEFAULT, buffers(), decide).await.unwrap() {
         Accepted::WebSocket(socket) => socket,
-        Accepted::HandedOver(_) => panic!("no connection"),
+        _ => panic!("no connection"),
     }
 }
 

@@ -29,7 +29,7 @@ fn listen() -> (TcpListener, String) {
 fn accept(stream: TcpStream, options: &ServerOptions) -> WebSocket<TcpStream> {
     match WebSocket::accept_with(stream, options, |_| options.accept_options().into()).unwrap() {
         Accepted::WebSocket(socket) => socket,
-        Accepted::HandedOver(_) => unreachable!("not asked for"),
+        other => panic!("{other:?}"),
     }
 }
 

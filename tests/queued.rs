@@ -9,7 +9,9 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use futures_util::{SinkExt, StreamExt};
 use sansocket::embedded::{Error, Transferred, Transport, WebSocket};
-use sansocket::message::{ArrayMessage, ArrayStorage, Assembler};
+use sansocket::handshake::{Accepted, Decision};
+use sansocket::message::{ArrayMessage, ArrayStorage, Assembler, SliceStorage};
+use sansocket::session::Memory;
 use sansocket::{CloseCode, Config, Connection, Instant, MessageRef, ReceiveBuffer, Server, TransmitBuffer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio_tungstenite::WebSocketStream;
@@ -60,6 +62,29 @@ async fn pair(size: usize) -> (WebSocket<'static, Pipe, Server>, WebSocketStream
     let connection = Connection::new(Server, &CONFIG, Instant::START);
     let socket = WebSocket::new(Pipe(read, write, tokio::time::Instant::now()), connection, rx, tx);
     (socket, WebSocketStream::from_raw_socket(far, Role::Client, None).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_the_head_takes_messages_after_the_handshake() {
+    let (near, far) = duplex(1024);
+    let (read, write) = split(near);
+    let mut memory = Memory::<1024, 140, 140>::new();
+    let pipe = Pipe(read, write, tokio::time::Instant::now());
+    let accepted = WebSocket::accept(pipe, &CONFIG, memory.buffers(), |_| Decision::accept());
+    let (accepted, client) = tokio::join!(accepted, tokio_tungstenite::client_async("ws://sensor/", far));
+    let (Accepted::WebSocket(mut socket), (mut client, _)) = (accepted.unwrap(), client.unwrap()) else {
+        panic!("no connection")
+    };
+    let mut message = Assembler::new(SliceStorage::new(socket.take_head()));
+    assert!(socket.take_head().is_empty());
+    let long = "x".repeat(1024);
+    let (sent, received) = tokio::join!(client.send(Message::text(&long)), socket.recv(&mut message));
+    sent.unwrap();
+    assert_eq!(received.unwrap(), Some(MessageRef::Text(&long)));
+    let longer = client.send(Message::text("x".repeat(1025)));
+    let (sent, received) = tokio::join!(longer, socket.recv(&mut message));
+    sent.unwrap();
+    assert!(matches!(received, Err(Error::MessageTooBig)));
 }
 
 fn text(text: &str) -> ArrayMessage<300> {

@@ -78,7 +78,9 @@ pub fn accept<S: BlockingStream>(stream: S) -> Result<WebSocket<S, Server>, Erro
     let buffers = Buffers::with_sizes(BufferSizes::default());
     match WebSocket::accept(stream, Config::new(), buffers, |_| Decision::accept())? {
         Accepted::WebSocket(socket) => Ok(socket),
-        Accepted::HandedOver(..) => Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected)),
+        Accepted::Responded(_) | Accepted::HandedOver(_) => {
+            Err(Error::Handshake(crate::handshake::HandshakeError::Disconnected))
+        }
     }
 }
 

@@ -105,19 +105,20 @@ type Inner<S, R> = embedded::Writer<'static, Blocking<S>, R, Arc<Config>, Agreed
 
 impl<S: BlockingStream> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and sends the response that `decide`
-    /// chooses. For [`Decision::HandOver`] it returns the stream, and the bytes that were read from it.
+    /// chooses. For [`Decision::HandOver`] it returns the stream, and the bytes that were read from it; for
+    /// [`Decision::Respond`], the status that was sent.
     /// [`accept`](super::accept) does the same with the defaults.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Handshake`] if no request came; [`Error::Rejected`] if the response is not an upgrade,
-    /// after it was sent.
+    /// [`Error::Transport`]; [`Error::Handshake`] if no request came; [`Error::Rejected`] after a request that cannot be
+    /// accepted was refused.
     ///
     /// ```no_run
     /// use std::net::TcpListener;
     ///
     /// use sansocket::Config;
     /// use sansocket::blocking::WebSocket;
-    /// use sansocket::handshake::{AcceptOptions, Accepted, Decision};
+    /// use sansocket::handshake::{AcceptOptions, Accepted, Decision, Response};
     /// use sansocket::session::{BufferSizes, Buffers};
     ///
     /// fn serve_one(listener: &TcpListener) -> Result<(), Box<dyn std::error::Error>> {
@@ -125,10 +126,12 @@ impl<S: BlockingStream> WebSocket<S, Server> {
     ///     let buffers = Buffers::with_sizes(BufferSizes::default());
     ///     let accepted = WebSocket::accept(stream, Config::new(), buffers, |request| match request.path() {
     ///         "/chat" => Decision::Accept(AcceptOptions::new().protocols(&["chat.v2", "chat.v1"])),
+    ///         "/health" => Decision::Respond(Response::text(200, "good\n")),
     ///         _ => Decision::HandOver,
     ///     });
     ///     match accepted? {
     ///         Accepted::WebSocket(mut socket) => socket.send("welcome")?,
+    ///         Accepted::Responded(_status) => {}
     ///         Accepted::HandedOver((_stream, request)) => println!("{} bytes for the HTTP server", request.len()),
     ///     }
     ///     Ok(())
@@ -191,6 +194,7 @@ impl<S: BlockingStream> WebSocket<S, Server> {
                 let protocol = socket.protocol();
                 Accepted::WebSocket(Self::over(socket, protocol.or(own.as_deref())))
             }
+            Accepted::Responded(status) => Accepted::Responded(status),
             Accepted::HandedOver((transport, head)) => {
                 Accepted::HandedOver((transport.stream, head.unread().to_vec()))
             }

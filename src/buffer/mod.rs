@@ -103,6 +103,15 @@ impl<'b> ReceiveBuffer<'b> {
         Self::over(Memory::Lent(memory))
     }
 
+    /// Returns the memory, if it is borrowed.
+    pub(crate) fn into_memory(self) -> &'b mut [u8] {
+        match self.memory {
+            Memory::Lent(memory) => memory,
+            #[cfg(feature = "alloc")]
+            Memory::Owned(_) => &mut [],
+        }
+    }
+
     /// Creates a buffer without memory, as a placeholder.
     #[cfg(feature = "hub")]
     pub(crate) fn none() -> ReceiveBuffer<'static> {

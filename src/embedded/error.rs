@@ -31,7 +31,7 @@ pub enum Error<E> {
     /// Server: it answered the request with this status instead of 101.
     #[error("the server refused the connection with status {0}")]
     Refused(u16),
-    /// Client: its request was answered with another response than an upgrade.
+    /// Client: its request was refused, for this reason.
     #[error("refused with {0}")]
     Rejected(Refusal),
     /// Capacity: the message is larger than the memory for it.

@@ -20,10 +20,10 @@ use crate::step::Step;
 
 impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     /// Accepts a connection: reads the request, calls `decide` for the response, and writes that. For [`Decision::HandOver`]
-    /// it returns the transport, and the request with the bytes after it.
+    /// it returns the transport, and the request with the bytes after it; for [`Decision::Respond`], the status that was sent.
     ///
     /// # Errors
-    /// [`Error::Transport`]; [`Error::Rejected`] after a response other than an upgrade was sent; [`Error::Handshake`] if the
+    /// [`Error::Transport`]; [`Error::Rejected`] after a request that cannot be accepted was refused; [`Error::Handshake`] if the
     /// handshake ended without a response.
     ///
     /// Cancel safety: dropping the future drops the transport.
@@ -76,12 +76,17 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
                     let mut link = Writer::new(transport, connection, tx, time);
                     // The client waits for the response, and the caller may do something else first.
                     link.flush().await?;
-                    return Ok(Accepted::WebSocket(Self { rx, link, protocol }));
+                    return Ok(Accepted::WebSocket(Self { rx, link, protocol, head: head.into_memory() }));
                 }
                 Step::Done(ServerHandshakeEnd::HandedOver) => {
                     return Ok(Accepted::HandedOver((transport, head)));
                 }
-                Step::Done(ServerHandshakeEnd::Refused(refusal)) => return Err(Error::Rejected(refusal)),
+                Step::Done(ServerHandshakeEnd::Refused(refusal)) => {
+                    return match refusal.reason {
+                        None => Ok(Accepted::Responded(refusal.status)),
+                        Some(_) => Err(Error::Rejected(refusal)),
+                    };
+                }
                 Step::Done(ServerHandshakeEnd::Disconnected) => {
                     return Err(failed.map_or(HandshakeError::Disconnected.into(), Error::Transport));
                 }
@@ -194,7 +199,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef, X: Extension> WebSocket<'b, 
                     let connection =
                         Connection::opened(Client::new(keys), negotiate.open(), config, time.now);
                     let link = Writer::new(transport, connection, tx, time);
-                    return Ok((Self { rx, link, protocol: None }, protocol));
+                    return Ok((Self { rx, link, protocol: None, head: head.into_memory() }, protocol));
                 }
                 Step::Done(ClientHandshakeEnd::Refused) => {
                     let response = RefusedResponse::parse(&head, &config)?;

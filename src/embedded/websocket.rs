@@ -100,6 +100,8 @@ pub struct WebSocket<'b, T, R, C = &'static Config, X = NoExtension> {
     pub(super) rx: ReceiveBuffer<'b>,
     pub(crate) link: Writer<'b, T, R, C, X>,
     pub(super) protocol: Option<&'b str>,
+    /// The memory of the head, which only the opening handshake needs.
+    pub(super) head: &'b mut [u8],
 }
 
 /// What ends the wait for an event.
@@ -121,7 +123,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         tx: TransmitBuffer<'b>,
     ) -> Self {
         let time = Time::new(&mut transport);
-        Self { rx, link: Writer::new(transport, connection, tx, time), protocol: None }
+        Self { rx, link: Writer::new(transport, connection, tx, time), protocol: None, head: &mut [] }
     }
 
     /// Adds memory to decode into, of the size of the receive buffer, if an extension was agreed upon.
@@ -287,6 +289,13 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
     #[must_use]
     pub const fn protocol(&self) -> Option<&'b str> {
         self.protocol
+    }
+
+    /// Takes the borrowed memory of [`Buffers::head`](crate::session::Buffers::head), which only the opening handshake needs: for
+    /// example for an [`Assembler`], as [`SliceStorage`](crate::message::SliceStorage). The next call returns an empty slice. A
+    /// head that owns its memory has freed it by now.
+    pub fn take_head(&mut self) -> &'b mut [u8] {
+        core::mem::take(&mut self.head)
     }
 
     /// Returns the sending side.

@@ -52,7 +52,7 @@ pub enum Error {
     /// Server: it answered the request with another status than 101.
     #[error("the server refused the connection with status {}", .0.status)]
     Refused(Box<HttpResponse>),
-    /// Client: its request got another answer than an upgrade.
+    /// Client: its request was refused, for this reason.
     #[error("refused with {0}")]
     Rejected(Refusal),
     /// Peer: there was no opening handshake.

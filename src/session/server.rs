@@ -132,6 +132,18 @@ impl Outcome {
     }
 }
 
+impl core::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Closed(ending) => ending.fmt(f),
+            Self::Refused(Refusal { status, reason: None }) => write!(f, "responded with {status}"),
+            Self::Refused(refusal) => write!(f, "refused with {refusal}"),
+            Self::Disconnected => f.write_str("disconnected before a response"),
+            Self::HandedOver => f.write_str("handed over"),
+        }
+    }
+}
+
 impl<C: ConfigRef> ServerSession<C> {
     /// Creates a session for a transport that was just accepted.
     #[must_use]

@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Handshake`] if no request came within
-    /// [`Timeouts::handshake`](crate::config::Timeouts::handshake); [`Error::Rejected`] after another answer than 101 was sent.
+    /// [`Timeouts::handshake`](crate::config::Timeouts::handshake); [`Error::Rejected`] after it was refused.
     ///
     /// # Cancel safety
     /// Dropping the future drops the stream.
@@ -40,12 +40,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
         let decide = |_: &Request<'_>| Decision::Accept(options.accept_options());
         match Self::accept_with(stream, options, decide).await? {
             Accepted::WebSocket(socket) => Ok(socket),
-            Accepted::HandedOver(_) => Err(Error::Handshake(HandshakeError::Disconnected)),
+            Accepted::Responded(_) | Accepted::HandedOver(_) => {
+                Err(Error::Handshake(HandshakeError::Disconnected))
+            }
         }
     }
 
     /// Opens a connection as [`accept`](Self::accept) does, with the answer that `decide` chooses: an upgrade, a page, a refusal,
-    /// or none: [`Decision::HandOver`] returns the stream, from which an HTTP server can read the request again.
+    /// or none: [`Decision::HandOver`] returns the stream, from which an HTTP server can read the request again. For
+    /// [`Decision::Respond`] it returns the status that was sent.
     ///
     /// Of `options`, the configuration and the sizes of buffers apply; subprotocols and origins, where `decide` returns
     /// [`ServerOptions::accept_options`].
@@ -64,6 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
     ///     });
     ///     match accepted.await? {
     ///         Accepted::WebSocket(mut socket) => socket.send("welcome").await,
+    ///         Accepted::Responded(_status) => Ok(()),
     ///         Accepted::HandedOver(stream) => {
     ///             println!("{} bytes for hyper", stream.read_bytes().len());
     ///             Ok(())
@@ -116,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
                     socket.flush().await?;
                     Accepted::WebSocket(socket)
                 }
+                Accepted::Responded(status) => Accepted::Responded(status),
                 Accepted::HandedOver((io, head)) => {
                     Accepted::HandedOver(Rewind::new(io.stream, Bytes::copy_from_slice(head.unread())))
                 }

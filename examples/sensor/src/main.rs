@@ -108,7 +108,7 @@ async fn place(stack: Stack<'static>) -> ! {
     let mut sensor = WholeMessages::new(Sensor, ArrayStorage::<COMMAND>::new());
     loop {
         match serve_tcp_with(&mut socket, 80, &mut sensor, &CONFIG, &mut buffers, &mut read).await {
-            Ok(outcome) => println!("{outcome:?}"),
+            Ok(outcome) => println!("{outcome}"),
             Err(error) => println!("{error}"),
         }
     }

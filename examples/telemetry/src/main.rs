@@ -28,7 +28,7 @@ use embassy_time::Timer;
 use rand_chacha::rand_core::RngCore;
 use sansocket::embedded::{Error, Reconnect, ReconnectEvent};
 use sansocket::handshake::{ClientRequest, WsUrl, basic_authorization};
-use sansocket::message::{ArrayMessage, ArrayStorage, Assembler};
+use sansocket::message::{ArrayMessage, Assembler, SliceStorage};
 use sansocket::session::{Backoff, Memory};
 use sansocket::{Config, MessageRef};
 use serde::Deserialize;
@@ -117,8 +117,9 @@ async fn main(spawner: Spawner) {
     let mut keys = || random.next_u32().to_ne_bytes();
     client
         .run(stack, &mut socket, &mut memory, &mut keys, &mut log, async |tcp, attempt| {
-            let mut socket = attempt.open(tcp).await?.with_queue(async || QUEUE.receive().await);
-            let mut message = Assembler::new(ArrayStorage::<MESSAGE>::new());
+            let mut socket = attempt.open(tcp).await?;
+            let mut message = Assembler::new(SliceStorage::new(socket.take_head()));
+            let mut socket = socket.with_queue(async || QUEUE.receive().await);
             while let Some(message) = socket.recv(&mut message).await? {
                 apply(message);
             }
