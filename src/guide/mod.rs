@@ -8,6 +8,7 @@
 //! | [`client`] | a client on a PC, over TCP or TLS |
 //! | [`tokio`] | servers and clients in a tokio program |
 //! | [`embassy`] | firmware with embassy: a server and a client without a heap |
+//! | [`esp_hal`] | firmware with esp-hal, step by step: from an empty crate to a browser that shows live values |
 //! | [`esp_idf`] | firmware with ESP-IDF, with or without Rust's standard library |
 //! | [`transport`] | a transport, a runtime or a network stack that has no adapter here |
 //! | [`messages`] | a handler that needs whole messages |
@@ -25,6 +26,8 @@ pub mod back_pressure {}
 pub mod client {}
 #[doc = include_str!("embassy.md")]
 pub mod embassy {}
+#[doc = include_str!("esp_hal.md")]
+pub mod esp_hal {}
 #[doc = include_str!("esp_idf.md")]
 pub mod esp_idf {}
 #[doc = include_str!("limits.md")]
