@@ -1199,7 +1199,7 @@ fn every_limit_is_a_setting_with_a_default() {
         (settings.handshakes_per_second, settings.head_buffer, settings.pooled_buffers),
         (None, 8 * 1024, 64)
     );
-    assert_eq!((settings.receive_buffer, settings.transmit_buffer), (34 * 1024, 34 * 1024));
+    assert_eq!((settings.receive_buffer, settings.transmit_buffer), (66 * 1024, 66 * 1024));
     assert_eq!((settings.queue.messages, settings.queue.bytes), (256, 1024 * 1024));
     assert_eq!((settings.queue.overflow, settings.max_commands), (Overflow::DropNewest, 4096));
     let Config { limits, timeouts, .. } = &*settings.config;

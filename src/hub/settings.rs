@@ -45,8 +45,8 @@ pub struct HubSettings {
     /// Bytes for the heads of request and response, for each opening handshake in progress: at least [`MIN_BUFFER_LEN`].
     /// Default: 8 KiB.
     pub head_buffer: usize,
-    /// Bytes of the receive buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: 34 KiB, so
-    /// that two messages of 16 KiB come with one read.
+    /// Bytes of the receive buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: 66 KiB, so that
+    /// one read takes the largest segment that a system puts together.
     pub receive_buffer: usize,
     /// Bytes of the transmit buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: as many as
     /// [`receive_buffer`](Self#structfield.receive_buffer).
@@ -109,10 +109,10 @@ impl HubSettings {
             capacity: Capacity::Refuse(16),
             handshakes_per_second: None,
             head_buffer: 8 * 1024,
-            // Eight pages and a half: where an allocator places both side by side, copies between them do not meet the
+            // Sixteen pages and a half: where an allocator places both side by side, copies between them do not meet the
             // slow case of addresses that are equal modulo a page.
-            receive_buffer: 34 * 1024,
-            transmit_buffer: 34 * 1024,
+            receive_buffer: 66 * 1024,
+            transmit_buffer: 66 * 1024,
             pooled_buffers: 64,
             queue: QueueLimits::new(),
             max_commands: 4096,
