@@ -48,7 +48,8 @@ impl Instant {
 
     /// Returns the moment `duration` later, saturated at the end of the clock.
     #[must_use]
-    #[inline(never)] // 64-bit arithmetic is long where registers have 32 bits, and time is not on the fast path
+    // 64-bit arithmetic is long where registers have 32 bits, and time is not on the fast path there.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         let micros =
             duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64);

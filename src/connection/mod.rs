@@ -230,6 +230,24 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.slow(now, rx.open(), tx)
     }
 
+    /// Returns whether the connection is open, no reply is pending and no deadline has passed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        now < self.link.next_check
+    }
+
+    /// Returns whether a poll has seen pending bytes that the transport had not taken.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_writing(&self) -> bool {
+        self.link.written_at != Instant::NEVER
+    }
+
+    /// Returns whether the next event is data, however much of it has arrived.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn expects_data(&self, rx: &ReceiveBuffer<'_>) -> bool {
+        self.decoder.expects_data(rx.unread())
+    }
+
     /// Polls as [`poll`](Self::poll) does, but returns events that borrow nothing, for code that needs the receive
     /// buffer before it uses the event. [`ReceiveBuffer::event`] returns the event with its payload. A text is then
     /// checked a second time by [`Payload::to_str`](crate::Payload::to_str).

@@ -223,6 +223,16 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         matches!(self.state, State::Closed)
     }
 
+    /// Returns whether the next event is data, of which `input` is the beginning.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn expects_data(&self, input: &[u8]) -> bool {
+        match self.state {
+            State::Header => input.first().is_some_and(|first| first & 0x08 == 0),
+            State::Payload => !self.opcode.is_control(),
+            State::Closed | State::Failed(_) => false,
+        }
+    }
+
     /// Returns whether a message or a frame is in progress, and whether the peer has made progress since the last call.
     /// `rest` is the rest of the input.
     pub(crate) fn progress(&mut self, rest: &[u8]) -> (bool, bool) {

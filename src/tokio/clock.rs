@@ -34,6 +34,11 @@ impl Clock {
     pub(crate) fn now(&self) -> Instant {
         Instant::START.saturating_add(self.0.elapsed())
     }
+
+    /// `None` if the system's clock does not go so far.
+    fn moment(&self, at: Instant) -> Option<Moment> {
+        self.0.checked_add(Duration::from_micros(at.as_micros()))
+    }
 }
 
 impl Timer {
@@ -45,17 +50,24 @@ impl Timer {
         clock: Clock,
         deadline: Option<Instant>,
     ) -> Poll<()> {
-        let Some((deadline, moment)) = deadline.and_then(|deadline| {
-            Some((deadline, clock.0.checked_add(Duration::from_micros(deadline.as_micros()))?))
-        }) else {
-            return Poll::Pending;
-        };
-        let timer = self.0.get_or_insert_with(|| Set { sleep: Box::pin(sleep_until(moment)), at: deadline });
+        let Some(deadline) = deadline else { return Poll::Pending };
         loop {
-            if deadline < timer.at || timer.sleep.is_elapsed() && timer.at < deadline {
-                timer.sleep.as_mut().reset(moment);
-                timer.at = deadline;
-            }
+            let timer = match &mut self.0 {
+                Some(timer) if timer.at == deadline || timer.at < deadline && !timer.sleep.is_elapsed() => {
+                    timer
+                }
+                timer => {
+                    let Some(moment) = clock.moment(deadline) else { return Poll::Pending };
+                    let sleep = match timer.take() {
+                        Some(Set { mut sleep, .. }) => {
+                            sleep.as_mut().reset(moment);
+                            sleep
+                        }
+                        None => Box::pin(sleep_until(moment)),
+                    };
+                    timer.insert(Set { sleep, at: deadline })
+                }
+            };
             ready!(timer.sleep.as_mut().poll(cx));
             if timer.at >= deadline {
                 return Poll::Ready(());

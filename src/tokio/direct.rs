@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if !worth || !R::SERVER || !vectored || !self.tx.is_empty() || !self.is_open() {
             return false;
         }
-        if !self.try_outbox().is_some_and(|out| out.is_free()) {
+        if !self.try_outbox(self.now).is_some_and(|out| out.is_free()) {
             return false;
         }
         let mut header = [0; MAX_HEADER_LEN];

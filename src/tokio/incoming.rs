@@ -69,7 +69,16 @@ impl Incoming {
     }
 
     /// Takes the first event that was kept, as if it had just been received.
+    #[inline]
     pub(super) fn take(&mut self) -> Option<DetachedEvent> {
+        if self.is_holding() { self.take_kept() } else { None }
+    }
+
+    pub(super) const fn is_holding(&self) -> bool {
+        self.held.is_some() || self.controls.is_some()
+    }
+
+    fn take_kept(&mut self) -> Option<DetachedEvent> {
         if let Some(controls) = &mut self.controls {
             if !controls.waiting.is_empty() {
                 let (shape, payload) = controls.waiting.remove(0);

@@ -25,7 +25,7 @@ use crate::config::base::Config;
 use crate::connection::Connection;
 use crate::ending::Ending;
 use crate::error::EndReason;
-use crate::event::DetachedEvent;
+use crate::event::{DetachedEvent, Event};
 #[cfg(feature = "deflate")]
 use crate::extension::Extension;
 use crate::frame::Kind;
@@ -50,6 +50,8 @@ pub(super) struct Link<S, R> {
     pub(super) direct: Option<Box<Direct>>,
     /// When the connection ends in any case.
     pub(super) limit: Instant,
+    /// The time of the last round.
+    pub(super) now: Instant,
     /// Bytes were read or written, or the connection has ended, since this was last set to false.
     pub(super) moved: bool,
     /// The first of the pending bytes is written, but not flushed. It counts as pending until then, so that the write
@@ -62,6 +64,8 @@ pub(super) struct Link<S, R> {
     failed: Option<io::Error>,
     /// Nothing can be read any more.
     deaf: bool,
+    /// The last read has filled the buffer, so that more may have arrived: one more read precedes the next write.
+    filled: bool,
     /// When a deadline was first seen to have passed; [`Instant::NEVER`] if none has.
     late: Instant,
     /// A deadline was extended already.
@@ -84,7 +88,6 @@ pub(super) enum Events {
 const ROUNDS: u32 = 64;
 /// How long a deadline waits for the runtime to look at its sockets: it does so before its timers.
 const LOOK: Duration = Duration::from_millis(1);
-
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     pub(super) fn new(
         io: Io<S>,
@@ -101,12 +104,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             coding: None,
             direct: None,
             limit: Instant::NEVER,
+            now: Instant::START,
             moved: false,
             unflushed: false,
             shutting: false,
             shut_by: Instant::NEVER,
             failed: None,
             deaf: false,
+            filled: false,
             late: Instant::NEVER,
             extended: false,
             member: None,
@@ -124,6 +129,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             if let Some(event) = incoming.take() {
                 return Poll::Ready(Ok(event));
             }
+            if let Some(chunk) = self.take_whole(incoming) {
+                let (shape, len) = (Event::Data(chunk).shape(), chunk.payload.len());
+                return Poll::Ready(Ok(DetachedEvent { shape, span: incoming.rx.span(len) }));
+            }
+            if incoming.rx.is_empty() && !self.filled && self.is_open() && self.write_on(cx) {
+                continue;
+            }
             if let Some(event) = ready!(self.poll_round(cx, Some(incoming)))? {
                 return Poll::Ready(Ok(event));
             }
@@ -140,9 +152,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         events: Events,
         mut goal: impl FnMut(&mut Self) -> Option<T>,
     ) -> Poll<Result<T, Error>> {
+        let mut settled = None;
         for _ in 0..ROUNDS {
             if let Some(reached) = goal(self) {
                 return Poll::Ready(Ok(reached));
+            }
+            // As long as the stream takes everything, there is nothing else to do.
+            let settled_now = settled.unwrap_or_else(|| self.is_settled(cx, incoming.as_deref_mut()));
+            settled = Some(settled_now && self.write_on(cx));
+            if settled == Some(true) {
+                continue;
             }
             let event = ready!(self.poll_round(cx, incoming.as_deref_mut()))?;
             if let (Some(event), Some(incoming), Events::Hold) = (event, &mut incoming, events) {
@@ -183,11 +202,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         mut incoming: Option<&mut Incoming>,
     ) -> Poll<Result<Option<DetachedEvent>, Error>> {
         self.lend();
-        self.follow_tracker(cx);
+        let told = self.follow_tracker();
         let now = self.io.time();
+        self.now = now;
         ready!(self.poll_late(cx, now, incoming.as_deref_mut()));
         if now >= self.limit {
             self.connection.close_timed_out();
+        }
+        let filled = mem::take(&mut self.filled);
+        let open = self.connection.is_quiet(now)
+            && incoming.as_ref().is_some_and(|incoming| incoming.held.is_none());
+        // The connection has nothing to do before something arrives.
+        let idle = open && incoming.as_ref().is_some_and(|incoming| incoming.rx.is_empty());
+        if (idle || open && filled) && self.try_read(cx, incoming.as_deref_mut()) {
+            self.filled &= !filled;
+            return Poll::Ready(Ok(None));
         }
         #[cfg(feature = "deflate")]
         if let (true, Some(incoming)) = (self.connection.extension.is_active(), &mut incoming) {
@@ -214,10 +243,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 Some(now)
             }
         };
-        self.refill(now);
-        let written = self.try_write(cx);
+        let written = self.write_on(cx);
         // A read moves what is unread in the buffer. Who sends while a whole message waits there does not pay for that.
-        let spared = written && incoming.as_ref().is_some_and(|incoming| incoming.has_message());
+        let spared = idle || written && incoming.as_ref().is_some_and(|incoming| incoming.has_message());
         if (!spared && self.try_read(cx, incoming.as_deref_mut())) || written {
             return Poll::Ready(Ok(None));
         }
@@ -231,7 +259,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             };
         }
         let deadline = deadline.into_iter().chain(self.limit.as_deadline()).min();
-        if self.io.poll_deadline(cx, deadline).is_ready() {
+        let is_told = !told && self.member.as_ref().is_some_and(|member| member.poll_closing(cx).is_some());
+        if is_told || self.io.poll_deadline(cx, deadline).is_ready() {
             return Poll::Ready(Ok(None));
         }
         self.give_back(incoming);
@@ -251,12 +280,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
 
     /// Before a deadline is enforced, the stream is tried once more: what has come counts, however late this poll is.
     fn poll_late(&mut self, cx: &mut Context<'_>, now: Instant, incoming: Option<&mut Incoming>) -> Poll<()> {
-        let due = self.connection.due(now);
+        let quiet = self.connection.is_quiet(now);
+        let due = if quiet { Due::No } else { self.connection.due(now) };
         if due == Due::No {
             self.late = Instant::NEVER;
             return Poll::Ready(());
         }
-        self.try_write(cx);
+        self.write_on(cx);
         let read = self.try_read(cx, incoming);
         if read && due == Due::All && !self.extended {
             self.extended = true;
@@ -267,39 +297,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if read || now >= looked { Poll::Ready(()) } else { self.io.poll_deadline(cx, Some(looked)) }
     }
 
-    /// Writes once. Returns whether something was written.
-    fn try_write(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Writes what is pending, once. Returns whether something was written.
+    pub(super) fn write_on(&mut self, cx: &mut Context<'_>) -> bool {
+        self.refill();
         let written = self.failed.is_none() && self.write(cx);
         self.moved |= written;
         written
     }
 
     /// Reads once. Returns whether something was read.
-    fn try_read(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> bool {
+    pub(super) fn try_read(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> bool {
         let read = !self.deaf && incoming.is_some_and(|incoming| self.read(cx, incoming));
         self.moved |= read;
         read
-    }
-
-    /// Puts the answer to the peer's Close, and writes as much as the stream takes at once: an application that was told of the Close
-    /// may drop the connection.
-    pub(super) fn answer_close(&mut self, cx: &mut Context<'_>) {
-        self.lend();
-        loop {
-            let (link, mut wire) = self.connection.parts(&mut self.tx);
-            if link.is_close_pending() {
-                link.reply(&mut wire);
-            }
-            if !self.write_on(cx) {
-                return;
-            }
-        }
-    }
-
-    /// Writes what is pending, once. Returns whether that may go on.
-    pub(super) fn write_on(&mut self, cx: &mut Context<'_>) -> bool {
-        self.refill(self.io.time());
-        self.failed.is_none() && self.write(cx)
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
@@ -352,9 +362,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if spare.is_empty() {
             return false;
         }
+        let room = spare.len();
         match self.io.poll_read(cx, spare) {
             Poll::Pending => false,
             Poll::Ready(Ok(n)) => {
+                self.filled = n == room;
                 if n == 0 {
                     rx.end()
                 } else {

@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         fin: bool,
         first: bool,
     ) -> Option<Result<usize, SendError>> {
-        let mut out = self.try_outbox()?;
+        let mut out = self.try_outbox(self.now)?;
         if first && out.is_inside_message() {
             return Some(Err(SendError::MessageOpen));
         }

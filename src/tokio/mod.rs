@@ -62,6 +62,7 @@ mod net_stream;
 mod outgoing;
 mod permit;
 mod rewind;
+mod shortcut;
 mod sink;
 mod spare;
 mod split;

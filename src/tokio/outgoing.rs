@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             return Some(Err(SendError::Closed));
         }
         let ready = self.is_ready();
-        let out = self.try_outbox()?;
+        let out = self.try_outbox(self.now)?;
         let unusable = match out.frame_remaining() {
             _ if out.is_free() => None,
             0 => Some(SendError::MessageOpen),
@@ -95,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if matches!(shape, Shape::Message) && !encoded && self.begin_direct(kind, body) {
             return Some(Ok(()));
         }
-        let mut out = self.try_outbox()?;
+        let mut out = self.try_outbox(self.now)?;
         let (sent, fin) = match shape {
             Shape::Message => (out.send_bytes(kind, bytes), true),
             Shape::Fragment(fin) => (out.fragment(kind, bytes, fin), fin),
@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             // It is encoded in several frames, as the stream takes them, or when the buffer is empty. How much room it needs is
             // known only now, and whoever found the connection ready relies on it.
             (self.coding, self.rest) = (Some(kind), body.rest(0));
-            self.refill(self.io.time());
+            self.refill();
             return Some(Ok(()));
         }
         // Its header goes into the buffer now, and the rest of it as the stream takes it.
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         &mut self,
         put: impl FnOnce(&mut Outbox<'_>) -> Result<(), SendError>,
     ) -> Option<Result<(), SendError>> {
-        Some(put(&mut self.try_outbox()?)).filter(|put| *put != Err(SendError::Blocked))
+        Some(put(&mut self.try_outbox(self.now)?)).filter(|put| *put != Err(SendError::Blocked))
     }
 
     /// Puts a Close, and limits how long the connection lives from now on; `None` if there is no room yet.
@@ -153,10 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     /// Copies into the buffer what the open frame lacks.
-    pub(super) fn refill(&mut self, now: Instant) {
+    pub(super) fn refill(&mut self) {
         if let Some(kind) = self.coding {
             let mut rest = &self.rest[..];
-            let sent = self.connection.outbox(now, &mut self.tx).send_fragmented(kind, &mut rest, true);
+            let sent = self.connection.outbox(self.now, &mut self.tx).send_fragmented(kind, &mut rest, true);
             let n = self.rest.len().saturating_sub(rest.len());
             if sent == Err(SendError::Blocked) {
                 self.rest.advance(n);
@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 (self.coding, self.rest) = (None, Bytes::new());
             }
         } else if !self.rest.is_empty() && self.direct.is_none() {
-            match self.connection.outbox(now, &mut self.tx).write(&self.rest) {
+            match self.connection.outbox(self.now, &mut self.tx).write(&self.rest) {
                 Ok(n) => self.rest.advance(n.min(self.rest.len())),
                 // The connection has ended inside the frame.
                 Err(_) => self.rest = Bytes::new(),
@@ -184,12 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     /// Returns the outbox; `None` as long as a frame lacks payload.
-    pub(super) fn try_outbox(&mut self) -> Option<Outbox<'_>> {
+    pub(super) fn try_outbox(&mut self, now: Instant) -> Option<Outbox<'_>> {
         if self.is_inside() {
             return None;
         }
         self.lend();
-        Some(self.connection.outbox(self.io.time(), &mut self.tx))
+        Some(self.connection.outbox(now, &mut self.tx))
     }
 }
 

@@ -174,22 +174,33 @@ impl<S, R> WebSocket<S, R> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Closes the connection if its tracker says so.
-    pub(super) fn follow_tracker(&mut self, cx: &Context<'_>) {
-        let Some(mut member) = self.member.take() else { return };
-        if let Some(closing) = member.poll_closing(cx) {
+    /// Returns whether the connection's tracker says that it is to be closed.
+    pub(super) fn is_told_to_close(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.closing().is_some())
+    }
+
+    /// Closes the connection if its tracker says so, and returns whether it does.
+    pub(super) fn follow_tracker(&mut self) -> bool {
+        let Some(member) = self.member.take_if(|member| member.closing().is_some()) else { return false };
+        if let Some(closing) = member.closing() {
             self.limit_life();
             // Again until there is room, and no frame is open. A second Close is not put.
             let _ = self.put_control(|out| out.close(closing.code, &closing.reason));
         }
         self.member = Some(member);
+        true
     }
 }
 
 impl Member {
+    /// Returns what the tracker closes with, if it does.
+    pub(super) fn closing(&self) -> Option<&Closing> {
+        self.tracker.closing.get()
+    }
+
     /// Returns what the tracker closes with; otherwise it wakes this task when it does.
-    pub(super) fn poll_closing(&mut self, cx: &Context<'_>) -> Option<&Closing> {
-        if self.tracker.closing.get().is_none() {
+    pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Option<&Closing> {
+        if self.closing().is_none() {
             let mut known = lock(&self.waker);
             match &mut *known {
                 Some(known) => known.clone_from(cx.waker()),
@@ -197,7 +208,7 @@ impl Member {
             }
         }
         // After the waker is known, so that no call is missed.
-        self.tracker.closing.get()
+        self.closing()
     }
 }
 

@@ -365,6 +365,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             }
             self.unread = None;
         }
+        // Not as an event that borrows nothing, of which a text would be checked again.
+        let budget = ready!(coop::poll_proceed(cx));
+        if let Some(chunk) = self.link.take_whole(&mut self.incoming) {
+            budget.made_progress();
+            let message = self.message.push(Event::Data(chunk)).map_err(|_| Error::MessageTooBig)?;
+            return Poll::Ready(Ok(message));
+        }
+        drop(budget);
         loop {
             if self.incoming.straight.is_none() && self.link.is_worth_straight(&self.incoming) {
                 self.incoming.straight = self.message.lend_storage();

@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Writer<'_, S, R> {
     /// Returns the outbox, which never waits; `None` as long as the transmit buffer has not taken all of an earlier message
     /// ([`flush`](Self::flush) waits for that).
     pub fn outbox(&mut self) -> Option<Outbox<'_>> {
-        self.0.try_outbox()
+        self.0.try_outbox(self.0.io.time())
     }
 
     async fn put(&mut self, kind: Kind, payload: &[u8], shape: Shape) -> Result<(), Error> {

@@ -198,7 +198,7 @@ where
                     return Poll::Ready(());
                 }
             }
-            if let Some(closing) = driver.member.as_mut().and_then(|member| member.poll_closing(cx)) {
+            if let Some(closing) = driver.member.as_ref().and_then(|member| member.poll_closing(cx)) {
                 driver.shared.with(|state| state.close(closing.code, &closing.reason));
             }
             let Orders { events, close, reunite } = driver.shared.with(|state| state.orders(cx.waker()));
