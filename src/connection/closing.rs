@@ -100,18 +100,17 @@ impl Link {
     /// Fails the connection for a violation: "the endpoint SHOULD send a Close frame with an appropriate status code
     /// [...] before proceeding to _Close the WebSocket Connection_" (§7.1.7).
     pub(super) fn fail(&mut self, violation: Violation) {
-        self.set_pending_close(violation.close_code());
-        self.end(EndReason::Violation(violation));
+        self.close_for(EndReason::Violation(violation), violation.close_code());
     }
 
     /// Fails the connection with 1011, as the extension failed without fault of the peer.
     pub(crate) fn fail_extension(&mut self) {
-        self.set_pending_close(CloseCode::INTERNAL_ERROR);
-        self.end(EndReason::Extension);
+        self.close_for(EndReason::Extension, CloseCode::INTERNAL_ERROR);
     }
 
-    /// Makes a Close pending, unless one was sent, or an open frame will never be finished.
-    pub(super) fn set_pending_close(&mut self, code: CloseCode) {
+    /// Ends the connection. Makes a Close pending, unless one was sent, or an open frame will never be finished.
+    #[inline(never)]
+    pub(super) fn close_for(&mut self, end: EndReason, code: CloseCode) {
         if !self.frames.is_closed() {
             self.our_close = if self.frames.frame_remaining() == 0 {
                 OurClose::Pending(Some(code))
@@ -119,6 +118,7 @@ impl Link {
                 OurClose::None
             };
         }
+        self.end(end);
     }
 
     /// Drops a pending Close, which can no longer be sent.
@@ -128,6 +128,7 @@ impl Link {
         }
     }
 
+    #[inline(never)]
     pub(super) fn end(&mut self, end: EndReason) {
         self.enter(Phase::Ending { end, shut: false });
     }

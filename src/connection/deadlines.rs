@@ -33,7 +33,6 @@ impl Link {
 
     fn pass_time(&mut self, now: Instant, wire: &mut Wire<'_>, times: &Timeouts) {
         let moved = wire.place.take_moved();
-        self.note_writing(now, moved, wire);
         // A Ping or a Close may be queued behind other bytes: the wait for the answer restarts while those are written.
         let behind = match self.phase {
             Phase::Open(Probe::None) | Phase::Closed(_) => false,
@@ -43,13 +42,21 @@ impl Link {
         if moved && behind {
             self.waiting_since = now;
         }
-        self.start_wait(now);
+        self.start_waits(now, moved, wire);
         self.check_time(now, wire, times);
         // After the deadlines: a reply that one of them makes pending must be sent now, as no later event may cause a
         // poll.
         self.reply(wire);
-        self.note_writing(now, false, wire);
-        self.start_wait(now);
+        self.start_waits(now, false, wire);
+    }
+
+    /// Starts the wait for the transport, and that of a phase that was entered outside of a poll.
+    #[inline(never)] // 64-bit comparisons are long where registers have 32 bits
+    fn start_waits(&mut self, now: Instant, moved: bool, wire: &Wire<'_>) {
+        self.note_writing(now, moved, wire);
+        if self.waiting_since == Instant::NEVER {
+            self.waiting_since = now;
+        }
     }
 
     fn note_writing(&mut self, now: Instant, moved: bool, wire: &Wire<'_>) {
@@ -57,13 +64,6 @@ impl Link {
             self.written_at = Instant::NEVER;
         } else if moved || self.written_at == Instant::NEVER {
             self.written_at = now;
-        }
-    }
-
-    /// Starts the wait of a phase that was entered outside of a poll.
-    fn start_wait(&mut self, now: Instant) {
-        if self.waiting_since == Instant::NEVER {
-            self.waiting_since = now;
         }
     }
 
@@ -227,8 +227,7 @@ impl Link {
     }
 
     pub(super) fn time_out(&mut self, timeout: Timeout, code: CloseCode) {
-        self.set_pending_close(code);
-        self.end(EndReason::Timeout(timeout));
+        self.close_for(EndReason::Timeout(timeout), code);
     }
 
     /// Returns which deadline a poll at `now` would enforce, including that of a message that may have grown by then.

@@ -264,6 +264,7 @@ impl FrameWriter {
         self.opcode(kind)
     }
 
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn control(&mut self, wire: &mut Wire<'_>, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {
         self.ready()?;
         if payload.len() > MAX_CONTROL_PAYLOAD {
