@@ -33,8 +33,8 @@ pub fn accept_key(key: &[u8]) -> AcceptKey {
 }
 
 fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
-    if SMALL {
-        return compact_sha1::digest(parts);
+    if SMALL || cfg!(not(target_pointer_width = "64")) {
+        return compact_sha1::digest::<SMALL>(parts);
     }
     let mut sha1 = Sha1::new();
     // A loop, as each call of `update` would link another copy of its code.
