@@ -133,14 +133,18 @@ async fn serve_tcp_woken<C: ConfigRef>(
 /// Cancel safety: call again.
 pub async fn hang_up(socket: &mut TcpSocket<'_>, limit: Option<Duration>) {
     // Both sides are closed, but the last bytes are not yet acknowledged: a reset could overtake them.
-    if let State::LastAck | State::Closing = socket.state() {
-        within(limit, socket.flush()).await;
+    let mut flush_first = matches!(socket.state(), State::LastAck | State::Closing);
+    // One place that awaits, so that its code is linked once.
+    loop {
+        if !flush_first && !matches!(socket.state(), State::Closed | State::TimeWait) {
+            socket.abort();
+        }
+        // After a reset, waits until that is sent, which never happens if the peer is unreachable.
+        within(if flush_first { limit } else { Some(RESET) }, socket.flush()).await;
+        if !core::mem::take(&mut flush_first) {
+            return;
+        }
     }
-    if !matches!(socket.state(), State::Closed | State::TimeWait) {
-        socket.abort();
-    }
-    // Waits until a reset is sent, which never happens if the peer is unreachable.
-    within(Some(RESET), socket.flush()).await;
 }
 
 /// How long to wait until a reset is sent: it may need buffer space and the neighbour's address.
