@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use super::{SMALL, compact_sha1};
-use crate::buffer::copy;
 use sha1::{Digest, Sha1};
 
 /// The value of `Sec-WebSocket-Accept`: a SHA-1 hash in base64.
@@ -65,16 +64,20 @@ pub(crate) fn is_well_formed(key: &[u8]) -> bool {
 #[inline(never)]
 pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = out.iter_mut();
-    for group in bytes.chunks(3) {
-        let mut bits = [0; 4];
-        copy(&mut bits, group);
-        let mut bits = u32::from_be_bytes(bits);
-        for (place, digit) in out.by_ref().take(4).enumerate() {
-            // n bytes have n + 1 digits.
-            let value = DIGITS.get((bits >> 26) as usize).filter(|_| place <= group.len());
-            *digit = *value.unwrap_or(&b'=');
-            bits <<= 6;
+    // The last `len` of `bits` are not yet encoded.
+    let (mut bits, mut len, mut bytes) = (0_u32, 0_u32, bytes.iter());
+    for digit in out {
+        if len < 6 {
+            match bytes.next() {
+                Some(byte) => (bits, len) = (bits << 8 | u32::from(*byte), len.wrapping_add(8)),
+                None if len == 0 => {
+                    *digit = b'=';
+                    continue;
+                }
+                None => (bits, len) = (bits << 6_u32.wrapping_sub(len), 6),
+            }
         }
+        len = len.wrapping_sub(6);
+        *digit = DIGITS.get((bits >> len & 0x3F) as usize).copied().unwrap_or_default();
     }
 }
