@@ -29,12 +29,12 @@ KIB = 1024
 # What may be in flash (.text and .rodata, less `empty`): program, opt-level, part, bytes; and the aim, which is
 # not reached. The bytes are a ratchet: they may only shrink.
 BUDGETS = [
-    ("frames", "s", "own", 7500, 4 * KIB),
+    ("frames", "s", "own", 7250, 4 * KIB),
     ("server", "s", "own", 17600, 6 * KIB),
-    ("server", "s", "whole", 25450, 23000),
-    ("server", "z", "whole", 26200, 14 * KIB),
-    ("server", "s small", "whole", 19080, 19500),
-    ("connect", "s small", "whole", 17220, 17500),
+    ("server", "s", "whole", 24830, 23000),
+    ("server", "z", "whole", 25700, 14 * KIB),
+    ("server", "s small", "whole", 18600, 19500),
+    ("connect", "s small", "whole", 16650, 17500),
 ]
 # Bytes of RAM on a 32-bit target.
 SIZES = {"Connection<Server>": 256}
