@@ -51,8 +51,8 @@ continued; these libraries return the message and leave the rest to their user""
 IN_PLACE = """\
 the reply is copied into the transmit buffer; these libraries own the message and write it from where it lies, in one vectored write"""
 SMALL_BUFFERS = """\
-the hub lends a session two buffers of 34 KiB for its turn, so that a message of 1 MiB takes some thirty reads and writes and is never \
-in memory as a whole; these libraries hold the whole message and write it at once"""
+the hub lends a session two buffers for its turn and passes a message of 1 MiB through them in pieces, with a read and a write for each; \
+these libraries hold the whole message and write it at once"""
 REASONS = [
     (r"^deflate-.*-bytes", r".*", "a window of 12 bits and level 2 are the default, as they take half of the time of 15 and 6"),
     (r"^unmask-.*K", r"sockudo-ws", WIDER),
