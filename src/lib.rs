@@ -110,7 +110,7 @@
 //! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
 //! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
 //! | `small` | a compact opening handshake, for less flash |
-//! | `log`, `tracing`, `defmt` | log records of the hub; `defmt` also formats events, endings and errors |
+//! | `log`, `tracing`, `defmt` | log records of connections and of the hub; `defmt` also formats events, endings and errors |
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -160,6 +160,7 @@ pub mod handshake;
 mod host;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod log;
 mod mask;
 pub mod message;
 mod outbox;

@@ -51,6 +51,7 @@ use crate::error::EndReason;
 use crate::extension::{Extension, NoExtension};
 use crate::handler::Handler;
 use crate::handshake::Negotiate;
+use crate::log::log_debug;
 use crate::role::Role;
 use crate::session::{Buffers, HandlerDriver, Outcome, ServerSession};
 use crate::step::Step;
@@ -397,7 +398,10 @@ async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
                 })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
-            Step::Done(ending) => return Ok(ending),
+            Step::Done(ending) => {
+                log_debug!("the connection has ended: {}", ending);
+                return Ok(ending);
+            }
         };
         match turned {
             Ok(read) => report(read, rx),

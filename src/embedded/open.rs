@@ -14,6 +14,7 @@ use crate::handshake::{
     Accepted, ClientHandshake, ClientHandshakeEnd, ClientRequest, Decision, HandshakeError, Negotiate, Once,
     RefusedResponse, Request, ServerHandshake, ServerHandshakeEnd,
 };
+use crate::log::{Quoted, log_debug};
 use crate::role::{Client, MaskingKey, Server};
 use crate::session::Buffers;
 use crate::step::Step;
@@ -54,6 +55,10 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut time = Time::new(&mut transport);
         let mut handshake = ServerHandshake::new(config, time.now);
+        let decide = |request: &Request<'_>| {
+            log_debug!("a request for {}", Quoted(request.path().as_bytes()));
+            decide(request)
+        };
         let (mut decide, mut failed) = (Once::new(decide), None);
         loop {
             let step = handshake.poll_negotiating(
@@ -71,6 +76,7 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
                 }
                 Step::Shutdown => transport.shutdown().await.map(|()| None),
                 Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
+                    log_debug!("the connection is open, subprotocol {:?}", protocol);
                     let config = handshake.config().clone();
                     let connection = Connection::opened(Server, negotiate.open(), config, time.now);
                     let mut link = Writer::new(transport, connection, tx, time);
@@ -82,12 +88,14 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
                     return Ok(Accepted::HandedOver((transport, head)));
                 }
                 Step::Done(ServerHandshakeEnd::Refused(refusal)) => {
+                    log_debug!("responded with {}", refusal);
                     return match refusal.reason {
                         None => Ok(Accepted::Responded(refusal.status)),
                         Some(_) => Err(Error::Rejected(refusal)),
                     };
                 }
                 Step::Done(ServerHandshakeEnd::Disconnected) => {
+                    log_debug!("there was no opening handshake");
                     return Err(failed.map_or(HandshakeError::Disconnected.into(), Error::Transport));
                 }
             };
@@ -196,6 +204,7 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef, X: Extension> WebSocket<'b, 
                 // The handshake shuts nothing down.
                 Step::Shutdown => {}
                 Step::Done(ClientHandshakeEnd::Opened { protocol }) => {
+                    log_debug!("the connection is open, subprotocol {:?}", protocol);
                     let connection =
                         Connection::opened(Client::new(keys), negotiate.open(), config, time.now);
                     let link = Writer::new(transport, connection, tx, time);
@@ -203,10 +212,14 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef, X: Extension> WebSocket<'b, 
                 }
                 Step::Done(ClientHandshakeEnd::Refused) => {
                     let response = RefusedResponse::parse(&head, &config)?;
+                    log_debug!("the server refused the connection with status {}", response.status);
                     refused(&response);
                     return Err(Error::Refused(response.status));
                 }
-                Step::Done(ClientHandshakeEnd::Failed(error)) => return Err(error.into()),
+                Step::Done(ClientHandshakeEnd::Failed(error)) => {
+                    log_debug!("the opening handshake failed: {}", error);
+                    return Err(error.into());
+                }
             }
         }
     }

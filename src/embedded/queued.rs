@@ -8,13 +8,14 @@ use core::task::Poll;
 
 use super::Transport;
 use super::error::Error;
-use super::websocket::{Until, WebSocket, push};
+use super::websocket::{Until, WebSocket, recv};
 use super::writer::Writer;
 use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::ConnectionState;
 use crate::ending::Ending;
+use crate::error::MessageTooBig;
 use crate::event::Event;
 use crate::extension::{Extension, NoExtension};
 use crate::message::message_ref::MessageRef;
@@ -88,12 +89,7 @@ where
         &mut self,
         message: &'m mut Assembler<S>,
     ) -> Result<Option<MessageRef<'m>>, Error<T::Error>> {
-        loop {
-            let Some((event, _)) = self.read().await? else { return Ok(None) };
-            if push(message, &event)?.is_some() {
-                return Ok(message.message());
-            }
-        }
+        recv!(self, message)
     }
 
     /// Waits for the next event, as [`WebSocket::read`] does, and sends meanwhile.
@@ -132,7 +128,7 @@ where
                 }
             };
             if let Poll::Ready(event) = event {
-                return Ok(event.map(|event| (self.socket.rx.event(event), &mut self.socket.link)));
+                return Ok(event.map(|event| self.socket.lend(event)));
             }
         }
     }

@@ -16,7 +16,6 @@ use crate::ending::Ending;
 use crate::error::MessageTooBig;
 use crate::event::{DetachedEvent, Event};
 use crate::extension::{Extension, NoExtension};
-use crate::frame::Kind;
 use crate::message::message_ref::MessageRef;
 use crate::message::{Assembler, MessageStorage};
 use crate::role::Role;
@@ -104,6 +103,21 @@ pub struct WebSocket<'b, T, R, C = &'static Config, X = NoExtension> {
     pub(super) head: &'b mut [u8],
 }
 
+/// Reads until a message is complete. A macro, as two types have the method `read`.
+macro_rules! recv {
+    ($socket:ident, $message:ident) => {
+        loop {
+            let Some((event, _)) = $socket.read().await? else { return Ok(None) };
+            let Event::Data(chunk) = &event else { continue };
+            if $message.push(chunk).map_err(|MessageTooBig| Error::MessageTooBig)?.is_some() {
+                return Ok($message.message());
+            }
+        }
+    };
+}
+
+pub(super) use recv;
+
 /// What ends the wait for an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
@@ -154,12 +168,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         &mut self,
         message: &'m mut Assembler<S>,
     ) -> Result<Option<MessageRef<'m>>, Error<T::Error>> {
-        loop {
-            let Some((event, _)) = self.read().await? else { return Ok(None) };
-            if push(message, &event)?.is_some() {
-                return Ok(message.message());
-            }
-        }
+        recv!(self, message)
     }
 
     /// Waits for the next event, and returns it with the sending side to answer it. Bytes that are pending are written
@@ -174,7 +183,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
     ) -> Result<Option<(Event<'_>, &mut Writer<'b, T, R, C, X>)>, Error<T::Error>> {
         loop {
             if let Poll::Ready(event) = self.next(Until::Event).await? {
-                return Ok(event.map(|event| (self.rx.event(event), &mut self.link)));
+                return Ok(event.map(|event| self.lend(event)));
             }
         }
     }
@@ -191,7 +200,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         limit: Instant,
     ) -> Result<Poll<Option<(Event<'_>, &mut Writer<'b, T, R, C, X>)>>, Error<T::Error>> {
         let event = self.next(Until::Time(limit)).await?;
-        Ok(event.map(|event| event.map(|event| (self.rx.event(event), &mut self.link))))
+        Ok(event.map(|event| event.map(|event| self.lend(event))))
     }
 
     /// Reads as [`read`](Self::read) does, but no longer than until all pending bytes are written: then, or if none are pending,
@@ -209,7 +218,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
             return Ok(Poll::Pending);
         }
         let event = self.next(Until::Written).await?;
-        Ok(event.map(|event| event.map(|event| (self.rx.event(event), &mut self.link))))
+        Ok(event.map(|event| event.map(|event| self.lend(event))))
     }
 
     /// Sends a message, and writes it to the transport: see [`Writer::send`].
@@ -308,6 +317,11 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         self.link.transport()
     }
 
+    /// Lends an event with the sending side.
+    pub(super) fn lend(&mut self, event: DetachedEvent) -> (Event<'_>, &mut Writer<'b, T, R, C, X>) {
+        (self.rx.event(event), &mut self.link)
+    }
+
     /// Returns the next event, `None` at a clean end, and `Pending` if what `until` names comes first.
     pub(super) async fn next(
         &mut self,
@@ -354,16 +368,5 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
             let read = self.link.turn(step, self.rx.spare()).await?;
             report(read, &mut self.rx);
         }
-    }
-}
-
-/// Appends what an event has of a message. Returns the kind of the message once it is complete.
-pub(super) fn push<S: MessageStorage, E>(
-    message: &mut Assembler<S>,
-    event: &Event<'_>,
-) -> Result<Option<Kind>, Error<E>> {
-    match event {
-        Event::Data(chunk) => message.push(chunk).map_err(|MessageTooBig| Error::MessageTooBig),
-        _ => Ok(None),
     }
 }

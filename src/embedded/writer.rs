@@ -14,6 +14,7 @@ use crate::connection::Connection;
 use crate::error::EndReason;
 use crate::extension::{Extension, NoExtension};
 use crate::frame::Kind;
+use crate::log::EndLog;
 use crate::message::message_ref::MessageRef;
 use crate::outbox::Outbox;
 use crate::role::Role;
@@ -30,6 +31,7 @@ pub struct Writer<'b, T, R, C = &'static Config, X = NoExtension> {
     pub(super) time: Time,
     /// A shutdown was begun, and has not completed.
     shutting: bool,
+    end_log: EndLog,
 }
 
 impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, X> {
@@ -40,7 +42,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
         tx: TransmitBuffer<'b>,
         time: Time,
     ) -> Self {
-        Self { transport, connection, tx, time, shutting: false }
+        Self { transport, connection, tx, time, shutting: false, end_log: EndLog::default() }
     }
 
     /// Sends a whole message of any size in one frame, or in several if an extension encodes it, and writes it to the
@@ -226,7 +228,10 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
                 self.shutting = false;
                 done.map(|()| None)
             }
-            Step::Done(ending) => return Err(Error::Ended(ending)),
+            Step::Done(ending) => {
+                self.end_log.log(Some(ending));
+                return Err(Error::Ended(ending));
+            }
             Step::Wait { deadline } => {
                 let Self { transport, connection, tx, time, .. } = self;
                 take_turn(transport, input, tx, deadline, time, connection).await
@@ -237,7 +242,9 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
             Ok(read) => Ok(read),
             Err(error) => {
                 self.connection.transport_failed();
-                match self.connection.poll_without_receiving(self.time.now, &mut self.tx) {
+                let step = self.connection.poll_without_receiving(self.time.now, &mut self.tx);
+                self.end_log.log(self.connection.ending());
+                match step {
                     // The connection has ended before the transport failed.
                     Step::Done(ending) if ending.reason != EndReason::Disconnected => {
                         Err(Error::Ended(ending))

@@ -11,7 +11,6 @@ use super::completion::{Done, NotDelivered};
 use super::context::Inside;
 use super::counters::{Counters, count};
 use super::id::SessionId;
-use super::log::log_debug;
 use super::machine::Hub;
 use super::session::Turn;
 use super::session_info::{SessionInfo, SessionState};
@@ -19,6 +18,7 @@ use super::shared::Command;
 use super::socket::HubSocket;
 use super::to_all::Task;
 use crate::close::CloseCode;
+use crate::log::log_debug;
 use crate::message::Prepared;
 use crate::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Logs what a hub does, to each of `log`, `tracing` and `defmt` that is enabled.
+//! Logs what a hub refuses.
 
 #![forbid(unsafe_code)]
 
@@ -6,21 +6,7 @@ use core::fmt;
 
 use super::session_info::SessionInfo;
 use crate::handshake::{Refusal, Request};
-
-/// Logs a text with values that are `Debug`, at level debug.
-macro_rules! log_debug {
-    ($text:literal $(, $value:expr)* $(,)?) => {{
-        $(let _ = &$value;)*
-        #[cfg(feature = "log")]
-        ::log::debug!(target: "sansocket", $text $(, $value)*);
-        #[cfg(feature = "tracing")]
-        ::tracing::debug!(target: "sansocket", $text $(, $value)*);
-        #[cfg(feature = "defmt")]
-        ::defmt::debug!($text $(, ::defmt::Debug2Format(&$value))*);
-    }};
-}
-
-pub(super) use log_debug;
+use crate::log::{Quoted, log_debug};
 
 /// Logs that a request was refused. A response with a status below 400 is no refusal.
 pub(super) fn log_refusal(session: &SessionInfo, request: Option<&Request<'_>>, refusal: &Refusal) {
@@ -52,16 +38,9 @@ impl fmt::Debug for Reported<'_, '_> {
     }
 }
 
-/// Formats bytes of a peer: escaped, so that they stay in one line, and cut to `LONGEST` bytes.
-struct Quoted<'h>(&'h [u8]);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.get(..LONGEST).unwrap_or(self.0);
-        let rest = if shown.len() < self.0.len() { "..." } else { "" };
-        write!(f, "\"{}{rest}\"", shown.escape_ascii())
+#[cfg(feature = "defmt")]
+impl defmt::Format for Reported<'_, '_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Debug2Format(self));
     }
 }
-
-/// The most bytes of a path or an origin in a log line.
-const LONGEST: usize = 128;

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::extension::NoExtension;
 use crate::handler::{Handler, HandlerError, forward};
 use crate::handshake::{Decide, Decision, Negotiate, Refusal, Request, ServerHandshake, ServerHandshakeEnd};
+use crate::log::{Quoted, log_debug};
 use crate::outbox::Outbox;
 use crate::role::Server;
 use crate::session::HandlerDriver;
@@ -107,11 +108,21 @@ pub enum Outcome {
 struct Deciding<'h, H: ?Sized>(&'h mut H);
 
 impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
-    forward!(self => self.0, event(Event<'_>));
+    forward!(self => self.0);
+
+    fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        log_debug!("the connection is open, subprotocol {:?}", protocol);
+        self.0.opened(protocol, out)
+    }
+
+    fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        self.0.event(event, out)
+    }
 }
 
 impl<H: Handler + ?Sized, C: ConfigRef> Decide<C> for Deciding<'_, H> {
     fn decide<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s, C> {
+        log_debug!("a request for {}", Quoted(request.path().as_bytes()));
         self.0.request(request).with_config()
     }
 
@@ -188,7 +199,11 @@ impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
         rx: &mut ReceiveBuffer<'_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Infallible, Outcome> {
-        self.poll_with(now, &mut Deciding(handler), head, rx, tx)
+        let step = self.poll_with(now, &mut Deciding(handler), head, rx, tx);
+        if let Step::Done(outcome) = &step {
+            log_debug!("the connection has ended: {}", outcome);
+        }
+        step
     }
 
     /// Polls with a handler that decides about the request itself, with a configuration of type `C`.

@@ -1,0 +1,133 @@
+//! The log records of single connections.
+#![cfg(all(feature = "std", feature = "log"))]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::thread;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use sansocket::blocking::{self, WebSocket, serve};
+use sansocket::handshake::{AcceptOptions, Accepted, Decision, Request, Response};
+use sansocket::session::{BufferSizes, Buffers};
+use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
+
+/// The lines of each thread, by its name.
+static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+struct Lines;
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sansocket"
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            LINES.lock().unwrap().push((name, record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    fn request<'s>(&'s mut self, request: &Request<'_>) -> Decision<'s> {
+        decide(request).unwrap_or(Decision::Respond(Response::text(404, "nothing here\n")))
+    }
+
+    fn event(&mut self, _: Event<'_>, _: &mut Outbox<'_>) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+fn decide<C>(request: &Request<'_>) -> Option<Decision<'static, C>> {
+    (request.path() == "/chat").then(|| Decision::Accept(AcceptOptions::new().protocols(&["v1"])))
+}
+
+/// Runs something in a thread with this name.
+fn named<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    thread::Builder::new().name(name.into()).spawn(run).unwrap()
+}
+
+fn lines(name: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    lines.iter().filter(|(thread, _)| thread == name).map(|(_, line)| line.clone()).collect()
+}
+
+#[test]
+fn the_life_of_a_connection_is_logged() {
+    log::set_logger(&Lines).unwrap();
+    log::set_max_level(LevelFilter::Debug);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let buffers = || Buffers::with_sizes(BufferSizes::default());
+    let server = named("serve", {
+        let listener = listener.try_clone().unwrap();
+        move || {
+            for _ in 0..3 {
+                let (stream, _) = listener.accept().unwrap();
+                serve(stream, &mut Nothing, &Config::DEFAULT, &mut buffers()).unwrap();
+            }
+        }
+    });
+    named("client", move || {
+        let mut socket = blocking::connect(&format!("ws://{address}/chat")).unwrap();
+        assert!(socket.close(CloseCode::NORMAL, "").is_clean());
+        assert!(socket.recv().unwrap().is_none(), "the end is returned again, and logged once");
+        blocking::connect(&format!("ws://{address}/page")).unwrap_err();
+    })
+    .join()
+    .unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /a\x07 HTTP/1.1\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    server.join().unwrap();
+    assert_eq!(
+        lines("client"),
+        [
+            "the connection is open, subprotocol None",
+            "the connection has ended: closed cleanly, received 1000, sent 1000",
+            "the server refused the connection with status 404",
+        ]
+    );
+    let refused = lines("serve").pop().unwrap();
+    assert!(refused.starts_with("the connection has ended: refused with 400: "), "{refused}");
+    assert_eq!(
+        lines("serve")[..4],
+        [
+            "a request for \"/chat\"",
+            "the connection is open, subprotocol None",
+            "the connection has ended: closed cleanly, received 1000, sent 1000",
+            "a request for \"/page\"",
+        ]
+    );
+
+    let server = named("accept", move || {
+        let (stream, _) = listener.accept().unwrap();
+        let decide = |request: &Request<'_>| decide(request).unwrap();
+        match WebSocket::accept(stream, Config::new(), buffers(), decide).unwrap() {
+            Accepted::WebSocket(mut socket) => assert!(socket.recv().is_err()),
+            other => panic!("{other:?}"),
+        }
+    });
+    let upgrade = "GET /chat?x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v1\r\n\r\n";
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(upgrade.as_bytes()).unwrap();
+    stream.write_all(&[0x81, 0]).unwrap(); // without a mask
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    drop(stream);
+    server.join().unwrap();
+    assert_eq!(
+        lines("accept"),
+        [
+            "a request for \"/chat\"",
+            "the connection is open, subprotocol Some(\"v1\")",
+            "the connection has ended: the peer broke a rule: a frame from the client is not masked, sent 1002",
+        ]
+    );
+}
