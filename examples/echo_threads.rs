@@ -38,7 +38,7 @@ The WebSocket echo server of sansocket, with a thread for each connection.
 Usage: echo_threads [OPTIONS]
 
   --listen HOST:PORT   where to listen, on every address of HOST [127.0.0.1:8080]
-  --buffer BYTES       receive and transmit buffer of a connection, from 140 [4096]
+  --buffer BYTES       receive and transmit buffer of a connection, from 140 [18432]
   --proxy-from IP      a load balancer: each connection from there begins with a PROXY header, of version 1
                        or 2, and no other may; may be given several times
   --help               print this help
@@ -227,7 +227,7 @@ impl<H: Handler> Handler for Stoppable<'_, H> {
 fn options() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
-    let (mut listen, mut buffer, mut proxies) = (ADDRESS.to_owned(), 4096, Vec::new());
+    let (mut listen, mut buffer, mut proxies) = (ADDRESS.to_owned(), 18 * 1024, Vec::new());
     let mut parser = lexopt::Parser::from_env();
     let p = &mut parser;
     while let Some(arg) = p.next()? {
