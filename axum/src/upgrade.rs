@@ -76,7 +76,7 @@ impl<F> WebSocketUpgrade<F> {
     }
 
     /// Sets the size of the transmit buffer in bytes: a larger message leaves in pieces. An idle connection has none. Default:
-    /// 16 KiB.
+    /// 32 KiB.
     pub fn write_buffer_size(mut self, size: usize) -> Self {
         self.write_buffer = Some(size);
         self

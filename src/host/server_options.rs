@@ -67,7 +67,8 @@ impl ServerOptions {
             config: Arc::new(Config::DEFAULT),
             accept: AcceptOptions::new(),
             protocols: Arc::default(),
-            sizes: BufferSizes { receive: 32 * 1024, ..BufferSizes::default() },
+            // What a read brings in small messages is echoed in one write.
+            sizes: BufferSizes { receive: 32 * 1024, transmit: 32 * 1024, ..BufferSizes::default() },
             #[cfg(feature = "deflate")]
             deflate: None,
         }
@@ -120,7 +121,7 @@ impl ServerOptions {
     }
 
     /// Sets the size of the transmit buffer in bytes: a larger message leaves in pieces. An idle connection has none. At least
-    /// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are taken. Default: 16 KiB.
+    /// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) are taken. Default: 32 KiB.
     #[must_use]
     pub fn transmit_buffer(mut self, bytes: usize) -> Self {
         self.sizes.transmit = bytes;
