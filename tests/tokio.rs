@@ -19,7 +19,7 @@ use sansocket::handshake::{Accepted, Decision, Rejection, Response};
 use sansocket::message::CloseFrame;
 use sansocket::proto::SystemKeys;
 use sansocket::session::BufferSizes;
-use sansocket::tokio::{Rewind, WebSocket, connect, connect_with};
+use sansocket::tokio::{Rewind, TrySendError, WebSocket, connect, connect_with};
 use sansocket::{Client, CloseCode, Config, Error, Event, Kind, Message, SendError, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -698,4 +698,51 @@ fn connections_and_their_futures_are_send() {
     let options = ServerOptions::new();
     let (stream, _) = duplex(1);
     is_send(WebSocket::accept(stream, &options));
+}
+
+/// A Close that finds no room changes nothing: the connection does not end because of it.
+#[tokio::test(start_paused = true)]
+async fn a_close_that_finds_no_room_does_not_end_the_connection() {
+    let mut config = Config::new();
+    (config.timeouts.ping, config.timeouts.write, config.timeouts.idle) = (None, None, None);
+    let (server, mut peer) = duplex(64);
+    let mut socket = WebSocket::after_upgrade(server, b"", Server, None, config, BufferSizes::default());
+    while socket.try_send(vec![1; 5000]).is_ok() {}
+    assert!(matches!(socket.try_send(Message::Close(None)), Err(TrySendError::Full(_))));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    peer.write_all(&masked(0x82, b"alive")).await.unwrap();
+    assert_eq!(socket.recv().await.unwrap(), Some(b"alive".to_vec().into()));
+}
+
+/// The end of the stream inside a frame is noticed by sending alone.
+#[tokio::test]
+async fn the_end_inside_a_frame_ends_sending() {
+    // Within the header, within the payload, and within a payload that fills the buffer.
+    for (sent, buffer) in [(1, 1024), (11, 1024), (150, 140)] {
+        let (server, mut client) = duplex(64 * 1024);
+        let sizes = BufferSizes { receive: buffer, ..BufferSizes::default() };
+        let mut socket = WebSocket::after_upgrade(server, b"", Server, None, Config::new(), sizes);
+        let mut frame = vec![0x82, 0xFE, 0, 200, 0, 0, 0, 0];
+        frame.extend([7; 200]);
+        client.write_all(&frame[..sent]).await.unwrap();
+        let _ = once(socket.recv()).await;
+        socket.send("before").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut sends = 0;
+        while socket.send("after").await.is_ok() {
+            sends += 1;
+            assert!(sends < 10, "{sent} bytes of a frame: the end is not noticed");
+        }
+    }
+}
+
+/// What a dropped `recv` has received of a message stays if a `read` finds nothing.
+#[tokio::test]
+async fn a_dropped_read_loses_no_part_of_a_message() {
+    let (mut socket, mut peer) = raw(Config::new());
+    peer.write_all(&masked(0x02, b"one ")).await.unwrap();
+    assert!(once(socket.recv()).await.is_pending());
+    assert!(once(socket.read()).await.is_pending());
+    peer.write_all(&masked(0x80, b"message")).await.unwrap();
+    assert_eq!(socket.recv().await.unwrap(), Some(b"one message".to_vec().into()));
 }

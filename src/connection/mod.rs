@@ -242,6 +242,18 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         self.link.written_at != Instant::NEVER
     }
 
+    /// Records that the transport has taken all pending bytes, as the next poll would.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn note_written(&mut self) {
+        self.link.written_at = Instant::NEVER;
+    }
+
+    /// Returns whether a whole data frame is the next in the buffer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_data(&self, rx: &ReceiveBuffer<'_>) -> bool {
+        self.decoder.has_data(rx.unread())
+    }
+
     /// Returns whether the next event is data, however much of it has arrived.
     #[cfg(feature = "tokio")]
     pub(crate) fn expects_data(&self, rx: &ReceiveBuffer<'_>) -> bool {

@@ -12,6 +12,15 @@ use crate::role::Role;
 use crate::utf8;
 
 impl<R: Role, C: ConfigRef> Decoder<R, C> {
+    /// Returns whether a whole data frame is the next in `input`. One of 64 KiB or more is not recognised.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_data(&self, input: &[u8]) -> bool {
+        self.state == State::Header
+            && Short::parse::<R>(input).is_some_and(|frame| {
+                frame.first & 0x08 == 0 && input.len() >= frame.start.saturating_add(frame.len.into())
+            })
+    }
+
     /// Receives a whole unfragmented data frame with a length of up to 16 bits. It returns `None` for any other input,
     /// which it leaves unchanged for [`slow`](Self::slow), and after text that is not UTF-8, which sets the failure for
     /// it.

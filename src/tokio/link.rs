@@ -31,6 +31,7 @@ use crate::extension::Extension;
 use crate::frame::Kind;
 use crate::host::Agreed;
 use crate::host::error::Error;
+use crate::log::EndLog;
 use crate::role::Role;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
@@ -74,6 +75,7 @@ pub(super) struct Link<S, R> {
     pub(super) member: Option<Box<Member>>,
     /// Bytes of the receive and of the transmit buffer.
     sizes: [u32; 2],
+    end_log: EndLog,
 }
 
 /// What happens to events while a method waits for something else.
@@ -85,7 +87,7 @@ pub(super) enum Events {
 }
 
 /// Rounds of one poll, until others get their turn.
-const ROUNDS: u32 = 64;
+pub(super) const ROUNDS: u32 = 64;
 /// How long a deadline waits for the runtime to look at its sockets: it does so before its timers.
 const LOOK: Duration = Duration::from_millis(1);
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
@@ -116,6 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             extended: false,
             member: None,
             sizes,
+            end_log: EndLog::default(),
         }
     }
 
@@ -302,6 +305,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         self.refill();
         let written = self.failed.is_none() && self.write(cx);
         self.moved |= written;
+        if written && self.tx.is_empty() {
+            // A connection that only sends stays on the short cut.
+            self.connection.note_written();
+        }
         written
     }
 
@@ -399,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     fn end(&mut self, ending: Ending) -> Error {
+        self.end_log.log(Some(ending));
         self.moved = true;
         (self.rest, self.coding, self.direct) = (Bytes::new(), None, None);
         match self.failed.take() {

@@ -55,7 +55,8 @@ struct Begun {
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Waits for the next text or binary message to begin, and returns a reader of it. `None` as for [`recv`](Self::recv).
     ///
-    /// Control frames that the configuration reports are passed over.
+    /// Control frames that the configuration reports are passed over. Do not use it with
+    /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): nothing answers them then.
     ///
     /// ```
     /// use sansocket::Kind;

@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 return None;
             }
             // It is encoded in several frames, as the stream takes them, or when the buffer is empty. How much room it needs is
-            // known only now, and whoever found the connection ready relies on it.
+            // known only now, and callers that saw the connection ready rely on it.
             (self.coding, self.rest) = (Some(kind), body.rest(0));
             self.refill();
             return Some(Ok(()));
@@ -132,11 +132,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         Some(put(&mut self.try_outbox(self.now)?)).filter(|put| *put != Err(SendError::Blocked))
     }
 
-    /// Puts a Close, and limits how long the connection lives from now on; `None` if there is no room yet.
+    /// Puts a Close, and limits how long the connection lives from now on; `None` if there is no room yet, and nothing has changed.
     pub(super) fn put_close(&mut self, code: Option<CloseCode>, reason: &str) -> Option<()> {
-        self.limit_life();
         let reason = if code.is_some() { reason } else { "" };
         let closed = self.put_control(|out| out.close(code, reason))?;
+        self.limit_life();
         if closed == Err(SendError::FrameOpen) {
             // The application has begun a frame that it cannot finish any more.
             let (link, mut wire) = self.connection.parts(&mut self.tx);

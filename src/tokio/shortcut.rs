@@ -7,12 +7,12 @@ use core::task::Context;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::incoming::Incoming;
-use super::link::Link;
+use super::link::{Link, ROUNDS};
 use crate::event::Chunk;
 use crate::role::Role;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Takes a message that lies whole in the buffer. What one read has brought is taken without a look at the clock, and before
+    /// Takes a message that lies whole in the buffer. What one read has brought is taken without reading the clock, and before
     /// anything is written, so that many answers leave in one write.
     #[inline]
     pub(super) fn take_whole<'i>(&mut self, incoming: &'i mut Incoming) -> Option<Chunk<'i>> {
@@ -22,8 +22,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         self.connection.quick(self.now, &mut incoming.rx)
     }
 
-    /// Returns whether nothing is to be done but to write: no deadline has passed, nothing written is waited for, and no control
-    /// frame has arrived before the next message.
+    /// Returns whether only writing remains: no deadline has passed, no earlier write is pending, and neither a control frame nor the
+    /// end of the stream has arrived before the next message.
     pub(super) fn is_settled(&mut self, cx: &mut Context<'_>, incoming: Option<&mut Incoming>) -> bool {
         if !self.connection.is_quiet(self.io.time())
             || self.connection.is_writing()
@@ -32,17 +32,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             return false;
         }
         let Some(incoming) = incoming else { return true };
-        if incoming.has_message() || incoming.rx.is_empty() && !self.try_read(cx, Some(incoming)) {
+        if incoming.has_message() || incoming.held.is_none() && self.connection.has_data(&incoming.rx) {
             return true;
         }
-        incoming.held.is_none() && self.connection.expects_data(&incoming.rx)
+        // What comes next may be a control frame, or the end of the stream.
+        let read = self.try_read(cx, Some(incoming));
+        let rx = &incoming.rx;
+        if rx.is_ended() || rx.unread().len() == rx.capacity() && !rx.is_empty() {
+            return false;
+        }
+        rx.is_empty() && !read || incoming.held.is_none() && self.connection.expects_data(rx)
     }
 
-    /// Puts the answer to the peer's Close, and writes as much as the stream takes at once: an application that was told of the Close
+    /// Puts the answer to the peer's Close, and writes as much as the stream takes at once: an application that has received the Close
     /// may drop the connection.
     pub(super) fn answer_close(&mut self, cx: &mut Context<'_>) {
         self.lend();
-        loop {
+        for _ in 0..ROUNDS {
             let (link, mut wire) = self.connection.parts(&mut self.tx);
             if link.is_close_pending() {
                 link.reply(&mut wire);

@@ -189,10 +189,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             let Self { unread: Some(unread), link, .. } = self else { return Ok(None) };
             return Ok(unread.read()?.map(|event| (event, Writer(link))));
         }
-        // Otherwise a later `recv` would take its part for all that comes before the rest.
         self.end_straight();
-        let _ = self.message.take_part();
         let event = poll_fn(|cx| self.poll_event(cx)).await?;
+        if matches!(event, Some(DetachedEvent { shape: Shape::Data { .. }, .. })) {
+            // The part that a dropped `recv` has received: a later one would take it for the whole beginning of the message.
+            let _ = self.message.take_part();
+        }
         Ok(event.map(|event| (self.incoming.event(event), Writer(&mut self.link))))
     }
 
@@ -436,6 +438,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             self.discard();
         }
         let Self { link, incoming, .. } = self;
+        // Also while there is no room for the Close.
+        link.limit_life();
         // A Close is sent once, however often it is put.
         let never: Result<Infallible, Error> = ready!(link.poll_until(cx, Some(incoming), events, |link| {
             link.put_close(code, reason);
