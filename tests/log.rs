@@ -97,10 +97,11 @@ fn the_life_of_a_connection_is_logged() {
     let refused = lines("serve").pop().unwrap();
     assert!(refused.starts_with("the connection has ended: refused with 400: "), "{refused}");
     assert_eq!(
-        lines("serve")[..4],
+        lines("serve")[..5],
         [
             "a request for \"/chat\"",
-            "the connection is open, subprotocol None",
+            "the upgrade is accepted, subprotocol None",
+            "the connection is open",
             "the connection has ended: closed cleanly, received 1000, sent 1000",
             "a request for \"/page\"",
         ]
@@ -126,7 +127,8 @@ fn the_life_of_a_connection_is_logged() {
         lines("accept"),
         [
             "a request for \"/chat\"",
-            "the connection is open, subprotocol Some(\"v1\")",
+            "the upgrade is accepted, subprotocol Some(\"v1\")",
+            "the connection is open",
             "the connection has ended: the peer broke a rule: a frame from the client is not masked, sent 1002",
         ]
     );

@@ -76,7 +76,7 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
                 }
                 Step::Shutdown => transport.shutdown().await.map(|()| None),
                 Step::Done(ServerHandshakeEnd::Opened { protocol }) => {
-                    log_debug!("the connection is open, subprotocol {:?}", protocol);
+                    log_debug!("the connection is open");
                     let config = handshake.config().clone();
                     let connection = Connection::opened(Server, negotiate.open(), config, time.now);
                     let mut link = Writer::new(transport, connection, tx, time);

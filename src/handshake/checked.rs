@@ -13,6 +13,7 @@ use super::response::{OURS, Response, write_switch};
 use super::response_body::BodyRest;
 use super::server::ServerHandshakeEnd;
 use crate::config::base::Config;
+use crate::log::log_debug;
 
 /// What is sent for a request; it does not borrow the request.
 pub(super) enum Checked<'s, C> {
@@ -77,6 +78,7 @@ impl<'s, C> AcceptOptions<'s, C> {
         if protocol.is_none() && self.protocol_required {
             return Err(BadRequest::Protocol.into());
         }
+        log_debug!("the upgrade is accepted, subprotocol {:?}", protocol);
         Ok(Agreed { key, protocol, known })
     }
 

@@ -188,8 +188,9 @@ impl<'s, C> AcceptOptions<'s, C> {
     }
 
     /// Compresses the messages of the connection with the options and the codecs of `pool`, in place of those of the server
-    /// (`HubSettings::deflate`, `ServerOptions::deflate`), or although the server does not compress. Only
-    /// `blocking::serve_with` ignores it on a server that does not compress.
+    /// (`HubSettings::deflate`, `ServerOptions::deflate`), or although the server does not compress. Routes of the
+    /// hub, `tokio::WebSocket::accept`, `tokio::upgrade_with` and servers whose options have compression follow it;
+    /// `blocking::WebSocket::accept` and `serve`, and `embedded`, do not.
     ///
     /// ```
     /// use std::sync::Arc;

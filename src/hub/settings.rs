@@ -48,8 +48,7 @@ pub struct HubSettings {
     /// Bytes of the receive buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: 66 KiB, so that
     /// one read takes the largest segment that a system puts together.
     pub receive_buffer: usize,
-    /// Bytes of the transmit buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: as many as
-    /// [`receive_buffer`](Self#structfield.receive_buffer).
+    /// Bytes of the transmit buffer, for each session that is not idle: at least [`MIN_BUFFER_LEN`]. Default: 66 KiB.
     pub transmit_buffer: usize,
     /// The number of unused buffers of each kind that the hub keeps for the next session. Default: 64.
     pub pooled_buffers: usize,

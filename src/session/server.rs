@@ -111,7 +111,7 @@ impl<H: Handler + ?Sized> Handler for Deciding<'_, H> {
     forward!(self => self.0);
 
     fn opened(&mut self, protocol: Option<&str>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
-        log_debug!("the connection is open, subprotocol {:?}", protocol);
+        log_debug!("the connection is open");
         self.0.opened(protocol, out)
     }
 
