@@ -43,6 +43,7 @@ fn the_life_of_a_session_is_logged() {
     let lines = LINES.lock().unwrap();
     let told = [
         format!("{id} from {peer:?}"),
+        "the upgrade is accepted, subprotocol None".to_owned(),
         format!("{id} is Open"),
         format!("{id} is Closing"),
         format!(
