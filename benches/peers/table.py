@@ -71,7 +71,7 @@ HEAD = """\
 Commit: %s
 Machine: %s
 
-One run of [benches/peers](../benches/peers), whose README says how it is measured. [The CSV](../benches/peers/results.csv) has all
+Measured by [benches/peers](../benches/peers), whose README says how. [The CSV](../benches/peers/results.csv) has all
 rows; this file is made from it by `table.py`. Lower is better. Compare within a row only: times depend on the machine. The floor does
 the same work without any check. Within 15 %% of another library, a row counts as a tie; where one is ahead by more, the reason is named."""
 
