@@ -44,10 +44,13 @@ the key"""
 EACH_FRAGMENT = """\
 each fragment, and each part of one that a read has cut, is an event of its own with its limits and deadlines, and the caller appends it; \
 these libraries append inside of one call and hand over the whole message only"""
+TWO_FIELDS = "its server looks at the version and the key only: not at `Upgrade`, `Connection`, `Host` or the origin"
+FIXED_FIELDS = "it parses the whole head at once, for a fixed number of fields, and leaves the origin to its user"
+TURNS = "a turn of the hub brings a broadcast to 256 members, and serves the other sessions before the next 256"
 FORWARDED = "the handler forwards each fragment as a frame of its own, while these libraries send the message in one frame"
 HANDLER = """\
-before each event the session asks the handler for its timer, so that a handler has deadlines of its own and can be blocked and \
-continued; these libraries return the message and leave the rest to their user"""
+the session has a handler with deadlines of its own, which can be blocked and continued; these libraries return the message and leave the \
+rest to their user"""
 IN_PLACE = """\
 the reply is copied into the transmit buffer; these libraries own the message and write it from where it lies, in one vectored write"""
 SMALL_BUFFERS = """\
@@ -57,6 +60,9 @@ REASONS = [
     (r"^deflate-.*-bytes", r".*", "a window of 12 bits and level 2 are the default, as they take half of the time of 15 and 6"),
     (r"^unmask-.*K", r"sockudo-ws", WIDER),
     (r"^handshake-", r"embedded-websocket", LESS_CHECKED),
+    (r"^handshake-", r"websocketz", TWO_FIELDS),
+    (r"^handshake-", r"soketto", FIXED_FIELDS),
+    (r"^broadcast-.*-p99", r"uWebSockets", TURNS),
     (r"^echo-gathered-1M-in-.* sansocket-handler", r".*", FORWARDED),
     (r"^echo.*(64K|1M-in-4K)", r"tokio-websockets|sockudo-ws|fastwebsockets", IN_PLACE),
     (r"-1M-in-", r"nexus-web|websocketz|websocket-sans-io|sockudo-ws", EACH_FRAGMENT),
@@ -71,7 +77,7 @@ HEAD = """\
 Commit: %s
 Machine: %s
 
-Measured by [benches/peers](../benches/peers), whose README says how. [The CSV](../benches/peers/results.csv) has all
+One run of [benches/peers](../benches/peers), whose README says how it is measured. [The CSV](../benches/peers/results.csv) has all
 rows; this file is made from it by `table.py`. Lower is better. Compare within a row only: times depend on the machine. The floor does
 the same work without any check. Within 15 %% of another library, a row counts as a tie; where one is ahead by more, the reason is named."""
 
