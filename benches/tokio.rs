@@ -55,7 +55,7 @@ async fn run(subject: &str, stream: Memory, messages: usize) -> Result<(), Error
     Ok(())
 }
 
-/// A transport that takes everything. `each` bytes of the wire have arrived at a time; whoever then reads once more has to
+/// A transport that takes everything. `each` bytes of the wire have arrived at a time; the next read has to
 /// wait.
 struct Memory {
     wire: Vec<u8>,

@@ -217,7 +217,7 @@ struct Sent {
     /// It may have been.
     doubt: bool,
     read: bool,
-    /// What its sender was told.
+    /// The result that its sender got.
     fate: Option<Result<(), NotDelivered>>,
 }
 
@@ -260,11 +260,11 @@ struct Side {
     seen: usize,
 }
 
-/// What was told, by peer and number.
+/// The results, by peer and number.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Vec<Note>>>);
 
-/// A peer, a number, and what was told; `None` where a completion was dropped without a call.
+/// A peer, a number, and the result; `None` where a completion was dropped without a call.
 type Note = (usize, usize, Option<Result<(), NotDelivered>>);
 
 /// A completion that notes where it is dropped without a call.
@@ -692,7 +692,7 @@ impl Side {
         }
     }
 
-    /// A sender was told.
+    /// A sender got a result.
     fn judge(
         &mut self,
         number: usize,
@@ -731,7 +731,7 @@ impl Side {
         }
     }
 
-    /// Whoever has read something was told; what waits is bounded, and nothing waits behind a Close.
+    /// What a peer has read was reported; what waits is bounded, and nothing waits behind a Close.
     fn look(&mut self, numbers: usize) {
         assert!(!self.sent.values().any(|sent| sent.read && sent.waits()), "the sender does not know");
         let waits: Vec<_> =

@@ -263,7 +263,7 @@ fn a_hook_that_panics_ends_its_session_only() {
     served.finish();
 }
 
-/// Says hello, and goodbye if it was told to.
+/// Sends hello, and goodbye if the test says so.
 struct Greets(&'static str);
 
 impl Handler for Greets {

@@ -186,7 +186,7 @@ async fn a_close_ends_whatever_the_peer_does() {
     assert!(begin.elapsed() <= 51 * S, "{:?}", begin.elapsed());
 }
 
-/// Also without a further call of the application: it may drop the connection when it is told of the Close.
+/// Also without a further call of the application: it may drop the connection when it gets the Close.
 #[tokio::test(start_paused = true)]
 async fn the_peers_close_is_answered_before_the_application_is_told() {
     let reported = || Config::new().control_frames(ControlFrames::Reported);

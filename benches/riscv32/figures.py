@@ -129,7 +129,7 @@ class Client:
         self.socket.close()
 
     def send(self, data):
-        """Beside whoever reads, for no message fits the board."""
+        """Beside the reader, for no message fits the board."""
         threading.Thread(target=self.socket.sendall, args=(data,), daemon=True).start()
 
     def read(self, n):

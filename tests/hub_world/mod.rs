@@ -591,7 +591,7 @@ pub fn echoes(settings: HubSettings) -> World<App> {
     World::new(settings, |_| App::new(echo))
 }
 
-/// What was told of messages, by number.
+/// The results of messages, by number.
 #[derive(Clone, Default)]
 pub struct Reported(Arc<Mutex<Vec<Fate>>>);
 

@@ -24,7 +24,7 @@ pub fn quantile(values: &[f64], at: f64) -> f64 {
     sorted.get((last * at).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// Something that does an operation as often as it is told.
+/// Something that does an operation so many times.
 pub struct Candidate<'a> {
     pub name: &'a str,
     pub run: Box<dyn FnMut(usize) + 'a>,

@@ -17,7 +17,7 @@ pub fn reset() {
     LOWEST.store(usize::MAX, Ordering::Relaxed);
 }
 
-/// Bytes of stack that were used since the reset, whoever used them.
+/// Bytes of stack that were used since the reset, by any code.
 pub fn deepest() -> usize {
     top() - lowest().min(LOWEST.load(Ordering::Relaxed))
 }

@@ -3,7 +3,7 @@
  *
  *   echo_lwip [NAME=VALUE...]    settings, named as in sansocket.h
  *
- * Port 81 is somebody else's server: it upgrades whoever comes, and hands the connection over to the loop. */
+ * Port 81 is another server: it upgrades each client, and hands the connection over to the loop. */
 #include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
