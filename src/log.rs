@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use crate::ending::Ending;
+use crate::session::Outcome;
 
 /// Logs a text with values, at level debug. Each value implements what its place in the text asks for, and `defmt::Format`.
 macro_rules! log_debug {
@@ -22,20 +22,27 @@ macro_rules! log_debug {
 pub(crate) use log_debug;
 
 /// Logs the end of a connection once, although each later call returns it again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EndLog {
     #[cfg(any(feature = "log", feature = "tracing", feature = "defmt"))]
     logged: bool,
 }
 
 impl EndLog {
-    pub(crate) fn log(&mut self, ending: Option<Ending>) {
-        #[cfg(any(feature = "log", feature = "tracing", feature = "defmt"))]
-        if let (Some(ending), false) = (ending, self.logged) {
-            self.logged = true;
-            log_debug!("the connection has ended: {}", ending);
+    pub(crate) const fn new() -> Self {
+        Self {
+            #[cfg(any(feature = "log", feature = "tracing", feature = "defmt"))]
+            logged: false,
         }
-        let _ = ending;
+    }
+
+    pub(crate) fn log(&mut self, outcome: Option<Outcome>) {
+        #[cfg(any(feature = "log", feature = "tracing", feature = "defmt"))]
+        if let (Some(outcome), false) = (outcome, self.logged) {
+            self.logged = true;
+            log_debug!("the connection has ended: {}", outcome);
+        }
+        let _ = outcome;
     }
 }
 

@@ -1,16 +1,20 @@
 //! The log records of single connections.
 #![cfg(all(feature = "std", feature = "log"))]
 
+use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use sansocket::blocking::{self, WebSocket, serve};
+use sansocket::embedded::{Transferred, Transport, drive};
 use sansocket::handshake::{AcceptOptions, Accepted, Decision, Request, Response};
-use sansocket::session::{BufferSizes, Buffers};
-use sansocket::{CloseCode, Config, Event, Handler, HandlerError, Outbox};
+use sansocket::session::{BufferSizes, Buffers, HandlerDriver, ServerSession};
+use sansocket::{CloseCode, Config, Connection, Event, Handler, HandlerError, Instant, Outbox, Server, Step};
 
 /// The lines of each thread, by its name.
 static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
@@ -48,6 +52,11 @@ fn decide<C>(request: &Request<'_>) -> Option<Decision<'static, C>> {
     (request.path() == "/chat").then(|| Decision::Accept(AcceptOptions::new().protocols(&["v1"])))
 }
 
+fn start() {
+    let _ = log::set_logger(&Lines); // an error if another test has done it
+    log::set_max_level(LevelFilter::Debug);
+}
+
 /// Runs something in a thread with this name.
 fn named<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
     thread::Builder::new().name(name.into()).spawn(run).unwrap()
@@ -60,8 +69,7 @@ fn lines(name: &str) -> Vec<String> {
 
 #[test]
 fn the_life_of_a_connection_is_logged() {
-    log::set_logger(&Lines).unwrap();
-    log::set_max_level(LevelFilter::Debug);
+    start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let buffers = || Buffers::with_sizes(BufferSizes::default());
@@ -132,4 +140,59 @@ fn the_life_of_a_connection_is_logged() {
             "the connection has ended: the peer broke a rule: a frame from the client is not masked, sent 1002",
         ]
     );
+}
+
+/// A transport that fails.
+struct Broken;
+
+impl Transport for Broken {
+    type Error = &'static str;
+
+    fn now(&mut self) -> Instant {
+        Instant::START
+    }
+
+    async fn read_write(
+        &mut self,
+        _: &mut [u8],
+        _: &[u8],
+        _: Option<Instant>,
+    ) -> Result<Transferred, &'static str> {
+        Err("broken")
+    }
+
+    async fn shutdown(&mut self) -> Result<(), &'static str> {
+        Err("broken")
+    }
+}
+
+#[test]
+fn the_end_of_a_handlers_connection_is_logged_once() {
+    start();
+    let disconnected = "the connection has ended: disconnected without a Close";
+    named("drive", || {
+        let connection = Connection::new(Server, &Config::DEFAULT, Instant::START);
+        let mut driver = HandlerDriver::new(connection, None);
+        let Buffers { mut rx, mut tx, .. } = Buffers::with_sizes(BufferSizes::default());
+        let (mut transport, mut handler) = (Broken, Nothing);
+        let driving = pin!(drive(&mut transport, &mut driver, &mut handler, &mut rx, &mut tx));
+        let ended = driving.poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(ended, Poll::Ready(Err("broken")));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(lines("drive"), [disconnected]);
+
+    named("session", || {
+        let Buffers { mut head, mut rx, mut tx } = Buffers::with_sizes(BufferSizes::default());
+        let mut session = ServerSession::new(&Config::DEFAULT, Instant::START);
+        session.transport_failed();
+        for _ in 0..2 {
+            let step = session.poll(Instant::START, &mut Nothing, &mut head, &mut rx, &mut tx);
+            assert!(matches!(step, Step::Done(_)));
+        }
+    })
+    .join()
+    .unwrap();
+    assert_eq!(lines("session"), ["the connection has ended: disconnected before a response"]);
 }

@@ -407,10 +407,9 @@ async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
             Ok(read) => report(read, rx),
             Err(error) => {
                 driver.transport_failed();
-                return match driver.poll(time.now, handler, rx, tx) {
-                    Step::Done(ending) if ending.reason != EndReason::Disconnected => Ok(ending),
-                    _ => Err(error),
-                };
+                let Step::Done(ending) = driver.poll(time.now, handler, rx, tx) else { return Err(error) };
+                log_debug!("the connection has ended: {}", ending);
+                return if ending.reason == EndReason::Disconnected { Err(error) } else { Ok(ending) };
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::message::message_ref::MessageRef;
 use crate::outbox::Outbox;
 use crate::role::Role;
 use crate::send::SendError;
+use crate::session::Outcome;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
@@ -42,7 +43,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
         tx: TransmitBuffer<'b>,
         time: Time,
     ) -> Self {
-        Self { transport, connection, tx, time, shutting: false, end_log: EndLog::default() }
+        Self { transport, connection, tx, time, shutting: false, end_log: EndLog::new() }
     }
 
     /// Sends a whole message of any size in one frame, or in several if an extension encodes it, and writes it to the
@@ -229,7 +230,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
                 done.map(|()| None)
             }
             Step::Done(ending) => {
-                self.end_log.log(Some(ending));
+                self.end_log.log(Some(Outcome::Closed(ending)));
                 return Err(Error::Ended(ending));
             }
             Step::Wait { deadline } => {
@@ -243,7 +244,7 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> Writer<'b, T, R, C, 
             Err(error) => {
                 self.connection.transport_failed();
                 let step = self.connection.poll_without_receiving(self.time.now, &mut self.tx);
-                self.end_log.log(self.connection.ending());
+                self.end_log.log(self.connection.ending().map(Outcome::Closed));
                 match step {
                     // The connection has ended before the transport failed.
                     Step::Done(ending) if ending.reason != EndReason::Disconnected => {

@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::extension::NoExtension;
 use crate::handler::{Handler, HandlerError, forward};
 use crate::handshake::{Decide, Decision, Negotiate, Refusal, Request, ServerHandshake, ServerHandshakeEnd};
-use crate::log::{Quoted, log_debug};
+use crate::log::{EndLog, Quoted, log_debug};
 use crate::outbox::Outbox;
 use crate::role::Server;
 use crate::session::HandlerDriver;
@@ -81,6 +81,7 @@ use crate::time::{Due, Instant, Timed};
 /// `N` negotiates an extension.
 pub struct ServerSession<C = &'static Config, N: Negotiate = NoExtension> {
     phase: Phase<C, N>,
+    end_log: EndLog,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there may be no heap to box it in")]
@@ -173,12 +174,13 @@ impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
     /// Creates a session as [`new`](ServerSession::new) does, which negotiates an extension.
     #[must_use]
     pub fn negotiating(config: C, now: Instant, negotiate: N) -> Self {
-        Self { phase: Phase::Handshake(ServerHandshake::new(config, now), negotiate) }
+        let phase = Phase::Handshake(ServerHandshake::new(config, now), negotiate);
+        Self { phase, end_log: EndLog::new() }
     }
 
     /// Creates a session for an open connection with an extension.
     pub(crate) const fn of(driver: HandlerDriver<Server, N::Extension, C>) -> Self {
-        Self { phase: Phase::Open(driver) }
+        Self { phase: Phase::Open(driver), end_log: EndLog::new() }
     }
 
     /// Answers with 503 also if no request arrives in time, as the server is at capacity.
@@ -201,7 +203,7 @@ impl<C: ConfigRef, N: Negotiate> ServerSession<C, N> {
     ) -> Step<Infallible, Outcome> {
         let step = self.poll_with(now, &mut Deciding(handler), head, rx, tx);
         if let Step::Done(outcome) = &step {
-            log_debug!("the connection has ended: {}", outcome);
+            self.end_log.log(Some(*outcome));
         }
         step
     }

@@ -33,6 +33,7 @@ use crate::host::Agreed;
 use crate::host::error::Error;
 use crate::log::EndLog;
 use crate::role::Role;
+use crate::session::Outcome;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
@@ -118,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             extended: false,
             member: None,
             sizes,
-            end_log: EndLog::default(),
+            end_log: EndLog::new(),
         }
     }
 
@@ -406,7 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
     }
 
     fn end(&mut self, ending: Ending) -> Error {
-        self.end_log.log(Some(ending));
+        self.end_log.log(Some(Outcome::Closed(ending)));
         self.moved = true;
         (self.rest, self.coding, self.direct) = (Bytes::new(), None, None);
         match self.failed.take() {
