@@ -67,13 +67,15 @@ const _: () = {
 #[cfg(feature = "defmt")]
 const _: () = {
     use crate::error::{EndReason, Timeout, Violation};
-    use crate::handshake::{BadRequest, HandshakeError, HeadError, Refusal, Rejection, UrlError};
+    use crate::handshake::{BadRequest, Decision, HandshakeError, HeadError, Refusal, Rejection, UrlError};
+    use crate::handshake::{OriginPolicy, ResponseBody};
 
     const fn format<T: defmt::Format>() {}
     format::<(Event<'_>, DetachedEvent, Step<Event<'_>>, Ending, Outcome)>();
     format::<(EndReason, Timeout, Violation, SendError, ReceiveError, HandlerError, Error<()>)>();
     format::<(BadRequest, HandshakeError, HeadError, Refusal, Rejection, UrlError)>();
     format::<(ServerHandshakeEnd, ClientHandshakeEnd<'_>)>();
+    format::<(Decision<'_>, Accepted<(), ()>, OriginPolicy<'_>, ResponseBody<'_>)>();
     format::<(BufferTooSmall, MessageTooBig, InvalidUtf8, ExtensionFailed)>();
     format::<(crate::MessageRef<'_>, crate::Instant, crate::CloseCode, crate::Kind)>();
     format::<(crate::config::ControlFrames, crate::config::Delivery, crate::proto::OpCode)>();
@@ -81,8 +83,12 @@ const _: () = {
     {
         use crate::hub::{Capacity, HandleError, InvalidSettings, NotDelivered, SessionId, SessionState};
         format::<(Capacity, HandleError, InvalidSettings, NotDelivered, SessionId, SessionState)>();
+        format::<crate::hub::RequestAction<'_, ()>>();
         format::<crate::config::Overflow>();
     }
     #[cfg(feature = "embassy-net")]
-    format::<crate::embedded::TcpServeError>();
+    {
+        use crate::embedded::{ReconnectEvent, TcpServeError, Unreachable};
+        format::<(TcpServeError, Unreachable, ReconnectEvent<'_, Error<()>>)>();
+    }
 };

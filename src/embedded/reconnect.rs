@@ -308,6 +308,25 @@ impl<K, C, E> fmt::Debug for ConnectAttempt<'_, K, C, E> {
     }
 }
 
+/// Formats the address by its `Display`, and of a refusal the status.
+#[cfg(feature = "defmt")]
+impl<E: defmt::Format> defmt::Format for ReconnectEvent<'_, E> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Begin => defmt::write!(f, "Begin"),
+            Self::Resolve(host) => defmt::write!(f, "Resolve({=str})", host),
+            Self::Connect(endpoint) => defmt::write!(f, "Connect({})", defmt::Display2Format(endpoint)),
+            Self::Connected => defmt::write!(f, "Connected"),
+            Self::Open(protocol) => defmt::write!(f, "Open({})", protocol),
+            Self::Refused(response) => defmt::write!(f, "Refused({=u16}, ..)", response.status),
+            Self::Unreachable(error) => defmt::write!(f, "Unreachable({})", error),
+            Self::Failed(error) => defmt::write!(f, "Failed({})", error),
+            Self::Ended => defmt::write!(f, "Ended"),
+            Self::Delay(delay) => defmt::write!(f, "Delay({})", delay),
+        }
+    }
+}
+
 /// Formats embassy-net's error by its `Debug`, as [`TcpServeError`](super::TcpServeError) does.
 #[cfg(feature = "defmt")]
 impl defmt::Format for Unreachable {

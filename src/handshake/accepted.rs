@@ -16,3 +16,15 @@ pub enum Accepted<W, T> {
     /// [`Decision::HandOver`](super::Decision::HandOver): the transport, and the bytes that were read from it.
     HandedOver(T),
 }
+
+/// Formats the variant and the status, as a transport has no format.
+#[cfg(feature = "defmt")]
+impl<W, T> defmt::Format for Accepted<W, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::WebSocket(_) => defmt::write!(f, "WebSocket(..)"),
+            Self::Responded(status) => defmt::write!(f, "Responded({=u16})", status),
+            Self::HandedOver(_) => defmt::write!(f, "HandedOver(..)"),
+        }
+    }
+}

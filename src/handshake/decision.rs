@@ -47,6 +47,19 @@ pub enum Decision<'s, C = &'static Config> {
     HandOver,
 }
 
+/// Formats the decision without the options: they hold a function and a configuration.
+#[cfg(feature = "defmt")]
+impl<C> defmt::Format for Decision<'_, C> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Accept(_) => defmt::write!(f, "Accept(..)"),
+            Self::Reject(rejection) => defmt::write!(f, "Reject({})", rejection),
+            Self::Respond(response) => defmt::write!(f, "Respond({=u16}, ..)", response.status()),
+            Self::HandOver => defmt::write!(f, "HandOver"),
+        }
+    }
+}
+
 /// Decides about a request, and is notified of a refusal.
 pub trait Decide<C = &'static Config> {
     /// Decides about the request, when its whole head has arrived. Called at most once.

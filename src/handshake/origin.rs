@@ -104,6 +104,20 @@ impl fmt::Debug for OriginPolicy<'_> {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for OriginPolicy<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::SameHost => defmt::write!(f, "SameHost"),
+            Self::List(list) => defmt::write!(f, "List({})", list),
+            Self::Check(_) => defmt::write!(f, "Check(..)"),
+            #[cfg(all(feature = "alloc", any(target_has_atomic = "ptr", feature = "portable-atomic")))]
+            Self::Shared(_) => defmt::write!(f, "Shared(..)"),
+            Self::Any => defmt::write!(f, "Any"),
+        }
+    }
+}
+
 /// Returns whether an origin has this authority. The origin may omit its scheme's own port, and `Host` that of either
 /// scheme: the scheme is not compared, and a proxy that ends TLS may add the port that it connects to.
 fn same_host(origin: &str, host: &str) -> bool {

@@ -43,6 +43,14 @@ impl ResponseBody<'_> {
     }
 }
 
+/// Formats the length.
+#[cfg(feature = "defmt")]
+impl defmt::Format for ResponseBody<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=usize} bytes", self.as_bytes().len());
+    }
+}
+
 impl From<&'static [u8]> for ResponseBody<'_> {
     fn from(body: &'static [u8]) -> Self {
         Self::Static(body)

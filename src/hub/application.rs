@@ -134,3 +134,18 @@ pub enum RequestAction<'s, H> {
     /// Responds with one of the server's own refusals, and calls [`Application::refused`].
     Reject(Rejection),
 }
+
+/// Formats the action without its handler, which may have no format.
+#[cfg(feature = "defmt")]
+impl<H> defmt::Format for RequestAction<'_, H> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Serve(_) => defmt::write!(f, "Serve(..)"),
+            Self::Accept(..) => defmt::write!(f, "Accept(..)"),
+            Self::Respond(response) => defmt::write!(f, "Respond({=u16}, ..)", response.status()),
+            Self::ReadBody(limit) => defmt::write!(f, "ReadBody({=usize})", limit),
+            Self::HandOver => defmt::write!(f, "HandOver"),
+            Self::Reject(rejection) => defmt::write!(f, "Reject({})", rejection),
+        }
+    }
+}
