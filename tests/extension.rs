@@ -431,12 +431,12 @@ fn a_session_and_a_client_negotiate_an_extension() {
     let now = Instant::START;
     for (server_agrees, client_offers) in [(true, true), (false, true), (true, false)] {
         let config = Config::new();
-        let mut server_memory = sansocket::session::Memory::<512, 256, 256>::new();
+        let mut server_memory = sansocket::session::Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
         let mut decoded = [0; 100];
         let Buffers { mut head, rx, mut tx } = server_memory.buffers();
         let mut rx = rx.with_output(&mut decoded);
         let request = ClientRequest::parse("ws://a/").unwrap();
-        let mut client_memory = sansocket::session::Memory::<512, 256, 256>::new();
+        let mut client_memory = sansocket::session::Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
         let mut near = client_memory.buffers();
         let mut repeating = Repeating::default();
         let mut handshake = match client_offers {

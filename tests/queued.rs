@@ -68,7 +68,7 @@ async fn pair(size: usize) -> (WebSocket<'static, Pipe, Server>, WebSocketStream
 async fn the_memory_of_the_head_takes_messages_after_the_handshake() {
     let (near, far) = duplex(1024);
     let (read, write) = split(near);
-    let mut memory = Memory::<1024, 140, 140>::new();
+    let mut memory = Memory { head: [0; 1024], rx: [0; 140], tx: [0; 140] };
     let pipe = Pipe(read, write, tokio::time::Instant::now());
     let accepted = WebSocket::accept(pipe, &CONFIG, memory.buffers(), |_| Decision::accept());
     let (accepted, client) = tokio::join!(accepted, tokio_tungstenite::client_async("ws://sensor/", far));

@@ -210,7 +210,7 @@ async fn events(
     };
     let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);
     let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-    let mut memory = Memory::<512, 256, 256>::new();
+    let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
     let mut random: fn() -> [u8; 4] = half;
     let mut session = session;
     let running =
@@ -240,7 +240,7 @@ fn each_step_has_its_event_and_a_lost_connection_is_opened_again() {
         async |stack| {
             let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);
             let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-            let mut memory = Memory::<512, 256, 256>::new();
+            let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
             let url = ClientRequest::parse("ws://device.test/v1").unwrap();
             let request = url.protocols(&["agent.v2", "agent.v1"]).headers(&headers);
             let mut client = Reconnect::new(request, &CONFIG, backoff());
@@ -263,7 +263,7 @@ fn each_step_has_its_event_and_a_lost_connection_is_opened_again() {
         },
         async |stack| {
             let serve = listen(stack, async |n, socket| {
-                let mut memory = Memory::<512, 256, 256>::new();
+                let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
                 let accept = |request: &sansocket::handshake::Request<'_>| {
                     heard.borrow_mut().push((
                         request.path().to_owned(),
@@ -414,7 +414,7 @@ fn a_session_may_put_a_stream_over_the_tcp_stream() {
         async |stack| {
             let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);
             let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-            let mut memory = Memory::<512, 256, 256>::new();
+            let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
             // `address` takes the place of DNS.
             let request = ClientRequest::parse("wss://secret.test:80/").unwrap();
             let mut client = Reconnect::new(request, &CONFIG, backoff()).address(HERE);
@@ -431,7 +431,7 @@ fn a_session_may_put_a_stream_over_the_tcp_stream() {
         },
         async |stack| {
             listen(stack, async |_, socket| {
-                let mut memory = Memory::<512, 256, 256>::new();
+                let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
                 let transport = Inverted(TcpTransport::new(socket));
                 let accept = |_: &sansocket::handshake::Request<'_>| Decision::Accept(AcceptOptions::new());
                 let accepted = WebSocket::accept(transport, &CONFIG, memory.buffers(), accept).await.unwrap();

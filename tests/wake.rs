@@ -118,7 +118,7 @@ fn run(test: impl FnOnce(&Shared, &Signal, &Numbers, &mut dyn FnMut() -> Option<
         times: Rc::clone(&handler.times),
         opened: true,
     };
-    let mut memory = Memory::<512, 140, 140>::new();
+    let mut memory = Memory { head: [0; 512], rx: [0; 140], tx: [0; 140] };
     let (mut buffers, mut wire, waits) = (memory.buffers(), Wire(Rc::clone(&shared)), signal.clone());
     let mut wake = async || waits.wait().await;
     let mut serving = pin!(serve_with(&mut wire, &mut handler, &Config::DEFAULT, &mut buffers, &mut wake));

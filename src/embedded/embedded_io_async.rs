@@ -84,7 +84,7 @@ pub trait CloseWrite: Write {
 /// # embassy_futures::block_on(async {
 /// let received = &b"GET / HTTP/1.1\r\nHost: board\r\n\r\n"[..]; // the reading half
 /// let mut transport = SplitTransport::new(received, Line::default(), EmbassyTime);
-/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 512] };
 /// let outcome = serve(&mut transport, &mut ServiceUnavailable, &Config::DEFAULT, &mut memory.buffers()).await?;
 /// assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.status == 503));
 /// # Ok::<_, Infallible>(())

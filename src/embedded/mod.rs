@@ -104,7 +104,7 @@ use crate::time::{Due, GRACE, Instant, Timed};
 /// }
 ///
 /// let mut transport = InMemory { input: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", output: Vec::new() };
-/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 512] };
 /// let (mut buffers, mut handler) = (memory.buffers(), ServiceUnavailable);
 /// {
 ///     let mut serving = pin!(serve(&mut transport, &mut handler, &Config::DEFAULT, &mut buffers));
@@ -208,7 +208,7 @@ pub fn serve<T: Transport, C: ConfigRef>(
 ///     latest: &Cell<Option<i8>>,
 ///     mut measured: impl AsyncFnMut(), // `async || SIGNAL.wait().await`
 /// ) -> Result<Outcome, T::Error> {
-///     let mut memory = Memory::<1024, 256, 256>::new();
+///     let mut memory = Memory { head: [0; 1024], rx: [0; 256], tx: [0; 256] };
 ///     let mut handler = Telemetry(latest);
 ///     serve_with(transport, &mut handler, &Config::DEFAULT, &mut memory.buffers(), &mut measured).await
 /// }

@@ -48,7 +48,7 @@ use crate::time::Instant;
 /// async fn agent(stack: Stack<'_>, mut random: impl FnMut() -> [u8; 4]) {
 ///     let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);
 ///     let mut tcp = TcpSocket::new(stack, &mut receive, &mut transmit);
-///     let mut memory = Memory::<1024, 512, 512>::new();
+///     let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 512] };
 ///     let request = ClientRequest::parse("ws://192.0.2.1/v1/agent").expect("a URL").protocols(&["agent.v1"]);
 ///     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 ///     let mut events = |event: ReconnectEvent<'_, Error<tcp::Error>>| {

@@ -44,7 +44,7 @@ use crate::time::{Due, Instant, Timed};
 ///     random: impl FnMut() -> [u8; 4], // the chip's generator
 ///     request: &ClientRequest<'_>,
 /// ) -> Result<Option<Ending>, Error<T::Error>> {
-///     let mut memory = Memory::<1024, 512, 512>::new();
+///     let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 512] };
 ///     let mut socket = WebSocket::connect(transport, &CONFIG, memory.buffers(), random, request).await?;
 ///     let mut message = Assembler::new(ArrayStorage::<256>::new());
 ///     while let Some(message) = socket.recv(&mut message).await? {

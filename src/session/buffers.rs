@@ -12,7 +12,7 @@ use crate::error::BufferTooSmall;
 /// ```
 /// use sansocket::session::Memory;
 ///
-/// let mut memory = Memory::<1024, 512, 256>::new(); // bytes for head, receiving and transmitting
+/// let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 256] };
 /// let lent = memory.buffers();
 /// assert_eq!(lent.rx.capacity(), 512);
 ///
@@ -33,28 +33,34 @@ pub struct Buffers<'b> {
     pub tx: TransmitBuffer<'b>,
 }
 
-/// Memory for [`Buffers`], without a heap: `HEAD` bytes for the head of the request or the response, `RX` for received bytes
-/// and `TX` for bytes to be written.
-///
-/// The sizes are checked at compile time: each is at least [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN).
+/// Memory for [`Buffers`], without a heap. [`buffers`](Self::buffers) checks at compile time that each array has at least
+/// [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) bytes.
 ///
 /// ```
 /// use sansocket::session::Memory;
 ///
-/// let mut memory = Memory::<1024, 512, 512>::new();
+/// let mut memory = Memory { head: [0; 1024], rx: [0; 512], tx: [0; 512] };
 /// let buffers = memory.buffers();
 /// assert!(buffers.tx.is_empty());
+///
+/// // A static has a type, which says the sizes:
+/// static MEMORY: std::sync::Mutex<Memory<1024, 512, 512>> = std::sync::Mutex::new(Memory::new());
+/// # assert_eq!(MEMORY.lock().unwrap().buffers().rx.capacity(), 512);
 /// ```
 ///
 /// ```compile_fail
 /// // 64 bytes are too few.
-/// let memory = sansocket::session::Memory::<1024, 64, 512>::new();
+/// let mut memory = sansocket::session::Memory { head: [0; 1024], rx: [0; 64], tx: [0; 512] };
+/// let buffers = memory.buffers();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Memory<const HEAD: usize, const RX: usize, const TX: usize> {
-    head: [u8; HEAD],
-    rx: [u8; RX],
-    tx: [u8; TX],
+    /// For the head of the request or the response.
+    pub head: [u8; HEAD],
+    /// For received bytes.
+    pub rx: [u8; RX],
+    /// For bytes to be written.
+    pub tx: [u8; TX],
 }
 
 /// The sizes of [`Buffers`] in bytes. A size below [`MIN_BUFFER_LEN`](crate::proto::MIN_BUFFER_LEN) is raised to it.
@@ -99,20 +105,20 @@ impl<'b> Buffers<'b> {
 }
 
 impl<const HEAD: usize, const RX: usize, const TX: usize> Memory<HEAD, RX, TX> {
-    /// Creates the memory. It can initialize a `static`, too.
+    /// Creates the memory, where its type says the sizes.
     #[must_use]
     pub const fn new() -> Self {
+        Self { head: [0; HEAD], rx: [0; RX], tx: [0; TX] }
+    }
+
+    /// Returns empty buffers in this memory. Whatever was lent before is free again.
+    pub fn buffers(&mut self) -> Buffers<'_> {
         const {
             assert!(
                 HEAD >= MIN_BUFFER_LEN && RX >= MIN_BUFFER_LEN && TX >= MIN_BUFFER_LEN,
                 "a buffer needs at least MIN_BUFFER_LEN bytes"
             );
         }
-        Self { head: [0; HEAD], rx: [0; RX], tx: [0; TX] }
-    }
-
-    /// Returns empty buffers in this memory.
-    pub fn buffers(&mut self) -> Buffers<'_> {
         let Self { head, rx, tx } = self;
         Buffers { head: ReceiveBuffer::lent(head), rx: ReceiveBuffer::lent(rx), tx: TransmitBuffer::lent(tx) }
     }

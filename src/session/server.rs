@@ -45,7 +45,7 @@ use crate::time::{Due, Instant, Timed};
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut memory = Memory::<512, 256, 256>::new();
+/// let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
 /// let buffers = memory.buffers();
 /// let (mut head, mut rx, mut tx) = (buffers.head, buffers.rx, buffers.tx);
 /// let now = Instant::START; // of your clock

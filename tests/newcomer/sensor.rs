@@ -48,7 +48,7 @@ pub(crate) async fn run<R: Read, W: CloseWrite<Error = R::Error>>(
     (reader, writer): (R, W),
     celsius: fn() -> i32,
 ) -> Result<Outcome, R::Error> {
-    let mut memory = Memory::<1024, 256, 256>::new();
+    let mut memory = Memory { head: [0; 1024], rx: [0; 256], tx: [0; 256] };
     let sensor = Sensor { celsius, interval: Duration::from_secs(1), next: None };
     let mut handler = WholeMessages::new(sensor, ArrayStorage::<32>::new());
     let mut transport = SplitTransport::new(reader, writer, EmbassyClock);

@@ -139,7 +139,7 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
 
-    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut memory = Memory { head: [0; HEAD], rx: [0; BUFFER], tx: [0; BUFFER] };
     let mut buffers = memory.buffers();
     loop {
         // How it ended is in the log, and the socket is ready for the next one in any case.

@@ -97,7 +97,7 @@ async fn connection(stack: Stack<'static>) -> ! {
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(VANISHED));
 
-    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut memory = Memory { head: [0; HEAD], rx: [0; BUFFER], tx: [0; BUFFER] };
     #[cfg(not(feature = "deflate-receive"))]
     let mut buffers = memory.buffers();
     #[cfg(feature = "deflate-receive")]

@@ -103,7 +103,7 @@ async fn place(stack: Stack<'static>) -> ! {
     let mut read = async || {
         reading.changed().await;
     };
-    let mut memory = Memory::<1024, 256, 256>::new(); // head, receiving, transmitting
+    let mut memory = Memory { head: [0; 1024], rx: [0; 256], tx: [0; 256] };
     let mut buffers = memory.buffers();
     let mut sensor = WholeMessages::new(Sensor, ArrayStorage::<COMMAND>::new());
     loop {

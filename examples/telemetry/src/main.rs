@@ -107,7 +107,7 @@ async fn main(spawner: Spawner) {
 
     let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);
     let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
-    let mut memory = Memory::<512, 256, 256>::new(); // head, receiving, transmitting
+    let mut memory = Memory { head: [0; 512], rx: [0; 256], tx: [0; 256] };
     let mut authorization = [0; 64];
     let authorization = basic_authorization(user, &mut authorization).expect("it has 64 bytes or less");
     let headers = [("Authorization", authorization)];

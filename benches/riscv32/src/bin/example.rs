@@ -17,7 +17,7 @@ use sansocket::session::Memory;
 const BUFFERS: usize = HEAD + 2 * BUFFER;
 
 async fn serve(socket: &mut TcpSocket<'_>) {
-    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut memory = Memory { head: [0; HEAD], rx: [0; BUFFER], tx: [0; BUFFER] };
     let mut buffers = memory.buffers();
     let mut echo = handler::Echo::new(|line| println!("ws_echo_server: {line}"));
     let _ = embedded::serve_tcp(socket, PORT, &mut echo, &CONFIG, &mut buffers).await;

@@ -34,7 +34,7 @@ impl Handler for Echo {
 }
 
 async fn serve(socket: &mut TcpSocket<'_>) {
-    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
+    let mut memory = Memory { head: [0; HEAD], rx: [0; BUFFER], tx: [0; BUFFER] };
     let mut buffers = memory.buffers();
     let _ = embedded::serve_tcp(socket, PORT, &mut Echo, &CONFIG, &mut buffers).await;
 }
