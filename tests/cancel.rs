@@ -327,12 +327,13 @@ fn a_handler_drives_a_client_and_a_connection_after_a_foreign_handshake() {
     let (near, far) = duplex(7);
     let mut hello = Hello::default();
     let client = async {
-        let (mut transport, connection, mut rx, mut tx) = connect(near).await.into_parts();
+        let (mut transport, connection, buffers) = connect(near).await.into_parts();
+        let Buffers { mut rx, mut tx, .. } = buffers;
         let mut driver = HandlerDriver::new(connection, None);
         drive(&mut transport, &mut driver, &mut hello, &mut rx, &mut tx).await.unwrap()
     };
     let server = async {
-        let (transport, connection, rx, tx) = accept(far).await.into_parts();
+        let (transport, connection, Buffers { rx, tx, .. }) = accept(far).await.into_parts();
         let mut socket = WebSocket::new(transport, connection, rx, tx);
         let mut text = Assembler::new(Vec::new());
         let text = socket.recv(&mut text).await.unwrap().unwrap();

@@ -87,6 +87,38 @@ async fn the_memory_of_the_head_takes_messages_after_the_handshake() {
     assert!(matches!(received, Err(Error::MessageTooBig)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_buffers_of_a_connection_serve_the_next() {
+    let mut memory = Memory { head: [0; 1024], rx: [0; 140], tx: [0; 140] };
+    let mut buffers = memory.buffers();
+    for (path, handed_over) in [("/ws", false), ("/page", true), ("/ws", false)] {
+        let (near, far) = duplex(1024);
+        let (read, write) = split(near);
+        let pipe = Pipe(read, write, tokio::time::Instant::now());
+        let accepted = WebSocket::accept(pipe, &CONFIG, buffers, |request| match request.path() {
+            "/ws" => Decision::accept(),
+            _ => Decision::HandOver,
+        });
+        let url = format!("ws://sensor{path}");
+        let client = tokio::spawn(tokio_tungstenite::client_async(url, far));
+        buffers = match accepted.await.unwrap() {
+            Accepted::WebSocket(socket) if !handed_over => {
+                client.await.unwrap().unwrap();
+                socket.into_parts().2
+            }
+            Accepted::HandedOver((_, buffers)) if handed_over => {
+                assert!(buffers.head.unread().starts_with(b"GET /page HTTP/1.1\r\n"));
+                client.abort();
+                buffers
+            }
+            _ => panic!("the server decided otherwise"),
+        };
+        let capacities = [buffers.head.capacity(), buffers.rx.capacity(), buffers.tx.capacity()];
+        assert_eq!(capacities, [1024, 140, 140]);
+        buffers.clear();
+    }
+}
+
 fn text(text: &str) -> ArrayMessage<300> {
     ArrayMessage::text(text).unwrap()
 }

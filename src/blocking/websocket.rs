@@ -195,7 +195,7 @@ impl<S: BlockingStream> WebSocket<S, Server> {
                 Accepted::WebSocket(Self::over(socket, protocol.or(own.as_deref())))
             }
             Accepted::Responded(status) => Accepted::Responded(status),
-            Accepted::HandedOver((transport, head)) => {
+            Accepted::HandedOver((transport, Buffers { head, .. })) => {
                 Accepted::HandedOver((transport.stream, head.unread().to_vec()))
             }
         })

@@ -6,7 +6,6 @@ use super::error::Error;
 use super::websocket::WebSocket;
 use super::writer::Writer;
 use super::{Time, Transport, take_turn};
-use crate::buffer::ReceiveBuffer;
 use crate::config::ConfigRef;
 use crate::connection::Connection;
 use crate::extension::{Extension, NoExtension};
@@ -21,7 +20,7 @@ use crate::step::Step;
 
 impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     /// Accepts a connection: reads the request, calls `decide` for the response, and writes that. For [`Decision::HandOver`]
-    /// it returns the transport, and the request with the bytes after it; for [`Decision::Respond`], the status that was sent.
+    /// it returns the transport and the buffers, with the request and the bytes after it in [`Buffers::head`]; for [`Decision::Respond`], the status that was sent.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Rejected`] after a request that cannot be accepted was refused; [`Error::Handshake`] if the
@@ -33,7 +32,7 @@ impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
         config: C,
         buffers: Buffers<'b>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
-    ) -> Result<Accepted<Self, (T, ReceiveBuffer<'b>)>, Error<T::Error>> {
+    ) -> Result<Accepted<Self, (T, Buffers<'b>)>, Error<T::Error>> {
         Self::accept_negotiating(transport, config, buffers, NoExtension, decide).await
     }
 }
@@ -51,7 +50,7 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
         buffers: Buffers<'b>,
         mut negotiate: impl Negotiate<Extension = X>,
         decide: impl FnOnce(&Request<'_>) -> Decision<'s, C>,
-    ) -> Result<Accepted<Self, (T, ReceiveBuffer<'b>)>, Error<T::Error>> {
+    ) -> Result<Accepted<Self, (T, Buffers<'b>)>, Error<T::Error>> {
         let Buffers { mut head, mut rx, mut tx } = buffers;
         let mut time = Time::new(&mut transport);
         let mut handshake = ServerHandshake::new(config, time.now);
@@ -85,7 +84,7 @@ impl<'b, T: Transport, C: ConfigRef, X: Extension> WebSocket<'b, T, Server, C, X
                     return Ok(Accepted::WebSocket(Self { rx, link, protocol, head: head.into_memory() }));
                 }
                 Step::Done(ServerHandshakeEnd::HandedOver) => {
-                    return Ok(Accepted::HandedOver((transport, head)));
+                    return Ok(Accepted::HandedOver((transport, Buffers { head, rx, tx })));
                 }
                 Step::Done(ServerHandshakeEnd::Refused(refusal)) => {
                     log_debug!("responded with {}", refusal);

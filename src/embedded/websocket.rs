@@ -19,6 +19,7 @@ use crate::extension::{Extension, NoExtension};
 use crate::message::message_ref::MessageRef;
 use crate::message::{Assembler, MessageStorage};
 use crate::role::Role;
+use crate::session::Buffers;
 use crate::step::Step;
 use crate::time::{Due, Instant, Timed};
 
@@ -149,11 +150,35 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
         }
     }
 
-    /// Returns the transport, the connection and its buffers, for [`drive`](super::drive) or your own loop.
+    /// Returns the transport, the connection and all buffers, for [`drive`](super::drive) or your own loop; or, after
+    /// [`Buffers::clear`], for another connection. [`Buffers::head`] has no memory if that was [taken](Self::take_head), if it was
+    /// not borrowed, or after [`new`](Self::new).
+    ///
+    /// ```
+    /// use sansocket::embedded::{Error, Transport, WebSocket};
+    /// use sansocket::handshake::{Accepted, Decision};
+    /// use sansocket::session::Buffers;
+    /// use sansocket::{Config, Server};
+    ///
+    /// /// Serves one connection after another in the same buffers.
+    /// async fn serve<T: Transport>(
+    ///     mut next: impl AsyncFnMut() -> T,
+    ///     mut buffers: Buffers<'_>,
+    ///     mut talk: impl AsyncFnMut(&mut WebSocket<'_, T, Server>) -> Result<(), Error<T::Error>>,
+    /// ) -> Result<(), Error<T::Error>> {
+    ///     loop {
+    ///         buffers.clear();
+    ///         let accepted = WebSocket::accept(next().await, &Config::DEFAULT, buffers, |_| Decision::accept());
+    ///         let Accepted::WebSocket(mut socket) = accepted.await? else { return Ok(()) };
+    ///         talk(&mut socket).await?;
+    ///         (_, _, buffers) = socket.into_parts();
+    ///     }
+    /// }
+    /// ```
     #[must_use]
-    pub fn into_parts(self) -> (T, Connection<R, X, C>, ReceiveBuffer<'b>, TransmitBuffer<'b>) {
+    pub fn into_parts(self) -> (T, Connection<R, X, C>, Buffers<'b>) {
         let Writer { transport, connection, tx, .. } = self.link;
-        (transport, connection, self.rx, tx)
+        (transport, connection, Buffers { head: ReceiveBuffer::lent(self.head), rx: self.rx, tx })
     }
 
     /// Waits for the next whole message, and puts it together in `message`. Control frames are not reported. Returns `Ok(None)`

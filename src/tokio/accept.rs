@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
                     Accepted::WebSocket(socket)
                 }
                 Accepted::Responded(status) => Accepted::Responded(status),
-                Accepted::HandedOver((io, head)) => {
+                Accepted::HandedOver((io, Buffers { head, .. })) => {
                     Accepted::HandedOver(Rewind::new(io.stream, Bytes::copy_from_slice(head.unread())))
                 }
             })
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         socket: embedded::WebSocket<'static, Io<S>, R, Arc<Config>, Agreed>,
         protocol: Option<&str>,
     ) -> Self {
-        let (io, connection, rx, tx) = socket.into_parts();
+        let (io, connection, Buffers { rx, tx, .. }) = socket.into_parts();
         Self::over(io, connection, (rx, tx), protocol)
     }
 }
