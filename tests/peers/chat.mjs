@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { chromium, devices } from 'playwright-core';
+import { devices } from 'playwright-core';
+import { launch } from './browser.mjs';
 import { check, recorded, recordTexts, run, within } from './check.mjs';
 
 const program = process.argv[2], folder = process.argv[3] ?? 'screenshots';
@@ -28,12 +29,7 @@ async function stop(signal) {
 }
 
 await start();
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  timeout: 60000,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 
 async function open(name, options, room = '') {
   const context = await browser.newContext(options);

@@ -44,8 +44,8 @@ if (peer === 'serve') {
   ws.close();
   await once(ws, 'close');
 } else if (peer === 'chromium') {
-  const { chromium } = await import('playwright-core');
-  await inPage(await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] }));
+  const { launch } = await import('./browser.mjs');
+  await inPage(await launch());
 } else {
   const { default: puppeteer } = await import('puppeteer-core');
   await inPage(await puppeteer.launch({ browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true }));

@@ -4,17 +4,13 @@
 // With https the certificate may be of any authority.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
-import { chromium, devices } from 'playwright-core';
+import { devices } from 'playwright-core';
+import { launch } from './browser.mjs';
 import { check, run } from './check.mjs';
 
 const url = process.argv[2], folder = process.argv[3] ?? 'screenshots';
 mkdirSync(folder, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  timeout: 60000,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 const complaints = [];
 
 async function open(options) {
