@@ -26,10 +26,10 @@ use sansocket::{CloseCode, Kind};
 use sansocket_axum::{Message, WebSocket, WebSocketUpgrade};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -54,6 +54,8 @@ const WELCOME: &str = "Welcome to the WebSocket Echo Server (post-handshake)!";
 const LATER: Duration = Duration::from_millis(50);
 /// Bytes of a frame on `/ws_partial`.
 const PART: usize = 64;
+/// After a failed accept: the process may have no descriptors left, until a connection ends.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long the connections have for their closing handshakes when the server stops.
 const CLOSING: Duration = Duration::from_secs(12);
 
@@ -103,12 +105,13 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("listening on {}", listener.local_addr()?);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     loop {
-        let (stream, _) = tokio::select! {
+        let stream = tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            accepted = listener.accept() => accepted?,
+            stream = accept(&listener) => stream,
         };
-        stream.set_nodelay(true)?;
+        // Small messages do not wait for the acknowledgement of those before them.
+        let _ = stream.set_nodelay(true);
         let (app, tls) = (app.clone(), tls.clone());
         tokio::spawn(async move {
             let served = match tls {
@@ -127,6 +130,19 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     stop.send_replace(());
     let _ = timeout(CLOSING, stop.closed()).await;
     Ok(())
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                eprintln!("accept: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 fn tls((certificate, key): (&String, &String)) -> Result<TlsAcceptor, Box<dyn Error>> {

@@ -34,6 +34,32 @@
 //!
 //! `axum::serve` accepts the extended CONNECT of browsers if axum's feature `http2` is on. Route the handler with `any`.
 //!
+//! # The end of a server
+//!
+//! axum's graceful shutdown closes no WebSocket, and a connection of HTTP/2 does not end while a WebSocket in it is open. A
+//! [`Tracker`](sansocket::tokio::Tracker) closes all connections that [`track`](WebSocketUpgrade::track) has counted:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use sansocket::CloseCode;
+//! use sansocket::tokio::Tracker;
+//!
+//! /// Serves until Ctrl-C.
+//! async fn run(app: axum::Router, tracker: Tracker) -> std::io::Result<()> {
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!     let closing = tracker.clone();
+//!     axum::serve(listener, app)
+//!         .with_graceful_shutdown(async move {
+//!             let _ = tokio::signal::ctrl_c().await;
+//!             closing.close_all(CloseCode::GOING_AWAY, "the server stops");
+//!         })
+//!         .await?;
+//!     tracker.wait(Duration::from_secs(12)).await;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Tests without TCP
 //!
 //! [`test_request`] makes the request of an upgrade for `tower::ServiceExt::oneshot`, and the client's end of the connection.

@@ -92,6 +92,8 @@ impl WebSocket {
 
     /// Returns the connection, for what this type does not have.
     ///
+    /// Its `recv` returns Pings, Pongs and the Close too: see [`into_inner`](Self::into_inner).
+    ///
     /// ```
     /// use sansocket::{CloseCode, Ending};
     /// use sansocket_axum::WebSocket;
@@ -105,6 +107,41 @@ impl WebSocket {
     }
 
     /// Returns the connection.
+    ///
+    /// Its `recv` returns Pings, Pongs and the Close too, as [`recv`](Self::recv) does, unless [`WebSocketUpgrade::options`] has set
+    /// another mode. The connection has answered them. A program that sends on what it receives has to leave them out: the Close of
+    /// one member would close the connections of all others.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use sansocket::message::Prepared;
+    /// use sansocket::tokio::Sender;
+    /// use sansocket_axum::WebSocket;
+    ///
+    /// type Room = Arc<Mutex<HashMap<u64, Sender>>>;
+    ///
+    /// async fn member(socket: WebSocket, id: u64, room: Room) {
+    ///     let (sender, mut receiver) = socket.into_inner().into_split();
+    ///     room.lock().unwrap().insert(id, sender);
+    ///     while let Ok(Some(message)) = receiver.recv().await {
+    ///         if message.is_data() {
+    ///             let message = Prepared::from(message); // encoded once
+    ///             for member in room.lock().unwrap().values() {
+    ///                 let _ = member.offer(&message); // a slow member loses it
+    ///             }
+    ///         }
+    ///     }
+    ///     room.lock().unwrap().remove(&id);
+    /// }
+    /// # async fn handler(ws: sansocket_axum::WebSocketUpgrade) -> axum::response::Response {
+    /// #     ws.on_upgrade(|socket| member(socket, 1, Room::default()))
+    /// # }
+    /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::any(handler));
+    /// ```
+    ///
+    /// [`WebSocketUpgrade::options`]: crate::WebSocketUpgrade::options
     #[must_use]
     pub fn into_inner(self) -> Connection {
         *self.inner
