@@ -13,6 +13,7 @@
 //! | [`transport`] | a transport, a runtime or a network stack that has no adapter here |
 //! | [`messages`] | a handler that needs whole messages |
 //! | [`back_pressure`] | what happens when a peer reads more slowly than you send |
+//! | [`compression`] | compressed messages, and what they cost |
 //! | [`proxy`] | a server behind nginx, HAProxy or another proxy that ends TLS |
 //! | [`limits`] | limits and security: which resources a peer can use, and who may connect |
 //!
@@ -24,6 +25,8 @@
 pub mod back_pressure {}
 #[doc = include_str!("client.md")]
 pub mod client {}
+#[doc = include_str!("compression.md")]
+pub mod compression {}
 #[doc = include_str!("embassy.md")]
 pub mod embassy {}
 #[doc = include_str!("esp_hal.md")]
