@@ -9,14 +9,15 @@
 //! | --- | --- |
 //! | a program on a host that connects, or accepts a connection | `blocking::connect`, `blocking::accept` (feature `std`) |
 //! | the same in a program with tokio | `tokio::connect`, `tokio::WebSocket` (feature `tokio`) |
-//! | a server of many connections, with paths, rooms or broadcasts | `hub::Routes` and `hub::MioServer` (feature `mio`) |
+//! | a server of many connections, with paths, rooms or broadcasts | `hub::Routes` with `hub::MioServer` (feature `mio`), or in a program with tokio `hub::TokioServer` (features `hub` and `tokio`) |
+//! | an application with axum, or hyper | the crate `sansocket-axum`, or `tokio::upgrade` (feature `hyper`) |
 //! | firmware with an asynchronous stream | [`embedded::serve`] with a [`Handler`], or [`embedded::WebSocket`] |
 //! | a transport or a runtime of your own | [`embedded::Transport`], or below it [`session`] and [`Connection`] |
 //! | another machine than a connection | the pieces in [`proto`], such as [`proto::Encoder`] and [`proto::Decoder`] |
 //!
 //! A [`Handler`] (event by event) or a [`MessageHandler`] (message by message) runs unchanged in `hub`, [`embedded`],
-//! [`session`] and `blocking::serve`, but not yet on tokio. [`Config`] has the limits, the time-outs and the modes of a
-//! connection. The module `guide` has a guide for each row, and for whole messages, back-pressure, proxies, limits and security.
+//! [`session`] and `blocking::serve`. [`Config`] has the limits, the time-outs and the modes of a connection. The module `guide`
+//! has a guide for each row, and for whole messages, back-pressure, compression, proxies, limits and security.
 //!
 //! # Driving a connection
 //!
@@ -104,8 +105,9 @@
 //! | `tokio` | `tokio`: connections over tokio's streams; `tokio-rustls` adds TLS for clients, `tokio-rustls-no-provider` the same without ring |
 //! | `hyper` | `tokio::upgrade`: connections that hyper upgrades, over HTTP/1 and HTTP/2; `http` has the opening handshake alone |
 //! | `rustls` | TLS for `blocking`, and with `mio` for the hub; `rustls-no-provider` is the same without ring |
-//! | `hub` | many connections on one thread; `mio` and `esp-idf` are drivers of it |
-//! | `embedded-io-async`, `embassy-net` | transports for [`embedded`] |
+//! | `hub` | many connections on one thread; `mio`, `esp-idf` and `embassy-hub` are drivers of it, and `tokio` has one |
+//! | `portable-atomic` | the hub on chips without compare-and-swap |
+//! | `embedded-io-async`, `embassy-net` | transports for [`embedded`]; `embassy-dns` resolves the hosts of `embedded::Reconnect` |
 //! | `extension` | connections with an extension of the caller's |
 //! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
 //! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
