@@ -8,9 +8,9 @@ use std::task::Poll;
 use choppy::{once, over};
 use futures_util::SinkExt;
 use sansocket::config::{ClientOptions, ServerOptions};
-use sansocket::message::CloseFrame;
+use sansocket::message::{CloseFrame, Prepared};
 use sansocket::session::BufferSizes;
-use sansocket::tokio::{TrySendError, WebSocket};
+use sansocket::tokio::{OfferError, TrySendError, WebSocket};
 use sansocket::{CloseCode, Config, Error, Kind, Message, SendError, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::yield_now;
@@ -83,7 +83,14 @@ async fn try_send_says_what_cannot_be_sent() {
         sender.try_send(long.clone()),
         Err(TrySendError::Invalid(long.clone(), SendError::ControlTooLong))
     );
-    assert!(matches!(sender.send(long).await, Err(Error::Send(SendError::ControlTooLong))));
+    let too_long = |sent| matches!(sent, Err(Error::Send(SendError::ControlTooLong)));
+    assert!(too_long(sender.send(long.clone()).await));
+    assert!(too_long(sender.ping(&[0; 126]).await));
+    for long in [long, Message::Pong(vec![0; 126].into())].map(Prepared::from) {
+        assert!(too_long(sender.send_prepared(&long).await));
+        assert_eq!(sender.offer(&long), Err(OfferError::Invalid(SendError::ControlTooLong)));
+    }
+    yield_now().await;
     assert!(!sender.is_closed());
 }
 

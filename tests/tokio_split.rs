@@ -372,6 +372,73 @@ async fn a_message_larger_than_the_limit_goes_through_an_empty_queue() {
     assert!(received == (Some(vec![1; 50_000].into()), Some(vec![2; 50_000].into()), Some("x".into())));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reserved_place_counts_as_a_message_and_takes_one_of_any_length() {
+    let (socket, mut peer) = raw(10);
+    let limits = QueueLimits::new().messages(3).bytes(6000).overflow(Overflow::DropOldest);
+    let (sender, _receiver) = split_with(socket, SplitOptions::new().queue(limits));
+    sender.send(vec![0; 5000]).await.unwrap();
+    yield_now().await;
+    // The one that has begun, one that waits, and a place.
+    sender.send("old").await.unwrap();
+    let permit = sender.reserve().await.unwrap();
+    assert_eq!(sender.queued().messages, 2);
+    assert_eq!(sender.try_send("full"), Err(TrySendError::Full("full".into())));
+    assert_eq!(sender.offer(&"new".into()), Ok(1), "the oldest message goes, and not the place");
+    let (mut first, mut second) = (Box::pin(sender.reserve()), Box::pin(sender.reserve()));
+    assert!(once(first.as_mut()).await.is_pending() && once(second.as_mut()).await.is_pending());
+    // A wait that is dropped, and a place that is given back, are for the next in the line.
+    drop(first);
+    drop(permit);
+    second.await.unwrap().binary(vec![1; 2000]);
+    assert_eq!(sender.queued().bytes, 5000 + 3 + 2000);
+    // Too many bytes wait now.
+    let mut next = Box::pin(sender.reserve());
+    assert!(once(next.as_mut()).await.is_pending());
+    let reading = async {
+        let mut all = vec![0; 4 + 5000 + 5 + 4 + 2000];
+        peer.read_exact(&mut all).await.unwrap();
+        all.split_off(5004)
+    };
+    let (received, permit) = tokio::join!(reading, next);
+    assert_eq!(received, [&b"\x81\x03new\x82\x7e\x07\xd0"[..], &[1; 2000]].concat());
+    permit.unwrap().text("last");
+    let mut last = [0; 6];
+    peer.read_exact(&mut last).await.unwrap();
+    assert_eq!(last, *b"\x81\x04last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_loses_no_message_for_places_that_are_reserved() {
+    let (socket, _peer) = raw(10);
+    let limits = QueueLimits::new().messages(3).overflow(Overflow::DropOldest);
+    let (sender, _receiver) = split_with(socket, SplitOptions::new().queue(limits));
+    let permits = [sender.reserve().await.unwrap(), sender.reserve().await.unwrap()];
+    sender.send(vec![0; 5000]).await.unwrap();
+    yield_now().await;
+    let third = sender.offer(&"x".into());
+    assert_eq!((third, sender.queued().messages), (Err(OfferError::Full), 1));
+    drop(permits);
+    assert_eq!(sender.offer(&"x".into()), Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_no_use_after_a_close() {
+    let (socket, mut peer) = raw(1000);
+    let (sender, _receiver) = split_with(socket, SplitOptions::new().queue(QueueLimits::new().messages(1)));
+    let permit = sender.reserve().await.unwrap();
+    let mut waiting = Box::pin(sender.reserve());
+    assert!(once(waiting.as_mut()).await.is_pending());
+    sender.close(CloseCode::NORMAL, "");
+    let closed = |reserved| matches!(reserved, Err(Error::Send(SendError::Closed)));
+    assert!(closed(waiting.await.map(drop)) && closed(sender.reserve().await.map(drop)));
+    permit.text("late");
+    assert_eq!(sender.queued().messages, 0);
+    let mut all = Vec::new();
+    peer.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, b"\x88\x02\x03\xe8");
+}
+
 // ---- policies for slow readers ----
 
 /// Offers numbers to a peer that has not read the first message, and returns what the peer then reads, and the results.
@@ -534,11 +601,13 @@ proptest! {
             let message = |(n, len): (usize, &usize)| Message::from(vec![n as u8; *len]);
             let send = async |sender: &Sender, lens: &[usize]| {
                 for message in lens.iter().enumerate().map(message) {
-                    if message.as_bytes().len() % 2 == 0 {
-                        dropped_at_each_await!(sender.send(message.clone())).unwrap();
-                    } else {
-                        let message = Prepared::from(message);
-                        dropped_at_each_await!(sender.send_prepared(&message)).unwrap();
+                    match message.as_bytes().len() % 3 {
+                        0 => dropped_at_each_await!(sender.send(message.clone())).unwrap(),
+                        1 => dropped_at_each_await!(sender.reserve()).unwrap().binary(message),
+                        _ => {
+                            let message = Prepared::from(message);
+                            dropped_at_each_await!(sender.send_prepared(&message)).unwrap();
+                        }
                     }
                     dropped_at_each_await!(sender.ping(b"?")).unwrap();
                 }

@@ -81,7 +81,9 @@ pub use message_writer::MessageWriter;
 pub use net_stream::AsyncNetStream;
 pub use permit::Permit;
 pub use rewind::Rewind;
-pub use split::{NotReunited, OfferError, Queued, Receiver, ReuniteError, Sender, SplitDriver, SplitOptions};
+pub use split::{
+    NotReunited, OfferError, Queued, Receiver, ReuniteError, Sender, SenderPermit, SplitDriver, SplitOptions,
+};
 pub use tracker::Tracker;
 pub use try_send::TrySendError;
 #[cfg(feature = "hyper")]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod driver;
+mod permit;
 mod queue;
 mod receiver;
 mod reunite;
@@ -10,6 +11,7 @@ mod sender;
 mod shared;
 
 pub use driver::SplitDriver;
+pub use permit::SenderPermit;
 pub use receiver::Receiver;
 pub use reunite::{NotReunited, ReuniteError};
 pub use sender::{OfferError, Queued, Sender};

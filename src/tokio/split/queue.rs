@@ -12,6 +12,7 @@ use crate::config::{Overflow, QueueLimits};
 use crate::frame::MAX_CONTROL_PAYLOAD;
 use crate::message::Prepared;
 use crate::message::owned::Message;
+use crate::send::SendError;
 
 /// A message in the queue.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// Bytes of the message that has left the queue, but has not left the connection whole.
     begun: Option<usize>,
+    /// Messages for which a place is reserved.
+    reserved: usize,
     /// The sends that wait for room, in the order of their calls.
     waiting: VecDeque<(u64, Option<Waker>)>,
     /// The number of the next one.
@@ -37,16 +40,17 @@ pub(super) struct Queue {
 }
 
 impl Item {
-    /// Whether it is a control frame with more than the 125 bytes that one carries.
-    pub(super) fn is_too_long(&self) -> bool {
-        match self {
+    /// Refuses a control frame with more than the 125 bytes that one carries: the driver could only close the connection for it.
+    pub(super) fn check(&self) -> Result<(), SendError> {
+        let too_long = match self {
             Self::Message(message) => message.is_too_long(),
             Self::Prepared(message) => message.is_too_long(),
             Self::Ping(payload) => payload.len() > MAX_CONTROL_PAYLOAD,
-        }
+        };
+        if too_long { Err(SendError::ControlTooLong) } else { Ok(()) }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Message(message) => message.as_bytes().len(),
             Self::Prepared(message) => message.payload().len(),
@@ -57,7 +61,15 @@ impl Item {
 
 impl Queue {
     pub(super) const fn new(limits: QueueLimits) -> Self {
-        Self { limits, items: VecDeque::new(), bytes: 0, begun: None, waiting: VecDeque::new(), next: 0 }
+        Self {
+            limits,
+            items: VecDeque::new(),
+            bytes: 0,
+            begun: None,
+            reserved: 0,
+            waiting: VecDeque::new(),
+            next: 0,
+        }
     }
 
     /// Messages and bytes that wait.
@@ -73,15 +85,30 @@ impl Queue {
         self.limits.overflow
     }
 
-    /// Whether the send with this number, or one without a number, may queue this message now.
-    pub(super) fn admits(&self, number: Option<u64>, item: &Item) -> bool {
-        self.waiting.front().map(|(first, _)| *first) == number && self.has_room(item)
+    /// Whether the send with this number, or one without a number, may queue a message of this length now.
+    pub(super) fn admits(&self, number: Option<u64>, len: usize) -> bool {
+        self.waiting.front().map(|(first, _)| *first) == number && self.has_room(len)
     }
 
-    fn has_room(&self, item: &Item) -> bool {
+    fn has_room(&self, len: usize) -> bool {
         let (messages, bytes) = self.count();
         let first = self.begun.or_else(|| self.items.front().map(Item::len));
-        self.limits.has_room(messages, bytes, first, item.len())
+        self.has_place(messages) && self.limits.has_room(messages, bytes, first, len)
+    }
+
+    /// Whether reserved places leave one free where so many messages wait.
+    fn has_place(&self, messages: usize) -> bool {
+        messages.saturating_add(self.reserved) < self.limits.messages.max(1)
+    }
+
+    /// Reserves a place, which counts as a message without bytes.
+    pub(super) fn reserve(&mut self) {
+        self.reserved = self.reserved.saturating_add(1);
+    }
+
+    /// Gives a reserved place back.
+    pub(super) fn release(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
     }
 
     pub(super) fn push(&mut self, item: Item) {
@@ -92,9 +119,10 @@ impl Queue {
     /// Makes room for a message whose turn it is not yet, by the policy. Returns what was dropped for it; `None` if there is no room.
     pub(super) fn make_room(&mut self, item: &Item) -> Option<Vec<Item>> {
         let mut dropped = Vec::new();
-        // No message is dropped for one that does not fit after the message that has begun.
-        let helps = self.limits.has_room(1, self.begun.unwrap_or(0), self.begun, item.len());
-        while !self.has_room(item) {
+        // No message is dropped for one that does not fit after the message that has begun and into the places left.
+        let helps = self.has_place(usize::from(self.begun.is_some()))
+            && self.limits.has_room(1, self.begun.unwrap_or(0), self.begun, item.len());
+        while !self.has_room(item.len()) {
             if self.limits.overflow != Overflow::DropOldest || !helps {
                 return None;
             }

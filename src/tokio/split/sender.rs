@@ -104,6 +104,9 @@ pub enum OfferError {
     /// The connection was closed before.
     #[error("the connection is closed")]
     Closed,
+    /// Caller: this message cannot be sent, for the reason that [`Sender::send`] returns.
+    #[error("{0}")]
+    Invalid(SendError),
 }
 
 impl Sender {
@@ -158,14 +161,14 @@ impl Sender {
             return Err(TrySendError::Invalid(message, SendError::ControlTooLong));
         }
         let item = Item::Message(message);
-        let (item, open) = self.shared().with(|state| match state.open && state.queue.admits(None, &item) {
-            true => {
-                state.queue.push(item);
-                state.wake_driver();
-                (None, true)
-            }
-            false => (Some(item), state.open),
-        });
+        let (item, open) =
+            self.shared().with(|state| match state.open && state.queue.admits(None, item.len()) {
+                true => {
+                    state.push(item);
+                    (None, true)
+                }
+                false => (Some(item), state.open),
+            });
         match item {
             Some(Item::Message(message)) if open => Err(TrySendError::Full(message)),
             Some(Item::Message(message)) => Err(TrySendError::Closed(message)),
@@ -180,6 +183,7 @@ impl Sender {
     /// [`OfferError`] if the message is not queued.
     pub fn offer(&self, message: &Prepared) -> Result<usize, OfferError> {
         let item = Item::Prepared(message.clone());
+        item.check().map_err(OfferError::Invalid)?;
         // The dropped messages leave the lock before their memory is freed.
         let offered = self.shared().with(|state| offer(state, item));
         offered.map(|dropped| dropped.len())
@@ -232,13 +236,24 @@ impl Sender {
     }
 
     async fn put(&self, item: Item) -> Result<(), Error> {
-        // The driver could only close the connection for it.
-        if item.is_too_long() {
-            return Err(Error::Send(SendError::ControlTooLong));
-        }
+        item.check().map_err(Error::Send)?;
+        let (len, mut item) = (item.len(), Some(item));
+        self.wait_for_room(len, |state| {
+            if let Some(item) = item.take() {
+                state.push(item);
+            }
+        })
+        .await
+    }
+
+    /// Waits until it is this call's turn and the queue has room for a message of this length, and takes that room.
+    pub(super) async fn wait_for_room(
+        &self,
+        len: usize,
+        mut take: impl FnMut(&mut State),
+    ) -> Result<(), Error> {
         let mut turn = Turn { shared: self.shared(), number: None };
-        let mut item = Some(item);
-        poll_fn(|cx| turn.poll_put(cx, &mut item)).await.map_err(Error::Send)
+        poll_fn(|cx| turn.poll(cx, len, &mut take)).await.map_err(Error::Send)
     }
 }
 
@@ -249,18 +264,21 @@ struct Turn<'s> {
 }
 
 impl Turn<'_> {
-    fn poll_put(&mut self, cx: &Context<'_>, item: &mut Option<Item>) -> Poll<Result<(), SendError>> {
+    fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        len: usize,
+        take: &mut impl FnMut(&mut State),
+    ) -> Poll<Result<(), SendError>> {
         self.shared.with(|state| {
             if !state.open {
                 return Poll::Ready(Err(SendError::Closed));
             }
-            let admitted = item.take_if(|item| state.queue.admits(self.number, item));
-            let Some(item) = admitted else {
+            if !state.queue.admits(self.number, len) {
                 self.number = Some(state.queue.wait(self.number, cx.waker()));
                 return Poll::Pending;
-            };
-            state.queue.push(item);
-            state.wake_driver();
+            }
+            take(state);
             Poll::Ready(Ok(()))
         })
     }
@@ -288,8 +306,7 @@ fn offer(state: &mut State, item: Item) -> Result<Vec<Item>, OfferError> {
         }
         Overflow::DropNewest | Overflow::DropOldest => OfferError::Full,
     })?;
-    state.queue.push(item);
-    state.wake_driver();
+    state.push(item);
     Ok(dropped)
 }
 

@@ -14,7 +14,7 @@ use std::vec::Vec;
 use ::tokio::sync::Notify;
 
 use super::SplitOptions;
-use super::queue::Queue;
+use super::queue::{Item, Queue};
 use crate::close::CloseCode;
 use crate::ending::Ending;
 use crate::host::error::Error;
@@ -214,6 +214,12 @@ impl State {
         !self.incoming.is_empty() && self.incoming_bytes >= self.read_ahead
     }
 
+    /// Queues a message for the driver.
+    pub(super) fn push(&mut self, item: Item) {
+        self.queue.push(item);
+        self.wake_driver();
+    }
+
     /// Asks for a Close behind what is queued. The first counts.
     pub(super) fn close(&mut self, code: Option<CloseCode>, reason: &str) {
         if !mem::replace(&mut self.closing, true) {
@@ -226,7 +232,7 @@ impl State {
 
     /// Nothing can be sent any more. Returns what waited for that.
     #[must_use]
-    pub(super) fn stop(&mut self) -> VecDeque<super::queue::Item> {
+    pub(super) fn stop(&mut self) -> VecDeque<Item> {
         self.open = false;
         self.wake.extend(self.queue.all_wakers());
         self.queue.clear()
