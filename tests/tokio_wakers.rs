@@ -1,5 +1,6 @@
 //! Each method over a stream that moves one byte at a time, in both roles: its futures are dropped at every poll, or polled with
-//! another waker each time. The stream checks that what is pending waits with the waker of the last poll.
+//! another waker each time. The stream checks that what is pending waits with the waker of the last poll. Where several tasks poll a
+//! connection, a task is polled only after its last waker was woken.
 #![cfg(feature = "tokio")]
 
 mod wire;
@@ -11,10 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_util::{SinkExt, StreamExt};
+use sansocket::config::QueueLimits;
 use sansocket::message::Prepared;
 use sansocket::proto::{Role, SystemKeys};
 use sansocket::session::BufferSizes;
-use sansocket::tokio::{TrySendError, WebSocket};
+use sansocket::tokio::{SplitOptions, TrySendError, WebSocket};
 use sansocket::{Client, CloseCode, Config, Event, Kind, Message, Server};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::unconstrained;
@@ -36,6 +39,8 @@ struct State {
     reader: Option<Waker>,
     writer: Option<Waker>,
     turn: usize,
+    /// The stream's waker stands for those of several tasks.
+    shared: bool,
 }
 
 /// The waker of one poll.
@@ -79,8 +84,8 @@ impl Gate {
         if flag.0.load(Ordering::Relaxed) {
             return; // it wants another turn
         }
-        let (reader, writer) = (state.reader.take(), state.writer.take());
-        for waker in [&reader, &writer].into_iter().flatten() {
+        let (reader, writer) = (&state.reader, &state.writer);
+        for waker in [reader, writer].into_iter().flatten().filter(|_| !state.shared) {
             assert!(waker.will_wake(&last), "{waits:?}: the waker of an earlier poll");
         }
         match waits {
@@ -89,23 +94,29 @@ impl Gate {
             Waits::WritingOnly => assert!(writer.is_some() && reader.is_none()),
             Waits::Closing => assert!(writer.is_some() || reader.is_some(), "nobody waits"),
         }
-        let can_read = reader.is_some() && (!state.script.is_empty() || state.ended);
-        let waker = match (can_read, writer) {
-            (true, writer) if state.turn % 2 == 0 || writer.is_none() => {
-                state.readable = true;
-                state.writer = writer;
-                reader
-            }
-            (_, Some(writer)) => {
+        let turn = state.turn;
+        drop(state);
+        self.let_through(turn);
+        assert!(flag.0.load(Ordering::Relaxed), "{waits:?}: the wake-up is lost");
+    }
+
+    /// Lets one byte through, in one direction or the other, and wakes who waits for it.
+    fn let_through(&self, turn: usize) {
+        let mut state = self.state();
+        let can_read = state.reader.is_some() && (!state.script.is_empty() || state.ended);
+        let waker = match state.writer.is_some() {
+            true if turn % 2 == 1 || !can_read => {
                 state.writable = true;
-                state.reader = reader;
-                Some(writer)
+                state.writer.take()
             }
-            (_, None) => panic!("{waits:?} waits for what nobody sends"),
+            _ if can_read => {
+                state.readable = true;
+                state.reader.take()
+            }
+            _ => panic!("all wait for what nobody sends"),
         };
         drop(state);
         waker.into_iter().for_each(Waker::wake);
-        assert!(flag.0.load(Ordering::Relaxed), "{waits:?}: the wake-up is lost");
     }
 }
 
@@ -340,6 +351,176 @@ fn receiving<R: Role + Unpin>(role: R) {
     assert_eq!(control[4..], [(0x88, b"\x03\xe8bye".to_vec())]);
 }
 
+type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
+
+/// Runs tasks to their ends, and polls each only after its last waker was woken; but in the turn `extra` all of them, which makes the
+/// wakers before useless. One such turn at most: it would hide wake-ups that are lost before it.
+fn run_tasks<const N: usize>(gate: &Gate, extra: usize, tasks: [Task<'_>; N]) {
+    let mut tasks = tasks.map(|task| Some((task, Arc::new(Flag(AtomicBool::new(true))))));
+    for turn in 0..100_000 {
+        let mut polled = false;
+        for task in &mut tasks {
+            let Some((future, flag)) = task else { continue };
+            if turn != extra && !flag.0.load(Ordering::Relaxed) {
+                continue;
+            }
+            polled = true;
+            *flag = Arc::default();
+            let waker = Waker::from(Arc::clone(flag));
+            if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                *task = None;
+            }
+        }
+        let woken = |flag: &Arc<Flag>| flag.0.load(Ordering::Relaxed);
+        let mut left = tasks.iter().flatten().peekable();
+        if left.peek().is_none() {
+            return;
+        }
+        if !polled {
+            gate.let_through(turn / 2);
+            assert!(left.any(|(_, flag)| woken(flag)), "the wake-up is lost");
+        }
+    }
+    panic!("the tasks do not go on");
+}
+
+/// What the peer sends: Pings and binary messages. Returns the messages.
+fn script<R: Role>(gate: &Gate) -> Vec<Message> {
+    let messages = (0..6_u8).map(|n| {
+        gate.send(&frame(0x89, key::<R>(), &[n]));
+        gate.send(&frame(0x82, key::<R>(), &[n; 300]));
+        Message::from(vec![n; 300])
+    });
+    messages.collect()
+}
+
+/// The peer's Close, and the end of its stream.
+fn end<R: Role>(gate: &Gate) {
+    gate.send(&frame(0x88, key::<R>(), b"\x03\xe8"));
+    gate.state().ended = true;
+}
+
+/// Checks what was sent: messages of 300 bytes with these numbers, Pongs for the script, and a Close.
+fn assert_sent(gate: &Gate, numbers: impl Iterator<Item = u8>) {
+    let written = &gate.state().written;
+    assert_eq!(messages(written), numbers.map(|n| vec![n; 300]).collect::<Vec<_>>());
+    let mut control = control_frames(written);
+    assert_eq!(control.pop().map(|(first, _)| first), Some(0x88));
+    control.retain(|(first, _)| *first == 0x8A);
+    assert!(!control.is_empty() && control.is_sorted(), "{control:?}");
+}
+
+fn stream_and_sink<R: Role + Unpin>(role: R) {
+    let (mut socket, gate) = connection(role);
+    gate.state().shared = true;
+    let expected = script::<R>(&gate);
+    let message = |n: u8| Message::from(vec![n; 300]);
+    for n in [0, 2, 4] {
+        dropped!(gate, Writing, SinkExt::feed(&mut socket, message(n))).unwrap();
+        dropped!(gate, Writing, SinkExt::flush(&mut socket)).unwrap();
+        assert_eq!(dropped!(gate, Reading, socket.next()).unwrap().unwrap(), expected[usize::from(n)]);
+        kept!(gate, Writing, SinkExt::send(&mut socket, message(n + 1))).unwrap();
+        assert_eq!(kept!(gate, Reading, socket.next()).unwrap().unwrap(), expected[usize::from(n) + 1]);
+    }
+    end::<R>(&gate);
+    dropped!(gate, Closing, SinkExt::close(&mut socket)).unwrap();
+    assert!(dropped!(gate, Closing, socket.next()).is_none());
+    assert_sent(&gate, 0..6);
+}
+
+/// Two tasks poll the halves of `StreamExt::split`.
+fn halves_of_a_stream<R: Role + Unpin>(role: R, extra: usize) {
+    let (socket, gate) = connection(role);
+    let expected = script::<R>(&gate);
+    let (mut sink, mut stream) = StreamExt::split(socket);
+    let sending = async {
+        for n in 0..10_u8 {
+            sink.feed(vec![n; 300].into()).await.unwrap();
+            if n % 2 == 0 {
+                sink.flush().await.unwrap();
+            }
+        }
+        sink.flush().await.unwrap();
+        end::<R>(&gate);
+        sink.close().await.unwrap();
+    };
+    let receiving = async {
+        for message in &expected {
+            assert_eq!(stream.next().await.unwrap().unwrap(), *message);
+        }
+        assert!(stream.next().await.is_none());
+    };
+    run_tasks(&gate, extra, [Box::pin(sending), Box::pin(receiving)]);
+    assert_sent(&gate, 0..10);
+}
+
+/// Tasks use the halves of `into_split`, which is driven by a task of its own.
+fn sender_and_receiver<R: Role + Unpin + Send + 'static>(role: R, extra: usize) {
+    let (socket, gate) = connection(role);
+    let expected = script::<R>(&gate);
+    let limits = QueueLimits::new().messages(1);
+    let options = SplitOptions::new().queue(limits).read_ahead(0);
+    let (sender, mut receiver, driver) = socket.into_split_with(options);
+    let other = sender.clone();
+    let sending = async {
+        for n in 0..12_u8 {
+            let payload = vec![n; 300];
+            match n % 3 {
+                0 => sender.send(payload).await.unwrap(),
+                1 => sender.send_prepared(&payload.into()).await.unwrap(),
+                _ => sender.reserve().await.unwrap().binary(payload),
+            }
+        }
+    };
+    // It stands in the same line.
+    let pinging = async {
+        for _ in 0..12 {
+            other.ping(b"?").await.unwrap();
+        }
+    };
+    let sending = async {
+        tokio::join!(sending, pinging);
+        // All that was queued is in the connection.
+        drop(sender.reserve().await.unwrap());
+        end::<R>(&gate);
+        assert!(sender.closed().await.is_clean());
+    };
+    let receiving = async {
+        for (n, message) in expected.iter().enumerate() {
+            let received = match n % 2 {
+                0 => receiver.recv().await.unwrap(),
+                _ => receiver.next().await.transpose().unwrap(),
+            };
+            assert_eq!(received.as_ref(), Some(message));
+        }
+        assert_eq!(receiver.recv().await.unwrap(), None);
+    };
+    run_tasks(&gate, extra, [Box::pin(driver), Box::pin(sending), Box::pin(receiving)]);
+    assert_sent(&gate, 0..12);
+}
+
+fn reunited<R: Role + Unpin + Send + 'static>(role: R, extra: usize) {
+    let (socket, gate) = connection(role);
+    let options = SplitOptions::new().queue(QueueLimits::new().messages(1));
+    let (sender, receiver, driver) = socket.into_split_with(options);
+    let (mut socket, mut expected) = (None, vec![]);
+    let reuniting = async {
+        // The driver is idle, and the peer sends nothing.
+        sender.send(vec![0; 300]).await.unwrap();
+        drop(sender.reserve().await.unwrap());
+        expected = script::<R>(&gate);
+        socket = receiver.reunite::<Gate, R>(sender).await.ok();
+    };
+    run_tasks(&gate, extra, [Box::pin(driver), Box::pin(reuniting)]);
+    let mut socket = socket.unwrap();
+    for message in expected {
+        assert_eq!(dropped!(gate, Reading, socket.recv()).unwrap(), Some(message));
+    }
+    end::<R>(&gate);
+    assert!(dropped!(gate, Closing, socket.close(CloseCode::NORMAL, "")).is_clean());
+    assert_sent(&gate, 0..1);
+}
+
 /// In a runtime, for its clock. A test polls more often than a task may in one turn.
 fn run(test: impl FnOnce()) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -364,4 +545,43 @@ fn a_server_receives_and_closes_without_losing_a_wake_up() {
 #[test]
 fn a_client_receives_and_closes_without_losing_a_wake_up() {
     run(|| receiving(Client::new(SystemKeys::new().unwrap())));
+}
+
+#[test]
+fn stream_and_sink_of_a_server_lose_no_wake_up() {
+    run(|| stream_and_sink(Server));
+}
+
+#[test]
+fn stream_and_sink_of_a_client_lose_no_wake_up() {
+    run(|| stream_and_sink(Client::new(SystemKeys::new().unwrap())));
+}
+
+/// The turns in which all tasks are polled once more.
+fn extra() -> impl Iterator<Item = usize> {
+    (0..4).chain((4..10_000).step_by(1111))
+}
+
+#[test]
+fn the_halves_of_a_stream_lose_no_wake_up() {
+    for extra in extra() {
+        run(|| halves_of_a_stream(Server, extra));
+        run(|| halves_of_a_stream(Client::new(SystemKeys::new().unwrap()), extra));
+    }
+}
+
+#[test]
+fn sender_and_receiver_lose_no_wake_up() {
+    for extra in extra() {
+        run(|| sender_and_receiver(Server, extra));
+        run(|| sender_and_receiver(Client::new(SystemKeys::new().unwrap()), extra));
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_when_the_halves_are_reunited() {
+    for extra in extra() {
+        run(|| reunited(Server, extra));
+        run(|| reunited(Client::new(SystemKeys::new().unwrap()), extra));
+    }
 }
