@@ -193,7 +193,7 @@ fn an_address_that_refuses_is_named() {
     drop(listener);
     let error = connect(&format!("ws://{address}/")).unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with(&format!("cannot connect to {address}: {address}: ")), "{text}");
+    assert!(text.starts_with(&format!("cannot connect to {address}: Connection refused")), "{text}");
     assert!(!error.is_timeout());
     let error = connect_error(&error);
     assert_eq!(
@@ -462,9 +462,7 @@ fn the_opening_handshake_has_a_deadline() {
         let error =
             connect_with(&format!("ws://{address}/"), &ClientOptions::new().config(&config)).unwrap_err();
         assert!(error.is_timeout());
-        assert!(
-            error.to_string().starts_with(&format!("no WebSocket handshake with {address} ({address}): "))
-        );
+        assert!(error.to_string().starts_with(&format!("no WebSocket handshake with {address}: ")));
         let error = connect_error(&error);
         assert_eq!((error.phase(), error.address()), (ConnectPhase::Handshake, Some(address)));
         assert_eq!(error.source().unwrap().downcast_ref(), Some(&HandshakeError::Timeout));

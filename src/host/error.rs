@@ -310,7 +310,9 @@ impl fmt::Display for ConnectError {
             ConnectPhase::Redirect => "redirected by ",
         })?;
         f.write_str(&self.server)?;
-        if let Some(address) = self.address {
+        // A URL that has an address instead of a name has named it.
+        let known = self.server.parse().ok();
+        if let Some(address) = self.address.filter(|_| self.address != known) {
             write!(f, " ({address})")?;
         }
         f.write_str(": ")?;
@@ -319,8 +321,10 @@ impl fmt::Display for ConnectError {
             Reason::Handshake(error) => error.fmt(f),
             Reason::Redirect(error) => error.fmt(f),
             Reason::Attempts(attempts) => {
-                attempts.iter().enumerate().try_for_each(|(n, (address, error))| {
-                    write!(f, "{}{address}: {error}", if n == 0 { "" } else { ", " })
+                attempts.iter().enumerate().try_for_each(|(n, (address, error))| match n {
+                    0 if Some(*address) == known => error.fmt(f),
+                    0 => write!(f, "{address}: {error}"),
+                    _ => write!(f, ", {address}: {error}"),
                 })
             }
         }
