@@ -165,6 +165,7 @@ impl Error {
     pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Transport(_) | Self::Handshake(HandshakeError::Disconnected) => true,
+            Self::Connect(error) => error.is_disconnect(),
             Self::Ended(ending) => ending.reason == EndReason::Disconnected,
             _ => false,
         }
@@ -195,17 +196,17 @@ impl Error {
 /// The kind says what happened, as far as it has a name; the [`Error`] is inside, for
 /// [`get_ref`](io::Error::get_ref) and [`downcast`](io::Error::downcast).
 ///
-/// | kind | error |
-/// | --- | --- |
-/// | that of the stream's error | [`Error::Transport`], [`Error::Connect`] |
-/// | `TimedOut` | a deadline passed |
-/// | `UnexpectedEof` | the peer disconnected |
-/// | `InvalidData` | the peer broke a rule, or sent no opening handshake |
-/// | `ConnectionRefused` | [`Error::Refused`], [`Error::Rejected`] |
-/// | `BrokenPipe` | [`Error::Send`] with [`SendError::Closed`] |
-/// | `InvalidInput` | any other [`Error::Send`]; [`Error::Url`], [`Error::Request`] |
-/// | `OutOfMemory` | [`Error::MessageTooBig`] |
-/// | `Other` | everything else |
+/// | kind | who | error |
+/// | --- | --- | --- |
+/// | that of the error below | network | [`Error::Transport`]; [`Error::Connect`] while resolving, connecting or in TLS, or if the stream failed: of several addresses, that of the last |
+/// | `TimedOut` | peer | a deadline passed |
+/// | `UnexpectedEof` | peer | it disconnected, also before its opening handshake was whole |
+/// | `InvalidData` | peer | it broke a rule, sent no valid opening handshake, or redirected to what is no WebSocket |
+/// | `ConnectionRefused` | server | [`Error::Refused`], [`Error::Rejected`]; [`Error::Connect`] with a redirect that is not followed |
+/// | `BrokenPipe` | caller | [`Error::Send`] with [`SendError::Closed`] |
+/// | `InvalidInput` | caller | any other [`Error::Send`]; [`Error::Url`], [`Error::Request`] |
+/// | `OutOfMemory` | capacity | [`Error::MessageTooBig`]; no memory for the extension that the server agreed to |
+/// | `Other` | | everything else |
 ///
 /// ```
 /// use std::io::ErrorKind;
@@ -220,12 +221,11 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::Transport(error) => error.kind(),
+            Error::Connect(error) => error.kind(),
+            Error::Handshake(error) => handshake_kind(error),
             _ if error.is_timeout() => ErrorKind::TimedOut,
             _ if error.is_disconnect() => ErrorKind::UnexpectedEof,
-            Error::Connect(error) => error.kind(),
-            Error::Ended(Ending { reason: EndReason::Violation(_), .. }) | Error::Handshake(_) => {
-                ErrorKind::InvalidData
-            }
+            Error::Ended(Ending { reason: EndReason::Violation(_), .. }) => ErrorKind::InvalidData,
             Error::Refused(_) | Error::Rejected(_) => ErrorKind::ConnectionRefused,
             Error::Send(SendError::Closed) => ErrorKind::BrokenPipe,
             Error::Send(_) | Error::Url(_) | Error::Request(_) => ErrorKind::InvalidInput,
@@ -268,8 +268,18 @@ impl ConnectError {
         match &self.reason {
             Reason::Io(error) => error.kind(),
             Reason::Attempts(attempts) => attempts.last().map_or(ErrorKind::Other, |(_, error)| error.kind()),
-            Reason::Handshake(_) => ErrorKind::InvalidData,
-            Reason::Redirect(_) => ErrorKind::Other,
+            Reason::Handshake(error) => handshake_kind(error),
+            Reason::Redirect(RedirectError::Location(_)) => ErrorKind::InvalidData,
+            // As with `Error::Refused`, which is the error if no redirect is followed.
+            Reason::Redirect(_) => ErrorKind::ConnectionRefused,
+        }
+    }
+
+    fn is_disconnect(&self) -> bool {
+        match &self.reason {
+            Reason::Io(_) => self.phase == ConnectPhase::Handshake,
+            Reason::Handshake(error) => *error == HandshakeError::Disconnected,
+            Reason::Attempts(_) | Reason::Redirect(_) => false,
         }
     }
 
@@ -284,6 +294,16 @@ impl ConnectError {
             Reason::Handshake(error) => *error == HandshakeError::Timeout,
             Reason::Redirect(_) => false,
         }
+    }
+}
+
+const fn handshake_kind(error: &HandshakeError) -> ErrorKind {
+    match error {
+        HandshakeError::Timeout => ErrorKind::TimedOut,
+        HandshakeError::Disconnected => ErrorKind::UnexpectedEof,
+        #[cfg(feature = "extension")]
+        HandshakeError::ExtensionMemory => ErrorKind::OutOfMemory,
+        _ => ErrorKind::InvalidData,
     }
 }
 
@@ -362,5 +382,84 @@ impl From<RefusedResponse<'_>> for HttpResponse {
     fn from(reply: RefusedResponse<'_>) -> Self {
         let fields = reply.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
         Self { status: reply.status, headers: fields, body: reply.body.into(), complete: reply.complete }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec;
+
+    use super::*;
+    use crate::error::{Timeout, Violation};
+
+    fn connect(phase: ConnectPhase, reason: Reason) -> Error {
+        Error::Connect(Box::new(ConnectError { phase, server: "host:80".into(), address: None, reason }))
+    }
+
+    fn ended(reason: EndReason) -> Error {
+        Error::Ended(Ending { reason, received: None, sent: None })
+    }
+
+    #[test]
+    fn the_kind_names_who_is_to_blame() {
+        use ConnectPhase::{Connect, Handshake, Redirect, Resolve, Tls};
+        let address: SocketAddr = ([127, 0, 0, 1], 80).into();
+        let handshake = |error| connect(Handshake, Reason::Handshake(error));
+        let redirect = |error| connect(Redirect, Reason::Redirect(error));
+        for (error, kind, disconnect) in [
+            (Error::Transport(ErrorKind::ConnectionReset.into()), ErrorKind::ConnectionReset, true),
+            (Error::Transport(ErrorKind::TimedOut.into()), ErrorKind::TimedOut, true),
+            (connect(Resolve, Reason::Io(ErrorKind::NotFound.into())), ErrorKind::NotFound, false),
+            (connect(Tls, Reason::Io(ErrorKind::InvalidData.into())), ErrorKind::InvalidData, false),
+            (connect(Handshake, Reason::Io(ErrorKind::BrokenPipe.into())), ErrorKind::BrokenPipe, true),
+            (
+                connect(
+                    Connect,
+                    Reason::Attempts(vec![
+                        (address, ErrorKind::TimedOut.into()),
+                        (address, ErrorKind::ConnectionRefused.into()),
+                    ]),
+                ),
+                ErrorKind::ConnectionRefused,
+                false,
+            ),
+            (
+                connect(Connect, Reason::Attempts(vec![(address, ErrorKind::TimedOut.into())])),
+                ErrorKind::TimedOut,
+                false,
+            ),
+            (handshake(HandshakeError::NotHttp), ErrorKind::InvalidData, false),
+            (handshake(HandshakeError::Accept), ErrorKind::InvalidData, false),
+            (handshake(HandshakeError::Timeout), ErrorKind::TimedOut, false),
+            (handshake(HandshakeError::Disconnected), ErrorKind::UnexpectedEof, true),
+            (Error::Handshake(HandshakeError::Upgrade), ErrorKind::InvalidData, false),
+            (Error::Handshake(HandshakeError::Timeout), ErrorKind::TimedOut, false),
+            (Error::Handshake(HandshakeError::Disconnected), ErrorKind::UnexpectedEof, true),
+            (redirect(RedirectError::TooMany(5)), ErrorKind::ConnectionRefused, false),
+            (redirect(RedirectError::Insecure("ws://a/".into())), ErrorKind::ConnectionRefused, false),
+            (redirect(RedirectError::Location("mailto:a".into())), ErrorKind::InvalidData, false),
+            (Error::Refused(Box::new(HttpResponse::new(403))), ErrorKind::ConnectionRefused, false),
+            (Error::Rejected(Refusal { status: 403, reason: None }), ErrorKind::ConnectionRefused, false),
+            (ended(EndReason::Violation(Violation::InvalidUtf8)), ErrorKind::InvalidData, false),
+            (ended(EndReason::Timeout(Timeout::Pong)), ErrorKind::TimedOut, false),
+            (ended(EndReason::Disconnected), ErrorKind::UnexpectedEof, true),
+            (ended(EndReason::UnfinishedFrame), ErrorKind::Other, false),
+            (Error::Send(SendError::Closed), ErrorKind::BrokenPipe, false),
+            (Error::Send(SendError::ControlTooLong), ErrorKind::InvalidInput, false),
+            (Error::Url(UrlError::Scheme), ErrorKind::InvalidInput, false),
+            (Error::MessageTooBig, ErrorKind::OutOfMemory, false),
+        ] {
+            assert_eq!(error.is_disconnect(), disconnect, "{error:?}");
+            assert_eq!(error.is_timeout(), kind == ErrorKind::TimedOut, "{error:?}");
+            let text = error.to_string();
+            let error = io::Error::from(error);
+            assert_eq!((error.kind(), error.to_string()), (kind, text));
+        }
+        #[cfg(feature = "extension")]
+        assert_eq!(
+            io::Error::from(handshake(HandshakeError::ExtensionMemory)).kind(),
+            ErrorKind::OutOfMemory
+        );
     }
 }
