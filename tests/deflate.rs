@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use endpoint::*;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use proptest::prelude::*;
 use sansocket::deflate::{
-    Agreement, DeflateOptions, Direction, Inflate, NoDeflate, PerMessage, Pool, RingInflate, RingMemory,
-    Zlib, ZlibDeflate, ZlibInflate,
+    Agreement, Deflate, DeflateOptions, Direction, Inflate, NoDeflate, PerMessage, Pool, RingInflate,
+    RingMemory, Zlib, ZlibDeflate, ZlibInflate,
 };
 use sansocket::error::{EndReason, Violation};
 use sansocket::proto::{Extension, ExtensionFailed, OpCode, ReceiveError, ReservedBits};
@@ -286,6 +287,48 @@ fn what_we_compress_c_zlib_decompresses_at_exactly_the_agreed_window() {
                 assert!(wire.len() <= bound, "{level} {}: {} > {bound}", message.len(), wire.len());
                 assert!(oracle.decode(&wire) == message, "{bits} {level} {memory} {i}");
             }
+        }
+    }
+}
+
+/// Messages that compression makes longer: random bytes, those to which fixed codes give 9 bits, and short repetitions from far away,
+/// whose distances cost most.
+fn incompressible() -> impl Strategy<Value = Vec<u8>> {
+    let len = prop_oneof![1..300_usize, 1..5000_usize, 1..150_000_usize];
+    (len, 0..4_usize, any::<u64>()).prop_map(|(len, kind, seed)| {
+        let mut numbers = Numbers(seed);
+        let mut message = numbers.bytes(len);
+        if kind > 0 {
+            message.iter_mut().for_each(|byte| *byte = 144 + *byte % 112);
+        }
+        if kind > 1 {
+            let (every, far) = (3 + numbers.below(10), 1 << (6 + numbers.below(10)));
+            for at in (far..len.saturating_sub(4)).step_by(every) {
+                message.copy_within(at - far..at - far + kind + 1, at);
+            }
+        }
+        message
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A message whose room is its bound is compressed in one call. A bound that is too small would be an `ExtensionFailed`.
+    #[test]
+    fn no_message_is_compressed_to_more_than_its_bound(
+        bits in 9..=15_u8, level in 1..=9_u8, memory in 1..=9_u8, context: bool,
+        messages in prop::collection::vec(incompressible(), 1..8),
+    ) {
+        let options = DeflateOptions::new().level(level).memory_level(memory);
+        let mut codec = ZlibDeflate::new(&options, bits).unwrap();
+        let mut oracle = Oracle::new(6, bits, context);
+        for message in messages {
+            let mut output = vec![0; codec.bound(message.len())];
+            let done = codec.deflate(&message, &mut output, true).unwrap();
+            assert_eq!((done.consumed, done.more), (message.len(), false));
+            codec.end(context);
+            assert!(oracle.decode(&output[..done.produced]) == message);
         }
     }
 }
