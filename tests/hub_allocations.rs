@@ -212,10 +212,11 @@ impl HubSocket for Silent {
     }
 }
 
-/// All that a hub holds for a session, with its share of the hub's lists. Buffers have more fields where a program links an extension.
+/// All that a hub holds for a session, with its share of the hub's lists. A connection has one more field where a program links an
+/// extension.
 #[test]
-fn a_hundred_thousand_idle_sessions_take_about_a_kibibyte_each() {
-    const LIMIT: usize = if cfg!(feature = "extension") { 1024 + 160 } else { 1024 };
+fn a_hundred_thousand_idle_sessions_take_less_than_a_kibibyte_each() {
+    const LIMIT: usize = if cfg!(feature = "extension") { 920 } else { 864 };
     struct Quiet;
 
     impl Handler for Quiet {
@@ -243,7 +244,7 @@ fn a_hundred_thousand_idle_sessions_take_about_a_kibibyte_each() {
         each
     };
     let (few, many) = (each(10_000), each(100_000));
-    assert!(few < LIMIT && many < LIMIT, "{few} bytes with 10,000, {many} with 100,000");
+    assert!(few <= LIMIT && many <= LIMIT, "{few} bytes with 10,000, {many} with 100,000");
 }
 
 /// Sessions come and go, in every way, and their timers with them.

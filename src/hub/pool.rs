@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "deflate")]
 use alloc::boxed::Box;
 #[cfg(feature = "deflate")]
 use alloc::vec;
@@ -14,7 +13,7 @@ use crate::arc::Arc;
 use crate::buffer::{ReceiveBuffer, TransmitBuffer};
 use crate::message::Prepared;
 
-/// The buffers of a session. A buffer that it does not need has no memory.
+/// The buffers of a session that is not idle. A buffer that it does not need has no memory.
 pub(super) struct Buffers {
     pub(super) head: ReceiveBuffer<'static>,
     pub(super) rx: ReceiveBuffer<'static>,
@@ -24,7 +23,9 @@ pub(super) struct Buffers {
 /// Unused buffers, all of the configured sizes.
 pub(super) struct Pool {
     heads: Vec<ReceiveBuffer<'static>>,
-    pairs: Vec<(ReceiveBuffer<'static>, TransmitBuffer<'static>)>,
+    /// Without a buffer for heads.
+    #[expect(clippy::vec_box, reason = "lending moves the box only")]
+    unused: Vec<Box<Buffers>>,
     /// Memory for decoded bytes.
     #[cfg(feature = "deflate")]
     outputs: Vec<Box<[u8]>>,
@@ -41,7 +42,7 @@ impl Pool {
         let sizes = [settings.head_buffer, settings.receive_buffer, settings.transmit_buffer];
         Self {
             heads: Vec::new(),
-            pairs: Vec::new(),
+            unused: Vec::new(),
             #[cfg(feature = "deflate")]
             outputs: Vec::new(),
             #[cfg(feature = "deflate")]
@@ -51,25 +52,18 @@ impl Pool {
         }
     }
 
-    /// Gives a session the buffers that it lacks; the one for heads only if `head`.
-    pub(super) fn lend(&mut self, buffers: &mut Buffers, head: bool) {
+    /// Returns buffers for a session; the one for heads only if `head`.
+    pub(super) fn lend(&mut self, head: bool) -> Box<Buffers> {
         let [head_size, rx_size, tx_size] = self.sizes;
-        if buffers.tx.capacity() == 0 {
-            match self.pairs.pop() {
-                Some((rx, tx)) => (buffers.rx, buffers.tx) = (rx, tx),
-                None => {
-                    buffers.rx =
-                        ReceiveBuffer::with_capacity(rx_size).unwrap_or_else(|_| ReceiveBuffer::none());
-                    buffers.tx =
-                        TransmitBuffer::with_capacity(tx_size).unwrap_or_else(|_| TransmitBuffer::none());
-                }
-            }
+        let receive = |size| ReceiveBuffer::with_capacity(size).unwrap_or_else(|_| ReceiveBuffer::none());
+        let mut buffers = self.unused.pop().unwrap_or_else(|| {
+            let tx = TransmitBuffer::with_capacity(tx_size).unwrap_or_else(|_| TransmitBuffer::none());
+            Box::new(Buffers { head: ReceiveBuffer::none(), rx: receive(rx_size), tx })
+        });
+        if head {
+            buffers.head = self.heads.pop().unwrap_or_else(|| receive(head_size));
         }
-        if head && buffers.head.capacity() == 0 {
-            buffers.head = self.heads.pop().unwrap_or_else(|| {
-                ReceiveBuffer::with_capacity(head_size).unwrap_or_else(|_| ReceiveBuffer::none())
-            });
-        }
+        buffers
     }
 
     /// Lets the sessions that get `message` share a compressed frame of it, if the hub compresses.
@@ -101,27 +95,17 @@ impl Pool {
     }
 
     /// Takes back all buffers.
-    pub(super) fn take(&mut self, buffers: &mut Buffers) {
-        self.take_head(buffers);
-        if buffers.tx.capacity() > 0 {
-            let Buffers { mut rx, mut tx, .. } = core::mem::take(buffers);
-            #[cfg(feature = "deflate")]
-            if let Some(output) = rx.detach_output().filter(|_| self.outputs.len() < self.spare) {
-                self.outputs.push(output);
-            }
-            if self.pairs.len() < self.spare {
-                rx.clear();
-                tx.clear();
-                self.pairs.push((rx, tx));
-            }
+    pub(super) fn take(&mut self, mut buffers: Box<Buffers>) {
+        self.take_head(&mut buffers);
+        #[cfg(feature = "deflate")]
+        if let Some(output) = buffers.rx.detach_output().filter(|_| self.outputs.len() < self.spare) {
+            self.outputs.push(output);
         }
-    }
-}
-
-impl Buffers {
-    /// Whether no buffer has memory.
-    pub(super) fn are_none(&self) -> bool {
-        self.head.capacity() == 0 && self.rx.capacity() == 0 && self.tx.capacity() == 0
+        if self.unused.len() < self.spare {
+            buffers.rx.clear();
+            buffers.tx.clear();
+            self.unused.push(buffers);
+        }
     }
 }
 

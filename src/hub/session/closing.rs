@@ -10,6 +10,7 @@ use super::{Session, Turn};
 use crate::close::CloseCode;
 use crate::handler::Handler;
 use crate::hub::completion::{Done, NotDelivered};
+use crate::hub::pool::Buffers;
 use crate::hub::socket::HubSocket;
 use crate::send::SendError;
 use crate::time::Instant;
@@ -65,7 +66,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     }
 
     /// Sends the requested Close, once the messages that were sent before it are written or dropped.
-    pub(super) fn go_on_closing<A>(&mut self, turn: &mut Turn<'_, A>) {
+    pub(super) fn go_on_closing<A>(&mut self, turn: &mut Turn<'_, A>, buffers: &mut Buffers) {
         let now = turn.now;
         let time = self.timeouts().close;
         let Some(closing) = &mut self.closing else { return };
@@ -78,7 +79,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         let limit = closing.begin(now, time);
         let late = now >= closing.queue_deadline();
         self.end_by(limit);
-        self.feed(now, turn.pool);
+        self.feed(now, turn.pool, &mut buffers.tx);
         while late && self.queue.lose(NotDelivered::Closing, turn.counters) {}
         let (Some(closing), false) = (&mut self.closing, self.queue.has_waiting()) else { return };
         // An earlier Close is sent as soon as it has room: its code stays.
@@ -86,18 +87,16 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
             self.closing = None;
             return;
         }
-        let sent = self
-            .server
-            .outbox(now, &mut self.buffers.tx)
-            .map(|mut out| out.close(closing.code, &closing.reason));
+        let sent =
+            self.server.outbox(now, &mut buffers.tx).map(|mut out| out.close(closing.code, &closing.reason));
         match sent {
             // The Close waits for room for its reason.
             Some(Err(SendError::Blocked)) if !late && !closing.reason.is_empty() => return,
             Some(Err(SendError::Blocked | SendError::FrameOpen)) => {
-                self.server.close(&mut self.buffers.tx, closing.code, "");
+                self.server.close(&mut buffers.tx, closing.code, "");
             }
             Some(Ok(())) => {
-                let end = self.written.saturating_add(self.buffers.tx.pending().len() as u64);
+                let end = self.written.saturating_add(buffers.tx.pending().len() as u64);
                 self.queue.closed(end, mem::replace(&mut closing.done, Done::NOBODY), turn.counters);
             }
             _ => {}

@@ -60,7 +60,7 @@ impl<S, H> Session<S, H> {
         match &self.stage {
             Stage::Handshake => before || closing,
             Stage::Excess | Stage::Http => (before || closing) && self.queue.is_empty(),
-            Stage::Exchange(_) => (before || closing) && self.queue.is_empty() && self.buffers.are_none(),
+            Stage::Exchange(_) => (before || closing) && self.queue.is_empty() && self.buffers.is_none(),
             Stage::WebSocket => {
                 closing || matches!(self.info.state, SessionState::Open) && self.closing.is_none()
             }
