@@ -219,6 +219,23 @@ impl ClientOptions {
     }
 
     /// The authorities that vouch for servers. Default: those of the operating system.
+    ///
+    /// ```no_run
+    /// use rustls::RootCertStore; // rustls 0.23
+    /// use rustls::pki_types::CertificateDer;
+    /// use rustls::pki_types::pem::PemObject;
+    /// use sansocket::config::ClientOptions;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut roots = RootCertStore::empty();
+    /// for certificate in CertificateDer::pem_file_iter("authority.pem")? {
+    ///     roots.add(certificate?)?;
+    /// }
+    /// let options = ClientOptions::new().tls_roots(roots);
+    /// # drop(options);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "rustls-no-provider")]
     #[must_use]
     pub fn tls_roots(mut self, roots: impl Into<std::sync::Arc<rustls::RootCertStore>>) -> Self {

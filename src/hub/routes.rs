@@ -184,7 +184,8 @@ impl Routes {
     }
 
     /// Adds a WebSocket as [`websocket`](Self::websocket), whose handler receives whole messages. A message that does not
-    /// come in one piece is put together in a `Vec`, up to [`Limits::message`](crate::config::Limits::message) bytes.
+    /// come in one piece is put together in a `Vec`, up to [`Limits::message`](crate::config::Limits::message) bytes. For subprotocols
+    /// and other options, pass a [`WholeMessages`] to [`websocket_with`](Self::websocket_with).
     #[must_use]
     pub fn messages<H: MessageHandler + Send + 'static>(
         self,
