@@ -68,10 +68,13 @@ impl Scanner {
 #[derive(Clone, Copy)]
 pub struct Headers<'h>(Source<'h>);
 
+/// How many fields are listed at a time. A browser sends about fourteen; what follows the array is read twice.
+const LISTED: usize = if cfg!(target_pointer_width = "64") { 16 } else { 8 };
+
 /// Where the fields lie.
 #[derive(Clone, Copy)]
 enum Source<'h> {
-    /// The lines of a head of HTTP/1.
+    /// The lines of a head of HTTP/1; the empty line behind them may be among them.
     Lines(&'h [u8]),
     #[cfg(feature = "http")]
     Map(&'h http::HeaderMap),
@@ -103,8 +106,12 @@ impl<'h> Headers<'h> {
         let (mut rest, mut count) = (lines, 0usize);
         loop {
             // A few fields at a time, as httparse lists them in an array: that takes little of the stack.
-            let mut listed = [httparse::EMPTY_HEADER; 8];
-            let result = httparse::parse_headers(rest, &mut listed).map(|status| status.is_complete());
+            let mut listed = [httparse::EMPTY_HEADER; LISTED];
+            let result = httparse::parse_headers(rest, &mut listed).map(|status| match status {
+                httparse::Status::Complete((len, _)) => Some(len),
+                httparse::Status::Partial => None,
+            });
+            let mut last = None;
             // What it has read is in the array whatever it returns.
             for field in listed.iter().take_while(|field| !field.name.is_empty()) {
                 if count >= most {
@@ -112,20 +119,19 @@ impl<'h> Headers<'h> {
                 }
                 count = count.saturating_add(1);
                 see(field.name.as_bytes(), field.value);
-                let end = field.value.as_ptr_range().end.addr().saturating_sub(rest.as_ptr().addr());
-                let behind = rest.get(end..).unwrap_or_default();
-                // White space may follow a value, but seldom does; a look first pays where code is not scarce.
-                let at_once = behind.strip_prefix(b"\r\n").filter(|_| cfg!(target_pointer_width = "64"));
-                rest = at_once.unwrap_or_else(|| cut_line(behind).1);
+                last = Some(field.value);
             }
-            match result {
-                Err(httparse::Error::TooManyHeaders) => {}
-                Ok(true) => {
-                    let len = lines.len().saturating_sub(rest.len());
-                    let (_, behind) = cut_line(rest);
-                    return Ok((Self(Source::Lines(lines.get(..len).unwrap_or_default())), behind));
-                }
-                _ => return Err(bad_field(rest)),
+            if let Ok(Some(len)) = result {
+                let len = lines.len().saturating_sub(rest.len()).saturating_add(len);
+                let (fields, behind) = lines.split_at_checked(len).unwrap_or_default();
+                return Ok((Self(Source::Lines(fields)), behind));
+            }
+            if let Some(value) = last {
+                let end = value.as_ptr_range().end.addr().saturating_sub(rest.as_ptr().addr());
+                (_, rest) = cut_line(rest.get(end..).unwrap_or_default());
+            }
+            if result != Err(httparse::Error::TooManyHeaders) {
+                return Err(bad_field(rest));
             }
         }
     }
