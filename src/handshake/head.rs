@@ -30,23 +30,32 @@ impl Scanner {
     /// Returns the length of the head at the front of `bytes`, once it has arrived. Each call passes the earlier
     /// bytes again, and may add more.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadByte> {
-        loop {
-            if self.matched == 0 {
-                let n = plain(bytes.get(self.scanned..).unwrap_or_default());
-                self.scanned = self.scanned.saturating_add(n);
+        let (mut rest, mut matched) = (bytes.get(self.scanned..).unwrap_or_default(), self.matched);
+        let found = loop {
+            if let 0 | 2 = matched {
+                let behind = behind_plain(rest);
+                if behind.len() < rest.len() {
+                    (rest, matched) = (behind, 0);
+                    if let [b'\r', b'\n', behind @ ..] = rest {
+                        (rest, matched) = (behind, 2);
+                        continue;
+                    }
+                }
             }
-            let Some(&byte) = bytes.get(self.scanned) else { return Ok(None) };
-            self.scanned = self.scanned.saturating_add(1);
-            self.matched = match (byte, self.matched) {
+            let [byte, behind @ ..] = rest else { break false };
+            rest = behind;
+            matched = match (byte, matched) {
                 (b'\r', 0) => 1,
                 (b'\r', 2) => 3,
                 (b'\n', 1) => 2,
-                (b'\n', 3) => return Ok(Some(self.scanned)),
+                (b'\n', 3) => break true,
                 // RFC 9112 §2.2: a CR or an LF alone is ambiguous.
                 (b'\r' | b'\n' | 0, _) | (_, 1 | 3) => return Err(BadByte),
                 _ => 0,
             };
-        }
+        };
+        (self.scanned, self.matched) = (bytes.len().saturating_sub(rest.len()), matched);
+        Ok(found.then_some(self.scanned))
     }
 }
 
@@ -340,35 +349,41 @@ pub(crate) fn unfold(head: &mut [u8]) {
 /// Returns the first line with its line break, and the rest; both empty if there is no line break.
 #[inline(never)]
 fn cut_line(lines: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 0usize;
+    let mut rest = lines;
     loop {
-        at = at.saturating_add(plain(lines.get(at..).unwrap_or_default()));
-        let Some(byte) = lines.get(at) else { return Default::default() };
-        at = at.saturating_add(1);
+        let [byte, behind @ ..] = behind_plain(rest) else { return Default::default() };
+        rest = behind;
         if *byte == b'\n' {
-            return lines.split_at_checked(at).unwrap_or_default();
+            return lines.split_at_checked(lines.len().saturating_sub(rest.len())).unwrap_or_default();
         }
     }
 }
 
-/// Returns a number of bytes at the front that are 16 or more: neither a line break nor NUL. All of them where the processor
-/// reads eight bytes at once wherever they lie, none elsewhere.
-fn plain(bytes: &[u8]) -> usize {
+/// Returns what follows the bytes at the front that are 16 or more: neither a line break nor NUL. It skips all of them where the
+/// processor reads eight bytes at once wherever they lie, none elsewhere.
+fn behind_plain(mut bytes: &[u8]) -> &[u8] {
     const LOW: u64 = u64::from_le_bytes([16; 8]);
     const TOP: u64 = u64::from_le_bytes([0x80; 8]);
-    let mut n = 0usize;
-    if cfg!(target_pointer_width = "64") {
-        for chunk in bytes.chunks_exact(8) {
-            let word = chunk.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
-            // The subtraction borrows from a byte's top bit where the byte is below 16: exact for the first of them.
-            let below = word.wrapping_sub(LOW) & !word & TOP;
-            if below != 0 {
-                return n.saturating_add((below.trailing_zeros() / 8) as usize);
-            }
-            n = n.saturating_add(8);
-        }
+    if cfg!(not(target_pointer_width = "64")) {
+        return bytes;
     }
-    n
+    while let Some((chunk, behind)) = bytes.split_first_chunk::<16>() {
+        // Without an end in the middle, as vectors compare.
+        if chunk.iter().fold(false, |low, byte| low | (*byte < 16)) {
+            break;
+        }
+        bytes = behind;
+    }
+    while let Some((chunk, behind)) = bytes.split_first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        // The subtraction borrows from a byte's top bit where the byte is below 16: exact for the first of them.
+        let low = word.wrapping_sub(LOW) & !word & TOP;
+        if low != 0 {
+            return bytes.get((low.trailing_zeros() / 8) as usize..).unwrap_or_default();
+        }
+        bytes = behind;
+    }
+    bytes
 }
 
 /// Returns whether a comma-separated list has this token, compared without case.
