@@ -389,7 +389,8 @@ fn behind_plain(mut bytes: &[u8]) -> &[u8] {
 /// Returns whether a comma-separated list has this token, compared without case.
 #[inline(never)]
 pub(crate) fn lists(value: &[u8], token: &str) -> bool {
-    value.split(|&c| c == b',').any(|item| is_same(trim(item), token))
+    (cfg!(target_pointer_width = "64") && value == token.as_bytes())
+        || value.split(|&c| c == b',').any(|item| is_same(trim(item), token))
 }
 
 /// Returns the text before the first `mark`, which is ASCII, and the text after it.
@@ -407,11 +408,17 @@ pub(crate) fn split_scheme(url: &str) -> Option<(&str, &str)> {
     Some((scheme, rest.strip_prefix("//")?))
 }
 
-/// Compares without case. Not inlined, as the image would contain it half a dozen times.
-#[inline(never)]
+/// Compares without case.
+#[inline(always)]
 pub(crate) fn is_same(a: &[u8], b: &str) -> bool {
     // Nearly all peers write the names as the standards do, and equal bytes are found faster.
-    (cfg!(target_pointer_width = "64") && a == b.as_bytes()) || a.eq_ignore_ascii_case(b.as_bytes())
+    (cfg!(target_pointer_width = "64") && a == b.as_bytes()) || is_same_but_case(a, b)
+}
+
+/// Not inlined, as the image would contain it half a dozen times.
+#[inline(never)]
+fn is_same_but_case(a: &[u8], b: &str) -> bool {
+    a.eq_ignore_ascii_case(b.as_bytes())
 }
 
 /// Removes white space at both ends. No other control character is in a value that was checked.

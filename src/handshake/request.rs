@@ -236,14 +236,11 @@ impl<'h> Request<'h> {
 
     fn split(&self) -> (&'h str, &'h str) {
         // The absolute form, which proxies use: the path begins after the authority.
-        let target = match split_scheme(self.target) {
-            Some((_, rest)) if !self.target.starts_with('/') => rest
-                .bytes()
-                .position(|c| matches!(c, b'/' | b'?'))
-                .and_then(|at| rest.get(at..))
-                .unwrap_or_default(),
-            _ => self.target,
-        };
+        let rest = if self.target.starts_with('/') { None } else { split_scheme(self.target) };
+        let target = rest.map_or(self.target, |(_, rest)| {
+            let path = rest.bytes().position(|c| matches!(c, b'/' | b'?'));
+            path.and_then(|at| rest.get(at..)).unwrap_or_default()
+        });
         let (path, query) = cut(target, b'?').unwrap_or((target, ""));
         // "an empty path component is equivalent to an absolute path of "/"" (RFC 9110 §4.2.3)
         (if path.is_empty() { "/" } else { path }, query)
