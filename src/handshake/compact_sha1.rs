@@ -1,5 +1,6 @@
 //! SHA-1 (FIPS 180-4 §6.1) where flash is scarce: padding that takes 250 bytes of flash instead of 600, over the blocks of the
-//! crate `sha1`, or with feature `small` over compact blocks, which take 330 bytes instead of 3,260, and more time.
+//! crate `sha1`, or with feature `small` over compact blocks, which take 330 bytes instead of 3,260, and more time. On hosts
+//! it hashes keys of a wrong length only.
 //!
 //! Here it protects nothing: it proves that the peer speaks WebSocket (RFC 6455 §1.3), over a key that everybody can read.
 
@@ -16,13 +17,12 @@ struct Sha1<const COMPACT: bool> {
     len: usize,
 }
 
+/// The state before the first block.
+pub(super) const INITIAL: [u32; 5] = [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0xC3D2_E1F0];
+
 /// Returns the SHA-1 of the parts, one after the other.
 pub(super) fn digest<const COMPACT: bool>(parts: [&[u8]; 2]) -> [u8; 20] {
-    let mut sha1 = Sha1::<COMPACT> {
-        state: [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476, 0xC3D2_E1F0],
-        block: [0; 16],
-        len: 0,
-    };
+    let mut sha1 = Sha1::<COMPACT> { state: INITIAL, block: [0; 16], len: 0 };
     for part in parts {
         part.iter().for_each(|byte| sha1.push(*byte));
     }
@@ -34,8 +34,13 @@ pub(super) fn digest<const COMPACT: bool>(parts: [&[u8]; 2]) -> [u8; 20] {
     let [.., high, low] = &mut sha1.block;
     (*high, *low) = ((bits >> 32) as u32, bits as u32);
     sha1.compress();
+    to_bytes(&sha1.state)
+}
+
+/// Returns the digest that is this state after the last block.
+pub(super) fn to_bytes(state: &[u32; 5]) -> [u8; 20] {
     let mut digest = [0; 20];
-    for (bytes, word) in digest.chunks_exact_mut(4).zip(&sha1.state) {
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
         let mut word = *word;
         for byte in bytes.iter_mut().rev() {
             *byte = word as u8;

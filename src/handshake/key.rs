@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::{SMALL, compact_sha1};
-use sha1::{Digest, Sha1};
+use sha1::block_api::compress;
 
 /// The value of `Sec-WebSocket-Accept`: a SHA-1 hash in base64.
 pub type AcceptKey = [u8; 28];
 
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const GUID: &[u8; 36] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Returns the value of `Sec-WebSocket-Accept` for a key.
 ///
@@ -27,20 +27,30 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[must_use]
 pub fn accept_key(key: &[u8]) -> AcceptKey {
     let mut accept = [0; 28];
-    encode(&digest([key, GUID]), &mut accept);
+    encode(&digest(key), &mut accept);
     accept
 }
 
-fn digest(parts: [&[u8]; 2]) -> [u8; 20] {
-    if SMALL || cfg!(not(target_pointer_width = "64")) {
-        return compact_sha1::digest::<SMALL>(parts);
+fn digest(key: &[u8]) -> [u8; 20] {
+    match key.try_into() {
+        Ok(key) if cfg!(target_pointer_width = "64") => digest_at_once(key),
+        _ => compact_sha1::digest::<SMALL>([key, GUID]),
     }
-    let mut sha1 = Sha1::new();
-    // A loop, as each call of `update` would link another copy of its code.
-    for part in parts {
-        sha1.update(part);
+}
+
+/// Hashes a key of the right length, which takes two blocks with the GUID, the bit behind them and the length in bits.
+fn digest_at_once(key: &[u8; 24]) -> [u8; 20] {
+    let (mut state, mut blocks) = (compact_sha1::INITIAL, [[0; 64]; 2]);
+    let [first, [.., high, low]] = &mut blocks;
+    if let Some((place, rest)) = first.split_first_chunk_mut() {
+        *place = *key;
+        if let Some((place, [end, ..])) = rest.split_first_chunk_mut() {
+            (*place, *end) = (*GUID, 0x80);
+        }
     }
-    sha1.finalize().into()
+    [*high, *low] = (60_u16 * 8).to_be_bytes();
+    compress(&mut state, &blocks);
+    compact_sha1::to_bytes(&state)
 }
 
 /// Returns the value of `Sec-WebSocket-Key` for 16 random bytes.
@@ -79,5 +89,21 @@ pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
         }
         len = len.wrapping_sub(6);
         *digit = DIGITS.get((bits >> len & 0x3F) as usize).copied().unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha1::{Digest, Sha1};
+
+    use super::{GUID, digest};
+
+    #[test]
+    fn keys_of_every_length_are_hashed() {
+        let key: [u8; 100] = core::array::from_fn(|i| (i * 37 + 1) as u8);
+        for len in 0..=key.len() {
+            let theirs: [u8; 20] = Sha1::new().chain_update(&key[..len]).chain_update(GUID).finalize().into();
+            assert_eq!(digest(&key[..len]), theirs, "{len} bytes");
+        }
     }
 }
