@@ -74,21 +74,21 @@ pub(crate) fn is_well_formed(key: &[u8]) -> bool {
 #[inline(never)]
 pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // The last `len` of `bits` are not yet encoded.
-    let (mut bits, mut len, mut bytes) = (0_u32, 0_u32, bytes.iter());
-    for digit in out {
-        if len < 6 {
-            match bytes.next() {
-                Some(byte) => (bits, len) = (bits << 8 | u32::from(*byte), len.wrapping_add(8)),
-                None if len == 0 => {
-                    *digit = b'=';
-                    continue;
-                }
-                None => (bits, len) = (bits << 6_u32.wrapping_sub(len), 6),
+    let mut bytes = bytes.iter();
+    for digits in out.chunks_exact_mut(4) {
+        // Three bytes are four digits; where a byte is missing, so is a digit.
+        let (mut bits, mut count) = (0_u32, 1_u32);
+        for _ in 0..3 {
+            bits <<= 8;
+            if let Some(byte) = bytes.next() {
+                (bits, count) = (bits | u32::from(*byte), count.wrapping_add(1));
             }
         }
-        len = len.wrapping_sub(6);
-        *digit = DIGITS.get((bits >> len & 0x3F) as usize).copied().unwrap_or_default();
+        for digit in digits {
+            let value = DIGITS.get((bits >> 18 & 0x3F) as usize).copied().unwrap_or_default();
+            *digit = if count > 0 { value } else { b'=' };
+            (bits, count) = (bits << 6, count.saturating_sub(1));
+        }
     }
 }
 
