@@ -152,7 +152,8 @@ impl ClientOptions {
         self
     }
 
-    /// The subprotocols on offer, the best first (`Sec-WebSocket-Protocol`). Default: none.
+    /// The subprotocols on offer, the best first (`Sec-WebSocket-Protocol`). Default: none. A server may accept without one:
+    /// `WebSocket::protocol` returns what it has selected.
     #[must_use]
     pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.protocols = names.into_iter().map(Into::into).collect();

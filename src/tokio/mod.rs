@@ -6,6 +6,8 @@
 //! [`WebSocket::into_split`] spawns a task, which does that while nobody awaits anything.
 //!
 //! ```no_run
+//! use std::time::Duration;
+//!
 //! use sansocket::config::ServerOptions;
 //! use sansocket::tokio::WebSocket;
 //! use tokio::net::TcpListener;
@@ -15,10 +17,13 @@
 //!     let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //!     let options = ServerOptions::new();
 //!     loop {
-//!         let (stream, _) = listener.accept().await?;
-//!         stream.set_nodelay(true)?;
+//!         let Ok((stream, _)) = listener.accept().await else {
+//!             tokio::time::sleep(Duration::from_millis(50)).await; // no descriptors are left, or the client has gone
+//!             continue;
+//!         };
 //!         let options = options.clone();
 //!         tokio::spawn(async move {
+//!             let _ = stream.set_nodelay(true);
 //!             let mut socket = WebSocket::accept(stream, &options).await?;
 //!             while let Some(message) = socket.recv().await? {
 //!                 socket.feed(message).await?; // `recv` writes it
@@ -28,6 +33,8 @@
 //!     }
 //! }
 //! ```
+//!
+//! The guide `tokio` also bounds the number of connections, and ends the server in an orderly way.
 //!
 //! # Cancel safety
 //!
