@@ -199,22 +199,33 @@ impl Outbox<'_> {
     /// [`HandlerError::Blocked`] with the number of bytes that were sent: return it from the handler, to get the rest
     /// again. Otherwise the errors of [`send_fragmented`](Self::send_fragmented) and
     /// [`begin_frame`](Self::begin_frame), converted.
+    // It passes the fields one by one. A handler that passes a reference copies the chunk, in vectors, right after the driver has
+    // written it in words, and the processor waits for all of them to reach its cache.
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub fn forward(&mut self, data: &Chunk<'_>) -> Result<(), HandlerError> {
-        let bytes = data.payload.as_bytes();
+        let Chunk { kind, payload, fin, end, remaining, .. } = *data;
+        self.forward_bytes(kind, payload.as_bytes(), fin, end, remaining)
+    }
+
+    fn forward_bytes(
+        &mut self,
+        kind: Kind,
+        bytes: &[u8],
+        fin: bool,
+        end: bool,
+        remaining: u64,
+    ) -> Result<(), HandlerError> {
         let mut rest = bytes;
-        let sent = if data.kind == Kind::Text || self.is_encoding() {
-            self.send_fragmented(data.kind, &mut rest, data.end)
+        let sent = if kind == Kind::Text || self.is_encoding() {
+            self.send_fragmented(kind, &mut rest, end)
         } else if self.frame_remaining() > 0 {
             self.write_all(&mut rest)
         } else {
-            let whole = if data.remaining == 0 {
-                self.fragment(data.kind, bytes, data.fin)
-            } else {
-                Err(SendError::TooLarge)
-            };
+            let whole =
+                if remaining == 0 { self.fragment(kind, bytes, fin) } else { Err(SendError::TooLarge) };
             match whole {
                 Err(SendError::TooLarge) => self
-                    .begin_frame(data.kind, data.remaining.saturating_add(bytes.len() as u64), data.fin)
+                    .begin_frame(kind, remaining.saturating_add(bytes.len() as u64), fin)
                     .and_then(|()| self.write_all(&mut rest)),
                 sent => sent,
             }

@@ -194,40 +194,25 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Event<'r>> {
         let mut view = rx.open();
-        // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
-        if now < self.link.next_check {
-            if let Some(data) = self.decoder.quick(&mut view.input) {
-                view.close();
-                self.link.note_received(now);
-                return Step::Event(Event::Data(data));
-            }
+        if let Some(data) = self.quick(now, &mut view.input) {
+            view.close();
+            return Step::Event(Event::Data(data));
         }
         // Passed by value: otherwise the quick path would have to spill it to the stack, too.
         self.slow(now, view, tx)
     }
 
-    /// Receives a whole data message as [`poll`](Self::poll) does, if one has arrived and nothing else is to be done.
+    /// Receives a whole data message out of an open buffer as [`poll`](Self::poll) does, if one has arrived and nothing else
+    /// is to be done.
     #[inline(always)]
-    pub(crate) fn quick<'r>(&mut self, now: Instant, rx: &'r mut ReceiveBuffer<'_>) -> Option<Chunk<'r>> {
+    pub(crate) fn quick<'r>(&mut self, now: Instant, input: &mut &'r mut [u8]) -> Option<Chunk<'r>> {
+        // No reply is pending and no deadline has passed: the quick path needs neither the time nor the transmit buffer.
         if now >= self.link.next_check {
             return None;
         }
-        let mut view = rx.open();
-        let data = self.decoder.quick(&mut view.input)?;
-        view.close();
+        let data = self.decoder.quick(input)?;
         self.link.note_received(now);
         Some(data)
-    }
-
-    /// Polls as [`poll`](Self::poll) does after [`quick`](Self::quick) has found nothing.
-    #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub(crate) fn poll_slowly<'r>(
-        &mut self,
-        now: Instant,
-        rx: &'r mut ReceiveBuffer<'_>,
-        tx: &mut TransmitBuffer<'_>,
-    ) -> Step<Event<'r>> {
-        self.slow(now, rx.open(), tx)
     }
 
     /// Returns whether the connection is open, no reply is pending and no deadline has passed.
@@ -377,8 +362,9 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         (&mut self.link, Wire::new(tx, self.role.masker()))
     }
 
+    /// Polls as [`poll`](Self::poll) does after [`quick`](Self::quick) has found nothing.
     #[inline(never)]
-    fn slow<'r>(
+    pub(crate) fn slow<'r>(
         &mut self,
         now: Instant,
         mut view: Opened<'r, '_>,
@@ -399,7 +385,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         let mut wire = Wire::new(tx, role.masker());
         let mut outcome = None;
         if now < link.next_check {
-            match decoder.take(extension, view) {
+            match decoder.slow(extension, view) {
                 Ok(Some(Event::Data(data))) => {
                     link.note_received(now);
                     return Step::Event(Event::Data(data));

@@ -217,8 +217,9 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         self.state = State::Failed(error);
     }
 
+    /// Takes the next event after [`quick`](Self::quick) has found nothing.
     #[inline(never)]
-    fn slow<'i, X: Extension>(
+    pub(crate) fn slow<'i, X: Extension>(
         &mut self,
         extension: &mut X,
         view: &mut Opened<'i, '_>,

@@ -189,7 +189,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
         }
         #[cfg(feature = "extension")]
         let mut decoded = 0_usize;
-        loop {
+        'events: loop {
             // The timer goes before events, which may use up the room each time.
             self.call_timer(now, handler, calls, tx);
             #[cfg(feature = "extension")]
@@ -197,14 +197,25 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 // A few received bytes may decode to megabytes: the transport, and other connections, get their turn.
                 return Step::Wait { deadline: Some(now) };
             }
-            // One call of the handler for all events: it is inlined, and most events do not pass through memory.
             let event = if let Some(event) = self.blocked.take() {
                 let event = rx.take_again(event);
                 rx.event(event)
-            } else if let Some(data) = self.connection.quick(now, rx) {
-                Event::Data(data)
             } else {
-                match self.connection.poll_slowly(now, rx, tx) {
+                let mut view = rx.open();
+                // Whole messages are delivered for as long as nothing else is to be done.
+                while let Some(data) = self.connection.quick(now, &mut view.input) {
+                    view.close();
+                    let (kind, len) = (data.kind, data.payload.len());
+                    let outcome = handler.event(Event::Data(data), &mut self.connection.outbox(now, tx));
+                    if let Some(consumed) = self.apply(outcome, tx) {
+                        let shape =
+                            Shape::Data { kind, start: true, end: true, fin: true, offset: 0, remaining: 0 };
+                        self.keep_rest(shape, rx.span(len), consumed, rx);
+                        break 'events;
+                    }
+                    self.call_timer(now, handler, calls, tx);
+                }
+                match self.connection.slow(now, view, tx) {
                     Step::Event(event) => event,
                     Step::Wait { deadline } => {
                         if !self.call_timer(now, handler, calls, tx) {

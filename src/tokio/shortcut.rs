@@ -19,7 +19,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if incoming.rx.is_empty() || incoming.is_holding() || self.is_told_to_close() {
             return None;
         }
-        self.connection.quick(self.now, &mut incoming.rx)
+        let mut view = incoming.rx.open();
+        let data = self.connection.quick(self.now, &mut view.input)?;
+        view.close();
+        Some(data)
     }
 
     /// Returns whether only writing remains: no deadline has passed, no earlier write is pending, and neither a control frame nor the
