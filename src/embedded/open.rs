@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::future::Future;
+
 use super::error::Error;
 use super::websocket::WebSocket;
 use super::writer::Writer;
@@ -120,14 +122,15 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
     /// response than 101, which [`connect_with`](Self::connect_with) shows; [`Error::Handshake`].
     ///
     /// Cancel safety: dropping the future drops the transport.
-    pub async fn connect(
+    pub fn connect(
         transport: T,
         config: C,
         buffers: Buffers<'b>,
         keys: K,
         request: &ClientRequest<'b>,
-    ) -> Result<Self, Error<T::Error>> {
-        Self::connect_with(transport, config, buffers, keys, request, |_| {}).await
+    ) -> impl Future<Output = Result<Self, Error<T::Error>>> {
+        // Not an `async fn`: its future would hold the arguments a second time.
+        Self::connect_with(transport, config, buffers, keys, request, |_| {})
     }
 
     /// Opens a connection as [`connect`](Self::connect) does, and calls `refused` with the response of a server that refuses:
@@ -137,15 +140,15 @@ impl<'b, T: Transport, K: MaskingKey, C: ConfigRef> WebSocket<'b, T, Client<K>, 
     /// Those of [`connect`](Self::connect).
     ///
     /// Cancel safety: dropping the future drops the transport.
-    pub async fn connect_with(
+    pub fn connect_with(
         transport: T,
         config: C,
         buffers: Buffers<'b>,
         keys: K,
         request: &ClientRequest<'b>,
         refused: impl FnOnce(&RefusedResponse<'_>),
-    ) -> Result<Self, Error<T::Error>> {
-        Self::connect_negotiating(transport, config, buffers, keys, request, NoExtension, refused).await
+    ) -> impl Future<Output = Result<Self, Error<T::Error>>> {
+        Self::connect_negotiating(transport, config, buffers, keys, request, NoExtension, refused)
     }
 }
 

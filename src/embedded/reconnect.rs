@@ -122,8 +122,8 @@ pub enum Unreachable {
 
 /// One attempt of [`Reconnect`], from an open TCP connection to an open WebSocket.
 pub struct ConnectAttempt<'a, K, C, E> {
-    request: ClientRequest<'a>,
-    config: C,
+    request: &'a ClientRequest<'a>,
+    config: &'a C,
     buffers: Buffers<'a>,
     keys: &'a mut K,
     events: &'a mut dyn FnMut(ReconnectEvent<'_, E>),
@@ -213,8 +213,8 @@ impl<'r, C: ConfigRef> Reconnect<'r, C> {
                 Ok(()) => {
                     events(ReconnectEvent::Connected);
                     let attempt = ConnectAttempt {
-                        request: self.request,
-                        config: self.config.clone(),
+                        request: &self.request,
+                        config: &self.config,
                         buffers: memory.buffers(),
                         keys: &mut *random,
                         events: &mut *events,
@@ -295,7 +295,8 @@ impl<'a, K: FnMut() -> [u8; 4], C: ConfigRef, E> ConnectAttempt<'a, K, C, E> {
             found.denied = matches!(response.status, 401 | 403);
             events(ReconnectEvent::Refused(response));
         };
-        let socket = WebSocket::connect_with(transport, config, buffers, keys, &request, refused).await?;
+        let config = config.clone();
+        let socket = WebSocket::connect_with(transport, config, buffers, keys, request, refused).await?;
         found.opened = Some(EmbassyClock.now());
         events(ReconnectEvent::Open(socket.protocol()));
         Ok(socket)
@@ -304,7 +305,7 @@ impl<'a, K: FnMut() -> [u8; 4], C: ConfigRef, E> ConnectAttempt<'a, K, C, E> {
 
 impl<K, C, E> fmt::Debug for ConnectAttempt<'_, K, C, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectAttempt").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("ConnectAttempt").field("request", self.request).finish_non_exhaustive()
     }
 }
 
