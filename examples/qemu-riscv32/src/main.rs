@@ -19,7 +19,7 @@ use core::time::Duration;
 
 use embassy_executor::Spawner;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
+use embassy_net::{Stack, StackResources};
 use handler::Echo;
 use sansocket::Config;
 #[cfg(feature = "deflate-receive")]
@@ -67,25 +67,13 @@ async fn main(spawner: Spawner) {
     static RESOURCES: ConstStaticCell<StackResources<{ CONNECTIONS + 1 }>> =
         ConstStaticCell::new(StackResources::new()); // and one socket for DHCP
 
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    // Another one at each start. A product takes its chip's random numbers: a clock can be guessed.
-    let seed = virt::time::unix();
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), seed);
-    virt::enable_interrupts();
-
-    spawner.spawn(network(runner).unwrap());
+    let stack = virt::start(spawner, RESOURCES.take(), virt::time::unix());
     for _ in 0..CONNECTIONS {
         spawner.spawn(connection(stack).unwrap());
     }
     stack.wait_config_up().await;
     let address = stack.config_v4().unwrap().address.address();
     println!("listening on {address}:{PORT}");
-}
-
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
 }
 
 /// One place of the server: it listens, serves, hangs up, and listens again. The task itself is a

@@ -14,7 +14,7 @@ use core::time::Duration;
 use embassy_executor::Spawner;
 use embassy_futures::select::select;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
+use embassy_net::{Stack, StackResources};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embassy_sync::watch::Watch;
@@ -124,24 +124,12 @@ async fn measure() -> ! {
     unreachable!()
 }
 
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
-}
-
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
     static RESOURCES: ConstStaticCell<StackResources<{ PLACES + 1 }>> =
         ConstStaticCell::new(StackResources::new()); // and one socket for DHCP
 
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    // Another one at each start. A product takes its chip's random numbers: a clock can be guessed.
-    let seed = virt::time::unix();
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), seed);
-    virt::enable_interrupts();
-
-    spawner.spawn(network(runner).unwrap());
+    let stack = virt::start(spawner, RESOURCES.take(), virt::time::unix());
     spawner.spawn(measure().unwrap());
     for _ in 0..PLACES {
         spawner.spawn(place(stack).unwrap());

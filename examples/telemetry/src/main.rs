@@ -21,7 +21,7 @@ use core::time::Duration;
 
 use embassy_executor::Spawner;
 use embassy_net::tcp::{self, TcpSocket};
-use embassy_net::{DhcpConfig, Runner, StackResources};
+use embassy_net::StackResources;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::Timer;
@@ -84,11 +84,6 @@ fn log(event: ReconnectEvent<'_, Error<tcp::Error>>) {
     }
 }
 
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
-}
-
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
     static RESOURCES: ConstStaticCell<StackResources<2>> = ConstStaticCell::new(StackResources::new()); // and DHCP's
@@ -98,11 +93,7 @@ async fn main(spawner: Spawner) {
     let url = WsUrl::parse(url).expect("the URL is valid");
     let user = url.userinfo().expect("the URL has a user");
     let mut random = random::generator().expect("no virtio random number generator");
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), random.next_u64());
-    virt::enable_interrupts();
-    spawner.spawn(network(runner).unwrap());
+    let stack = virt::start(spawner, RESOURCES.take(), random.next_u64());
     spawner.spawn(measure().unwrap());
 
     let (mut receive, mut transmit) = ([0; 1024], [0; 1024]);

@@ -24,7 +24,7 @@ use core::time::Duration;
 
 use embassy_executor::Spawner;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
+use embassy_net::{Stack, StackResources};
 use embedded_alloc::LlffHeap;
 use handler::{CHANNELS, Channel, Command, Dashboard, Device, PAGE, Sample, State};
 use sansocket::handshake::Response;
@@ -52,23 +52,11 @@ async fn main(spawner: Spawner) {
 
     // SAFETY: the memory is the heap's alone, and this is the only call.
     unsafe { HEAP.init(MEMORY.take().as_mut_ptr().addr(), HEAP_SIZE) };
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    // Another one at each start. A product takes its chip's random numbers: a clock can be guessed.
-    let seed = virt::time::unix();
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), seed);
-    virt::enable_interrupts();
-
-    spawner.spawn(network(runner).unwrap());
+    let stack = virt::start(spawner, RESOURCES.take(), virt::time::unix());
     spawner.spawn(serve(stack).unwrap());
     stack.wait_config_up().await;
     let address = stack.config_v4().unwrap().address.address();
     println!("listening on {address}:{PORT}");
-}
-
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
 }
 
 #[embassy_executor::task]
