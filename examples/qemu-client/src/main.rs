@@ -12,9 +12,9 @@
 #[path = "../../qemu-riscv32/src/virt/mod.rs"]
 mod virt;
 
+mod partition;
 #[cfg(feature = "tls")]
 mod pipe;
-mod partition;
 mod random;
 mod settings;
 mod stack;
@@ -23,19 +23,20 @@ mod talk;
 mod tls;
 
 use core::fmt::Debug;
+use core::ops::ControlFlow;
 #[cfg(feature = "tls")]
 use core::pin::pin;
 use core::time::Duration;
 
 use embassy_executor::Spawner;
+use embassy_net::StackResources;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{DhcpConfig, Runner, StackResources};
-use embassy_time::{Timer, with_timeout};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use sansocket::{Ending, Instant};
-use sansocket::embedded::{EmbassyClock, TcpTransport, hang_up, Clock};
+use sansocket::embedded::{ConnectAttempt, Reconnect, ReconnectEvent, TcpTransport};
+use sansocket::handshake::ClientRequest;
 use sansocket::session::{Backoff, Memory};
+use sansocket::{Config, Ending};
 use settings::Settings;
 use static_cell::ConstStaticCell;
 
@@ -46,15 +47,16 @@ const HEAD: usize = 512;
 /// Once for each direction. A message may be much longer: it streams through.
 const BUFFER: usize = 512;
 
-const CONNECT: embassy_time::Duration = embassy_time::Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(5);
 #[cfg(feature = "tls")]
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
-/// What has not left by then, at the end of a connection, is given up.
-const LINGER: Duration = Duration::from_secs(2);
 /// The first wait before the next attempt is no longer.
 const FIRST: Duration = Duration::from_secs(1);
 /// A connection that has lasted so long was no failure.
 const STABLE: Duration = Duration::from_secs(5);
+
+/// The error of a session. TCP and TLS fail differently, so the session itself has logged why.
+struct Logged;
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
@@ -64,60 +66,58 @@ async fn main(spawner: Spawner) {
     let settings = Settings::read().unwrap_or_else(|wrong| panic!("settings: {wrong}"));
     // Not from a clock: a masking key or a TLS key that can be guessed is none.
     let mut random = random::generator().expect("no virtio random number generator");
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), random.next_u64());
-    virt::enable_interrupts();
-
-    spawner.spawn(network(runner).unwrap());
-    stack.wait_config_up().await;
+    let stack = virt::start(spawner, RESOURCES.take(), random.next_u64());
+    let mut tls_random = fork(&mut random);
+    let mut keys = || random.next_u32().to_ne_bytes();
 
     let [receive, transmit] = BUFFERS.take();
     let mut socket = TcpSocket::new(stack, receive, transmit);
-    let mut backoff = Backoff::new(FIRST, Duration::from_secs(settings.patience));
-    loop {
-        println!("connecting to {}", settings.url);
-        let mut opened = None;
-        let ended = attempt(&mut socket, &settings, &mut random, &mut opened).await;
-        let lasted = opened.map(|opened: Instant| opened.saturating_duration_until(EmbassyClock.now()));
-        hang_up(&mut socket, Some(LINGER)).await;
-        stack::report();
-        match ended {
-            Some(ending) if ending.is_clean() => return println!("done: {}, code {}", ending.reason, ending.code()),
-            Some(ending) => println!("ended: {}", ending.reason),
-            None => {} // it is in the log
-        }
-        if lasted.is_some_and(|lasted| lasted >= STABLE) {
-            backoff.reset();
-        }
-        let wait = backoff.next_delay(random.next_u32()).as_millis() as u64;
-        println!("again in {wait} ms");
-        Timer::after_millis(wait).await;
-    }
+    let mut memory = Memory { head: [0; HEAD], rx: [0; BUFFER], tx: [0; BUFFER] };
+    let request = ClientRequest::new(settings.target)
+        .protocols(settings.protocol.as_slice())
+        .headers(settings.header.as_slice());
+    let backoff = Backoff::new(FIRST, Duration::from_secs(settings.patience));
+    let mut client = Reconnect::new(request, &talk::CONFIG, backoff)
+        .address(settings.address)
+        .connect_timeout(CONNECT)
+        .stable_after(STABLE);
+    let mut log = |event: ReconnectEvent<'_, Logged>| match event {
+        ReconnectEvent::Connect(_) => println!("connecting to {}", settings.url),
+        ReconnectEvent::Open(protocol) => println!("open, subprotocol {}", protocol.unwrap_or("none")),
+        ReconnectEvent::Refused(response) => println!("refused with status {}", response.status),
+        ReconnectEvent::Unreachable(error) => println!("unreachable: {error}"),
+        ReconnectEvent::Failed(Logged) | ReconnectEvent::Ended => stack::report(),
+        ReconnectEvent::Delay(delay) => println!("again in {} ms", delay.as_millis() as u64),
+        _ => {}
+    };
+    let ending = client
+        .run(stack, &mut socket, &mut memory, &mut keys, &mut log, async |tcp, attempt| {
+            let ending = session(tcp, attempt, &settings, &mut tls_random).await.ok_or(Logged)?;
+            if ending.is_clean() {
+                return Ok(ControlFlow::Break(ending));
+            }
+            println!("ended: {}", ending.reason);
+            Ok(ControlFlow::Continue(()))
+        })
+        .await;
+    println!("done: {}, code {}", ending.reason, ending.code());
 }
 
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
-}
-
-/// Runs one connection from TCP's first packet to its end, and logs what went wrong.
-async fn attempt(
-    socket: &mut TcpSocket<'_>,
+/// Runs one connection from TCP to its end, over TLS if the URL says so, and logs what went wrong.
+async fn session<K: FnMut() -> [u8; 4]>(
+    tcp: TcpTransport<'_, '_>,
+    attempt: ConnectAttempt<'_, K, &'static Config, Logged>,
     settings: &Settings,
     random: &mut ChaCha20Rng,
-    opened: &mut Option<Instant>,
 ) -> Option<Ending> {
-    log(log(with_timeout(CONNECT, socket.connect((settings.address, settings.target.port()))).await)?)?;
-
-    let mut memory = Memory::<HEAD, BUFFER, BUFFER>::new();
-    let mut keys = fork(random);
-    let keys = || keys.next_u32().to_ne_bytes();
     if !settings.target.is_secure() {
-        return log(talk::talk(TcpTransport::new(socket), settings, keys, memory.buffers(), opened).await);
+        return log(talk::talk(tcp, attempt, settings).await);
     }
     #[cfg(not(feature = "tls"))]
-    return log(Err("built without TLS"));
+    {
+        let _ = random;
+        log(Err("built without TLS"))
+    }
     #[cfg(feature = "tls")]
     {
         let mut record_in = [0; tls::RECORD_IN];
@@ -125,10 +125,9 @@ async fn attempt(
         let pipes = tls::Pipes::new(&mut pipes);
         let trust = tls::Trust::new(fork(random), settings.authority);
         let pump = pin!(tls::pump(&pipes, &mut record_in, &mut record_out, settings.target.host(), trust));
-        let transport = tls::Tls::open(TcpTransport::new(socket), &pipes, pump, TLS_HANDSHAKE).await;
-        let transport = log(transport)?;
+        let transport = log(tls::Tls::open(tcp, &pipes, pump, TLS_HANDSHAKE).await)?;
         println!("TLS: {} is who it says", settings.target.host());
-        log(talk::talk(transport, settings, keys, memory.buffers(), opened).await)
+        log(talk::talk(transport, attempt, settings).await)
     }
 }
 

@@ -4,17 +4,15 @@ use core::fmt;
 use core::task::Poll;
 use core::time::Duration;
 
-use sansocket::{Ending, Client, CloseCode, Config, Event, Instant, Kind, Payload, SendError};
 use sansocket::config::ControlFrames;
-use sansocket::embedded::{Error, Transport, WebSocket};
-use sansocket::handshake::ClientRequest;
+use sansocket::embedded::{ConnectAttempt, Error, Transport, WebSocket};
 use sansocket::proto::MaskingKey;
-use sansocket::session::Buffers;
+use sansocket::{Client, CloseCode, Config, Ending, Event, Kind, Payload, SendError};
 
 use crate::settings::Settings;
 
 /// The deadlines of a connection; the library keeps them.
-static CONFIG: Config = {
+pub static CONFIG: Config = {
     let mut config = Config::new();
     config.control = ControlFrames::Reported; // a Pong is what the ping below waits for
     config.timeouts.handshake = Some(Duration::from_secs(5));
@@ -40,20 +38,14 @@ pub enum Failure<E> {
 
 type Socket<'b, T, K> = WebSocket<'b, T, Client<K>>;
 
-/// Asks for a connection, echoes, and closes it when that was enough. `opened` is when it was there.
-pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
+/// Opens the connection, echoes, and closes it when that was enough.
+pub async fn talk<T: Transport<Error: fmt::Debug>, K: FnMut() -> [u8; 4], E>(
     transport: T,
+    attempt: ConnectAttempt<'_, K, &'static Config, E>,
     settings: &Settings,
-    keys: K,
-    buffers: Buffers<'_>,
-    opened: &mut Option<Instant>,
 ) -> Result<Ending, Failure<T::Error>> {
-    let request = ClientRequest::new(settings.target)
-        .protocols(settings.protocol.as_slice())
-        .headers(settings.header.as_slice());
-    let mut socket = WebSocket::connect(transport, &CONFIG, buffers, keys, &request).await?;
-    println!("open, subprotocol {}", socket.protocol().unwrap_or("none"));
-    *opened = Some(socket.writer().now());
+    let mut socket = attempt.open(transport).await?;
+    let mut next = socket.writer().now();
 
     if settings.large > 0 {
         for len in [0, 5, 125, 126, 1000, settings.large] {
@@ -65,18 +57,13 @@ pub async fn talk<T: Transport<Error: fmt::Debug>, K: MaskingKey>(
         println!("pong");
     }
 
+    let every = if settings.every > 0 { Duration::from_millis(settings.every) } else { Duration::MAX };
     let mut beats = 0;
-    let mut next = *opened;
     while settings.messages == 0 || beats < settings.messages {
-        if settings.every > 0 {
-            next = next.map(|next| next.saturating_add(Duration::from_millis(settings.every)));
-        } else {
-            next = None;
-        }
+        next = next.saturating_add(every);
         // Whatever comes meanwhile, and if only to answer a ping.
-        let limit = next.unwrap_or(Instant::from_micros(u64::MAX));
         loop {
-            match socket.read_until(limit).await? {
+            match socket.read_until(next).await? {
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => return Err(Failure::Closed(socket.close(None, "").await)),
                 Poll::Pending => break,

@@ -22,7 +22,7 @@ use embedded_tls::{
     FlushPolicy, TlsClock, TlsConfig, TlsConnection, TlsContext, TlsError, TlsVerifier,
 };
 use sansocket::Instant;
-use sansocket::embedded::{Transport, Transferred};
+use sansocket::embedded::{Transferred, Transport};
 
 use crate::pipe::Pipe;
 use crate::virt::time;

@@ -79,7 +79,7 @@ fn log(event: ReconnectEvent<'_, Error<tcp::Error>>) {
         ReconnectEvent::Unreachable(error) => println!("unreachable: {error}"),
         ReconnectEvent::Failed(error) => println!("failed: {error}"),
         ReconnectEvent::Ended => println!("closed by the server"),
-        ReconnectEvent::Delay(delay) => println!("again in {} ms", delay.as_millis()),
+        ReconnectEvent::Delay(delay) => println!("again in {} ms", delay.as_millis() as u64),
         _ => {}
     }
 }
