@@ -329,6 +329,26 @@ async fn a_thousand_connections_echo_over_streams_that_move_few_bytes() {
     assert_eq!((counters.closed.clean, counters.messages), (1000, 3000));
 }
 
+/// Such a stream wakes only while the hub polls it, and no timer, handle or other stream wakes the hub afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_wakes_within_a_turn_gets_another_turn() {
+    let served = Served::with(quiet);
+    let (stream, mut far) = duplex(4096);
+    served.accept(Choppy::new(stream, 7, 200, 1));
+    let echoes = async {
+        upgrade(&mut far).await;
+        for n in 0..100 {
+            far.write_all(&masked(TEXT, &[b'x'; 100][..n])).await.unwrap();
+            let mut echo = vec![0; n + 2];
+            far.read_exact(&mut echo).await.unwrap();
+            assert_eq!(echo, frame(TEXT, None, &[b'x'; 100][..n]));
+        }
+    };
+    timeout(Duration::from_millis(1), echoes).await.expect("the hub waits although a stream is ready");
+    drop(far);
+    served.stop().await;
+}
+
 /// Those that read get each message, and what the slow one lacks is counted.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_misses_broadcasts_and_delays_nobody() {
