@@ -88,6 +88,11 @@ impl<S: HubSocket> Io<S> {
         self.hang_up |= ready.hang_up;
     }
 
+    /// Whether something may have arrived.
+    pub(super) const fn is_readable(&self) -> bool {
+        self.readable
+    }
+
     /// The readiness to wait for before there is anything to do. `output`: there is something to write.
     pub(super) const fn wants(&self, output: bool) -> Ready {
         Ready { read: !self.readable, write: (output || self.unflushed) && !self.writable, hang_up: false }

@@ -161,6 +161,10 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         if self.server.connection().is_some_and(|connection| connection.extension.is_active()) {
             turn.pool.lend_output(buffers);
         }
+        if first && !self.io.is_readable() {
+            // The queue's messages leave before the poll, which then need not be repeated.
+            self.feed(now, turn.pool, &mut buffers.tx);
+        }
         if first && self.transfer(turn, buffers).is_err() || now >= self.limit {
             self.server.transport_failed();
         }
