@@ -120,7 +120,7 @@ impl defmt::Format for OriginPolicy<'_> {
 
 /// Returns whether an origin has this authority. The origin may omit its scheme's own port, and `Host` that of either
 /// scheme: the scheme is not compared, and a proxy that ends TLS may add the port that it connects to.
-fn same_host(origin: &str, host: &str) -> bool {
+fn same_host(origin: &str, host: &[u8]) -> bool {
     let Some((scheme, authority)) = split_scheme(origin) else { return false };
     let port = match scheme {
         "http" => ":80",
@@ -128,6 +128,6 @@ fn same_host(origin: &str, host: &str) -> bool {
         _ => return false,
     };
     let page = authority.strip_suffix(port).unwrap_or(authority);
-    let here = host.strip_suffix(":80").or(host.strip_suffix(":443")).unwrap_or(host);
-    !host.is_empty() && (is_same(authority.as_bytes(), host) || is_same(page.as_bytes(), here))
+    let here = host.strip_suffix(b":80").or(host.strip_suffix(b":443")).unwrap_or(host);
+    !host.is_empty() && (is_same(host, authority) || is_same(here, page))
 }

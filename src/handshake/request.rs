@@ -158,10 +158,10 @@ impl<'h> Request<'h> {
         origin.first
     }
 
-    /// Returns the field `Host`; empty if there is none, or if it is not UTF-8.
-    pub(crate) fn host(&self) -> &'h str {
+    /// Returns the field `Host`; empty if there is none.
+    pub(crate) fn host(&self) -> &'h [u8] {
         let [host, ..] = self.noted.singles;
-        host.first.and_then(|value| core::str::from_utf8(value).ok()).unwrap_or_default()
+        host.first.unwrap_or_default()
     }
 
     /// Returns the subprotocols on offer, in the client's order of preference.
