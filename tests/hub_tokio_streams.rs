@@ -4,9 +4,13 @@
 #[path = "hub_tokio_streams/audited.rs"]
 mod audited;
 mod choppy;
+#[allow(dead_code, reason = "what reads a stream that blocks")]
+#[path = "../examples/proxy/mod.rs"]
+mod proxy;
 mod wire;
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -261,6 +265,67 @@ async fn a_connection_that_hyper_upgrades_is_adopted() {
     let closing = tokio::spawn(async move { client.recv().await });
     served.stop().await;
     assert_eq!(closing.await.unwrap().unwrap(), None);
+}
+
+/// Reads the header of the PROXY protocol. Returns the client's address, and what came behind the header.
+async fn proxied(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<(Option<SocketAddr>, Vec<u8>)> {
+    let mut received = Vec::new();
+    loop {
+        let mut rest = &received[..];
+        match proxy::header(&mut rest) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+            address => return Ok((address?, rest.to_vec())),
+        }
+        if stream.read_buf(&mut received).await? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// A load balancer puts the client's address before the request. The program reads it, and gives the hub the address with the stream.
+#[tokio::test(start_paused = true)]
+async fn a_session_behind_the_proxy_protocol_has_the_address_of_the_client() {
+    let version_2 =
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", &[203, 0, 113, 9, 10, 0, 0, 1][..], b"\xc3\x50\0\x50"];
+    let client: SocketAddr = "203.0.113.9:50000".parse().unwrap();
+    for header in [b"PROXY TCP4 203.0.113.9 10.0.0.1 50000 80\r\n".to_vec(), version_2.concat()] {
+        let wire = [&header, REQUEST, &masked(TEXT, b"early")].concat();
+        // The first read gets so much.
+        for first in
+            [1, header.len() - 1, header.len(), header.len() + 1, header.len() + REQUEST.len(), wire.len()]
+        {
+            let served = Served::<DuplexStream>::with(quiet);
+            let (mut stream, mut far) = duplex(1024);
+            far.write_all(&wire[..first]).await.unwrap();
+            let (hub, sockets) = (served.hub.clone(), served.sockets.clone());
+            let accepting = tokio::spawn(async move {
+                // The time for this is the program's: the session begins behind the header.
+                let (address, rest) = timeout(Duration::from_secs(5), proxied(&mut stream)).await??;
+                hub.call(move |hub| {
+                    let hub = hub.hub::<TokioSocket<DuplexStream>, Echoes>().unwrap();
+                    let socket = sockets.socket_after(stream, rest);
+                    assert!(hub.accept(sockets.now(), socket, address.unwrap_or(PEER)).is_ok());
+                })
+                .map_err(std::io::Error::other)
+            });
+            sleep(Duration::from_millis(1)).await;
+            far.write_all(&wire[first..]).await.unwrap();
+            accepting.await.unwrap().unwrap();
+            let mut reply = Vec::new();
+            while !reply.ends_with(b"\x81\x05early") {
+                reply.push(far.read_u8().await.unwrap());
+            }
+            assert!(reply.starts_with(b"HTTP/1.1 101 "));
+            let peers: Vec<_> = served.hub.sessions().iter().map(SessionInfo::peer).collect();
+            assert_eq!(peers, [client], "{first}");
+            drop(far);
+            served.stop().await;
+        }
+    }
+    // Who is no load balancer gets no session.
+    let (mut stream, mut far) = duplex(1024);
+    far.write_all(REQUEST).await.unwrap();
+    assert_eq!(proxied(&mut stream).await.unwrap_err().kind(), ErrorKind::InvalidData);
 }
 
 #[tokio::test(start_paused = true)]
