@@ -7,17 +7,17 @@ use alloc::vec::Vec;
 use super::MessageStorage;
 use crate::error::MessageTooBig;
 
-/// A `Vec` that grows to exactly the announced size of a message: at once if that is not much, and otherwise never to more than four
-/// times of what has come, as a peer may announce what it does not send.
+/// A `Vec` that grows to exactly the announced size of a message. Up to [`AT_ONCE`] bytes are reserved at once; beyond that the capacity
+/// is at most four times what has arrived, because a peer may announce more than it sends.
 #[derive(Debug, Default)]
 pub(crate) struct Growing(pub(crate) Vec<u8>);
 
-/// The bytes that are reserved before they come.
+/// The most bytes that are reserved before any has arrived.
 const AT_ONCE: usize = 256 * 1024;
 
 impl Growing {
-    /// Makes room for `len` bytes at least. `left` of its frame, at least as many, are still to come, and no other frame follows if it
-    /// is the last.
+    /// Makes room for at least `len` bytes. `left` bytes of the frame have not arrived, at least `len`. With `last` no other frame
+    /// follows.
     pub(crate) fn reserve(&mut self, len: usize, left: u64, last: bool) -> Result<(), MessageTooBig> {
         let Self(bytes) = self;
         if bytes.capacity().saturating_sub(bytes.len()) >= len {
@@ -35,7 +35,7 @@ impl MessageStorage for Growing {
         MessageStorage::push(&mut self.0, piece)
     }
 
-    /// Keeps what was reserved.
+    /// Keeps the reserved memory.
     fn clear(&mut self) {
         self.0.clear();
     }

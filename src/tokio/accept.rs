@@ -1,4 +1,4 @@
-//! From a stream to an open connection, as a server or after somebody else's handshake.
+//! From a stream to an open connection: as a server, or after an opening handshake that was done elsewhere.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +27,8 @@ use crate::session::{BufferSizes, Buffers};
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
     /// Opens a connection on a stream that a server accepted: reads the request, and accepts or refuses it by these options.
     ///
-    /// A request that cannot be accepted is answered with the right status. `TCP_NODELAY` is the caller's to set: this takes any
-    /// stream. TLS of `tokio-rustls` or another crate goes below it.
+    /// A request that cannot be accepted is answered with the status for its fault. The stream can be of any type, also TLS of
+    /// `tokio-rustls` or another crate. The caller sets `TCP_NODELAY`.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Handshake`] if no request came within
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S, Server> {
         let buffers = Buffers::with_sizes(options.sizes);
         let io = Io::new(stream, config.timeouts.close);
         let negotiate = options.negotiation();
-        // Boxed: the task that goes on with the connection would keep the memory of the handshake.
+        // Boxed, so that the task that uses the connection does not keep the memory of the handshake.
         let accepted = Box::pin(async {
             let mut own = None;
             let decide = note_protocol(decide, &mut own);

@@ -35,15 +35,15 @@ impl Clock {
         Instant::START.saturating_add(self.0.elapsed())
     }
 
-    /// `None` if the system's clock does not go so far.
+    /// `None` if the system's clock cannot represent it.
     fn moment(&self, at: Instant) -> Option<Moment> {
         self.0.checked_add(Duration::from_micros(at.as_micros()))
     }
 }
 
 impl Timer {
-    /// Ready when this moment of the clock has passed. A timer that is set for an earlier moment is left where it is until it
-    /// fires: most deadlines are only put off.
+    /// Ready when this moment of the clock has passed. A timer that is set for an earlier moment stays set until it fires, because
+    /// most deadlines only move to a later moment.
     pub(crate) fn poll_deadline(
         &mut self,
         cx: &mut Context<'_>,

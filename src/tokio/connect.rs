@@ -40,16 +40,16 @@ use crate::role::Client;
 /// # }
 /// ```
 ///
-/// The system resolves the host; its addresses are tried in turn, `TCP_NODELAY` is set. Over TLS the authorities of the
-/// operating system vouch for the server. User and password of the URL become Basic authorization. Proxies are not
-/// supported; over a tunnel of your own, [`WebSocket::connect`] does the rest. Redirects are not followed. [`connect_with`] can
-/// do otherwise, and names the time-outs.
+/// The system resolves the host; its addresses are tried in turn, `TCP_NODELAY` is set. With TLS the certificate of the
+/// server is checked against the roots of the operating system. User and password of the URL become Basic authorization. Proxies are
+/// not supported: make a tunnel yourself and call [`WebSocket::connect`]. Redirects are not followed. The options of [`connect_with`]
+/// change this, and list the time-outs.
 ///
 /// # Errors
 /// [`Error::Url`], [`Error::Request`], [`Error::Connect`], [`Error::Refused`].
 ///
 /// # Cancel safety
-/// Dropping the future gives the connection up. A look-up that has begun ends by itself, in a thread of the runtime.
+/// Dropping the future drops the connection. A look-up that has begun ends by itself, in a thread of the runtime.
 pub async fn connect(url: &str) -> Result<WebSocket<AsyncNetStream, Client<SystemKeys>>, Error> {
     connect_with(url, &ClientOptions::new()).await
 }
@@ -66,7 +66,7 @@ pub async fn connect_with(
     url: &str,
     options: &ClientOptions,
 ) -> Result<WebSocket<AsyncNetStream, Client<SystemKeys>>, Error> {
-    // Boxed: the task that goes on with the connection would keep the memory of all of this.
+    // Boxed, so that the task that uses the connection does not keep the memory of this future.
     Box::pin(async move {
         let mut target = Target::new(url, options)?;
         loop {
@@ -100,7 +100,7 @@ async fn open(
 ) -> Result<WebSocket<AsyncNetStream, Client<SystemKeys>>, Error> {
     let address = target.address()?;
     let tls = match address.is_secure() {
-        // What is wrong with the configuration is said before anything is sent.
+        // An invalid configuration is reported before anything is sent.
         true => {
             Some(tls::connector(options).await.map_err(|error| target.io(ConnectPhase::Tls, None, error))?)
         }
@@ -151,7 +151,7 @@ async fn resolve(host: &str, port: u16, limit: Option<Duration>) -> io::Result<V
     Ok(found)
 }
 
-/// A connection to the first address that takes one, with `TCP_NODELAY`; else why there was none to each.
+/// Connects to the first address that accepts, with `TCP_NODELAY`; otherwise returns the error of each address.
 async fn dial(
     addresses: &[SocketAddr],
     limit: Option<Duration>,
@@ -199,7 +199,7 @@ mod tls {
 
     pub(super) async fn connector(options: &ClientOptions) -> io::Result<TlsConnector> {
         let trust = options.trust.clone();
-        // The authorities of the system are files.
+        // The roots of the system are read from files.
         let config = spawn_blocking(move || trust.config()).await.map_err(io::Error::other)??;
         Ok(config.into())
     }

@@ -24,18 +24,18 @@ pub(super) struct Direct {
     to: u8,
 }
 
-/// The shortest message that is worth it: shorter ones are copied, and leave with others in one write.
+/// The shortest message that is written without a copy. Shorter ones are copied, so that several are sent in one write.
 const SHORTEST: usize = 4096;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Begins to write a message without a copy, if it is long, nothing goes before it, and nothing has to be masked. Returns
-    /// whether it did.
+    /// Begins to write a message without a copy if it is long, no bytes are pending before it, and it is not masked. Returns whether
+    /// it did.
     pub(super) fn begin_direct(&mut self, kind: Kind, body: Body<'_>) -> bool {
         self.lend();
         let len = body.as_bytes().len();
         let worth = match body {
             Body::Owned(_) | Body::Prepared(_) => len >= SHORTEST.min(self.tx.capacity()),
-            // It would have to be copied.
+            // A borrowed payload would have to be copied.
             Body::Borrowed(_) => len > self.tx.capacity(),
         };
         let vectored = self.io.stream.is_write_vectored();

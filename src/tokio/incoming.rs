@@ -1,4 +1,4 @@
-//! What is received while nobody waits for it.
+//! Events that are received while no method waits for them.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use crate::buffer::ReceiveBuffer;
 use crate::event::{DetachedEvent, Event, Shape};
 use crate::message::growing::Growing;
 
-/// What is received, and the event that waits for the application.
+/// The receive buffer, and the events that the application has not taken yet.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) rx: ReceiveBuffer<'static>,
@@ -18,7 +18,7 @@ pub(super) struct Incoming {
     pub(super) held: Option<DetachedEvent>,
     /// The memory of the message in progress, while its frame is read straight into that.
     pub(super) straight: Option<Growing>,
-    /// Control frames that came before it. Boxed, as few connections ever have one.
+    /// Control frames that arrived before it. Boxed, because few connections have one.
     controls: Option<Box<Controls>>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Incoming {
 struct Controls {
     /// The last Ping, the last Pong and the Close, in order.
     waiting: Vec<(Shape, Box<[u8]>)>,
-    /// The payload of the one that was taken last.
+    /// The payload of the frame that was taken last.
     taken: Box<[u8]>,
 }
 
@@ -51,14 +51,14 @@ impl Incoming {
         }
         let mut controls = self.controls.take().unwrap_or_default();
         let payload = self.rx.event(event).payload().as_bytes();
-        // However many a peer sends, each kind takes one place.
+        // One place for each kind bounds the memory, however many frames a peer sends.
         let waiting = &mut controls.waiting;
         waiting.retain(|(shape, _)| mem::discriminant(shape) != mem::discriminant(&event.shape));
         waiting.push((event.shape, payload.into()));
         self.controls = Some(controls);
     }
 
-    /// Keeps what lies behind the first `n` bytes of data, as a further part of its message.
+    /// Keeps the data behind its first `n` bytes as another part of its message.
     pub(super) fn hold_from(&mut self, mut event: DetachedEvent, n: usize) {
         if let Shape::Data { start, .. } = &mut event.shape {
             *start = false;
@@ -68,7 +68,7 @@ impl Incoming {
         self.held = Some(event);
     }
 
-    /// Takes the first event that was kept, as if it had just been received.
+    /// Takes the first kept event, as if it had just been received.
     #[inline]
     pub(super) fn take(&mut self) -> Option<DetachedEvent> {
         if self.is_holding() { self.take_kept() } else { None }
@@ -95,7 +95,7 @@ impl Incoming {
         matches!(self.held, Some(DetachedEvent { shape: Shape::Data { end: true, .. }, .. }))
     }
 
-    /// Drops what was kept.
+    /// Drops the kept events.
     pub(super) fn discard(&mut self) {
         while self.take().is_some() {}
     }

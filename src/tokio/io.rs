@@ -16,13 +16,13 @@ use super::clock::{Clock, Timer};
 use crate::embedded::{Transferred, Transport};
 use crate::time::Instant;
 
-/// A stream with a clock, which begins with it.
+/// A stream, and a clock that starts when the stream is wrapped.
 #[derive(Debug)]
 pub(super) struct Io<S> {
     pub(super) stream: S,
     clock: Clock,
     timer: Timer,
-    /// Something was written that the stream may keep to itself.
+    /// Bytes were written that the stream may still hold in a buffer of its own.
     unflushed: bool,
     /// How long a shutdown may take, from the start of time.
     patience: Instant,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         pin!(self.stream.read_buf(into)).poll(cx)
     }
 
-    /// Writes once bytes that are not none.
+    /// Writes once; `from` is not empty.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write(cx, from))?;
         self.unflushed = true;
@@ -79,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         Poll::Ready(if n == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(n) })
     }
 
-    /// Makes the stream pass on what it took.
+    /// Flushes the stream, if something was written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
 
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.stream).poll_shutdown(cx)) {
-            // The peer was first.
+            // The peer has closed the connection already.
             Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
         }
@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 }
 
-/// For the opening handshake, which the code for every [`Transport`] does.
+/// For the opening handshake, whose code works over any [`Transport`].
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Io<S> {
     type Error = io::Error;
 
@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for Io<S> {
             self.patience.as_deadline().map(|until| Instant::START.saturating_duration_until(until));
         let done = poll_fn(|cx| self.poll_shutdown(cx));
         match patience {
-            // A peer that takes nothing does not keep us.
+            // Does not wait for a peer that reads nothing.
             Some(patience) => timeout(patience, done).await.unwrap_or(Ok(())),
             None => done.await,
         }

@@ -19,17 +19,17 @@ use crate::role::Role;
 /// A link that closes with 1011 if the task that owns it panics: "it encountered an unexpected condition that prevented it from
 /// fulfilling the request" (RFC 6455 §7.4.1).
 ///
-/// Boxed: a connection moves through the futures of a task, each of which has room for it.
+/// Boxed, because a connection moves through several futures of a task, and each of them reserves room for it.
 pub(super) type Guarded<S, R> = Box<ScopeGuard<Link<S, R>, fn(Link<S, R>), OnUnwind>>;
 
 pub(super) fn guard<S: AsyncRead + AsyncWrite + Unpin, R: Role>(link: Link<S, R>) -> Guarded<S, R> {
     Box::new(ScopeGuard::with_strategy(link, |mut link| {
-        // The stream's code runs while a panic unwinds: another one must not get out.
+        // The stream's code runs while a panic unwinds: a second panic would abort the process.
         let _ = catch_unwind(AssertUnwindSafe(|| close(&mut link)));
     }))
 }
 
-/// Writes a Close with 1011, as far as the stream takes it without a wait.
+/// Writes a Close with 1011, as much of it as the stream takes without waiting.
 fn close<S: AsyncRead + AsyncWrite + Unpin, R: Role>(link: &mut Link<S, R>) {
     let write = poll_fn(|cx| {
         loop {
@@ -39,6 +39,6 @@ fn close<S: AsyncRead + AsyncWrite + Unpin, R: Role>(link: &mut Link<S, R>) {
             }
         }
     });
-    // Also if the task has used up its budget.
+    // Writes even if the task has used up its budget.
     let _ = pin!(unconstrained(write)).poll(&mut Context::from_waker(Waker::noop()));
 }

@@ -50,7 +50,7 @@ pub(super) struct Link<S, R> {
     pub(super) coding: Option<Kind>,
     /// Boxed, as an idle connection has none.
     pub(super) direct: Option<Box<Direct>>,
-    /// When the connection ends in any case.
+    /// The moment at which the connection ends at the latest.
     pub(super) limit: Instant,
     /// The time of the last round.
     pub(super) now: Instant,
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             if let Some(reached) = goal(self) {
                 return Poll::Ready(Ok(reached));
             }
-            // As long as the stream takes everything, there is nothing else to do.
+            // While the stream takes everything, no other work is needed.
             let settled_now = settled.unwrap_or_else(|| self.is_settled(cx, incoming.as_deref_mut()));
             settled = Some(settled_now && self.write_on(cx));
             if settled == Some(true) {
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         Poll::Pending
     }
 
-    /// Returns whether all that was sent is with the transport.
+    /// Returns whether the transport has taken everything that was sent.
     pub(super) fn is_flushed(&self) -> bool {
         self.tx.is_empty() && self.rest.is_empty() && self.coding.is_none()
     }
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         }
     }
 
-    /// Polls the connection once, and if it has nothing to tell, the stream. Pending only if nothing moves.
+    /// Polls the connection once, and the stream if the connection returns no event. Pending only if no bytes move.
     fn poll_round(
         &mut self,
         cx: &mut Context<'_>,
@@ -216,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let filled = mem::take(&mut self.filled);
         let open = self.connection.is_quiet(now)
             && incoming.as_ref().is_some_and(|incoming| incoming.held.is_none());
-        // The connection has nothing to do before something arrives.
+        // The connection needs no poll before something arrives.
         let idle = open && incoming.as_ref().is_some_and(|incoming| incoming.rx.is_empty());
         if (idle || open && filled) && self.try_read(cx, incoming.as_deref_mut()) {
             self.filled &= !filled;
@@ -248,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             }
         };
         let written = self.write_on(cx);
-        // A read moves what is unread in the buffer. Who sends while a whole message waits there does not pay for that.
+        // A read moves the unread bytes in the buffer. A send while a whole message waits there does not read, to save that copy.
         let spared = idle || written && incoming.as_ref().is_some_and(|incoming| incoming.has_message());
         if (!spared && self.try_read(cx, incoming.as_deref_mut())) || written {
             return Poll::Ready(Ok(None));
@@ -258,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 self.connection.transport_failed();
                 Poll::Ready(Ok(None))
             } else {
-                // What was received before the failure is still to be read.
+                // The application can still read what was received before the failure.
                 Poll::Ready(Err(Error::Transport(error.kind().into())))
             };
         }
@@ -271,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         Poll::Pending
     }
 
-    /// The connection may end before the stream is shut down: that goes on, as long as a Close is waited for.
+    /// The connection may end before the stream is shut down. The shutdown continues as long as it would wait for a Close.
     fn poll_shut(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         if self.shutting && self.is_flushed() && now < self.shut_by {
             if self.io.poll_shutdown(cx).is_pending() {
@@ -282,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         Poll::Ready(())
     }
 
-    /// Before a deadline is enforced, the stream is tried once more: what has come counts, however late this poll is.
+    /// Tries the stream once more before a deadline is enforced: bytes that have arrived count, even if this poll is late.
     fn poll_late(&mut self, cx: &mut Context<'_>, now: Instant, incoming: Option<&mut Incoming>) -> Poll<()> {
         let quiet = self.connection.is_quiet(now);
         let due = if quiet { Due::No } else { self.connection.due(now) };
@@ -307,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         let written = self.failed.is_none() && self.write(cx);
         self.moved |= written;
         if written && self.tx.is_empty() {
-            // A connection that only sends stays on the short cut.
+            // So that a connection that only sends keeps taking the short cut.
             self.connection.note_written();
         }
         written
@@ -326,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             self.poll_direct(cx)
         } else if !pending.is_empty() {
             self.io.poll_write(cx, pending).map_ok(|n| {
-                // All but the last byte, which follows when it is flushed.
+                // All but the last byte, which is consumed when the stream is flushed.
                 let before = usize::from(mem::replace(&mut self.unflushed, true));
                 self.tx.consume(n.saturating_add(before).saturating_sub(1));
             })
@@ -338,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
                 self.tx.consume(1);
             })
         } else {
-            // What the opening handshake has left.
+            // Bytes that were read with the opening handshake.
             return match self.io.poll_flush(cx) {
                 Poll::Ready(Err(error)) => {
                     self.failed = Some(error);
@@ -394,7 +394,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         self.failed.get_or_insert(error);
     }
 
-    /// Before a wait: memory without bytes in it serves other connections.
+    /// Gives empty buffers back before a wait, so that other connections can use them.
     fn give_back(&mut self, incoming: Option<&mut Incoming>) {
         if let Some(memory) = self.tx.detach() {
             spare::give(memory);

@@ -19,20 +19,19 @@ use crate::role::Role;
 
 /// Reads one message of any length as it arrives, as an [`AsyncRead`]: [`WebSocket::message_reader`].
 ///
-/// The end of the message is the end of this reader. The bytes of a text are UTF-8, but a read may end inside a character. What was fed
-/// is written, and Pings are answered, meanwhile.
+/// The end of the message is the end of this reader. The bytes of a text are UTF-8, but a read may end inside a character. A read also
+/// writes what was fed, and answers Pings.
 ///
 /// [`Limits::message`](crate::config::Limits::message) bounds the length of the message.
 ///
 /// # Errors
-/// Each is an [`Error`] in an `io::Error`; the conversion between both says which kind they have. If the connection ends inside the
-/// message, what was read of it is all that there is: also after a clean end the error is
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). A text that is not UTF-8, and a message beyond the limit, are
-/// [`InvalidData`](io::ErrorKind::InvalidData).
+/// Each is an `io::Error` that contains an [`Error`]; `From<Error> for io::Error` lists the kinds. If the connection ends inside the
+/// message, even cleanly, the error is [`UnexpectedEof`](io::ErrorKind::UnexpectedEof). A text that is not UTF-8, and a message beyond the
+/// limit, are [`InvalidData`](io::ErrorKind::InvalidData).
 ///
 /// # Dropping
-/// What was not read of the message is passed over by the next [`recv`](WebSocket::recv) or
-/// [`message_reader`](WebSocket::message_reader), also if nothing was read.
+/// The next [`recv`](WebSocket::recv) or [`message_reader`](WebSocket::message_reader) skips the unread rest of the message, even if
+/// nothing of it was read.
 ///
 /// # Cancel safety
 /// Nothing is lost if a `read` of `AsyncReadExt` is dropped. What a dropped `read_exact` or `read_to_end` has read is in their buffers.
@@ -55,7 +54,7 @@ struct Begun {
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Waits for the next text or binary message to begin, and returns a reader of it. `None` as for [`recv`](Self::recv).
     ///
-    /// Control frames that the configuration reports are passed over. Do not use it with
+    /// Control frames that the configuration reports are skipped. Do not use it with
     /// [`ControlFrames::Manual`](crate::config::ControlFrames::Manual): nothing answers them then.
     ///
     /// ```
@@ -87,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// As [`recv`](Self::recv), except that no memory is needed.
     ///
     /// # Cancel safety
-    /// Nothing is lost: the message stays.
+    /// Nothing is lost: the next call returns the message.
     pub async fn message_reader(&mut self) -> Result<Option<MessageReader<'_, S, R>>, Error> {
         let begun = poll_fn(|cx| self.poll_begin(cx)).await?;
         Ok(begun.map(|begun| MessageReader { socket: self, begun }))

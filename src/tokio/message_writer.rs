@@ -18,27 +18,27 @@ use crate::utf8::Utf8Validator;
 
 /// Writes one message of any length in frames, as an [`AsyncWrite`]: [`WebSocket::message_writer`].
 ///
-/// What is written goes into the transmit buffer, and leaves with a flush or when the buffer is full. Each write makes at least one
-/// frame, unless the connection compresses: put a `tokio::io::BufWriter` around this for many small writes. Text is checked: what
-/// is not UTF-8 is not sent.
+/// A write goes into the transmit buffer, which is sent by a flush or when it is full. Each write makes at least one frame, unless the
+/// connection compresses: put a `tokio::io::BufWriter` around this for many small writes. Text that is not UTF-8 is an error and is
+/// not sent.
 ///
-/// `shutdown` ends the message, also an empty one, and flushes it. The connection stays open.
+/// `shutdown` ends the message, even an empty one, and flushes it. The connection stays open.
 ///
-/// While a write waits for room, Pings are answered, and the next message is received, but not more than one.
+/// While a write waits for room, the connection answers Pings and receives at most one message.
 ///
 /// # Errors
-/// Each is an [`Error`] in an `io::Error`; the conversion between both says which kind they have. A text that is not UTF-8 is
+/// Each is an `io::Error` that contains an [`Error`]; `From<Error> for io::Error` lists the kinds. Text that is not UTF-8 is
 /// [`ErrorKind::InvalidData`], with [`InvalidUtf8`](crate::error::InvalidUtf8) inside; a write after `shutdown` is
 /// [`ErrorKind::BrokenPipe`].
 ///
 /// # Dropping
-/// A message that was begun and not ended stays open: the peer waits for the rest of it, and every message sent later fails with
-/// [`SendError::MessageOpen`], that of another writer too. Pings, Pongs and [`close`](WebSocket::close) still work. A writer that has
-/// written nothing leaves nothing behind.
+/// A message that was begun and not ended stays open: the peer waits for the rest of it, and every later message fails with
+/// [`SendError::MessageOpen`], also through another writer. Pings, Pongs and [`close`](WebSocket::close) still work. Dropping a writer
+/// that has written nothing changes nothing.
 ///
 /// # Cancel safety
-/// A future of `AsyncWriteExt` that is dropped leaves the writer usable: of a dropped `write` nothing is sent, of a dropped `write_all`
-/// any beginning.
+/// The writer stays usable after a future of `AsyncWriteExt` is dropped. A dropped `write` has sent nothing; a dropped `write_all` may
+/// have sent the beginning of its bytes.
 #[derive(Debug)]
 #[must_use = "nothing is sent unless it is written to and shut down"]
 pub struct MessageWriter<'a, S, R> {
@@ -73,11 +73,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// #     WebSocket::connect(far, "ws://localhost/", &to_connect)
     /// # );
     /// # let (mut socket, mut peer) = (server?, client?);
-    /// let mut file = &b"as long as it likes"[..];
+    /// let mut file = &b"any length"[..];
     /// let mut message = socket.message_writer(Kind::Text);
     /// tokio::io::copy(&mut file, &mut message).await?;
-    /// message.shutdown().await?; // without this, the message has no end
-    /// assert_eq!(peer.recv().await?, Some("as long as it likes".into()));
+    /// message.shutdown().await?; // without this, the message stays open
+    /// assert_eq!(peer.recv().await?, Some("any length".into()));
     /// # Ok(())
     /// # }
     /// ```
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> MessageWriter<'_, S, R> {
         link.poll_until(cx, Some(incoming), Events::Hold, goal).map_err(io::Error::from)
     }
 
-    /// Puts a part of the message, or its end. Returns how much of it was put.
+    /// Puts a part of the message, or its end. Returns how many bytes were put.
     fn poll_put(&mut self, cx: &mut Context<'_>, part: &[u8], fin: bool) -> Poll<io::Result<usize>> {
         let (kind, first) = (self.kind, self.progress == Progress::New);
         let put = ready!(self.poll_until(cx, |link| link.put_part(kind, part, fin, first)))?;
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> AsyncWrite for MessageWriter<'_
         if from.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        // No more of it is checked than may find room.
+        // Only as much is checked as the buffer may take.
         let part = from.get(..writer.socket.link.tx_size()).unwrap_or(from);
         let mut checked = writer.text;
         if writer.kind == Kind::Text {
@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> AsyncWrite for MessageWriter<'_
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Puts as much of a part of a message as there is room for; `None` if there is no room. The end of the message is put whole.
+    /// Puts as much of a part as there is room for; `None` if there is no room. The last part of a message is put whole.
     fn put_part(
         &mut self,
         kind: Kind,

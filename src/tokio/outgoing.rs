@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         !self.is_inside() && self.tx.room() >= CONTROL_ROOM
     }
 
-    /// Returns that a data message of any length can be put, or why none ever can; `None` if there is no room yet.
+    /// Returns `Ok` if a data message of any length can be put, or the error that would be final; `None` if there is no room yet.
     pub(super) fn check_room(&mut self) -> Option<Result<(), SendError>> {
         if !self.is_open() {
             return Some(Err(SendError::Closed));

@@ -25,8 +25,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// Waits until a message of any length can be sent, and reserves that room, so that the message is chosen or taken out of a queue
     /// only when it can be sent.
     ///
-    /// The [`Permit`] then takes it without a wait and without an error (an extension that fails ends the connection). While it waits, Pings are answered, and the next message is
-    /// received, but not more than one, as [`send`](Self::send) does.
+    /// The [`Permit`] then takes it without a wait and without an error; an extension that fails ends the connection. While this waits,
+    /// the connection answers Pings and receives at most one message, as for [`send`](Self::send).
     ///
     /// ```
     /// use sansocket::Error;

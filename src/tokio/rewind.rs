@@ -1,4 +1,4 @@
-//! A stream of which something was read that is to be read again.
+//! A stream whose first bytes were read already and are read again.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,7 @@ impl<S> Rewind<S> {
         &mut self.stream
     }
 
-    /// Returns the bytes that are to be read again.
+    /// Returns the bytes that will be read again.
     #[must_use]
     pub fn read_bytes(&self) -> &[u8] {
         &self.read

@@ -1,4 +1,4 @@
-//! What is done without a round of the loop: most messages arrive whole, and most streams take at once what is sent.
+//! Receiving and sending without a round of the loop: most messages arrive whole, and most streams take at once what is sent.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
         if incoming.has_message() || incoming.held.is_none() && self.connection.has_data(&incoming.rx) {
             return true;
         }
-        // What comes next may be a control frame, or the end of the stream.
+        // A control frame or the end of the stream may come next.
         let read = self.try_read(cx, Some(incoming));
         let rx = &incoming.rx;
         if rx.is_ended() || rx.unread().len() == rx.capacity() && !rx.is_empty() {

@@ -26,7 +26,7 @@ pub(super) fn take(len: usize) -> Box<[u8]> {
 
 /// Keeps memory for the next connection of this thread, unless there is enough.
 pub(super) fn give(memory: Box<[u8]>) {
-    // A thread that ends keeps nothing any more.
+    // A thread that is ending keeps no memory.
     let _ = SPARE.try_with(|spare| {
         if let Ok(mut spare) = spare.try_borrow_mut() {
             if spare.len() < KEPT {

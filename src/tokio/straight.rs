@@ -14,14 +14,14 @@ use crate::message::growing::Growing;
 use crate::role::Role;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Returns whether the frame that is being received has so much left that it is worth a read of its own: that cannot bring the
-    /// frames behind it, too.
+    /// Returns whether so much of the current frame is missing that it is read separately. Such a read does not return the frames
+    /// behind it.
     pub(super) fn is_worth_straight(&self, incoming: &Incoming) -> bool {
         self.connection.external_read_limit(&incoming.rx) >= self.rx_size() as u64
     }
 
-    /// Reads once into the memory of the message. The end of the frame becomes an event. `None` if the receive buffer has to take what
-    /// comes; otherwise whether something was read.
+    /// Reads once into the memory of the message. The end of the frame becomes an event. `None` if the read has to go through the
+    /// receive buffer; otherwise whether something was read.
     pub(super) fn read_straight(&mut self, cx: &mut Context<'_>, incoming: &mut Incoming) -> Option<bool> {
         let Incoming { rx, held, straight: Some(message), .. } = incoming else { return None };
         let left = usize::try_from(self.connection.external_read_limit(rx)).unwrap_or(usize::MAX);
@@ -41,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
             Poll::Ready(Ok(_)) => {
                 let read = bytes.get_mut(before..).unwrap_or_default();
                 let chunk = self.connection.receive_external(self.io.time(), read);
-                // After a violation the connection says so itself.
+                // The connection reports a violation itself.
                 if let Some(shape) =
                     chunk.filter(|chunk| chunk.remaining == 0).map(|chunk| Event::Data(chunk).shape())
                 {

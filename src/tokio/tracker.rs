@@ -20,7 +20,7 @@ use super::websocket::WebSocket;
 use crate::close::CloseCode;
 use crate::role::Role;
 
-/// Counts connections, and closes all of them: for the end of a server. A clone is the same tracker.
+/// Counts connections and closes all of them, for the shutdown of a server. A clone is the same tracker.
 ///
 /// A connection is counted from [`WebSocket::track`] on until its [`WebSocket`] is dropped; one that was
 /// [split](WebSocket::into_split), until it has ended.
@@ -81,13 +81,13 @@ struct Members {
 /// The waker of the task that polls a connection.
 type Slot = Mutex<Option<Waker>>;
 
-/// What all are closed with.
+/// The code and the reason with which all are closed.
 pub(super) struct Closing {
     pub(super) code: Option<CloseCode>,
     pub(super) reason: Box<str>,
 }
 
-/// The membership of a connection: it ends with this.
+/// The membership of a connection, which ends when this is dropped.
 pub(super) struct Member {
     tracker: Arc<Inner>,
     number: u64,
@@ -135,7 +135,7 @@ impl Tracker {
         }
     }
 
-    /// Waits until no connection is tracked, or for so long: returns how many are left, which is 0 if all have ended.
+    /// Waits until no connection is tracked, at most for this time. Returns how many are left, 0 if all have ended.
     ///
     /// # Cancel safety
     /// Call again.
@@ -166,25 +166,25 @@ impl Tracker {
 }
 
 impl<S, R> WebSocket<S, R> {
-    /// Counts the connection in a [`Tracker`], which can close it, until it is dropped. Another tracker that counted it does so no
-    /// more. [`into_split`](Self::into_split) keeps it counted.
+    /// Counts the connection in a [`Tracker`], which can close it, until it is dropped. A tracker that counted it before no longer
+    /// does. [`into_split`](Self::into_split) keeps it counted.
     pub fn track(&mut self, tracker: &Tracker) {
         self.link.member = Some(Box::new(tracker.join()));
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Link<S, R> {
-    /// Returns whether the connection's tracker says that it is to be closed.
+    /// Returns whether the connection's tracker closes it.
     pub(super) fn is_told_to_close(&self) -> bool {
         self.member.as_ref().is_some_and(|member| member.closing().is_some())
     }
 
-    /// Closes the connection if its tracker says so, and returns whether it does.
+    /// Closes the connection if its tracker closes it, and returns whether it does.
     pub(super) fn follow_tracker(&mut self) -> bool {
         let Some(member) = self.member.take_if(|member| member.closing().is_some()) else { return false };
         if let Some(closing) = member.closing() {
             self.limit_life();
-            // Again until there is room, and no frame is open. A second Close is not put.
+            // Repeated until there is room and no frame is open. A second Close is not sent.
             let _ = self.put_control(|out| out.close(closing.code, &closing.reason));
         }
         self.member = Some(member);
@@ -207,7 +207,7 @@ impl Member {
                 None => *known = Some(cx.waker().clone()),
             }
         }
-        // After the waker is known, so that no call is missed.
+        // Checked after the waker is stored, so that no call is missed.
         self.closing()
     }
 }

@@ -11,7 +11,7 @@ use crate::message::owned::{CloseFrame, Message};
 #[derive(Debug)]
 pub(super) struct Unread {
     messages: VecDeque<Result<Message, Error>>,
-    /// The one that was lent last.
+    /// The message that was lent last.
     lent: Option<Message>,
 }
 

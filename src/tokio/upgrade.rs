@@ -105,7 +105,7 @@ pub fn upgrade_with<B, C: Default>(
     }
     #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "nothing is negotiated"))]
     let mut negotiation = options.negotiation();
-    // After all that can refuse the request: the answer may reserve memory.
+    // Made after every check that can refuse the request, because it may reserve memory.
     #[cfg(feature = "deflate")]
     if !accept.decline_extensions {
         if let Some(pool) = &accept.deflate {

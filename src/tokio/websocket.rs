@@ -36,8 +36,8 @@ use crate::role::{Role, Server};
 /// [`recv`](Self::recv) returns whole messages, [`send`](Self::send) takes them. It is also a `Stream` of messages and a `Sink`
 /// for them. [`read`](Self::read) returns events as they arrive, without an allocation.
 ///
-/// Pings are answered and deadlines are enforced while a method is awaited; which one does not matter. A task that awaits
-/// something else should do so in a `select!` beside `recv`:
+/// The connection answers Pings and enforces deadlines while any of its methods is awaited. A task that awaits something else should
+/// do so in a `select!` beside `recv`:
 ///
 /// ```
 /// use sansocket::Error;
@@ -95,7 +95,7 @@ pub struct WebSocket<S, R = Server> {
     /// The message that is put together.
     pub(super) message: Collector,
     protocol: Option<Box<str>>,
-    /// Whom the stream wakes when halves of it are polled by two tasks.
+    /// The wakers of the tasks that poll the two halves of `StreamExt::split`.
     pub(super) wakers: Option<Arc<Wakers>>,
     /// The `Stream` has returned its end.
     pub(super) ended: bool,
@@ -225,13 +225,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     /// # Cancel safety
     /// If the future is dropped before it is ready, the message is not sent.
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
-        // Converted outside of the future, which would have memory for both.
+        // Converted outside of the future, which would otherwise have room for both types.
         let message = message.into();
         async move { self.until(|link| link.put_message(&message)).await?.map_err(Error::Send) }
     }
 
-    /// Sends a message that is shared with other connections, as [`send`](Self::send) does. Its payload is not copied but into the
-    /// transmit buffer; a server writes a long one from where it lies.
+    /// Sends a message that is shared with other connections, as [`send`](Self::send) does. Its payload is copied at most into
+    /// the transmit buffer; a server writes a long one from where it lies.
     ///
     /// ```
     /// use sansocket::message::Prepared;
@@ -287,7 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         self.flush().await
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).
+    /// Sends a Pong with at most 125 bytes of payload: the answer to a Ping, or unsolicited (RFC 6455 §5.5.3).
     ///
     /// # Errors
     /// As [`ping`](Self::ping).
@@ -367,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
             }
             self.unread = None;
         }
-        // Not as an event that borrows nothing, of which a text would be checked again.
+        // Not polled as a detached event, whose text would be checked a second time.
         let budget = ready!(coop::poll_proceed(cx));
         if let Some(chunk) = self.link.take_whole(&mut self.incoming) {
             budget.made_progress();
@@ -389,7 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<DetachedEvent>, Error>> {
-        // A buffer full of small messages does not keep the other tasks waiting.
+        // So that a buffer full of small messages does not block the other tasks.
         let budget = ready!(coop::poll_proceed(cx));
         let event = ready!(self.link.poll_event(cx, &mut self.incoming));
         budget.made_progress();
@@ -403,7 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         })
     }
 
-    /// What comes next goes through the receive buffer.
+    /// The next bytes go through the receive buffer.
     pub(super) fn end_straight(&mut self) {
         if let Some(storage) = self.incoming.straight.take() {
             self.message.return_storage(storage);
@@ -440,7 +440,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
         let Self { link, incoming, .. } = self;
         // Also while there is no room for the Close.
         link.limit_life();
-        // A Close is sent once, however often it is put.
+        // Only the first Close is sent.
         let never: Result<Infallible, Error> = ready!(link.poll_until(cx, Some(incoming), events, |link| {
             link.put_close(code, reason);
             None

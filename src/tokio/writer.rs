@@ -18,8 +18,8 @@ use crate::role::Role;
 /// The sending side of a [`WebSocket`](super::WebSocket). [`read`](super::WebSocket::read) returns it with each event, so that an
 /// answer may borrow the event's payload.
 ///
-/// What it sends leaves with the next method that is awaited, of this type or of the `WebSocket`. Its methods wait only if the
-/// transmit buffer is full, and receive nothing meanwhile, as the event lies in the receive buffer.
+/// A message is written to the stream by the next method that is awaited, of this type or of the `WebSocket`. The methods wait only if
+/// the transmit buffer is full. They receive nothing while they wait, because the event lies in the receive buffer.
 #[derive(Debug)]
 pub struct Writer<'a, S, R>(pub(super) &'a mut Link<S, R>);
 
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Writer<'_, S, R> {
         self.until(|link| link.put_control(|out| out.ping(payload))).await?.map_err(Error::Send)
     }
 
-    /// Sends a Pong with at most 125 bytes of payload: those of a Ping that it answers, or any (RFC 6455 §5.5.3).
+    /// Sends a Pong with at most 125 bytes of payload: the answer to a Ping, or unsolicited (RFC 6455 §5.5.3).
     ///
     /// # Errors
     /// As [`feed`](Self::feed); [`Error::Send`] if the payload is too long.

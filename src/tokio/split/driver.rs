@@ -49,7 +49,7 @@ pub struct SplitDriver<S, R> {
 
 /// How a connection ends whose driver was dropped.
 const CUT: Ending = Ending { reason: EndReason::Disconnected, received: None, sent: None };
-/// Turns of one poll, until others get theirs.
+/// The most turns of one poll, so that other tasks run.
 const TURNS: u32 = 64;
 
 impl<S, R> SplitDriver<S, R> {
@@ -68,7 +68,7 @@ impl<S, R> SplitDriver<S, R> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SplitDriver<S, R> {
-    /// Puts what waits into the connection, as far as there is room.
+    /// Puts the waiting messages into the connection, as many as there is room for.
     fn put(&mut self) {
         let Self { socket: Some(socket), shared, next, close, stopped, .. } = self else { return };
         let link = &mut socket.link;
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SplitDriver<S, R> {
         }
     }
 
-    /// Lets the connection go on, and passes on a message. Pending if nothing moves.
+    /// Drives the connection, and passes a received message on. Pending if no bytes move.
     fn poll_connection(&mut self, cx: &mut Context<'_>, events: Option<Events>) -> Poll<()> {
         let Some(socket) = &mut self.socket else { return Poll::Pending };
         let received = match events {
