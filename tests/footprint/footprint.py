@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures the programs of this workspace and holds them against the budgets below.
 
-    footprint.py DIRECTORY_S DIRECTORY_Z SMALL_S SMALL_Z DEFLATE_S SIZES_OF_THE_HOST
+    footprint.py DIRECTORY_S DIRECTORY_Z RELAX_S SMALL_S SMALL_Z DEFLATE_S SIZES_OF_THE_HOST
 
-The directories hold the ELFs for opt-level s and z, the same with feature `small` and linker relaxation, and the server with
-feature `deflate-receive` too; the last argument is a file with what `sizes` prints on the host. Needs binutils (addr2line, c++filt), as every C compiler does.
+The directories hold the ELFs for opt-level s and z, for s with linker relaxation, for s and z with that and feature `small`, and the
+server with feature `deflate-receive` too; the last argument is a file with what `sizes` prints on the host. Needs binutils (addr2line, c++filt), as every C compiler does.
 
 Every instruction counts for the crate whose source it stems from, inlined or not: the innermost frame that
 is not the core library's. So a slice index in our code is ours, and httparse inlined into us is httparse's.
@@ -33,7 +33,10 @@ BUDGETS = [
     ("server", "s", "own", 17600, 6 * KIB),
     ("server", "s", "whole", 24830, 23000),
     ("server", "z", "whole", 25710, 14 * KIB),
+    ("frames", "s small", "whole", 9450, 9000),
+    ("server", "s relax", "whole", 23870, 23000),
     ("server", "s small", "whole", 18600, 19500),
+    ("server", "z small", "whole", 18670, 18500),
     ("connect", "s small", "whole", 16650, 17500),
 ]
 # Bytes of RAM on a 32-bit target.
@@ -47,7 +50,7 @@ DEFLATE_FLASH, DEFLATE_RAM = 35_600, 15_620
 # What the feature was to add to the flash.
 DEFLATE_AIM = 14 * KIB
 
-LEVELS = ["s", "z", "s small", "z small"]
+LEVELS = ["s", "z", "s relax", "s small", "z small"]
 PARTS = ["own", "program", "httparse", "sha1", "miniz", "core"]
 # SHA-1 comes in several crates.
 CRATES = {
@@ -264,7 +267,7 @@ def shortened(name, length=100):
 
 
 def main():
-    directories = dict(zip(LEVELS, map(pathlib.Path, sys.argv[1:5])))
+    directories = dict(zip(LEVELS, map(pathlib.Path, sys.argv[1:6])))
     programs = ["key", "frames", "client", "connect", "server"]
     measured = {
         (program, level): Measured(directory / program)
@@ -292,7 +295,7 @@ def main():
             largest(measured[program, level], part)
 
     print()
-    here = dict(reversed(line.split(" ", 1)) for line in map(str.strip, open(sys.argv[6])))
+    here = dict(reversed(line.split(" ", 1)) for line in map(str.strip, open(sys.argv[7])))
     for bytes_, name in table(Image(directories["s"] / "sizes")):
         budget = SIZES.get(name)
         over = budget is not None and bytes_ > budget
@@ -314,7 +317,7 @@ def main():
         print(f"{program}, opt-level z: {len(measured[program, 'z'].panics())} ways to a panic, no budget")
     breaches += server_panics("server, opt-level s", measured["server", "s"], ALLOWED, "httparse")
     print()
-    breaches += deflate(pathlib.Path(sys.argv[5]), measured["server", "s small"], measured["empty", "s small"])
+    breaches += deflate(pathlib.Path(sys.argv[6]), measured["server", "s small"], measured["empty", "s small"])
 
     print()
     for breach in breaches:
