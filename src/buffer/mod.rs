@@ -466,6 +466,7 @@ fn check(len: usize) -> Result<(), BufferTooSmall> {
 }
 
 /// Moves `memory[start..end]` to the front.
+#[cfg(target_pointer_width = "64")]
 fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
     let count = end.wrapping_sub(*start);
     if move_within(memory, *start, count, 0) {
@@ -474,9 +475,24 @@ fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
     }
 }
 
+/// Moves `memory[start..end]` to the front. Pieces of `start` bytes do not overlap, so that firmware links no `memmove`.
+#[cfg(not(target_pointer_width = "64"))]
+fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
+    let step = core::mem::take(start);
+    let mut rest = memory.get_mut(..*end).unwrap_or_default();
+    *end = end.saturating_sub(step);
+    while let Some((to, from)) = rest.split_at_mut_checked(step)
+        && step > 0
+    {
+        copy(to, from);
+        rest = from;
+    }
+}
+
 /// Moves `count` bytes to another place of `memory`. Returns whether both places lie in it: otherwise nothing moves.
 // The comparisons spare `copy_within` its panic branches only where the compiler inlines it: it has one caller.
-#[cfg_attr(all(feature = "extension", not(target_pointer_width = "64")), inline(never))]
+#[cfg(any(feature = "extension", target_pointer_width = "64"))]
+#[cfg_attr(not(target_pointer_width = "64"), inline(never))]
 pub(crate) fn move_within(memory: &mut [u8], from: usize, count: usize, to: usize) -> bool {
     let end = from.wrapping_add(count);
     let possible = from <= end && end <= memory.len() && to <= memory.len().wrapping_sub(count);
