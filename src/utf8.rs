@@ -22,8 +22,8 @@ use simdutf8::compat::from_utf8;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8Validator {
-    /// The beginning of an incomplete code point.
-    carry: [u8; 3],
+    /// The beginning of an incomplete code point, and room for its last byte.
+    carry: [u8; 4],
     len: u8,
 }
 
@@ -35,7 +35,7 @@ pub struct InvalidUtf8;
 
 impl Utf8Validator {
     /// A validator at the beginning of a text.
-    pub const NEW: Self = Self { carry: [0; 3], len: 0 };
+    pub const NEW: Self = Self { carry: [0; 4], len: 0 };
 
     /// Checks the next piece.
     ///
@@ -70,19 +70,13 @@ impl Utf8Validator {
 
     /// Adds one byte to the incomplete code point.
     fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
-        let [a, b, c] = self.carry;
-        let mut point = [a, b, c, 0];
-        if let Some(slot) = point.get_mut(usize::from(self.len)) {
+        let len = usize::from(self.len);
+        if let Some(slot) = self.carry.get_mut(len) {
             *slot = byte;
         }
-        let len = self.len.saturating_add(1);
-        match core::str::from_utf8(point.get(..usize::from(len)).ok_or(InvalidUtf8)?) {
+        match from_utf8(self.carry.get(..=len).ok_or(InvalidUtf8)?) {
             Ok(_) => self.len = 0,
-            Err(error) if error.error_len().is_none() => {
-                let [a, b, c, _] = point;
-                self.carry = [a, b, c];
-                self.len = len;
-            }
+            Err(error) if error.error_len().is_none() => self.len = self.len.saturating_add(1),
             Err(_) => return Err(InvalidUtf8),
         }
         Ok(())

@@ -284,9 +284,9 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
 
     /// Checks the order of fragments (§5.4), for which the first byte of a frame suffices.
     fn order(&self, input: &[u8]) -> Result<(), Violation> {
-        match (input.first().and_then(|first| OpCode::new(first & 0x0F)), self.kind) {
-            (Some(OpCode::Continuation), None) => Err(Violation::UnexpectedContinuation),
-            (Some(OpCode::Text | OpCode::Binary), Some(_)) => Err(Violation::UnfinishedMessage),
+        match (input.first().map(|first| first & 0x0F), self.kind) {
+            (Some(0), None) => Err(Violation::UnexpectedContinuation),
+            (Some(1 | 2), Some(_)) => Err(Violation::UnfinishedMessage),
             _ => Ok(()),
         }
     }
@@ -300,14 +300,11 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         self.left = header.len;
         self.key = header.key.unwrap_or_default();
         self.ready = 0;
-        let kind = match header.opcode {
-            OpCode::Continuation => self.kind.ok_or(Violation::UnexpectedContinuation)?,
-            OpCode::Text => Kind::Text,
-            OpCode::Binary => Kind::Binary,
+        match header.opcode {
+            OpCode::Continuation => {}
+            OpCode::Text => self.start(Kind::Text),
+            OpCode::Binary => self.start(Kind::Binary),
             _ => return Ok(()),
-        };
-        if header.opcode != OpCode::Continuation {
-            self.start(kind);
         }
         let limits = &self.config.limits;
         if header.len > limits.frame {
