@@ -164,27 +164,17 @@ impl Header {
         if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
             return Err(Violation::LongControl);
         }
-        let (len, rest, extended) = match short {
-            126 => {
-                let Some((bytes, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
-                (u64::from(u16::from_be_bytes(*bytes)), rest, 2)
-            }
-            127 => {
-                let Some((bytes, rest)) = rest.split_first_chunk::<8>() else {
-                    // "the most significant bit MUST be 0"
-                    let over = rest.first().is_some_and(|byte| byte & 0x80 != 0);
-                    // Six zero bytes: a length of two bytes would do.
-                    let long = !rules.allow_long_length_form && rest.starts_with(&[0; 6]);
-                    return match (over, long) {
-                        (true, _) => Err(Violation::LengthBit),
-                        (_, true) => Err(Violation::LongLengthForm),
-                        _ => Ok(None),
-                    };
-                };
-                (u64::from_be_bytes(*bytes), rest, 8)
-            }
-            short => (u64::from(short), rest, 0),
+        let extended = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
         };
+        // Of a length that has not arrived whole, the rest counts as bytes that break no rule.
+        let len = match extended {
+            0 => u64::from(short),
+            _ => (0..extended).fold(0, |len, at| len << 8 | u64::from(*rest.get(at).unwrap_or(&0x7F))),
+        };
+        // "the most significant bit MUST be 0"
         if len >> 63 != 0 {
             return Err(Violation::LengthBit);
         }
@@ -192,6 +182,7 @@ impl Header {
         if !rules.allow_long_length_form && length_bytes(len) < extended {
             return Err(Violation::LongLengthForm);
         }
+        let Some(rest) = rest.get(extended..) else { return Ok(None) };
         if !rules.masked {
             return Ok(Some((Self { fin, rsv, opcode, key: None, len }, 2_usize.saturating_add(extended))));
         }

@@ -150,12 +150,18 @@ impl Link {
         self.note_writing(now, moved, wire);
         // A wait that begins may have an earlier deadline than the previous one.
         if self.note_progress(now, progress) {
-            self.next_check = self.next_check.min(now.plus(times.message));
+            self.check_at(now.plus(times.message));
         }
         if !writing && self.written_at != Instant::NEVER {
-            self.next_check = self.next_check.min(now.plus(times.write));
+            self.check_at(now.plus(times.write));
         }
         self.next_check.as_deadline()
+    }
+
+    /// Has the deadlines checked at `moment` at the latest.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn check_at(&mut self, moment: Instant) {
+        self.next_check = self.next_check.min(moment);
     }
 
     /// Records the progress of the peer, and returns whether it has begun a message or a frame.

@@ -135,7 +135,8 @@ impl Link {
     }
 
     /// Records that bytes arrived. That ends a probe, after which the next Ping may be due earlier than `next`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn note_received(&mut self, now: Instant) {
         self.received_at = now;
         if self.is_probing() {
@@ -185,6 +186,7 @@ impl Link {
         *control != ControlFrames::Automatic
     }
 
+    #[inline(never)]
     pub(super) fn store(&mut self, holds: Holds, payload: &[u8]) {
         self.slot.len = (copy(&mut self.slot.bytes, payload) & 0x7F) as u8;
         self.slot.holds = holds;

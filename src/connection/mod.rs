@@ -383,9 +383,10 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
     ) -> Step<Event<'r>> {
         let Self { decoder, link, role, extension } = self;
         let mut wire = Wire::new(tx, role.masker());
-        let mut outcome = None;
+        // What was received, until it is processed.
+        let mut received = None;
         if now < link.next_check {
-            match decoder.slow(extension, view) {
+            match *received.insert(decoder.slow(extension, view)) {
                 Ok(Some(Event::Data(data))) => {
                     link.note_received(now);
                     return Step::Event(Event::Data(data));
@@ -397,7 +398,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                         deadline: link.cached_deadline(now, progress, view.place, &mut wire, times),
                     };
                 }
-                received => outcome = Some(received),
+                _ => {}
             }
         }
         if core::mem::take(&mut view.place.fresh) {
@@ -417,11 +418,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                 Some(_) => return Step::Shutdown,
                 None => {}
             }
-            let received = match outcome.take() {
-                Some(received) => received,
-                None => decoder.take(extension, view),
-            };
-            match received {
+            match *received.get_or_insert_with(|| decoder.take(extension, view)) {
                 Ok(Some(event)) => {
                     if link.reply_to(now, &event, &mut wire, decoder.config()) {
                         // The steps above may have started deadlines that are not yet computed.
@@ -441,6 +438,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
                 Err(ReceiveError::Violation(violation)) => link.fail(violation),
                 Err(ReceiveError::Extension(ExtensionFailed)) => link.fail_extension(),
             }
+            received = None;
         }
     }
 }

@@ -386,7 +386,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     /// Delivers the first `n` bytes of the input, which are ready.
     fn chunk<'i>(&mut self, n: usize, input: &mut &'i mut [u8]) -> Chunk<'i> {
         let payload = Payload::from(take(input, n));
-        let offset = self.len.saturating_sub(self.left);
+        let offset = self.len.wrapping_sub(self.left);
         self.advance(n);
         let done = self.left == 0;
         if done {
@@ -407,10 +407,10 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         Chunk { kind, payload, start, end, fin: end, offset: 0, remaining: 0 }
     }
 
-    /// Accounts for `n` bytes of the frame that are processed.
+    /// Accounts for `n` bytes of the frame that are processed, at most those that are ready.
     fn advance(&mut self, n: usize) {
-        self.left = self.left.saturating_sub(n as u64);
-        self.ready = self.ready.saturating_sub(n);
+        self.left = self.left.wrapping_sub(n as u64);
+        self.ready = self.ready.wrapping_sub(n);
     }
 
     /// Returns how many bytes of the frame's payload are in an input of `len` bytes.
