@@ -198,10 +198,6 @@ impl Clock for EmbassyClock {
     }
 
     async fn at(&mut self, moment: Instant) {
-        match embassy_time::Instant::try_from_micros(moment.as_micros()) {
-            Some(moment) => Timer::at(moment).await,
-            // The moment is beyond the range of the clock.
-            None => pending().await,
-        }
+        Timer::at(moment.into()).await;
     }
 }

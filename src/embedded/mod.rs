@@ -295,6 +295,7 @@ async fn serve_woken<T: Transport, C: ConfigRef>(
     let Buffers { head, rx, tx } = buffers;
     let mut time = Time::new(transport);
     let mut session = ServerSession::negotiating(config, time.now, negotiate);
+    let mut failed = None;
     loop {
         let turned = match session.poll(time.now, handler, head, rx, tx) {
             Step::Wait { deadline } => {
@@ -314,7 +315,12 @@ async fn serve_woken<T: Transport, C: ConfigRef>(
                 })
             }
             Step::Shutdown => transport.shutdown().await.map(|()| None),
-            Step::Done(outcome) => return Ok(outcome),
+            Step::Done(outcome) => {
+                return match failed {
+                    Some(error) if outcome.is_disconnect() => Err(error),
+                    _ => Ok(outcome),
+                };
+            }
         };
         match turned {
             Ok(None) => {}
@@ -322,10 +328,7 @@ async fn serve_woken<T: Transport, C: ConfigRef>(
             Ok(Some(n)) => session.fill(head, rx, n),
             Err(error) => {
                 session.transport_failed();
-                return match session.poll(time.now, handler, head, rx, tx) {
-                    Step::Done(outcome) if !outcome.is_disconnect() => Ok(outcome),
-                    _ => Err(error),
-                };
+                failed = Some(error);
             }
         }
     }
@@ -376,6 +379,7 @@ async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
     let mut time = Time::new(transport);
     // A deadline may have passed before this call: then the transport is read first.
     let mut late = driver.due(time.now) != Due::No;
+    let mut failed = None;
     loop {
         let next = match late {
             true => Step::Wait { deadline: Some(time.now) },
@@ -400,16 +404,17 @@ async fn drive_woken<T: Transport, R: Role, X: Extension, C: ConfigRef>(
             Step::Shutdown => transport.shutdown().await.map(|()| None),
             Step::Done(ending) => {
                 log_debug!("the connection has ended: {}", ending);
-                return Ok(ending);
+                return match failed {
+                    Some(error) if ending.reason == EndReason::Disconnected => Err(error),
+                    _ => Ok(ending),
+                };
             }
         };
         match turned {
             Ok(read) => report(read, rx),
             Err(error) => {
                 driver.transport_failed();
-                let Step::Done(ending) = driver.poll(time.now, handler, rx, tx) else { return Err(error) };
-                log_debug!("the connection has ended: {}", ending);
-                return if ending.reason == EndReason::Disconnected { Err(error) } else { Ok(ending) };
+                failed = Some(error);
             }
         }
     }
