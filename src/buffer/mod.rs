@@ -219,6 +219,7 @@ impl<'b> ReceiveBuffer<'b> {
     /// [handed over](crate::handshake::Decision::HandOver) its head and what followed it, and at any other time bytes
     /// of frames as the peer sent them, of which a part may be unmasked already.
     #[must_use]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn unread(&self) -> &[u8] {
         self.memory.get().get(self.place.input.start..self.place.input.end).unwrap_or_default()
     }
@@ -477,6 +478,7 @@ fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
 
 /// Moves `memory[start..end]` to the front. Pieces of `start` bytes do not overlap, so that firmware links no `memmove`.
 #[cfg(not(target_pointer_width = "64"))]
+#[inline(never)]
 fn compact(memory: &mut [u8], start: &mut usize, end: &mut usize) {
     let step = core::mem::take(start);
     let mut rest = memory.get_mut(..*end).unwrap_or_default();

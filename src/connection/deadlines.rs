@@ -124,6 +124,7 @@ impl Link {
     }
 
     /// Returns the deadline for the adapter, and sets the one before which `poll` can take the quick path.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn schedule(&mut self, passed: u8, next: Instant) -> Option<Instant> {
         // A Ping for which there was no room is tried again at each poll.
         let quiet =
