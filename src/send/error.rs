@@ -46,7 +46,11 @@ pub enum SendError {
 
 impl SendError {
     /// Returns the reason of the Close with 1011 that a [`Handler`](crate::Handler) causes when it returns this error.
+    /// Firmware with feature `small` sends none.
     pub(crate) const fn reason(self) -> &'static str {
+        if cfg!(all(feature = "small", not(feature = "std"))) {
+            return "";
+        }
         match self {
             Self::Blocked | Self::Closed | Self::Extension(_) => "",
             Self::TooLarge => "frame too large to send",
