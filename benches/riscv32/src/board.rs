@@ -4,7 +4,7 @@ use core::pin::pin;
 
 use embassy_executor::Spawner;
 use embassy_net::tcp::TcpSocket;
-use embassy_net::{DhcpConfig, Runner, Stack, StackResources};
+use embassy_net::{Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use figures::stack::{self, Watched};
 use figures::{println, virt};
@@ -27,22 +27,13 @@ async fn main(spawner: Spawner) {
         ConstStaticCell::new(StackResources::new()); // and one socket for DHCP
 
     stack::reset();
-    let device = virt::net::Device::probe().expect("no virtio network card");
-    let dhcp = embassy_net::Config::dhcpv4(DhcpConfig::default());
-    let (stack, runner) = embassy_net::new(device, dhcp, RESOURCES.take(), virt::time::unix());
-    virt::enable_interrupts();
-    spawner.spawn(network(runner).unwrap());
+    let stack = virt::start(spawner, RESOURCES.take(), virt::time::unix());
     for _ in 0..CONNECTIONS {
         spawner.spawn(connection(stack).unwrap());
     }
     stack.wait_config_up().await;
     println!("listening");
     stack::reset(); // the start counts for nobody
-}
-
-#[embassy_executor::task]
-async fn network(mut runner: Runner<'static, virt::net::Device>) -> ! {
-    runner.run().await
 }
 
 #[embassy_executor::task(pool_size = CONNECTIONS)]
