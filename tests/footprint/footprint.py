@@ -29,15 +29,15 @@ KIB = 1024
 # What may be in flash (.text and .rodata, less `empty`): program, opt-level, part, bytes; and the aim, which is
 # not reached. The bytes are a ratchet: they may only shrink.
 BUDGETS = [
-    ("frames", "s", "own", 7250, 4 * KIB),
-    ("server", "s", "own", 17600, 6 * KIB),
-    ("server", "s", "whole", 24830, 23000),
-    ("server", "z", "whole", 25710, 14 * KIB),
-    ("frames", "s small", "whole", 9450, 9000),
-    ("server", "s relax", "whole", 23870, 23000),
-    ("server", "s small", "whole", 18600, 19500),
-    ("server", "z small", "whole", 18670, 18500),
-    ("connect", "s small", "whole", 16650, 17500),
+    ("frames", "s", "own", 7130, 4 * KIB),
+    ("server", "s", "own", 17310, 6 * KIB),
+    ("server", "s", "whole", 23890, 23000),
+    ("server", "z", "whole", 24830, 14 * KIB),
+    ("frames", "s small", "whole", 8550, 8 * KIB),
+    ("server", "s relax", "whole", 22940, 20 * KIB),
+    ("server", "s small", "whole", 17240, 16 * KIB),
+    ("server", "z small", "whole", 17490, 16 * KIB),
+    ("connect", "s small", "whole", 15630, 15 * KIB),
 ]
 # Bytes of RAM on a 32-bit target.
 SIZES = {"Connection<Server>": 256}
@@ -46,7 +46,7 @@ SIZES = {"Connection<Server>": 256}
 WITHOUT_PANIC = [("frames", "s"), ("frames", "z"), ("client", "s"), ("client", "z"), ("key", "s")]
 
 # The server with feature `deflate-receive` and a window of 12 bits, at `s small`: its flash, and its RAM beyond that of the server without.
-DEFLATE_FLASH, DEFLATE_RAM = 35_600, 15_620
+DEFLATE_FLASH, DEFLATE_RAM = 34_700, 15_620
 # What the feature was to add to the flash.
 DEFLATE_AIM = 14 * KIB
 
