@@ -215,6 +215,29 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         Some(data)
     }
 
+    /// Receives a data frame as [`quick`](Self::quick) does a whole message, also a fragment.
+    #[inline(always)]
+    pub(crate) fn quick_frame<'r>(&mut self, now: Instant, view: &mut Opened<'r, '_>) -> Option<Chunk<'r>> {
+        match self.quick(now, &mut view.input) {
+            Some(data) => {
+                view.close();
+                Some(data)
+            }
+            None => self.fragment(now, view),
+        }
+    }
+
+    /// Receives a fragment that has arrived whole, if nothing else is to be done.
+    #[inline(always)]
+    fn fragment<'r>(&mut self, now: Instant, view: &mut Opened<'r, '_>) -> Option<Chunk<'r>> {
+        if now >= self.link.next_check {
+            return None;
+        }
+        let data = self.decoder.fragment(&self.extension, view)?;
+        self.link.note_received(now);
+        Some(data)
+    }
+
     /// Returns whether the connection is open, no reply is pending and no deadline has passed.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_quiet(&self, now: Instant) -> bool {
@@ -370,6 +393,11 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         mut view: Opened<'r, '_>,
         tx: &mut TransmitBuffer<'_>,
     ) -> Step<Event<'r>> {
+        // Not behind the decoder's slow path: the event would be copied here right after it was written there, which takes as
+        // long as the fragment itself.
+        if let Some(data) = self.fragment(now, &mut view) {
+            return Step::Event(Event::Data(data));
+        }
         let step = self.step(now, &mut view, tx);
         debug_assert!(self.link.is_legal(), "{:?}", self.link);
         step

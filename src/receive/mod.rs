@@ -176,7 +176,26 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
             view.close();
             return Ok(Some(Event::Data(data)));
         }
+        if let Some(data) = self.fragment(extension, view) {
+            return Ok(Some(Event::Data(data)));
+        }
         self.slow(extension, view)
+    }
+
+    /// Receives a fragment that has arrived whole, after [`quick`](Self::quick) has found nothing. An active extension
+    /// sees the header of each fragment.
+    #[inline(always)]
+    pub(crate) fn fragment<'i, X: Extension>(
+        &mut self,
+        extension: &X,
+        view: &mut Opened<'i, '_>,
+    ) -> Option<Chunk<'i>> {
+        if extension.is_active() {
+            return None;
+        }
+        let data = self.quick_fragment(&mut view.input)?;
+        view.close();
+        Some(data)
     }
 
     /// Returns whether a message has begun and not ended.
@@ -217,20 +236,13 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
         self.state = State::Failed(error);
     }
 
-    /// Takes the next event after [`quick`](Self::quick) has found nothing.
+    /// Takes the next event after [`quick`](Self::quick) and [`fragment`](Self::fragment) have found nothing.
     #[inline(never)]
     pub(crate) fn slow<'i, X: Extension>(
         &mut self,
         extension: &mut X,
         view: &mut Opened<'i, '_>,
     ) -> Result<Option<Event<'i>>, ReceiveError> {
-        // An active extension sees the header of each fragment. Not within `quick`, which keeps the input in registers.
-        if !extension.is_active()
-            && let Some(data) = self.quick_fragment(&mut view.input)
-        {
-            view.close();
-            return Ok(Some(Event::Data(data)));
-        }
         let received = self.step(extension, view).inspect_err(|error| self.fail(*error));
         view.close();
         received

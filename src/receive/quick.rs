@@ -56,6 +56,7 @@ impl<R: Role, C: ConfigRef> Decoder<R, C> {
     }
 
     /// Receives a fragment of a message as [`quick`](Self::quick) does a whole one.
+    #[inline(always)]
     pub(super) fn quick_fragment<'i>(&mut self, input: &mut &'i mut [u8]) -> Option<Chunk<'i>> {
         if !QUICK || self.state != State::Header {
             return None;

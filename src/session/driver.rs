@@ -9,7 +9,7 @@ use crate::close::CloseCode;
 use crate::config::ConfigRef;
 use crate::config::base::Config;
 use crate::connection::{Connection, ConnectionState};
-use crate::event::{DetachedEvent, Event, Shape, Span};
+use crate::event::{Chunk, DetachedEvent, Event, Shape, Span};
 use crate::extension::{Extension, NoExtension};
 use crate::handler::{Handler, HandlerError};
 use crate::role::Role;
@@ -202,14 +202,13 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 rx.event(event)
             } else {
                 let mut view = rx.open();
-                // Whole messages are delivered for as long as nothing else is to be done.
-                while let Some(data) = self.connection.quick(now, &mut view.input) {
-                    view.close();
-                    let (kind, len) = (data.kind, data.payload.len());
+                // Whole frames are delivered for as long as nothing else is to be done.
+                while let Some(data) = self.connection.quick_frame(now, &mut view) {
+                    let Chunk { kind, payload, start, end, fin, .. } = data;
+                    let len = payload.len();
                     let outcome = handler.event(Event::Data(data), &mut self.connection.outbox(now, tx));
                     if let Some(consumed) = self.apply(outcome, tx) {
-                        let shape =
-                            Shape::Data { kind, start: true, end: true, fin: true, offset: 0, remaining: 0 };
+                        let shape = Shape::Data { kind, start, end, fin, offset: 0, remaining: 0 };
                         self.keep_rest(shape, rx.span(len), consumed, rx);
                         break 'events;
                     }
