@@ -42,15 +42,15 @@ LESS_CHECKED = """\
 its user parses the head with httparse, and it looks at three fields: not at the version, `Connection`, `Host`, the origin or the form of \
 the key"""
 EACH_FRAGMENT = """\
-each fragment, and each part of one that a read has cut, is an event of its own with its limits and deadlines, and the caller appends it; \
-these libraries append inside of one call and hand over the whole message only"""
+the event of each fragment, and of each part of one that a read has cut, passes through memory to the caller, and a copy of it waits until \
+it has reached the cache; these libraries append inside of one call and hand over the whole message only"""
 TWO_FIELDS = "its server looks at the version and the key only: not at `Upgrade`, `Connection`, `Host` or the origin"
 FIXED_FIELDS = "it parses the whole head at once, for a fixed number of fields, and leaves the origin to its user"
 TURNS = "a turn of the hub brings a broadcast to 256 members, and serves the other sessions before the next 256"
 FORWARDED = "the handler forwards each fragment as a frame of its own, while these libraries send the message in one frame"
 HANDLER = """\
-the session has a handler with deadlines of its own, which can be blocked and continued; these libraries return the message and leave the \
-rest to their user"""
+each event passes through memory to the handler, where a copy of it waits until it has reached the cache; these libraries return the \
+message and leave the rest to their user"""
 IN_PLACE = """\
 the reply is copied into the transmit buffer; these libraries own the message and write it from where it lies, in one vectored write"""
 SMALL_BUFFERS = """\
