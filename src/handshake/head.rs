@@ -131,9 +131,9 @@ impl<'h> Headers<'h> {
                 last = Some(field.value);
             }
             if let Ok(Some(len)) = result {
-                let len = lines.len().saturating_sub(rest.len()).saturating_add(len);
-                let (fields, behind) = lines.split_at_checked(len).unwrap_or_default();
-                return Ok((Self(Source::Lines(fields)), behind));
+                let behind = rest.get(len..).unwrap_or_default();
+                let len = lines.len().saturating_sub(behind.len());
+                return Ok((Self(Source::Lines(lines.get(..len).unwrap_or_default())), behind));
             }
             if let Some(value) = last {
                 let end = value.as_ptr_range().end.addr().saturating_sub(rest.as_ptr().addr());

@@ -65,9 +65,7 @@ pub(crate) fn encode_nonce(nonce: [u8; 16]) -> [u8; 24] {
 /// Does not decode: a decoder would link panic branches.
 pub(crate) fn is_well_formed(key: &[u8]) -> bool {
     let digits = key.strip_suffix(b"==").unwrap_or_default();
-    let is_digit = |c: &u8| c.is_ascii_alphanumeric() | matches!(c, b'+' | b'/');
-    // All of them at once, in vectors.
-    digits.len() == 22 && digits.iter().fold(true, |good, c| good & is_digit(c))
+    digits.len() == 22 && digits.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))
 }
 
 /// Encodes base64 (RFC 4648 §4) into memory of exactly the right size.
