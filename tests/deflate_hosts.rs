@@ -157,6 +157,16 @@ fn raw(url: &str, offer: &str) -> (String, TcpStream) {
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
+/// Accepts a connection on tokio, and serves it.
+fn on_tokio(listener: TcpListener, serve: impl AsyncFnOnce(tokio::net::TcpStream)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        serve(listener.accept().await.unwrap().0).await;
+    });
+}
+
 /// What is sent compressed, and what is not: short messages without a context, and what `fragment` sends.
 #[test]
 fn a_server_compresses_what_it_is_asked_to() {
@@ -174,11 +184,7 @@ fn a_server_compresses_what_it_is_asked_to() {
             socket.writer().fragment(Kind::Text, long.as_bytes(), true).unwrap();
             drop(socket);
 
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                listener.set_nonblocking(true).unwrap();
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let stream = listener.accept().await.unwrap().0;
+            on_tokio(listener, async |stream| {
                 let mut socket = sansocket::tokio::WebSocket::accept(stream, &options).await.unwrap();
                 socket.send("short").await.unwrap();
                 socket.send(long.clone()).await.unwrap();
@@ -221,11 +227,7 @@ fn a_request_is_accepted_with_a_pool_of_its_own() {
             socket.send(&message).unwrap();
             drop(socket);
 
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                listener.set_nonblocking(true).unwrap();
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let stream = listener.accept().await.unwrap().0;
+            on_tokio(listener, async |stream| {
                 let accepted = sansocket::tokio::WebSocket::accept_with(stream, &options, |_| accept()).await;
                 let Accepted::WebSocket(mut socket) = accepted.unwrap() else {
                     unreachable!("not asked for")

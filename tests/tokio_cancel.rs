@@ -5,35 +5,13 @@ mod choppy;
 
 use std::task::Poll;
 
-use choppy::{Choppy, Pair, once, over};
+use choppy::{choppy_pair, once, run, shape};
 use proptest::prelude::*;
-use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::proto::Role;
 use sansocket::tokio::WebSocket;
 use sansocket::{CloseCode, Event, Message};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-
-/// What a stream is like, and how large buffers are.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    keeps: usize,
-    at_most: usize,
-    lazy: u8,
-    seed: u64,
-    buffer: usize,
-}
-
-fn shape() -> impl Strategy<Value = Shape> {
-    (
-        prop_oneof![1..8_usize, 100..2000_usize],
-        prop_oneof![Just(1), 1..300_usize],
-        0..200_u8,
-        any::<u64>(),
-        140..600_usize,
-    )
-        .prop_map(|(keeps, at_most, lazy, seed, buffer)| Shape { keeps, at_most, lazy, seed, buffer })
-}
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
@@ -41,18 +19,6 @@ fn message() -> impl Strategy<Value = Message> {
         prop::collection::vec(any::<u8>(), 0..200).prop_map(Message::from),
         (500..3000_usize, any::<u8>()).prop_map(|(len, byte)| Message::from(vec![byte; len])),
     ]
-}
-
-async fn connected(shape: Shape) -> Pair<Choppy<DuplexStream>> {
-    let Shape { keeps, at_most, lazy, seed, buffer } = shape;
-    let (server, client) = duplex(keeps);
-    over(
-        Choppy::new(server, at_most, lazy, seed),
-        Choppy::new(client, at_most, lazy, !seed),
-        &ServerOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
-        &ClientOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
-    )
-    .await
 }
 
 /// Sends all of these and receives so many messages, in turns. No future lives longer than one poll.
@@ -83,15 +49,6 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin, R: Role>(
     received
 }
 
-fn run<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -102,7 +59,7 @@ proptest! {
         theirs in prop::collection::vec(message(), 0..6),
     ) {
         run(async {
-            let (mut server, mut client) = connected(shape).await;
+            let (mut server, mut client) = choppy_pair(shape).await;
             let (at_server, at_client) =
                 tokio::join!(talk(&mut server, &ours, theirs.len()), talk(&mut client, &theirs, ours.len()));
             assert_eq!(at_client, ours);
@@ -121,7 +78,7 @@ proptest! {
     #[test]
     fn a_dropped_send_has_sent_all_or_nothing(shape in shape(), lens in prop::collection::vec(0..2000_usize, 1..12)) {
         run(async {
-            let (mut server, mut client) = connected(shape).await;
+            let (mut server, mut client) = choppy_pair(shape).await;
             let sending = async {
                 let (mut sure, mut maybe) = (Vec::new(), Vec::new());
                 for (n, len) in lens.iter().enumerate() {
@@ -159,7 +116,7 @@ proptest! {
     #[test]
     fn reads_and_fragments_survive_a_drop_at_each_await(shape in shape(), messages in prop::collection::vec(message(), 1..5)) {
         run(async {
-            let (mut server, mut client) = connected(shape).await;
+            let (mut server, mut client) = choppy_pair(shape).await;
             let echo = async {
                 while let Some((event, mut out)) = dropped_at_each_await!(server.read()).unwrap() {
                     if let Event::Data(chunk) = event {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use choppy::{Choppy, once, over, pair};
+use choppy::{Choppy, choppy_pair, once, over, pair, run, shape};
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
 use sansocket::config::{ClientOptions, Overflow, QueueLimits, ServerOptions};
@@ -543,41 +543,6 @@ async fn a_slow_reader_among_a_hundred_does_not_delay_the_others() {
 }
 
 // ---- cancel safety and wake-ups ----
-
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    keeps: usize,
-    at_most: usize,
-    lazy: u8,
-    seed: u64,
-}
-
-fn shape() -> impl Strategy<Value = Shape> {
-    (prop_oneof![1..8_usize, 100..2000_usize], prop_oneof![Just(1), 1..300_usize], 0..200_u8, any::<u64>())
-        .prop_map(|(keeps, at_most, lazy, seed)| Shape { keeps, at_most, lazy, seed })
-}
-
-async fn choppy_pair(shape: Shape) -> choppy::Pair<Choppy<DuplexStream>> {
-    let Shape { keeps, at_most, lazy, seed } = shape;
-    let (server, client) = duplex(keeps);
-    let buffer = 200;
-    over(
-        Choppy::new(server, at_most, lazy, seed),
-        Choppy::new(client, at_most, lazy, !seed),
-        &ServerOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
-        &ClientOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
-    )
-    .await
-}
-
-fn run<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(future)
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]

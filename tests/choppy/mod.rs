@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use proptest::prelude::*;
 use sansocket::Client;
 use sansocket::config::{ClientOptions, ServerOptions};
 use sansocket::proto::SystemKeys;
@@ -138,4 +139,48 @@ pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin>(
 pub(crate) async fn pair(bytes: usize) -> Pair<DuplexStream> {
     let (server, client) = duplex(bytes);
     over(server, client, &ServerOptions::new(), &ClientOptions::new()).await
+}
+
+/// What a stream is like, and how large buffers are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    keeps: usize,
+    at_most: usize,
+    lazy: u8,
+    seed: u64,
+    buffer: usize,
+}
+
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+    (
+        prop_oneof![1..8_usize, 100..2000_usize],
+        prop_oneof![Just(1), 1..300_usize],
+        0..200_u8,
+        any::<u64>(),
+        140..600_usize,
+    )
+        .prop_map(|(keeps, at_most, lazy, seed, buffer)| Shape { keeps, at_most, lazy, seed, buffer })
+}
+
+/// A server and a client over such a stream.
+pub(crate) async fn choppy_pair(shape: Shape) -> Pair<Choppy<DuplexStream>> {
+    let Shape { keeps, at_most, lazy, seed, buffer } = shape;
+    let (server, client) = duplex(keeps);
+    over(
+        Choppy::new(server, at_most, lazy, seed),
+        Choppy::new(client, at_most, lazy, !seed),
+        &ServerOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
+        &ClientOptions::new().receive_buffer(buffer).transmit_buffer(buffer),
+    )
+    .await
+}
+
+/// Runs a test in paused time.
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
 }
