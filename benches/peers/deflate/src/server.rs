@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use sansocket::config::ServerOptions;
 use sansocket::deflate::{DeflateOptions, Pool};
 use sansocket::hub::{HubSettings, MioServer, Routes};
@@ -20,6 +20,8 @@ pub fn serve(name: &str) {
         "sansocket-context-15-6" => hub(listener, context.send_window_bits(15).level(6).memory_level(8)),
         "sansocket-tokio" => tasks(listener, own),
         "yawc" => tasks(listener, yawc),
+        "soketto" => tasks(listener, soketto),
+        "sockudo-ws" => tasks(listener, sockudo),
         other => panic!("no server {other}"),
     }
 }
@@ -62,19 +64,24 @@ async fn own(stream: TcpStream) {
     }
 }
 
-/// Without context, as its defaults; the handshake is by hand.
-async fn yawc(mut stream: TcpStream) {
-    use yawc::{OpCode, Options, Role, WebSocket};
-    const AGREED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// Answers the request, and agrees to these parameters.
+async fn answer(stream: &mut TcpStream, agreed: &str) {
     let mut head = vec![];
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: {AGREED}\r\n\r\n"
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: {agreed}\r\n\r\n"
     );
     stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+/// Without context, as its defaults.
+async fn yawc(mut stream: TcpStream) {
+    use yawc::{OpCode, Options, Role, WebSocket};
+    const AGREED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    answer(&mut stream, AGREED).await;
     let options = Options::default()
         .with_balanced_compression()
         .server_no_context_takeover()
@@ -83,6 +90,43 @@ async fn yawc(mut stream: TcpStream) {
     let mut ws = WebSocket::from_stream_with_extensions(stream, Role::Server, Some(AGREED), options).unwrap();
     while let Ok(frame) = ws.next_frame().await {
         if frame.opcode() == OpCode::Close || ws.send(frame).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// With flate2 1.1 it refuses each compressed message: "incomplete deflate stream".
+async fn soketto(stream: TcpStream) {
+    use futures::io::{BufReader, BufWriter};
+    use soketto::connection::Mode;
+    use soketto::extension::deflate::Deflate;
+    use soketto::handshake::{Server, server::Response};
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+    let mut server = Server::new(BufReader::new(BufWriter::new(stream.compat())));
+    server.add_extension(Box::new(Deflate::new(Mode::Server)));
+    let Ok(key) = server.receive_request().await.map(|request| request.key()) else { return };
+    if server.send_response(&Response::Accept { key, protocol: None }).await.is_err() {
+        return;
+    }
+    let (mut sender, mut receiver) = server.into_builder().finish();
+    let mut message = vec![];
+    while receiver.receive_data(&mut message).await.is_ok() {
+        let text = std::str::from_utf8(&message).expect("UTF-8");
+        if sender.send_text(text).await.is_err() || sender.flush().await.is_err() {
+            break;
+        }
+        message.clear();
+    }
+}
+
+/// With context, as its defaults.
+async fn sockudo(mut stream: TcpStream) {
+    use sockudo_ws::deflate::DeflateConfig;
+    use sockudo_ws::{CompressedWebSocketStream, Config, Message};
+    answer(&mut stream, "permessage-deflate").await;
+    let mut ws = CompressedWebSocketStream::server(stream, Config::default(), DeflateConfig::default());
+    while let Some(Ok(message)) = ws.next().await {
+        if matches!(message, Message::Close(_)) || ws.send(message).await.is_err() {
             break;
         }
     }
