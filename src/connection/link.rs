@@ -135,14 +135,18 @@ impl Link {
     }
 
     /// Records that bytes arrived. That ends a probe, after which the next Ping may be due earlier than `next`.
-    #[cfg_attr(target_pointer_width = "64", inline)]
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    #[inline]
     pub(super) fn note_received(&mut self, now: Instant) {
         self.received_at = now;
         if self.is_probing() {
-            self.phase = Phase::Open(Probe::None);
-            self.next_check = Instant::START;
+            self.end_probe();
         }
+    }
+
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn end_probe(&mut self) {
+        self.phase = Phase::Open(Probe::None);
+        self.next_check = Instant::START;
     }
 
     /// Sends a pending Close, or otherwise a pending Pong, if there is room.
