@@ -107,10 +107,10 @@ impl Outbox<'_> {
     pub(crate) fn send_bytes(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         let frames = self.link.open()?;
         #[cfg(feature = "extension")]
-        if let Some(encoder) = &mut self.encoder {
-            if let Some(sent) = encoder.send(frames, &mut self.wire, kind, payload) {
-                return self.encoded(sent);
-            }
+        if let Some(encoder) = &mut self.encoder
+            && let Some(sent) = encoder.send(frames, &mut self.wire, kind, payload)
+        {
+            return self.encoded(sent);
         }
         frames.send(&mut self.wire, kind, payload)
     }
@@ -183,10 +183,10 @@ impl Outbox<'_> {
         let frames = self.link.open()?;
         let largest = self.config.largest_fragment;
         #[cfg(feature = "extension")]
-        if let Some(encoder) = &mut self.encoder {
-            if let Some(sent) = encoder.send_fragmented(frames, &mut self.wire, kind, payload, fin, largest) {
-                return self.encoded(sent);
-            }
+        if let Some(encoder) = &mut self.encoder
+            && let Some(sent) = encoder.send_fragmented(frames, &mut self.wire, kind, payload, fin, largest)
+        {
+            return self.encoded(sent);
         }
         frames.send_fragmented(&mut self.wire, kind, payload, fin, largest)
     }

@@ -143,15 +143,15 @@ fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) 
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut done_a, mut done_b) = (None, None);
     for _ in 0..1_000_000 {
-        if done_a.is_none() {
-            if let Poll::Ready(output) = once(a.as_mut()) {
-                done_a = Some(output);
-            }
+        if done_a.is_none()
+            && let Poll::Ready(output) = once(a.as_mut())
+        {
+            done_a = Some(output);
         }
-        if done_b.is_none() {
-            if let Poll::Ready(output) = once(b.as_mut()) {
-                done_b = Some(output);
-            }
+        if done_b.is_none()
+            && let Poll::Ready(output) = once(b.as_mut())
+        {
+            done_b = Some(output);
         }
         match (done_a.take(), done_b.take()) {
             (Some(a), Some(b)) => return (a, b),
@@ -200,11 +200,11 @@ async fn client(io: Io, messages: &[Vec<u8>], patience: u32) -> (Vec<Vec<u8>>, E
     let mut queue = messages.iter();
     let mut next = queue.next();
     while echoes.len() <= messages.len() {
-        if let Some(message) = next {
-            if socket.writer().outbox().send(message).is_ok() {
-                next = queue.next();
-                impatient(patience, socket.writer().flush()).await.map(Result::unwrap);
-            }
+        if let Some(message) = next
+            && socket.writer().outbox().send(message).is_ok()
+        {
+            next = queue.next();
+            impatient(patience, socket.writer().flush()).await.map(Result::unwrap);
         }
         match impatient(patience, socket.read()).await {
             None => {}

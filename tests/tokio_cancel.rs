@@ -39,10 +39,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin, R: Role>(
             done.unwrap();
             flushed = true;
         }
-        if received.len() < expected {
-            if let Poll::Ready(message) = once(socket.recv()).await {
-                received.push(message.unwrap().unwrap());
-            }
+        if received.len() < expected
+            && let Poll::Ready(message) = once(socket.recv()).await
+        {
+            received.push(message.unwrap().unwrap());
         }
         yield_now().await;
     }

@@ -78,7 +78,7 @@ fn received_at_every_split_in_every_delivery() {
             for buffer in [140, 141, 255, 256, 270, 65_550] {
                 assert_eq!(receive(&wire, &config, buffer, &[&wire]), want, "{delivery:?} in {buffer}");
                 // The longest one is cut at all places near its ends, and at some between.
-                let near = |at: &usize| *at < 30 || at % 16_381 == 0 || at + 5 > wire.len();
+                let near = |at: &usize| *at < 30 || at.is_multiple_of(16_381) || at + 5 > wire.len();
                 for at in (1..wire.len()).filter(|at| wire.len() < 300 || near(at)) {
                     let (front, back) = wire.split_at(at);
                     let got = receive(&wire, &config, buffer, &[front, back]);

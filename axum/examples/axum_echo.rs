@@ -210,10 +210,10 @@ fn upgrade<F: Future<Output = ()> + Send + 'static>(
 
 /// Echoes. A text that begins with "Trigger async" is answered later, one that begins with "Ping" by a Ping.
 async fn talk(mut socket: WebSocket, mut stopping: watch::Receiver<()>, welcome: Option<&'static str>) {
-    if let Some(welcome) = welcome {
-        if socket.send(welcome.into()).await.is_err() {
-            return;
-        }
+    if let Some(welcome) = welcome
+        && socket.send(welcome.into()).await.is_err()
+    {
+        return;
     }
     let mut later = VecDeque::new();
     loop {

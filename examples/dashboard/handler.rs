@@ -172,10 +172,12 @@ impl<D: Device> Handler for Dashboard<D> {
 
     fn event(&mut self, event: Event<'_>, out: &mut Outbox<'_>) -> Result<(), HandlerError> {
         let now = out.now();
-        if let Event::Data(data) = event {
-            if data.kind == Kind::Text && data.start && data.end {
-                self.obey(now, data.payload.as_bytes());
-            }
+        if let Event::Data(data) = event
+            && data.kind == Kind::Text
+            && data.start
+            && data.end
+        {
+            self.obey(now, data.payload.as_bytes());
         }
         later(self.speak(now, out))
     }

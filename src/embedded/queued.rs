@@ -112,10 +112,8 @@ where
                 // The queue first: it cannot keep the peer waiting, as a full transmit buffer comes to the branch above.
                 let (mut queued, mut event) = (pin!(queue()), pin!(socket.next(Until::Event)));
                 let first = poll_fn(|context| {
-                    if open {
-                        if let Poll::Ready(message) = queued.as_mut().poll(context) {
-                            return Poll::Ready(Err(message));
-                        }
+                    if open && let Poll::Ready(message) = queued.as_mut().poll(context) {
+                        return Poll::Ready(Err(message));
                     }
                     event.as_mut().poll(context).map(Ok)
                 });

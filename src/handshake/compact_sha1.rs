@@ -57,7 +57,7 @@ impl<const COMPACT: bool> Sha1<COMPACT> {
             *word = *word << 8 | u32::from(byte);
         }
         self.len = self.len.wrapping_add(1);
-        if self.len % 64 == 0 {
+        if self.len.is_multiple_of(64) {
             self.compress();
         }
     }

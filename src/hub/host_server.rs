@@ -71,10 +71,10 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// ones run in the next call.
     pub(super) fn run_caught(&mut self, now: Instant) {
         for _ in 0..caught(|| self.begin(now)).unwrap_or(0) {
-            if let Some(key) = self.next_turn() {
-                if caught(|| self.turn(now, key)).is_none() {
-                    while caught(|| self.abandon(key)).is_none() {}
-                }
+            if let Some(key) = self.next_turn()
+                && caught(|| self.turn(now, key)).is_none()
+            {
+                while caught(|| self.abandon(key)).is_none() {}
             }
         }
     }

@@ -393,19 +393,19 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// the longest closing session if the new one takes the last place beyond the limit.
     fn evict(&mut self, now: Instant) {
         let leaving = self.sessions.oldest(true);
-        if self.sessions.staying() >= self.settings.max_sessions {
-            if let Some(key) = self.sessions.oldest(false) {
-                log_debug!("session {:?} is evicted", key);
-                self.close_at(key, CloseCode::TRY_AGAIN_LATER, "");
-            }
+        if self.sessions.staying() >= self.settings.max_sessions
+            && let Some(key) = self.sessions.oldest(false)
+        {
+            log_debug!("session {:?} is evicted", key);
+            self.close_at(key, CloseCode::TRY_AGAIN_LATER, "");
         }
-        if self.sessions.len().saturating_add(1) >= self.settings.max_sessions.saturating_add(LEAVING) {
-            if let Some(session) = leaving.and_then(|key| self.sessions.get(key)) {
-                let id = session.info.id;
-                log_debug!("{:?} is dropped to make room", id);
-                session.cut(now);
-                self.schedule(id.key());
-            }
+        if self.sessions.len().saturating_add(1) >= self.settings.max_sessions.saturating_add(LEAVING)
+            && let Some(session) = leaving.and_then(|key| self.sessions.get(key))
+        {
+            let id = session.info.id;
+            log_debug!("{:?} is dropped to make room", id);
+            session.cut(now);
+            self.schedule(id.key());
         }
     }
 

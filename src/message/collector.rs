@@ -82,13 +82,13 @@ impl Collector {
 
 /// A message that came in one chunk.
 fn whole(chunk: &Chunk<'_>) -> Result<Message, MessageTooBig> {
-    if chunk.kind == Kind::Text {
-        if let Some(checked) = chunk.payload.to_str() {
-            let mut text = String::new();
-            text.try_reserve_exact(checked.len()).map_err(|_| MessageTooBig)?;
-            text.push_str(checked);
-            return Ok(Message::Text(text.into()));
-        }
+    if chunk.kind == Kind::Text
+        && let Some(checked) = chunk.payload.to_str()
+    {
+        let mut text = String::new();
+        text.try_reserve_exact(checked.len()).map_err(|_| MessageTooBig)?;
+        text.push_str(checked);
+        return Ok(Message::Text(text.into()));
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(chunk.payload.len()).map_err(|_| MessageTooBig)?;

@@ -85,10 +85,10 @@ impl<R: Role> Encoder<R> {
         payload: &[u8],
     ) -> Result<(), SendError> {
         let mut wire = Wire::new(tx, self.role.masker());
-        if extension.is_active() {
-            if let Some(sent) = Encode::send(extension, &mut self.frames, &mut wire, kind, payload) {
-                return sent;
-            }
+        if extension.is_active()
+            && let Some(sent) = Encode::send(extension, &mut self.frames, &mut wire, kind, payload)
+        {
+            return sent;
         }
         self.frames.send(&mut wire, kind, payload)
     }
@@ -167,12 +167,11 @@ impl<R: Role> Encoder<R> {
         largest: usize,
     ) -> Result<(), SendError> {
         let mut wire = Wire::new(tx, self.role.masker());
-        if extension.is_active() {
-            if let Some(sent) =
+        if extension.is_active()
+            && let Some(sent) =
                 Encode::send_fragmented(extension, &mut self.frames, &mut wire, kind, payload, fin, largest)
-            {
-                return sent;
-            }
+        {
+            return sent;
         }
         self.frames.send_fragmented(&mut wire, kind, payload, fin, largest)
     }

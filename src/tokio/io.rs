@@ -104,20 +104,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         deadline: Option<Instant>,
     ) -> Poll<io::Result<Transferred>> {
         let mut turn = Transferred::default();
-        if !output.is_empty() {
-            if let Poll::Ready(written) = self.poll_write(cx, output) {
-                turn.written = written?;
-            }
+        if !output.is_empty()
+            && let Poll::Ready(written) = self.poll_write(cx, output)
+        {
+            turn.written = written?;
         }
-        if turn.written == output.len() {
-            if let Poll::Ready(flushed) = self.poll_flush(cx) {
-                flushed?;
-            }
+        if turn.written == output.len()
+            && let Poll::Ready(flushed) = self.poll_flush(cx)
+        {
+            flushed?;
         }
-        if !input.is_empty() {
-            if let Poll::Ready(read) = self.poll_read(cx, input) {
-                turn.read = Some(read?);
-            }
+        if !input.is_empty()
+            && let Poll::Ready(read) = self.poll_read(cx, input)
+        {
+            turn.read = Some(read?);
         }
         if turn == Transferred::default() {
             ready!(self.poll_deadline(cx, deadline));

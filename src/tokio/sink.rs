@@ -84,10 +84,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role + Unpin> WebSocket<S, R> {
             Half::Stream => Half::Sink,
             Half::Sink => Half::Stream,
         };
-        if mem::take(&mut self.link.moved) {
-            if let Some(waker) = wakers.take(other) {
-                waker.wake();
-            }
+        if mem::take(&mut self.link.moved)
+            && let Some(waker) = wakers.take(other)
+        {
+            waker.wake();
         }
         polled
     }

@@ -28,10 +28,10 @@ pub(super) fn take(len: usize) -> Box<[u8]> {
 pub(super) fn give(memory: Box<[u8]>) {
     // A thread that is ending keeps no memory.
     let _ = SPARE.try_with(|spare| {
-        if let Ok(mut spare) = spare.try_borrow_mut() {
-            if spare.len() < KEPT {
-                spare.push(memory);
-            }
+        if let Ok(mut spare) = spare.try_borrow_mut()
+            && spare.len() < KEPT
+        {
+            spare.push(memory);
         }
     });
 }

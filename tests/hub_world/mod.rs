@@ -384,10 +384,10 @@ impl<A: Application> World<A> {
         let now = self.now;
         let turns = catch_unwind(AssertUnwindSafe(|| self.hub.begin(now))).unwrap_or(0);
         for _ in 0..turns {
-            if let Some(key) = self.hub.next_turn() {
-                if catch_unwind(AssertUnwindSafe(|| self.hub.turn(now, key))).is_err() {
-                    while catch_unwind(AssertUnwindSafe(|| self.hub.abandon(key))).is_err() {}
-                }
+            if let Some(key) = self.hub.next_turn()
+                && catch_unwind(AssertUnwindSafe(|| self.hub.turn(now, key))).is_err()
+            {
+                while catch_unwind(AssertUnwindSafe(|| self.hub.abandon(key))).is_err() {}
             }
         }
     }

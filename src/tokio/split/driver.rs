@@ -165,11 +165,12 @@ where
     fn offer(&mut self) {
         let flushed = self.socket.as_ref().is_some_and(|socket| socket.link.is_flushed());
         let idle = flushed && self.next.is_none() && self.close.is_none();
-        if idle && self.shared.with(|state| state.queue.is_empty()) {
-            if let Some(mut socket) = self.socket.take() {
-                socket.link.member = self.member.take();
-                self.shared.with(|state| state.offer_socket(Box::new(socket)));
-            }
+        if idle
+            && self.shared.with(|state| state.queue.is_empty())
+            && let Some(mut socket) = self.socket.take()
+        {
+            socket.link.member = self.member.take();
+            self.shared.with(|state| state.offer_socket(Box::new(socket)));
         }
     }
 
