@@ -43,10 +43,12 @@ pub(crate) fn words(narrow: u32, payload: &mut [u8]) -> u32 {
     let turn = (payload.len() as u32 & 3) << 3;
     if let Some(&last) = payload.last_chunk() {
         let last = u64::from_le_bytes(last) ^ wide.rotate_right(turn);
-        for chunk in payload.chunks_exact_mut(8) {
-            if let Some(word) = chunk.first_chunk_mut() {
+        if payload.len() > 16 {
+            for word in payload.as_chunks_mut().0 {
                 *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
             }
+        } else if let Some(word) = payload.first_chunk_mut() {
+            *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
         }
         if let Some(word) = payload.last_chunk_mut() {
             *word = last.to_le_bytes();
