@@ -423,6 +423,24 @@ async fn an_offer_loses_no_message_for_places_that_are_reserved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_is_not_slow_because_places_are_reserved() {
+    let (socket, _peer) = raw(10);
+    let limits = QueueLimits::new().messages(2).overflow(Overflow::Close(CloseCode::TRY_AGAIN_LATER));
+    let (sender, _receiver) = split_with(socket, SplitOptions::new().queue(limits));
+    let permits = [sender.reserve().await.unwrap(), sender.reserve().await.unwrap()];
+    assert_eq!(format!("{:?}", permits[0]), "SenderPermit { .. }");
+    assert_eq!(sender.offer(&"x".into()), Err(OfferError::Full));
+    assert!(!sender.is_closed());
+    drop(permits);
+    for text in [vec![0; 5000], vec![1]] {
+        sender.send(text).await.unwrap();
+    }
+    yield_now().await;
+    assert_eq!(sender.offer(&"x".into()), Err(OfferError::TooSlow(CloseCode::TRY_AGAIN_LATER)));
+    assert!(sender.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_place_is_no_use_after_a_close() {
     let (socket, mut peer) = raw(1000);
     let (sender, _receiver) = split_with(socket, SplitOptions::new().queue(QueueLimits::new().messages(1)));

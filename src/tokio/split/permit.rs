@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::mem;
+use core::{fmt, mem};
 
 use bytes::Bytes;
 
@@ -16,7 +16,6 @@ use crate::message::owned::Message;
 /// Room for one message on a [`Sender`]: [`Sender::reserve`].
 ///
 /// Dropping it gives the room back; nothing is sent.
-#[derive(Debug)]
 #[must_use = "nothing is sent without a message"]
 pub struct SenderPermit<'a>(&'a Shared);
 
@@ -25,8 +24,8 @@ impl Sender {
     /// queue only when it can be queued.
     ///
     /// The [`SenderPermit`] then takes it without a wait and without an error. While it exists, it counts as a message in the
-    /// [`QueueLimits`](crate::config::QueueLimits) for all senders of the connection. The limit of bytes is checked before the
-    /// length is known: a reserved message may exceed it, as the first of an empty queue may.
+    /// [`QueueLimits`](crate::config::QueueLimits) for all senders of the connection: do not keep it while you wait for something else.
+    /// The limit of bytes is checked before the length is known: each reserved message may exceed it, as the first of an empty queue may.
     ///
     /// ```
     /// use sansocket::Error;
@@ -37,9 +36,9 @@ impl Sender {
     /// async fn forward(sender: &Sender, queue: &mut mpsc::Receiver<String>) -> Result<(), Error> {
     ///     loop {
     ///         let permit = sender.reserve().await?;
-    ///         match queue.recv().await {
-    ///             Some(text) => permit.text(text),
-    ///             None => return Ok(()),
+    ///         match queue.try_recv() {
+    ///             Ok(text) => permit.text(text),
+    ///             Err(_) => return Ok(()),
     ///         }
     ///     }
     /// }
@@ -58,7 +57,6 @@ impl Sender {
     /// let (texts, mut queue) = mpsc::channel(2);
     /// texts.send("one".to_owned()).await.unwrap();
     /// texts.send("two".to_owned()).await.unwrap();
-    /// drop(texts);
     /// forward(&sender, &mut queue).await?;
     /// assert_eq!(peer.recv().await?, Some("one".into()));
     /// assert_eq!(peer.recv().await?, Some("two".into()));
@@ -103,6 +101,12 @@ impl SenderPermit<'_> {
         drop(lost);
         // The place is used.
         mem::forget(self);
+    }
+}
+
+impl fmt::Debug for SenderPermit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SenderPermit").finish_non_exhaustive()
     }
 }
 

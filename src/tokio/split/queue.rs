@@ -91,9 +91,14 @@ impl Queue {
     }
 
     fn has_room(&self, len: usize) -> bool {
+        self.has_place(self.count().0) && self.would_have_room(len)
+    }
+
+    /// Whether a message of this length would have room if no place were reserved.
+    pub(super) fn would_have_room(&self, len: usize) -> bool {
         let (messages, bytes) = self.count();
         let first = self.begun.or_else(|| self.items.front().map(Item::len));
-        self.has_place(messages) && self.limits.has_room(messages, bytes, first, len)
+        self.limits.has_room(messages, bytes, first, len)
     }
 
     /// Whether reserved places leave one free where so many messages wait.

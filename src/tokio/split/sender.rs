@@ -95,7 +95,7 @@ pub struct Queued {
 #[non_exhaustive]
 pub enum OfferError {
     /// Capacity: too much waits for the peer, and the message is dropped ([`Overflow::DropNewest`], or [`Overflow::DropOldest`] where
-    /// dropping older messages makes no room).
+    /// dropping older messages makes no room); or all places that are left are [reserved](Sender::reserve).
     #[error("too much is pending for the peer: the message is dropped")]
     Full,
     /// Peer: too much waits for it, so the connection is closed with this code ([`Overflow::Close`]).
@@ -153,7 +153,7 @@ impl Sender {
     /// Queues a message at once, or returns it.
     ///
     /// # Errors
-    /// [`TrySendError::Full`] if there is no room, or a [`send`](Self::send) waits for it; [`TrySendError::Closed`];
+    /// [`TrySendError::Full`] if there is no room, or a [`send`](Self::send) or [`reserve`](Self::reserve) waits for it; [`TrySendError::Closed`];
     /// [`TrySendError::Invalid`] if the payload of a Ping or Pong is longer than 125 bytes.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         let message = message.into();
@@ -300,11 +300,12 @@ fn offer(state: &mut State, item: Item) -> Result<Vec<Item>, OfferError> {
         return Err(OfferError::Closed);
     }
     let dropped = state.queue.make_room(&item).ok_or_else(|| match state.queue.overflow() {
-        Overflow::Close(code) => {
+        // The peer is not slow where only reserved places are in the way.
+        Overflow::Close(code) if !state.queue.would_have_room(item.len()) => {
             state.close(Some(code), "");
             OfferError::TooSlow(code)
         }
-        Overflow::DropNewest | Overflow::DropOldest => OfferError::Full,
+        Overflow::Close(_) | Overflow::DropNewest | Overflow::DropOldest => OfferError::Full,
     })?;
     state.push(item);
     Ok(dropped)
