@@ -112,7 +112,7 @@
 //! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
 //! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
 //! | `small` | a compact opening handshake, for less flash |
-//! | `log`, `tracing`, `defmt` | log records of connections and of the hub; `defmt` also formats each enum and error, except those of `blocking` and `tokio` |
+//! | `log`, `tracing`, `defmt` | log records of connections and of the hub; `defmt` also formats each enum and error, except `Message` and those of `blocking` and `tokio` |
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

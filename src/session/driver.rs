@@ -202,7 +202,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 rx.event(event)
             } else {
                 let mut view = rx.open();
-                // Whole frames are delivered for as long as nothing else is to be done.
+                // Whole frames are delivered for as long as nothing else is to be done: as many as the receive buffer holds.
                 while let Some(data) = self.connection.quick_frame(now, &mut view) {
                     let Chunk { kind, payload, start, end, fin, .. } = data;
                     let len = payload.len();
