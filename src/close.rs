@@ -51,6 +51,7 @@ impl CloseCode {
     /// Converts a number to a code; returns `None` if a Close frame must not carry it.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {
+        // Ranges of 32 bits take less code on riscv32.
         match code as u32 {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self::known(code)),
             _ => None,

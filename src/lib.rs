@@ -111,7 +111,7 @@
 //! | `extension` | connections with an extension of the caller's |
 //! | `deflate` | `deflate`: compressed messages (RFC 7692) with zlib-rs |
 //! | `deflate-receive` | the same without a heap: compressed messages are received, and plain ones sent |
-//! | `small` | a compact opening handshake, for less flash |
+//! | `small` | a compact opening handshake and fewer texts, for less flash |
 //! | `log`, `tracing`, `defmt` | log records of connections and of the hub; `defmt` also formats each enum and error, except `Message` and those of `blocking` and `tokio` |
 
 #![no_std]

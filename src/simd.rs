@@ -17,10 +17,10 @@ pub(crate) fn mask(key: u32, payload: &mut [u8]) -> Option<u32> {
     // AVX-512 without VBMI2 is that of Skylake-X and Cascade Lake, which lower their clock for 512-bit vectors. Ice Lake, Zen 4
     // and their successors have both.
     if std::is_x86_feature_detected!("avx512vbmi2") {
-        // SAFETY: the processor has the feature.
+        // SAFETY: the processor has the feature, and with it those that it implies.
         return Some(unsafe { avx512(key, payload) });
     }
-    // SAFETY: the processor has the feature.
+    // SAFETY: the processor has the feature, and with it those that it implies.
     std::is_x86_feature_detected!("avx2").then(|| unsafe { avx2(key, payload) })
 }
 
@@ -47,7 +47,7 @@ fn vectors(key: u32, payload: &mut [u8]) -> u32 {
     xor(&mut last, next);
     if payload.len() > 128 {
         // A store across two cache lines costs two.
-        let start = payload.as_ptr().align_offset(64);
+        let start = payload.as_ptr().addr().wrapping_neg() & 63;
         let key = turned(key, start);
         // The compiler unrolls the loop to 256 bytes, and would mask what is left over word by word.
         let (blocks, rest) = payload.get_mut(start..).unwrap_or_default().as_chunks_mut::<256>();

@@ -1,25 +1,21 @@
 //! Connections that axum upgrades, over HTTP/1 and HTTP/2, are served by a hub.
 
+mod http2;
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, Request};
 use axum::response::Response;
 use axum::routing::any;
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use sansocket::config::ClientOptions;
 use sansocket::hub::driver::TokioSocketFactory;
 use sansocket::hub::{HubHandle, HubSettings, Routes, TokioServer, TokioSocket};
 use sansocket::proto::SystemKeys;
-use sansocket::session::BufferSizes;
 use sansocket::tokio::WebSocket;
-use sansocket::{Client, CloseCode, Config, Event, Handler, HandlerError, Outbox};
+use sansocket::{Client, CloseCode, Event, Handler, HandlerError, Outbox};
 use sansocket_axum::WebSocketUpgrade;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -103,20 +99,8 @@ async fn a_connection_over_http_1_is_adopted() {
 #[tokio::test]
 async fn an_extended_connect_over_http_2_is_adopted() {
     let (hub, running, address) = serve().await;
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut http2, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    tokio::time::sleep(Duration::from_millis(50)).await; // the settings of the server allow it
-    let request = Request::connect("http://app.example/ws")
-        .extension(Protocol::from_static("websocket"))
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", HeaderValue::from_static("chat"))
-        .body(Empty::<Bytes>::new());
-    let mut response = http2.send_request(request.unwrap()).await.unwrap();
+    let mut http2 = http2::connect(address).await;
+    let mut response = http2::extended_connect(&mut http2, "http://app.example").await;
     assert_eq!(response.status(), 200);
-    let stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
-    let (role, sizes) = (Client::new(SystemKeys::new().unwrap()), BufferSizes::default());
-    let client = WebSocket::after_upgrade(stream, &[], role, Some("chat"), Config::new(), sizes);
-    talk(client, hub, running).await;
+    talk(http2::upgraded(&mut response).await, hub, running).await;
 }

@@ -1,5 +1,7 @@
 //! What axum's ws does not have: origins, deadlines, tasks of one's own, tests without TCP; and HTTP/2.
 
+mod http2;
+
 use std::future::{IntoFuture, ready};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +12,22 @@ use axum::response::Response;
 use axum::routing::any;
 use axum::{Error, Router};
 use futures_util::{SinkExt, StreamExt};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http2::SendRequest;
-use hyper::ext::Protocol;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
 use sansocket::config::ServerOptions;
 use sansocket::error::EndReason;
 use sansocket::handshake::{OriginPolicy, Rejection};
 use sansocket::proto::SystemKeys;
-use sansocket::session::BufferSizes;
 use sansocket::tokio::Tracker;
 use sansocket::{Client, CloseCode, Config, Kind};
 use sansocket_axum::rejection::WebSocketUpgradeRejection;
 use sansocket_axum::{CloseFrame, InvalidCloseCode, Message, WebSocket, WebSocketUpgrade, test_request};
 use tokio::io::DuplexStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-type WebSocketOf<S> = sansocket::tokio::WebSocket<S, Client<SystemKeys>>;
-type Peer = WebSocketOf<DuplexStream>;
+type Peer = sansocket::tokio::WebSocket<DuplexStream, Client<SystemKeys>>;
 
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
@@ -341,41 +337,14 @@ async fn serve() -> std::net::SocketAddr {
     address
 }
 
-/// A client's connection of HTTP/2, which runs in a task until it is dropped.
-async fn http2(address: std::net::SocketAddr) -> SendRequest<Empty<Bytes>> {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (http2, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sleep(Duration::from_millis(50)).await; // the settings of the server allow it
-    http2
-}
-
-/// Sends the extended CONNECT of a page of this origin.
-async fn extended_connect(http2: &mut SendRequest<Empty<Bytes>>, origin: &str) -> hyper::Response<Incoming> {
-    let request = Request::connect("http://app.example/ws")
-        .extension(Protocol::from_static("websocket"))
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "chat")
-        .header("origin", origin)
-        .body(Empty::new());
-    http2.send_request(request.unwrap()).await.unwrap()
-}
-
-async fn upgraded(response: &mut hyper::Response<Incoming>) -> WebSocketOf<TokioIo<Upgraded>> {
-    let stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let role = Client::new(SystemKeys::new().unwrap());
-    WebSocketOf::after_upgrade(stream, &[], role, None, Config::new(), BufferSizes::default())
-}
-
 #[tokio::test]
 async fn an_extended_connect_of_http_2_is_accepted() {
-    let mut http2 = http2(serve().await).await;
-    assert_eq!(extended_connect(&mut http2, "https://other.example").await.status(), 403);
-    let mut response = extended_connect(&mut http2, "http://app.example:80").await;
+    let mut http2 = http2::connect(serve().await).await;
+    assert_eq!(http2::extended_connect(&mut http2, "https://other.example").await.status(), 403);
+    let mut response = http2::extended_connect(&mut http2, "http://app.example:80").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
-    let mut client = upgraded(&mut response).await;
+    let mut client = http2::upgraded(&mut response).await;
     assert_eq!(client.recv().await.unwrap(), Some("HTTP/2.0".into()));
     let long = "z".repeat(200_000);
     client.send(&*long).await.unwrap();
@@ -394,9 +363,9 @@ async fn a_tracker_ends_the_graceful_shutdown_of_http_1_and_2() {
     let serving = server.with_graceful_shutdown(async move { stopped.notified().await }).into_future();
     let clients = async {
         let mut http1 = sansocket::tokio::connect(&format!("ws://{address}/ws")).await.unwrap();
-        let mut http2 = http2(address).await;
-        let mut response = extended_connect(&mut http2, "http://app.example").await;
-        let mut http2 = upgraded(&mut response).await;
+        let mut http2 = http2::connect(address).await;
+        let mut response = http2::extended_connect(&mut http2, "http://app.example").await;
+        let mut http2 = http2::upgraded(&mut response).await;
         stop.notify_one();
         // The server closes none by itself.
         assert!(timeout(Duration::from_millis(100), http1.recv()).await.is_err());
@@ -408,7 +377,8 @@ async fn a_tracker_ends_the_graceful_shutdown_of_http_1_and_2() {
         }
         (http1.close_reason().to_owned(), http2.close_reason().to_owned())
     };
-    let (served, reasons) = tokio::join!(serving, clients);
+    let both = async { tokio::join!(serving, clients) };
+    let (served, reasons) = timeout(Duration::from_secs(10), both).await.unwrap();
     served.unwrap();
     assert_eq!(reasons, ("the server stops".into(), "the server stops".into()));
     assert_eq!(tracker.wait(Duration::from_secs(10)).await, 0);

@@ -215,7 +215,7 @@ impl<R: Role, X: Extension, C: ConfigRef> Connection<R, X, C> {
         Some(data)
     }
 
-    /// Receives a data frame as [`quick`](Self::quick) does a whole message, also a fragment.
+    /// Receives a whole message as [`quick`](Self::quick) does, or a fragment that has arrived whole.
     #[inline(always)]
     pub(crate) fn quick_frame<'r>(&mut self, now: Instant, view: &mut Opened<'r, '_>) -> Option<Chunk<'r>> {
         match self.quick(now, &mut view.input) {

@@ -22,7 +22,8 @@ use crate::step::Step;
 
 impl<'b, T: Transport, C: ConfigRef> WebSocket<'b, T, Server, C> {
     /// Accepts a connection: reads the request, calls `decide` for the response, and writes that. For [`Decision::HandOver`]
-    /// it returns the transport and the buffers, with the request and the bytes after it in [`Buffers::head`]; for [`Decision::Respond`], the status that was sent.
+    /// it returns the transport and the buffers, with the request and the bytes after it in [`Buffers::head`]; for
+    /// [`Decision::Respond`], the status that was sent.
     ///
     /// # Errors
     /// [`Error::Transport`]; [`Error::Rejected`] after a request that cannot be accepted was refused; [`Error::Handshake`] if the

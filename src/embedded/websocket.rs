@@ -152,7 +152,8 @@ impl<'b, T: Transport, R: Role, C: ConfigRef, X: Extension> WebSocket<'b, T, R, 
 
     /// Returns the transport, the connection and all buffers, for [`drive`](super::drive) or your own loop; or, after
     /// [`Buffers::clear`], for another connection. [`Buffers::head`] has no memory if that was [taken](Self::take_head), if it was
-    /// not borrowed, or after [`new`](Self::new).
+    /// not borrowed, or after [`new`](Self::new): give such buffers a `head` again before the next opening handshake, which would not
+    /// fit.
     ///
     /// ```
     /// use sansocket::embedded::{Error, Transport, WebSocket};

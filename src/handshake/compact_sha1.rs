@@ -1,6 +1,6 @@
 //! SHA-1 (FIPS 180-4 §6.1) where flash is scarce: padding that takes 250 bytes of flash instead of 600, over the blocks of the
-//! crate `sha1`, or with feature `small` over compact blocks, which take 330 bytes instead of 3,260, and more time. On hosts
-//! it hashes keys of a wrong length only.
+//! crate `sha1`, or with feature `small` over compact blocks, which take 330 bytes instead of 3,260, and more time. On 64-bit
+//! targets it hashes keys of a wrong length only.
 //!
 //! Here it protects nothing: it proves that the peer speaks WebSocket (RFC 6455 §1.3), over a key that everybody can read.
 

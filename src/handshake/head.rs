@@ -77,7 +77,7 @@ impl Scanner {
 #[derive(Clone, Copy)]
 pub struct Headers<'h>(Source<'h>);
 
-/// How many fields are listed at a time. A browser sends about fourteen; what follows the array is read twice.
+/// How many fields are listed at a time. A browser sends about fourteen; the field behind them is read twice.
 const LISTED: usize = if cfg!(target_pointer_width = "64") { 16 } else { 8 };
 
 /// Where the fields lie.

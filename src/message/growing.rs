@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use super::MessageStorage;
 use crate::error::MessageTooBig;
 
-/// A `Vec` that grows to exactly the announced size of a message. Up to [`AT_ONCE`] bytes are reserved at once; beyond that the capacity
-/// is at most four times what has arrived, because a peer may announce more than it sends.
+/// A `Vec` that grows to exactly the announced size of a message. Up to [`AT_ONCE`] bytes are reserved at once; beyond that the
+/// capacity is at most four times what has arrived, because a peer may announce more than it sends.
 #[derive(Debug, Default)]
 pub(crate) struct Growing(pub(crate) Vec<u8>);
 
@@ -16,8 +16,8 @@ pub(crate) struct Growing(pub(crate) Vec<u8>);
 const AT_ONCE: usize = 256 * 1024;
 
 impl Growing {
-    /// Makes room for at least `len` bytes. `left` bytes of the frame have not arrived, at least `len`. With `last` no other frame
-    /// follows.
+    /// Makes room for at least `len` bytes. `left`, which is at least `len`, is how many bytes of the frame have not arrived. With
+    /// `last` no other frame follows.
     pub(crate) fn reserve(&mut self, len: usize, left: u64, last: bool) -> Result<(), MessageTooBig> {
         let Self(bytes) = self;
         if bytes.capacity().saturating_sub(bytes.len()) >= len {

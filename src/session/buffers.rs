@@ -105,7 +105,7 @@ impl<'b> Buffers<'b> {
 }
 
 impl<const HEAD: usize, const RX: usize, const TX: usize> Memory<HEAD, RX, TX> {
-    /// Creates the memory, where its type says the sizes.
+    /// Creates the memory. The sizes come from its type, as a `static` has one.
     #[must_use]
     pub const fn new() -> Self {
         Self { head: [0; HEAD], rx: [0; RX], tx: [0; TX] }

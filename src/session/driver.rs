@@ -94,7 +94,8 @@ struct TimerCalls {
     waiting: Option<Instant>,
 }
 
-/// The bytes after which a poll delivers no more events of a connection with an extension.
+/// The decoded bytes after which a poll delivers no more events of a connection with an extension. Whole messages that were sent
+/// uncompressed do not count: the receive buffer limits them.
 #[cfg(feature = "extension")]
 const MOST_DECODED: usize = 64 * 1024;
 
@@ -202,7 +203,7 @@ impl<R: Role, X: Extension, C: ConfigRef> HandlerDriver<R, X, C> {
                 rx.event(event)
             } else {
                 let mut view = rx.open();
-                // Whole frames are delivered for as long as nothing else is to be done: as many as the receive buffer holds.
+                // Whole frames are delivered for as long as nothing else is to be done.
                 while let Some(data) = self.connection.quick_frame(now, &mut view) {
                     let Chunk { kind, payload, start, end, fin, .. } = data;
                     let len = payload.len();

@@ -11,7 +11,7 @@ use crate::csv::{attempt, failed, option, row, size};
 use crate::traffic::Traffic;
 
 const DEPTH: usize = 16;
-const SERVERS: [&str; 11] = [
+const SERVERS: [&str; 10] = [
     "sansocket",
     "sansocket-context",
     "sansocket-context-15-6",
@@ -21,7 +21,6 @@ const SERVERS: [&str; 11] = [
     "uWebSockets-shared",
     "uWebSockets-dedicated",
     "yawc",
-    "soketto",
     "sockudo-ws",
 ];
 const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

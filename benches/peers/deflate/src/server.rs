@@ -20,7 +20,6 @@ pub fn serve(name: &str) {
         "sansocket-context-15-6" => hub(listener, context.send_window_bits(15).level(6).memory_level(8)),
         "sansocket-tokio" => tasks(listener, own),
         "yawc" => tasks(listener, yawc),
-        "soketto" => tasks(listener, soketto),
         "sockudo-ws" => tasks(listener, sockudo),
         other => panic!("no server {other}"),
     }
@@ -92,30 +91,6 @@ async fn yawc(mut stream: TcpStream) {
         if frame.opcode() == OpCode::Close || ws.send(frame).await.is_err() {
             break;
         }
-    }
-}
-
-/// With flate2 1.1 it refuses each compressed message: "incomplete deflate stream".
-async fn soketto(stream: TcpStream) {
-    use futures::io::{BufReader, BufWriter};
-    use soketto::connection::Mode;
-    use soketto::extension::deflate::Deflate;
-    use soketto::handshake::{Server, server::Response};
-    use tokio_util::compat::TokioAsyncReadCompatExt;
-    let mut server = Server::new(BufReader::new(BufWriter::new(stream.compat())));
-    server.add_extension(Box::new(Deflate::new(Mode::Server)));
-    let Ok(key) = server.receive_request().await.map(|request| request.key()) else { return };
-    if server.send_response(&Response::Accept { key, protocol: None }).await.is_err() {
-        return;
-    }
-    let (mut sender, mut receiver) = server.into_builder().finish();
-    let mut message = vec![];
-    while receiver.receive_data(&mut message).await.is_ok() {
-        let text = std::str::from_utf8(&message).expect("UTF-8");
-        if sender.send_text(text).await.is_err() || sender.flush().await.is_err() {
-            break;
-        }
-        message.clear();
     }
 }
 
