@@ -37,37 +37,13 @@ FLOORS = ("floor", "limit", "plain")
 # Within so much of another, a row is a tie.
 TIE = 1.15
 # Why a library is ahead of sansocket: the work and our row, the library, the reason.
-WIDER = "AVX-512, which sansocket did not use at this commit"
-LESS_CHECKED = """\
-its user parses the head with httparse, and it looks at three fields: not at the version, `Connection`, `Host`, the origin or the form of \
-the key"""
-EACH_FRAGMENT = """\
-the event of each fragment, and of each part of one that a read has cut, passes through memory to the caller, and a copy of it waits until \
-it has reached the cache; these libraries append inside of one call and hand over the whole message only"""
-TWO_FIELDS = "its server looks at the version and the key only: not at `Upgrade`, `Connection`, `Host` or the origin"
-FIXED_FIELDS = "it parses the whole head at once, for a fixed number of fields, and leaves the origin to its user"
-TURNS = "a turn of the hub brings a broadcast to 256 members, and serves the other sessions before the next 256"
 FORWARDED = "the handler forwards each fragment as a frame of its own, while these libraries send the message in one frame"
-HANDLER = """\
-each event passes through memory to the handler, where a copy of it waits until it has reached the cache; these libraries return the \
-message and leave the rest to their user"""
-IN_PLACE = """\
-the reply is copied into the transmit buffer; these libraries own the message and write it from where it lies, in one vectored write"""
 SMALL_BUFFERS = """\
-the hub lends a session two buffers for its turn and passes a message of 1 MiB through them in pieces, with a read and a write for each; \
-these libraries hold the whole message and write it at once"""
+the hub lends a session two buffers for its turn and passes a message of 1 MiB through them in pieces, with a read, a copy and a write for \
+each; these libraries hold the whole message and write it at once"""
 REASONS = [
     (r"^deflate-.*-bytes", r".*", "a window of 12 bits and level 2 are the default, as they take half of the time of 15 and 6"),
-    (r"^unmask-.*K", r"sockudo-ws", WIDER),
-    (r"^handshake-", r"embedded-websocket", LESS_CHECKED),
-    (r"^handshake-", r"websocketz", TWO_FIELDS),
-    (r"^handshake-", r"soketto", FIXED_FIELDS),
-    (r"^broadcast-.*-p99", r"uWebSockets", TURNS),
     (r"^echo-gathered-1M-in-.* sansocket-handler", r".*", FORWARDED),
-    (r"^echo.*(64K|1M-in-4K)", r"tokio-websockets|sockudo-ws|fastwebsockets", IN_PLACE),
-    (r"-1M-in-", r"nexus-web|websocketz|websocket-sans-io|sockudo-ws", EACH_FRAGMENT),
-    (r" sansocket-handler", r"nexus-web|websocketz|embedded-websocket", HANDLER),
-    (r"^echo-gathered.*64K", r"tokio-websockets|sockudo-ws", IN_PLACE),
     (r"^loopback-1M", r".*", SMALL_BUFFERS),
 ]
 
