@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// What cannot be interrupted goes on, and counts, until it ends by itself.
+    /// What cannot be interrupted continues, and counts, until it ends by itself.
     #[test]
     fn look_ups_are_bounded_in_time_and_number() {
         let time = Duration::from_secs(10);

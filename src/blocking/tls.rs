@@ -1,6 +1,6 @@
 //! TLS by rustls over a blocking socket.
 //!
-//! rustls' own `StreamOwned` does not do: one call of it goes on until a whole record has come, and its `write` reads as
+//! rustls' own `StreamOwned` does not do: one call of it continues until a whole record has come, and its `write` reads as
 //! long as the TLS handshake lasts, so that a peer that sends a byte now and then outlives every deadline. Here a call
 //! reads or writes the socket once, and fails with `Interrupted` where that was not enough. rustls keeps partial records.
 

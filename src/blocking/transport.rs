@@ -16,7 +16,7 @@ pub(super) struct Blocking<S> {
     start: std::time::Instant,
     /// When the stream was last read.
     last_read: Instant,
-    /// How long only writing goes on before the stream is read again.
+    /// How long only writing continues before the stream is read again.
     read_interval: Duration,
     /// How many reads go before the next write: a write was blocked, perhaps because the peer itself waits until it is read.
     reads_first: u32,
@@ -175,7 +175,7 @@ impl<S: BlockingStream> Transport for Blocking<S> {
 
 /// The shortest time-out: some systems round shorter ones down to none.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest time for which only writing goes on.
+/// The longest time for which only writing continues.
 const LONGEST: Duration = Duration::from_millis(100);
 /// How many reads go before a write after one that was blocked, as long as each fills the buffer.
 const READS: u32 = 256;

@@ -47,7 +47,7 @@ use message_ref::MessageRef;
 /// use sansocket::message::{ArrayStorage, Assembler};
 /// use sansocket::{Event, Handler, HandlerError, MessageRef, Outbox};
 ///
-/// /// Says that a message was too long, and goes on.
+/// /// Says that a message was too long, and continues.
 /// struct Commands(Assembler<ArrayStorage<64>>);
 ///
 /// impl Handler for Commands {

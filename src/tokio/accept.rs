@@ -182,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocket<S, R> {
     }
 
     /// Takes a connection apart before anything was read or sent: returns the stream, and the bytes that were received behind the
-    /// opening handshake. A hub goes on with them: `socket_after` of
+    /// opening handshake. A hub continues with them: `socket_after` of
     /// `hub::driver::TokioSocketFactory`.
     ///
     /// Of a connection in use it drops the state: a part of a message, what is pending.

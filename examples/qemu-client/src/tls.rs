@@ -363,7 +363,7 @@ pub struct Trust<'a, R> {
 }
 
 impl<'a, R: CryptoRngCore> Trust<'a, R> {
-    /// Whoever has a certificate from this authority, in DER.
+    /// Trusts servers that have a certificate from this authority, in DER.
     pub fn new(random: R, authority: &'a [u8]) -> Self {
         let verifier = CertVerifier::new(Certificate::X509(authority));
         Self { random, verifier: Verifier { verifier, certified: false, proved: false } }
