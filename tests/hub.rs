@@ -1159,7 +1159,7 @@ fn a_panic_ends_one_session_and_nothing_else() {
         assert_eq!(world.hub.application().ended, [(id, None)]);
         assert_eq!(world.handle.sessions().len(), 1);
         alive(&mut world, &other);
-        // Its place serves another.
+        // Its buffers and its place serve another.
         let next = world.open();
         alive(&mut world, &next);
         assert_eq!(world.end().panicked, 1);

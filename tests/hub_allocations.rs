@@ -177,6 +177,30 @@ fn an_idle_session_owns_no_buffer() {
     world.end();
 }
 
+#[test]
+fn the_buffers_of_a_handler_that_panics_serve_the_next_session() {
+    let settings = HubSettings::default();
+    let smallest = settings.receive_buffer.min(settings.transmit_buffer) as isize;
+    let mut world = World::new(settings, |_| {
+        App::new(|| {
+            Box::new(|_, call, _, _| {
+                assert!(!matches!(call, Call::Event(_)), "on purpose");
+                Ok(())
+            })
+        })
+    });
+    for turn in 0..3 {
+        let most = peak(|| {
+            let peer = world.open();
+            peer.text("x");
+            world.settle();
+            assert!(peer.is_gone());
+        });
+        assert!(turn == 0 || most < smallest, "{most} bytes more in turn {turn}");
+    }
+    assert_eq!(world.end().panicked, 3);
+}
+
 /// A peer that asks for a WebSocket, takes the response, and is silent from then on.
 struct Silent {
     unread: &'static [u8],

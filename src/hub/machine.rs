@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::mem;
 use core::net::SocketAddr;
@@ -13,7 +14,7 @@ use super::counters::{Counters, count};
 use super::handed_over::HandedOver;
 use super::handle::HubHandle;
 use super::id::SessionId;
-use super::pool::Pool;
+use super::pool::{Buffers, Pool};
 use super::session::{Session, Turn, TurnEnd};
 use super::session_info::SessionInfo;
 use super::sessions::Sessions;
@@ -124,6 +125,8 @@ pub struct Hub<S: HubSocket + 'static, A: Application> {
     pub(super) turns: VecDeque<usize>,
     pub(super) timers: Timers,
     pub(super) pool: Pool,
+    /// The buffers of the session whose turn it is.
+    lent: Option<Box<Buffers>>,
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
     /// A command to all sessions that is in progress.
@@ -159,6 +162,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
             turns: VecDeque::new(),
             timers: Timers::default(),
             pool,
+            lent: None,
             counters: Counters::default(),
             commands: VecDeque::new(),
             to_all: None,
@@ -307,7 +311,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         session.scheduled = false;
         let (state, tag, id) = (session.info.state, session.info.tag(), session.info.id);
         let mut turn = Turn::new(now, &mut self.application, &mut self.pool, &mut self.counters);
-        let end = session.run(&mut turn, self.settings.read_grace);
+        let end = session.run(&mut turn, &mut self.lent, self.settings.read_grace);
         if (state, tag) != (session.info.state, session.info.tag()) {
             log_debug!("{:?} is {:?}", id, session.info.state);
             let info = &session.info;
@@ -335,6 +339,9 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
     /// Drops a session whose turn has panicked. If this call panics too, call it again.
     pub fn abandon(&mut self, key: usize) {
         log_debug!("the handler of session {:?} panicked", key);
+        if let Some(buffers) = self.lent.take() {
+            self.pool.take(buffers);
+        }
         self.remove(key, None);
     }
 
@@ -440,7 +447,7 @@ impl<S: HubSocket + 'static, A: Application> Hub<S, A> {
         count(&mut self.counters.ended);
         self.handle.update(|shared| shared.show(key, None));
         log_debug!("{:?} has ended: {:?}", session.info.id, outcome);
-        session.end(&mut self.pool);
+        session.return_buffers(&mut self.pool);
         self.application.ended(&session.info, outcome);
         Some(session)
     }

@@ -196,8 +196,8 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
         }
     }
 
-    /// Returns the buffers to the pool, at the end.
-    pub(super) fn end(&mut self, pool: &mut Pool) {
+    /// Returns the buffers to the pool.
+    pub(super) fn return_buffers(&mut self, pool: &mut Pool) {
         if let Some(buffers) = self.buffers.take() {
             pool.take(buffers);
         }

@@ -62,10 +62,12 @@ impl<'t, A> Turn<'t, A> {
 }
 
 impl<S: HubSocket, H: Handler> Session<S, H> {
-    /// Gives the session a turn. If its peer has missed a deadline, it waits for `grace` before it enforces the deadline.
+    /// Gives the session a turn. If its peer has missed a deadline, it waits for `grace` before it enforces the deadline. After a
+    /// panic of its handler, its buffers are in `lent`.
     pub(in crate::hub) fn run<A: Application<Handler = H>>(
         &mut self,
         turn: &mut Turn<'_, A>,
+        lent: &mut Option<Box<Buffers>>,
         grace: Duration,
     ) -> TurnEnd {
         if !self.is_due(turn.now) {
@@ -79,7 +81,7 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
             // Tries both directions once more, whatever readiness the driver has reported.
             self.io.ready(Ready { read: true, write: true, ..Ready::default() });
         }
-        let end = self.go_on(turn);
+        let end = self.go_on(turn, lent);
         debug_assert!(self.is_legal());
         match end {
             // The last encrypted bytes may wait for room: they are flushed first.
@@ -100,17 +102,21 @@ impl<S: HubSocket, H: Handler> Session<S, H> {
     }
 
     /// Does what can be done in this turn.
-    fn go_on<A: Application<Handler = H>>(&mut self, turn: &mut Turn<'_, A>) -> TurnEnd {
+    fn go_on<A: Application<Handler = H>>(
+        &mut self,
+        turn: &mut Turn<'_, A>,
+        lent: &mut Option<Box<Buffers>>,
+    ) -> TurnEnd {
         if !matches!(self.stage, Stage::Exchange(_)) {
             let head = self.server.connection().is_none();
-            let mut buffers = self.buffers.take().unwrap_or_else(|| turn.pool.lend(head));
-            let end = self.take_steps(turn, &mut buffers);
+            let buffers = lent.insert(self.buffers.take().unwrap_or_else(|| turn.pool.lend(head)));
+            let end = self.take_steps(turn, buffers);
             let exchange = matches!(self.stage, Stage::Exchange(_));
-            if exchange || matches!(end, TurnEnd::Wait(_)) && self.is_idle(&buffers) {
-                turn.pool.take(buffers);
+            let idle = exchange || matches!(end, TurnEnd::Wait(_)) && self.is_idle(buffers);
+            self.buffers = lent.take();
+            if idle {
+                self.return_buffers(turn.pool);
                 self.queue.shrink();
-            } else {
-                self.buffers = Some(buffers);
             }
             if !exchange {
                 return end;
